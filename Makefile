@@ -1,0 +1,69 @@
+# Everything runs in one environment, .venv: the locked releases plus this tree in editable mode.
+# Another interpreter, for example `make test PYTHON=python3.12`, replaces it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed-$(notdir $(PYTHON))
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+
+# At level 2 TensorFlow still reports a missing GPU driver as an error.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+define CHECK_PYTHON
+import sys
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    sys.exit("keras_distill needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d: "
+             "name another, as in `make PYTHON=python3.11 ...`." % sys.version_info[:2])
+try:
+    import ensurepip
+except ImportError:
+    sys.exit("$(PYTHON) cannot create virtual environments yet: apt-get install python3-venv")
+endef
+export CHECK_PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow lint format benchmark lock clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## See a small network learn from a large one
+	@$(BIN)/python -m keras_distill.demo
+
+test: lint ## Check style and types, run the quick tests
+	$(BIN)/python -m pytest -n 2
+
+slow: $(INSTALLED) ## Run the slow tests and those on photographs
+	$(BIN)/python -m pytest -m "slow or photographs"
+
+lint: $(INSTALLED) ## Check style and types only
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Put the source into the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+benchmark: $(INSTALLED) ## Measure every claim in benchmarks/
+	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script; done
+
+lock: ## Fit requirements.lock to setup.py (delete it first to upgrade everything)
+	@set -e; tools=$$(mktemp -d); trap 'rm -rf $$tools' EXIT; \
+	$(PYTHON) -m venv $$tools; $$tools/bin/python -m pip -qq install uv; \
+	$$tools/bin/uv pip compile --quiet setup.py --extra dev --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	    --output-file requirements.lock
+
+clean: ## Remove the environment and everything generated
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock setup.py
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@echo "Installing into $(VENV), once: about 2.6 GB and a few minutes."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --use-pep517 --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@

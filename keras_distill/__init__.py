@@ -1,0 +1,41 @@
+"""Distils big image-embedding networks into small ones, with Keras 3 on TensorFlow.
+
+The public names are imported at first use: `import keras_distill` loads neither TensorFlow nor
+Keras, so the commands answer `--help` at once and the serving client stays light.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "AbsoluteTeacher": "losses.absolute_teacher",
+    "BatchHardTriplet": "losses.batch_hard_triplet",
+    "Distiller": "training.distiller",
+    "InputError": "errors",
+    "RelativeTeacher": "losses.relative_teacher",
+    "TaskLoss": "losses.task_loss",
+    "TeacherLoss": "losses.teacher_loss",
+    "build_embedder": "models.embedder",
+    "embed": "retrieval.embedding",
+    "evaluation_batches": "data.pipeline",
+    "export_embedder": "serving.bundle",
+    "load_dataset": "data.dataset",
+    "load_teacher": "teachers.loading",
+    "retrieval_metrics": "retrieval.metrics",
+    "training_batches": "data.pipeline",
+}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

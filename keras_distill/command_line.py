@@ -1,0 +1,127 @@
+"""What the commands share: grouped flags, help, and exit codes."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from keras_distill.errors import InputError
+
+SUCCESS, FAILURE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Command:
+    """One command: its flags in named groups, its help, and how it ends.
+
+    Flags come from the command line and from `--flagfile=FILE` (one flag a line, `#` comments;
+    later ones win). Each command has flags of its own, so that several can be imported together.
+
+    Args:
+        module: What stands behind `python -m`.
+        description: Text of the help; its first line also names the command in error messages.
+    """
+
+    def __init__(self, module: str, description: str):
+        self.module = module
+        self.flags = flags.FlagValues()
+        self._description = description
+        self._groups: dict[str, list[str]] = {}
+        flags.DEFINE_string(
+            "flagfile", None, "File with one flag a line; see configs/.", flag_values=self.flags
+        )
+
+    def string(self, group: str, name: str, default: str, text: str) -> None:
+        """Defines a flag that holds text."""
+        flags.DEFINE_string(name, default, text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def integer(self, group: str, name: str, default: int | None, text: str, least: int) -> None:
+        """Defines a flag that holds an integer of at least `least`."""
+        flags.DEFINE_integer(name, default, text, lower_bound=least, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def number(self, group: str, name: str, default: float, text: str) -> None:
+        """Defines a flag that holds a number of at least 0."""
+        flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def boolean(self, group: str, name: str, default: bool, text: str) -> None:
+        """Defines a flag `--name` / `--noname`."""
+        flags.DEFINE_boolean(name, default, text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def choice(self, group: str, name: str, default: str, of: Sequence[str], text: str) -> None:
+        """Defines a flag that holds one of several words."""
+        flags.DEFINE_enum(name, default, list(of), text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def run(self, main: Callable[[Any], int | None], argv: Sequence[str] | None = None) -> None:
+        """Parses the flags, calls `main` with them, and exits.
+
+        The exit code is what `main` returns, 0 for `None`; 2 for unusable flags or input, with one
+        message and no traceback.
+
+        Args:
+            main: The command.
+            argv: Arguments without the program's name; `sys.argv[1:]` by default.
+        """
+        argv = list(sys.argv[1:] if argv is None else argv)
+        if {"--help", "-h", "--helpfull", "-help"} & set(argv):
+            self._print_help()
+            sys.exit(SUCCESS)
+        try:
+            unparsed = self.flags([self.module, *argv])[1:]
+            if unparsed:
+                raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
+            code = main(self.flags)
+        except (flags.Error, InputError) as error:
+            self._fail(f"{error}\nSee `python -m {self.module} --help`.", BAD_INPUT)
+        except KeyboardInterrupt:
+            self._fail("interrupted", INTERRUPTED)
+        sys.exit(code)
+
+    def text(self) -> str:
+        """Returns the present flags as the content of a flag file."""
+        named = [name for names in self._groups.values() for name in names]
+        return "".join(f"{self.flags[name].serialize()}\n" for name in named if self.flags[name].value is not None)
+
+    def _fail(self, message: str, code: int) -> None:
+        print(f"{self.module.rpartition('.')[2]}: {message}", file=sys.stderr)
+        sys.exit(code)
+
+    def _print_help(self) -> None:
+        from rich.console import Console
+        from rich.padding import Padding
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        print(self._description.strip())  # as written: rich would wrap the examples
+        for group, names in {**self._groups, "Flag files": ["flagfile"]}.items():
+            console.print(f"\n[bold]{group}[/bold]")
+            for name in names:
+                flag = self.flags[name]
+                default_text = "" if flag.default in (None, "") else f" (default {flag.default})"
+                console.print(Text(f"  --{name}{_value_hint(flag)}", style="cyan"))
+                text = flag.help.rpartition(">: ")[2]  # absl puts the choices in front
+                console.print(Padding(Text(text + default_text), (0, 0, 0, 6)))
+
+
+def _value_hint(flag: flags.Flag) -> str:
+    if flag.boolean:
+        return ""
+    if flag.flag_type() == "string enum" and len(flag.parser.enum_values) <= 4:
+        return "=" + "|".join(flag.parser.enum_values)
+    return {"int": "=N", "float": "=X"}.get(flag.flag_type(), "=TEXT")
+
+
+def flag_files(argv: Sequence[str] | None = None) -> list[Path]:
+    """Returns the flag files that a command line names."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    files = []
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "flagfile":
+            files.append(Path(value if equals else following))
+    return files

@@ -1,0 +1,136 @@
+"""A data set by its name, split by class as the paper does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_distill.data.glyphs import write_glyphs
+from keras_distill.data.image_set import ImageSet, read_folder
+from keras_distill.data.published_sets import PUBLISHED_SETS, unpack
+from keras_distill.errors import InputError
+
+DEFAULT_DATA_DIR = "~/tensorflow_datasets"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set in class-disjoint splits.
+
+    Attributes:
+        name: The name it was asked for by.
+        train: The images to learn from.
+        validation: Held-out training classes, to choose settings on; `None` if none are held out.
+        test: The images to report on.
+    """
+
+    name: str
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: str | Path = DEFAULT_DATA_DIR,
+    train_classes: str = "",
+    validation_classes: str = "",
+    test_classes: str = "",
+) -> Dataset:
+    """Finds a data set and splits it by class.
+
+    Args:
+        name: `cub`, `cars196` or `sop` (through tensorflow-datasets), `glyphs` (generated), or
+            `folder:PATH` with one sub-folder of JPEG or PNG images a class.
+        data_dir: Where the data sets that are not a folder lie, or are put.
+        train_classes: Training classes as `A:B`, B exclusive; by default the first half.
+        validation_classes: Classes within `train_classes` to hold out from training.
+        test_classes: Test classes as `A:B`; by default the second half.
+
+    Returns:
+        The splits. Labels are the indices of the classes in the whole data set.
+
+    Raises:
+        InputError: If the name, the folder or a range of classes is of no use.
+
+    Example:
+        >>> birds = load_dataset("folder:photos", train_classes="0:50")  # doctest: +SKIP
+        >>> len(birds.train), len(birds.test)  # doctest: +SKIP
+        (2953, 1464)
+    """
+    kind, _, path = name.partition(":")
+    half = None
+    if kind == "folder" and path:
+        images = read_folder(Path(path).expanduser())
+    elif name == "glyphs":
+        images = read_folder(write_glyphs(Path(data_dir).expanduser() / "keras_distill"))
+    elif name in PUBLISHED_SETS:
+        images = read_folder(unpack(name, Path(data_dir).expanduser()))
+        half = min(PUBLISHED_SETS[name].train_classes, len(images.class_names) // 2)
+    else:
+        raise InputError(
+            f"dataset={name!r} is unknown; choose one of {', '.join(PUBLISHED_SETS)}, glyphs, or "
+            "folder:PATH."
+        )
+    count = len(images.class_names)
+    if count < 2:
+        raise InputError(
+            f"dataset={name!r} has one class only; a metric needs at least two to learn from and "
+            "two others to test on."
+        )
+    half = count // 2 if half is None else half
+    train = parse_classes("train_classes", train_classes, count) or range(half)
+    test = parse_classes("test_classes", test_classes, count) or range(half, count)
+    validation = parse_classes("validation_classes", validation_classes, count)
+    if set(train) & set(test):
+        raise InputError(
+            f"train_classes={_text(train)} and test_classes={_text(test)} overlap; the protocol is "
+            f"class-disjoint. Give both, e.g. --train_classes={_text(range(test.start))}."
+        )
+    train_images = images.of_classes(train)
+    validation_images = None
+    if validation is not None:
+        if not set(validation) < set(train):
+            raise InputError(
+                f"validation_classes={_text(validation)} must lie within "
+                f"train_classes={_text(train)} and leave classes to train on."
+            )
+        validation_images = images.of_classes(validation)
+        train_images = train_images.select(
+            ~np.isin(train_images.labels, np.arange(validation.start, validation.stop))
+        )
+    return Dataset(name, train_images, validation_images, images.of_classes(test))
+
+
+def parse_classes(argument: str, value: str, count: int) -> range | None:
+    """Reads a range of classes.
+
+    Args:
+        argument: Name of the argument that an error message should name.
+        value: `A:B`, B exclusive; either side may be missing; empty for `None`.
+        count: Number of classes in the data set.
+
+    Returns:
+        The range, or `None`.
+
+    Raises:
+        InputError: If it is not such a range, is empty, or leaves the data set.
+    """
+    if not value:
+        return None
+    start, colon, stop = value.partition(":")
+    try:
+        classes = range(int(start or 0), int(stop or count))
+    except ValueError:
+        colon = ""
+        classes = range(0)
+    if not colon:
+        raise InputError(f"{argument}={value!r} is not of the form A:B, e.g. 0:{count // 2}.")
+    if not 0 <= classes.start < classes.stop <= count:
+        raise InputError(f"{argument}={value!r} does not lie within the {count} classes 0:{count}.")
+    return classes
+
+
+def _text(classes: range) -> str:
+    return f"{classes.start}:{classes.stop}"

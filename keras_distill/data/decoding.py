@@ -1,0 +1,45 @@
+"""JPEG and PNG decoding, of whole images or of the part that is needed."""
+
+import tensorflow as tf
+
+# Pixels decoded beyond a window's left and right edge and then cut off. Where chroma is subsampled
+# the decoder interpolates it from the neighbouring column, which at an edge it would not know.
+_MARGIN = 4
+
+
+def decode_image(data: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG or PNG to RGB.
+
+    Args:
+        data: Scalar string tensor, the bytes of the file. Greyscale becomes RGB, 16 bits become
+            8, an alpha channel is dropped, EXIF orientation is not applied.
+
+    Returns:
+        uint8 tensor `(height, width, 3)`.
+    """
+    # DecodeJpeg reads PNG too; the slower exact DCT keeps training, evaluation and serving equal.
+    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def decode_window(data: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Decodes a window of a JPEG without decoding the rest; equal to decoding and slicing.
+
+    Args:
+        data: Scalar string tensor, the bytes of a JPEG file.
+        window: int32 tensor `(4,)`: top, left, height, width, in pixels, within the image.
+
+    Returns:
+        uint8 tensor `(height, width, 3)`.
+    """
+    top, left, height, width = tf.unstack(window)
+    image_width = tf.io.extract_jpeg_shape(data)[1]
+    start = tf.maximum(left - _MARGIN, 0)
+    stop = tf.minimum(left + width + _MARGIN, image_width)
+    image = tf.image.decode_and_crop_jpeg(
+        data,
+        tf.stack([top, start, height, stop - start]),
+        channels=3,
+        dct_method="INTEGER_ACCURATE",
+    )
+    return tf.ensure_shape(image[:, left - start : left - start + width], [None, None, 3])

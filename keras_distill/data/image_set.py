@@ -1,0 +1,97 @@
+"""A list of labelled images on disk."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_distill.errors import InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images below one folder.
+
+    Attributes:
+        root: The folder.
+        paths: Paths relative to `root`, with forward slashes, `(n,)`.
+        labels: Index of each image's class in `class_names`, int64 `(n,)`.
+        class_names: Names of all classes of the data set, also of those without images here.
+    """
+
+    root: Path
+    paths: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The classes that have images here, sorted, int64."""
+        return np.unique(self.labels)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """A number for each image, int64 `(n,)`, that depends on its relative path alone."""
+        return np.array([_stable_id(path) for path in self.paths], np.int64)
+
+    def select(self, chosen: np.ndarray) -> "ImageSet":
+        """Returns the images that a boolean mask or an index array chooses."""
+        return ImageSet(self.root, self.paths[chosen], self.labels[chosen], self.class_names)
+
+    def of_classes(self, classes: range) -> "ImageSet":
+        """Returns the images of a range of classes."""
+        return self.select((self.labels >= classes.start) & (self.labels < classes.stop))
+
+
+def read_folder(root: str | Path) -> ImageSet:
+    """Lists the images of a folder that has one sub-folder a class.
+
+    Sub-folders in alphabetical order are the classes 0, 1, 2, ...; images may lie deeper. Files
+    that are neither JPEG nor PNG by their suffix, and hidden ones, are passed over.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The images, sorted by class and path.
+
+    Raises:
+        InputError: If there is no such folder, a class folder is empty, or there are no classes.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(
+            f"dataset folder {str(root)!r} does not exist; give folder:PATH with one sub-folder of "
+            "JPEG or PNG images for each class."
+        )
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not folders:
+        raise InputError(f"dataset folder {str(root)!r} has no sub-folders; it needs one a class.")
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        files = sorted(
+            str(path.relative_to(root).as_posix())
+            for path in folder.rglob("*")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+        if not files:
+            raise InputError(
+                f"class folder {str(folder)!r} has no JPEG or PNG images; fill it or remove it."
+            )
+        paths += files
+        labels += [label] * len(files)
+    return ImageSet(
+        root, np.array(paths), np.array(labels, np.int64), tuple(f.name for f in folders)
+    )
+
+
+def _stable_id(path: str) -> int:
+    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1  # non-negative as int64

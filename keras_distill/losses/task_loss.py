@@ -1,0 +1,92 @@
+"""The base of the losses that learn a metric from class labels."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class TaskLoss(keras.losses.Loss):
+    """Base class of the losses on `(labels, embeddings)`.
+
+    A subclass implements `call`. In contrast to `keras.losses.Loss`, labels stay integers
+    (Keras casts them to float32, where 16777216 equals 16777217), everything is computed in
+    float32 whatever the dtype policy, and rows labelled -1 (unlabelled) are neither anchors nor
+    references. The loss is the weighted sum over the labelled anchors divided by their number.
+
+    It works in `Distiller(task_loss=...)` and in plain `model.compile(loss=...)`.
+
+    Args:
+        name: Name under which the value is reported.
+    """
+
+    def __init__(self, name: str | None = None):
+        super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
+
+    def __call__(
+        self,
+        labels: Any,
+        embeddings: Any,
+        sample_weight: Any = None,
+        *,
+        ref_labels: Any = None,
+        ref_embeddings: Any = None,
+    ) -> Any:
+        """Computes the loss of one batch.
+
+        Args:
+            labels: Integer tensor `(batch,)` or `(batch, 1)`; -1 for unlabelled.
+            embeddings: Tensor `(batch, dim)`.
+            sample_weight: Optional tensor `(batch,)`, the weight of each anchor.
+            ref_labels: Optional integer tensor `(refs,)`, the labels of `ref_embeddings`.
+            ref_embeddings: Optional tensor `(refs, dim)` to compare the anchors with, such as a
+                memory of earlier batches; by default the batch itself.
+
+        Returns:
+            Scalar float32 tensor.
+        """
+        if (ref_labels is None) != (ref_embeddings is None):
+            raise ValueError(
+                f"{self.name}: ref_labels and ref_embeddings go together; "
+                f"only {'ref_embeddings' if ref_labels is None else 'ref_labels'} was given."
+            )
+        with keras.name_scope(self.name):
+            labels = _as_integers(labels)
+            ref_labels = None if ref_labels is None else _as_integers(ref_labels)
+            embeddings = ops.cast(embeddings, "float32")
+            losses = self.call(labels, embeddings, ref_labels, ref_embeddings)
+            labelled = ops.cast(labels >= 0, "float32")
+            weights = labelled
+            if sample_weight is not None:
+                weights *= ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+            return ops.sum(losses * weights) / ops.maximum(ops.sum(labelled), 1.0)
+
+    def call(
+        self, labels: Any, embeddings: Any, ref_labels: Any = None, ref_embeddings: Any = None
+    ) -> Any:
+        """Computes the loss of each row of the batch as an anchor.
+
+        Args:
+            labels: Integer tensor `(batch,)`.
+            embeddings: float32 tensor `(batch, dim)`.
+            ref_labels: Integer tensor `(refs,)`, or `None` for the batch itself.
+            ref_embeddings: Tensor `(refs, dim)`, or `None` for the batch itself.
+
+        Returns:
+            float32 tensor `(batch,)`; rows labelled -1 may hold any finite value.
+        """
+        raise ValueError(f"{type(self).__name__} must implement call().")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {"name": self.name}
+
+
+def _as_integers(labels: Any) -> Any:
+    labels = ops.reshape(ops.convert_to_tensor(labels), (-1,))
+    if "int" not in str(labels.dtype):
+        raise TypeError(
+            f"labels must be integers, got {labels.dtype}: floats merge labels above 2**24. "
+            "Cast them where they are made, e.g. labels.astype('int64')."
+        )
+    return labels

@@ -1,0 +1,60 @@
+"""The base of the losses that compare a student with its teacher."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class TeacherLoss(keras.losses.Loss):
+    """Base class of the losses on `(teacher_outputs, student_outputs)`.
+
+    A subclass implements `call`. Everything is computed in float32 whatever the dtype policy,
+    and no gradient flows into the teacher.
+
+    Args:
+        reduction: How the entries are put together; each loss documents the names it accepts.
+        name: Name under which the value is reported.
+    """
+
+    reductions: tuple[str, ...] = ("mean", "sum")
+
+    def __init__(self, reduction: str = "mean", name: str | None = None):
+        if reduction not in self.reductions:
+            raise ValueError(
+                f"{type(self).__name__}: reduction={reduction!r} is not one of "
+                f"{', '.join(map(repr, self.reductions))}."
+            )
+        # Keras' own reductions end at "mean"; ours are applied by `call`.
+        super().__init__(name=name, reduction="none", dtype="float32")
+        self.reduction = reduction
+
+    def __call__(
+        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None
+    ) -> Any:
+        """Computes the loss of one batch.
+
+        Args:
+            teacher_outputs: Tensor `(batch, teacher_dim)`.
+            student_outputs: Tensor `(batch, student_dim)`.
+            sample_weight: Optional tensor `(batch,)`.
+
+        Returns:
+            Scalar float32 tensor.
+        """
+        with keras.name_scope(self.name):
+            teacher_outputs = ops.stop_gradient(ops.cast(teacher_outputs, "float32"))
+            student_outputs = ops.cast(student_outputs, "float32")
+            if sample_weight is not None:
+                sample_weight = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+            return self.call(teacher_outputs, student_outputs, sample_weight)
+
+    def call(
+        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None
+    ) -> Any:
+        """Computes the scalar loss; arguments as in `__call__`, already float32."""
+        raise ValueError(f"{type(self).__name__} must implement call().")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {"reduction": self.reduction, "name": self.name}

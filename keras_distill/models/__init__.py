@@ -1,0 +1,1 @@
+"""Trunks, preprocessing and the embedder built from them."""

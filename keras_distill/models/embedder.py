@@ -1,0 +1,101 @@
+"""The embedder: raw pixels in, unit vectors out."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_distill.errors import InputError
+from keras_distill.models.trunks import TRUNKS, build_trunk
+
+# Means and deviations of ImageNet on the 0...255 scale, in the order each family of weights wants.
+_TORCH_MEAN = 255.0 * np.array([0.485, 0.456, 0.406])
+_TORCH_DEVIATION = 255.0 * np.array([0.229, 0.224, 0.225])
+_CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68])
+
+
+def build_embedder(
+    trunk: str = "mobilenet",
+    *,
+    image_size: int | None = None,
+    alpha: float = 1.0,
+    embedding_dim: int = 512,
+    trunk_weights: str = "imagenet",
+    name: str = "embedder",
+) -> keras.Model:
+    """Builds preprocessing + trunk + global average pooling + linear head + unit L2 norm.
+
+    The model is made of Keras' own layers alone, so its `.keras` file loads wherever Keras does.
+
+    Args:
+        trunk: Name of the trunk, a key of `keras_distill.models.trunks.TRUNKS`.
+        image_size: Height and width of the input, in pixels; `None` for what the trunk's
+            ImageNet weights were trained on.
+        alpha: Width multiplier, for the MobileNets.
+        embedding_dim: Width of the embedding; 0 for no head: the pooled features, normalised.
+        trunk_weights: `"imagenet"`, `"none"`, or the path of a `.weights.h5` file.
+        name: Name of the model.
+
+    Returns:
+        A functional model with the input `image`, `(batch, image_size, image_size, 3)`, RGB from
+        0 to 255 (uint8 or float), and the output `(batch, dim)`, float32, rows of length 1.
+
+    Raises:
+        InputError: If an argument is unknown or does not fit the trunk.
+
+    Example:
+        >>> embedder = build_embedder("mobilenet", alpha=0.25, image_size=64,
+        ...                           embedding_dim=128, trunk_weights="none")
+        >>> embedder.output_shape
+        (None, 128)
+    """
+    if trunk not in TRUNKS:
+        raise InputError(f"trunk={trunk!r} is unknown; choose one of {', '.join(TRUNKS)}.")
+    if embedding_dim < 0:
+        raise InputError(f"embedding_dim={embedding_dim} must be positive, or 0 for no head.")
+    image_size = image_size or TRUNKS[trunk].image_size
+    image = keras.Input((image_size, image_size, 3), name="image")
+    x = _preprocessing(TRUNKS[trunk].scaling, image_size)(image)
+    x = build_trunk(trunk, image_size=image_size, alpha=alpha, weights=trunk_weights)(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    if embedding_dim:
+        x = keras.layers.Dense(
+            embedding_dim,
+            kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
+            name="head",
+        )(x)
+    return keras.Model(image, _unit_norm(x.shape[-1])(x), name=name)
+
+
+def _preprocessing(scaling: str, image_size: int) -> keras.Model:
+    """The scaling that a trunk's weights expect, always in float32: bfloat16 would round it."""
+    image = keras.Input((image_size, image_size, 3), name="pixels")
+    x: Any = ops.cast(image, "float32")
+    if scaling == "tf":
+        scale, offset = 1 / 127.5, -1.0
+    elif scaling == "torch":
+        scale = (1 / _TORCH_DEVIATION).tolist()
+        offset = (-_TORCH_MEAN / _TORCH_DEVIATION).tolist()
+    else:
+        x = ops.flip(x, axis=-1)
+        scale, offset = 1.0, (-_CAFFE_MEAN_BGR).tolist()
+    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="scale")(x)
+    return keras.Model(image, x, name="preprocessing")
+
+
+def _unit_norm(dim: int) -> keras.Model:
+    """Division by the L2 norm in float32, safe for a zero vector and for any scale.
+
+    `keras.layers.UnitNormalization` turns vectors shorter than 1e-12 (an untrained MobileNet makes
+    them) into zeros, with a gradient of 1e12. Dividing by the largest entry first avoids both; the
+    result does not depend on that factor, so neither does the gradient.
+    """
+    vector = keras.Input((dim,), name="vector")
+    x = ops.cast(vector, "float32")
+    largest = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
+    nonzero = largest > 0.0
+    x = x / ops.where(nonzero, largest, 1.0)
+    squared = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    x = x * ops.rsqrt(ops.where(nonzero, squared, 1.0))
+    return keras.Model(vector, x, name="unit_norm")

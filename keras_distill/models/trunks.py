@@ -1,0 +1,115 @@
+"""The convolutional trunks by name, and what each expects of its pixels."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from keras_distill.errors import InputError
+
+if TYPE_CHECKING:  # the commands list the trunks in their help without loading Keras
+    import keras
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """One trunk of `keras.applications`.
+
+    Attributes:
+        constructor: Its name there.
+        scaling: How its ImageNet weights expect the pixels, in the names of
+            `keras.applications.imagenet_utils.preprocess_input`.
+        takes_alpha: Whether it has a width multiplier.
+        scales_itself: Whether it would scale its pixels, which is switched off.
+        image_size: Height and width in pixels that its ImageNet weights were trained on.
+    """
+
+    constructor: str
+    scaling: Literal["caffe", "tf", "torch"]
+    takes_alpha: bool = False
+    scales_itself: bool = False
+    image_size: int = 224
+
+
+TRUNKS = {
+    "resnet50": Trunk("ResNet50", "caffe"),
+    "resnet101": Trunk("ResNet101", "caffe"),
+    "resnet152": Trunk("ResNet152", "caffe"),
+    "mobilenet": Trunk("MobileNet", "tf", takes_alpha=True),
+    "mobilenet_v2": Trunk("MobileNetV2", "tf", takes_alpha=True),
+    "mobilenet_v3_small": Trunk("MobileNetV3Small", "tf", True, True),
+    "mobilenet_v3_large": Trunk("MobileNetV3Large", "tf", True, True),
+    "efficientnet_v2_b0": Trunk("EfficientNetV2B0", "torch", scales_itself=True),
+    "efficientnet_v2_b1": Trunk("EfficientNetV2B1", "torch", scales_itself=True, image_size=240),
+    "efficientnet_v2_b2": Trunk("EfficientNetV2B2", "torch", scales_itself=True, image_size=260),
+    "efficientnet_v2_b3": Trunk("EfficientNetV2B3", "torch", scales_itself=True, image_size=300),
+    "convnext_tiny": Trunk("ConvNeXtTiny", "torch", scales_itself=True),
+}
+
+
+def build_trunk(
+    name: str, *, image_size: int, alpha: float = 1.0, weights: str
+) -> "keras.Model":
+    """Builds a trunk without its classifier.
+
+    Args:
+        name: A key of `TRUNKS`.
+        image_size: Height and width of the input, in pixels.
+        alpha: Width multiplier, for the MobileNets.
+        weights: `"imagenet"` (fetched by Keras), `"none"`, or the path of a `.weights.h5` file.
+
+    Returns:
+        A model from float pixels, scaled as the trunk expects, to a feature map
+        `(batch, h, w, channels)`.
+
+    Raises:
+        InputError: If the trunk is unknown or an argument does not fit it.
+    """
+    if name not in TRUNKS:
+        raise InputError(f"trunk={name!r} is unknown; choose one of {', '.join(TRUNKS)}.")
+    trunk = TRUNKS[name]
+    if image_size < 32:
+        raise InputError(f"image_size={image_size} is too small; the trunks need at least 32.")
+    if alpha <= 0:
+        raise InputError(f"alpha={alpha} must be positive, e.g. 0.25.")
+    if alpha != 1.0 and not trunk.takes_alpha:
+        with_alpha = [name for name, trunk in TRUNKS.items() if trunk.takes_alpha]
+        raise InputError(
+            f"alpha={alpha} does not apply to {name}, which has one width; leave alpha at 1.0 or "
+            f"choose one of {', '.join(with_alpha)}."
+        )
+    options: dict[str, Any] = {}
+    if trunk.takes_alpha:
+        options["alpha"] = alpha
+    if trunk.scales_itself:
+        options["include_preprocessing"] = False
+    path = None if weights in ("imagenet", "none") else Path(weights)
+    if path is not None and not path.is_file():
+        raise InputError(
+            f"trunk_weights={weights!r} is neither 'imagenet' nor 'none' nor an existing file."
+        )
+    import keras
+
+    try:
+        model = getattr(keras.applications, trunk.constructor)(
+            include_top=False,
+            input_shape=(image_size, image_size, 3),
+            weights="imagenet" if weights == "imagenet" else None,
+            name="trunk",
+            **options,
+        )
+    except Exception as error:  # whatever the download throws
+        if weights != "imagenet":
+            raise
+        raise InputError(
+            f"trunk_weights=imagenet: Keras could not provide weights for {name} ({error}). "
+            "Give the path of a .weights.h5 file, or 'none' to start from scratch."
+        ) from error
+    if path is not None:
+        try:
+            model.load_weights(path)
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"trunk_weights={weights!r} does not fit {name} with alpha={alpha}: {error}"
+            ) from error
+    return model

@@ -1,0 +1,85 @@
+"""Folders and files that appear complete or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_distill.errors import InputError
+
+
+@contextlib.contextmanager
+def published_folder(target: Path) -> Iterator[Path]:
+    """Writes a folder beside its place and renames it there when the block ends without error.
+
+    A process that is killed leaves only a hidden `.tmp-*` sibling. If another process published
+    the same folder first, its copy stays and this one is dropped.
+
+    Args:
+        target: Where the folder shall be; its parents are made.
+
+    Yields:
+        The temporary folder to write into.
+
+    Raises:
+        InputError: If the place cannot be written, or the disk is full.
+
+    Example:
+        >>> with published_folder(Path("/tmp/example")) as folder:  # doctest: +SKIP
+        ...     (folder / "vectors.npy").write_bytes(b"...")
+    """
+    with _clear_disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
+        try:
+            temporary.chmod(0o777 & ~_umask())
+            yield temporary
+            try:
+                temporary.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def published_file(target: Path) -> Iterator[Path]:
+    """Writes a file beside its place and renames it there when the block ends without error.
+
+    Args:
+        target: Where the file shall be, replacing what is there; its parents are made.
+
+    Yields:
+        The temporary path to write to, with the same suffix as `target`.
+
+    Raises:
+        InputError: If the place cannot be written, or the disk is full.
+    """
+    with _clear_disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+        try:
+            yield temporary
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _clear_disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{str(target)!r} could not be written ({error.strerror or error}); nothing was left "
+            "there half-written. Free some space or choose another place."
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Embedding a data set, exact nearest neighbours, and the metrics on them."""

@@ -1,0 +1,51 @@
+"""Embedding a whole data set."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def embed(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    *,
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeds every image of a data set, in inference mode.
+
+    Args:
+        model: An embedder.
+        batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` holds `image`.
+        on_batch: Called with the number of rows after each batch, to show progress.
+
+    Returns:
+        The embeddings, float32 `(n, dim)`, and the labels, int64 `(n,)`.
+
+    Example:
+        >>> embeddings, labels = embed(embedder, evaluation_batches(images, image_size=128)
+        ...                            )  # doctest: +SKIP
+    """
+
+    @tf.function(reduce_retracing=True)
+    def infer(image: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(image, training=False), tf.float32)
+
+    embeddings, labels = [], []
+    for x, y in batches:
+        embeddings.append(_finite(infer(x["image"])).numpy())
+        labels.append(y.numpy())
+        if on_batch is not None:
+            on_batch(len(y))
+    return np.concatenate(embeddings), np.concatenate(labels)
+
+
+def _finite(embeddings: Any) -> Any:
+    if not tf.reduce_all(tf.math.is_finite(embeddings)):
+        raise ValueError(
+            "The model returned embeddings that are not finite; it diverged in training, or its "
+            "weights were damaged."
+        )
+    return embeddings

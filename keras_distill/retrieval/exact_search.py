@@ -1,0 +1,148 @@
+"""Exact nearest neighbours, block by block."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from keras_distill.errors import InputError
+
+# Squared distances below this share of |q|^2 + |g|^2 are rounding noise of float32 and count as 0.
+_NOISE = 4 * float(np.finfo(np.float32).eps)
+
+
+def nearest_neighbours(
+    queries: np.ndarray,
+    gallery: np.ndarray | None = None,
+    *,
+    k: int,
+    query_block: int = 1024,
+    gallery_block: int = 8192,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the k nearest gallery rows of each query by Euclidean distance.
+
+    Of rows at the same distance, the lower index comes first. At no time is more than a
+    `query_block x gallery_block` part of the distance matrix in memory.
+
+    Args:
+        queries: float array `(n, dim)`.
+        gallery: float array `(m, dim)`; `None` for the queries themselves, each left out of its
+            own neighbours.
+        k: Number of neighbours; fewer are returned if the gallery has fewer.
+        query_block: Queries handled at once.
+        gallery_block: Gallery rows handled at once.
+
+    Returns:
+        Indices, int64 `(n, k)`, and distances, float32 `(n, k)`, nearest first.
+
+    Raises:
+        InputError: If the arrays are not finite, not two-dimensional or of different width.
+
+    Example:
+        >>> indices, distances = nearest_neighbours(np.array([[0.0], [1.0], [3.0]]), k=1)
+        >>> indices[:, 0]
+        array([1, 0, 1])
+    """
+    blocks = [
+        block
+        for _, *block in neighbour_blocks(
+            queries, gallery, k=k, query_block=query_block, gallery_block=gallery_block
+        )
+    ]
+    indices, distances = zip(*blocks, strict=True)
+    return np.concatenate(indices), np.concatenate(distances)
+
+
+def neighbour_blocks(
+    queries: np.ndarray,
+    gallery: np.ndarray | None = None,
+    *,
+    k: int,
+    query_block: int = 1024,
+    gallery_block: int = 8192,
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Finds the same neighbours as `nearest_neighbours`, one block of queries at a time.
+
+    Args:
+        queries: As there, as are the other arguments.
+        gallery: As there.
+        k: As there.
+        query_block: As there.
+        gallery_block: As there.
+
+    Yields:
+        The slice of the queries, and their indices and distances.
+
+    Raises:
+        InputError: As there.
+    """
+    leave_one_out = gallery is None
+    queries = _checked("queries", queries)
+    gallery = queries if gallery is None else _checked("gallery", gallery)
+    if queries.shape[1] != gallery.shape[1]:
+        raise InputError(
+            f"queries have width {queries.shape[1]}, the gallery {gallery.shape[1]}; both must "
+            "come from the same embedding space."
+        )
+    k = min(k, len(gallery) - leave_one_out)
+    if k < 1 or not len(queries):
+        raise InputError(
+            f"there is nothing to search: k={k}, {len(queries)} queries, {len(gallery)} gallery "
+            "rows."
+        )
+    gallery_tensor = tf.constant(gallery)
+    for start in range(0, len(queries), query_block):
+        rows = slice(start, start + query_block)
+        first = start if leave_one_out else -len(queries) - 1
+        nearest, indices = _search_block(
+            queries[rows], gallery_tensor, first, k, max(gallery_block, k)
+        )
+        yield rows, indices.numpy(), tf.sqrt(-nearest).numpy()
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+)
+def _search_block(
+    queries: tf.Tensor, gallery: tf.Tensor, first: tf.Tensor, k: tf.Tensor, gallery_block: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Negated squared distances and indices of the k nearest; row i is gallery row first + i."""
+    rows = tf.shape(queries)[0]
+    own = first + tf.range(tf.cast(rows, tf.int64), dtype=tf.int64)
+    norms = tf.reduce_sum(tf.square(queries), 1, keepdims=True)
+    best = tf.fill([rows, k], -np.inf)
+    where = tf.fill([rows, k], tf.constant(-1, tf.int64))
+    for start in tf.range(0, tf.shape(gallery)[0], gallery_block):
+        tf.autograph.experimental.set_loop_options(
+            shape_invariants=[
+                (best, tf.TensorShape([None, None])),
+                (where, tf.TensorShape([None, None])),
+            ]
+        )
+        block = gallery[start : start + gallery_block]
+        ids = tf.cast(start, tf.int64) + tf.range(tf.shape(block, tf.int64)[0], dtype=tf.int64)
+        scale = norms + tf.reduce_sum(tf.square(block), 1)[None, :]
+        squared = scale - 2.0 * tf.matmul(queries, block, transpose_b=True)
+        squared = tf.where(squared < _NOISE * scale, 0.0, squared)
+        score = tf.where(ids[None, :] == own[:, None], -np.inf, -squared)
+        # Earlier rows stand first, so that top_k, which is stable, keeps the lower index of a tie.
+        merged = tf.concat([best, score], 1)
+        merged_ids = tf.concat([where, tf.tile(ids[None, :], [rows, 1])], 1)
+        best, chosen = tf.math.top_k(merged, k)
+        where = tf.gather(merged_ids, chosen, batch_dims=1)
+    return best, where
+
+
+def _checked(name: str, vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors, np.float32)
+    if vectors.ndim != 2:
+        raise InputError(f"{name} has the shape {vectors.shape}; it must be (n, dim).")
+    if not np.isfinite(vectors).all():
+        raise InputError(f"{name} holds values that are not finite; check how it was embedded.")
+    return vectors

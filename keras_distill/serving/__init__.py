@@ -1,0 +1,1 @@
+"""The SavedModel bundle that TF-Serving loads."""

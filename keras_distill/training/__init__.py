@@ -1,0 +1,1 @@
+"""The Distiller, its callbacks, and the run directory."""

@@ -1,0 +1,106 @@
+"""Progress on the console and one line of metrics an epoch."""
+
+import time
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from keras_distill.training.run_directory import RunDirectory
+
+
+class EpochReport(keras.callbacks.Callback):
+    """Shows a progress bar on a terminal, prints one line an epoch, and writes `metrics.jsonl`.
+
+    Args:
+        run: Where `metrics.jsonl` goes.
+        console: Where the lines go.
+        epochs: Number of epochs.
+        steps_per_epoch: Steps in an epoch.
+        batch_size: Images in a step.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        console: Console,
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+        batch_size: int,
+    ):
+        super().__init__()
+        self._run = run
+        self._console = console
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._batch_size = batch_size
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._begun = self._epoch_begun = 0.0
+        self.training_seconds = 0.0  # without validation and checkpoints
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        total = self._epochs * self._steps_per_epoch
+        self._task = self._progress.add_task("epoch 1", total=total, status="")
+        self._progress.start()
+        self._begun = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._progress.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
+        self._epoch_begun = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        now = time.perf_counter()
+        rate = (batch + 1) * self._batch_size / (now - self._epoch_begun)
+        status = f"{rate:.0f} images/s  loss {(logs or {}).get('loss', float('nan')):.4f}"
+        self._progress.update(self._task, advance=1, status=status)
+        if batch + 1 == self._steps_per_epoch:
+            self._epoch_seconds = now - self._epoch_begun
+            self.training_seconds += self._epoch_seconds
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = dict(logs or {})
+        rate = self._steps_per_epoch * self._batch_size / self._epoch_seconds
+        elapsed = time.perf_counter() - self._begun
+        left = elapsed / (epoch + 1) * (self._epochs - epoch - 1)
+        values = "  ".join(f"{name} {value:.4f}" for name, value in _total_first(logs).items())
+        self._console.print(
+            f"epoch {epoch + 1}/{self._epochs}  {values}  {rate:.0f} images/s  "
+            f"{_minutes(left)} left",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._run.append_metrics(
+            {
+                "epoch": epoch + 1,
+                "step": (epoch + 1) * self._steps_per_epoch,
+                **_total_first(logs),
+                "learning_rate": float(self.model.optimizer.learning_rate),
+                "images_per_second": round(rate, 1),
+                "seconds": round(elapsed, 2),
+            }
+        )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Removes the progress bar, also after an error."""
+        self._progress.stop()
+
+
+def _total_first(logs: dict[str, float]) -> dict[str, float]:
+    return {name: logs[name] for name in sorted(logs, key=lambda name: (name != "loss", name))}
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

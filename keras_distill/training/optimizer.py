@@ -1,0 +1,54 @@
+"""The optimiser, its learning-rate schedule, and the L2 penalty."""
+
+import keras
+
+
+def build_optimizer(
+    *,
+    learning_rate: float,
+    schedule: str = "constant",
+    steps: int,
+    warmup_steps: int = 0,
+    weight_decay: float = 0.0,
+) -> keras.optimizers.Optimizer:
+    """Builds Adam with a learning-rate schedule.
+
+    Args:
+        learning_rate: Highest learning rate.
+        schedule: `"constant"`, or `"cosine"` to fall to 0 at the last step.
+        steps: Steps of the whole training.
+        warmup_steps: Steps in which the learning rate first rises linearly from 0.
+        weight_decay: Decoupled weight decay (AdamW) per step, times the learning rate.
+
+    Returns:
+        The optimiser.
+
+    Raises:
+        ValueError: If the schedule is unknown.
+    """
+    if schedule not in ("constant", "cosine"):
+        raise ValueError(f"schedule={schedule!r} is neither 'constant' nor 'cosine'.")
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = learning_rate
+    if schedule == "cosine" or warmup_steps:
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup_steps else learning_rate,
+            max(steps - warmup_steps, 1),
+            alpha=0.0 if schedule == "cosine" else 1.0,
+            warmup_target=learning_rate if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+    return keras.optimizers.Adam(rate, weight_decay=weight_decay or None)
+
+
+def add_l2_penalty(model: keras.Model, factor: float) -> None:
+    """Adds `factor / 2 * |w|^2` of every trainable weight to the loss.
+
+    This is what PyTorch's Adam calls `weight_decay`, which the paper's code sets to 2e-4: its
+    gradient passes through Adam's scaling, unlike that of decoupled weight decay.
+
+    Args:
+        model: The model, changed in place.
+        factor: What each weight adds to its gradient, times itself.
+    """
+    for weight in model.trainable_weights:
+        weight.regularizer = keras.regularizers.L2(factor / 2)

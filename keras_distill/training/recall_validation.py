@@ -1,0 +1,37 @@
+"""Recall on held-out classes during training."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.metrics import retrieval_metrics
+
+VALIDATION_RECALL = "val_recall@1"
+
+
+class RecallValidation(keras.callbacks.Callback):
+    """Adds `val_recall@1`, on the student's embeddings, to the logs of an epoch.
+
+    Put it before callbacks that read the value, such as `keras.callbacks.EarlyStopping`.
+
+    Args:
+        student: The embedder.
+        batches: Batches of the held-out classes, as of `evaluation_batches`.
+        epochs: Number of epochs of the training; the last one is always evaluated.
+        every: Number of epochs from one evaluation to the next.
+    """
+
+    def __init__(self, student: keras.Model, batches: tf.data.Dataset, epochs: int, every: int = 1):
+        super().__init__()
+        self._student = student
+        self._batches = batches
+        self._epochs = epochs
+        self._every = every
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is None or ((epoch + 1) % self._every and epoch + 1 != self._epochs):
+            return
+        embeddings, labels = embed(self._student, self._batches)
+        logs[VALIDATION_RECALL] = retrieval_metrics(embeddings, labels, ks=[1]).recall[1]

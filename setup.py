@@ -1,0 +1,65 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+# Read, not imported: the version must be known before any dependency is installed.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "keras_distill/__init__.py").read_text(), re.M
+)
+
+setup(
+    name="keras_distill",
+    version=VERSION[1],
+    description="Distils large image-embedding networks into small ones, with Keras 3",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="metric learning, knowledge distillation, image retrieval, embeddings, keras",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["keras_distill", "keras_distill.*"]),
+    package_data={"keras_distill": ["py.typed"]},
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "absl-py>=2.1",
+        "keras>=3.12,<4",
+        "matplotlib>=3.9,<4",
+        "numpy>=1.26,<3",
+        "pillow>=10",
+        "rich>=13",
+        'scann[tf]==1.4.2; platform_system == "Linux"',
+        # The `tensorboard` command of 2.20 imports pkg_resources, which setuptools 82 removed.
+        "setuptools>=77,<82",
+        "scipy>=1.11",  # the tfds builders of CUB and Cars read MATLAB files with it
+        "tensorflow~=2.20.0",
+        "tensorflow-datasets>=4.9.7",
+    ],
+    extras_require={
+        "addons": [
+            'tensorflow-addons==0.23.0; python_version < "3.12"',
+            'tf-keras~=2.20.0; python_version < "3.12"',
+        ],
+        "dev": [
+            "hypothesis>=6.100",
+            "mypy>=1.13",
+            "pytest>=8.2",
+            "pytest-xdist>=3.6",
+            "ruff>=0.9",
+            "wheel>=0.43",
+        ],
+    },
+)

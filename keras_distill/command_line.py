@@ -1,5 +1,6 @@
 """What the commands share: grouped flags, help, and exit codes."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,6 +72,8 @@ class Command:
         if {"--help", "-h", "--helpfull", "-help"} & set(argv):
             self._print_help()
             sys.exit(SUCCESS)
+        # TensorFlow reports each missing GPU driver; what a command has to say would drown in it.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             unparsed = self.flags([self.module, *argv])[1:]
             if unparsed:
@@ -85,7 +88,11 @@ class Command:
     def text(self) -> str:
         """Returns the present flags as the content of a flag file."""
         named = [name for names in self._groups.values() for name in names]
-        return "".join(f"{self.flags[name].serialize()}\n" for name in named if self.flags[name].value is not None)
+        return "".join(
+            f"{self.flags[name].serialize()}\n"
+            for name in named
+            if self.flags[name].value is not None
+        )
 
     def _fail(self, message: str, code: int) -> None:
         print(f"{self.module.rpartition('.')[2]}: {message}", file=sys.stderr)

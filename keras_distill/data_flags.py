@@ -37,9 +37,7 @@ def define_data_flags(command: Command) -> None:
         "",
         "Classes within --train_classes, as A:B, held out from training to choose settings on.",
     )
-    command.string(
-        group, "test_classes", "", "Classes to test on, as A:B; second half if empty."
-    )
+    command.string(group, "test_classes", "", "Classes to test on, as A:B; second half if empty.")
     command.boolean(
         group,
         "strict_images",

@@ -11,14 +11,15 @@ from keras_distill.errors import InputError
 
 
 @contextlib.contextmanager
-def published_folder(target: Path) -> Iterator[Path]:
+def published_folder(target: Path, *, keep_existing: bool = True) -> Iterator[Path]:
     """Writes a folder beside its place and renames it there when the block ends without error.
 
-    A process that is killed leaves only a hidden `.tmp-*` sibling. If another process published
-    the same folder first, its copy stays and this one is dropped.
+    A process that is killed leaves only a hidden `.tmp-*` sibling.
 
     Args:
         target: Where the folder shall be; its parents are made.
+        keep_existing: What to do if another process was faster: keep its folder and drop this one
+            without a word, or raise.
 
     Yields:
         The temporary folder to write into.
@@ -39,7 +40,7 @@ def published_folder(target: Path) -> Iterator[Path]:
             try:
                 temporary.rename(target)
             except OSError:
-                if not target.is_dir():
+                if not (keep_existing and target.is_dir()):
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -31,9 +31,7 @@ class AbsoluteTeacher(TeacherLoss):
     def __init__(self, reduction: str = "mean", name: str = "absolute"):
         super().__init__(reduction=reduction, name=name)
 
-    def call(
-        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None
-    ) -> Any:
+    def call(self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None) -> Any:
         """Computes the scalar loss; see the base class."""
         if teacher_outputs.shape[-1] != student_outputs.shape[-1]:
             raise ValueError(

@@ -35,9 +35,7 @@ class RelativeTeacher(TeacherLoss):
     def __init__(self, reduction: str = "frobenius", name: str = "relative"):
         super().__init__(reduction=reduction, name=name)
 
-    def call(
-        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None
-    ) -> Any:
+    def call(self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None) -> Any:
         """Computes the scalar loss; see the base class. A pair weighs the product of its rows."""
         difference = pairwise_distances(student_outputs) - pairwise_distances(teacher_outputs)
         if sample_weight is None:

@@ -49,9 +49,7 @@ class TeacherLoss(keras.losses.Loss):
                 sample_weight = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
             return self.call(teacher_outputs, student_outputs, sample_weight)
 
-    def call(
-        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None
-    ) -> Any:
+    def call(self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None) -> Any:
         """Computes the scalar loss; arguments as in `__call__`, already float32."""
         raise ValueError(f"{type(self).__name__} must implement call().")
 

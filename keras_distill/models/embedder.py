@@ -45,8 +45,9 @@ def build_embedder(
         InputError: If an argument is unknown or does not fit the trunk.
 
     Example:
-        >>> embedder = build_embedder("mobilenet", alpha=0.25, image_size=64,
-        ...                           embedding_dim=128, trunk_weights="none")
+        >>> embedder = build_embedder(
+        ...     "mobilenet", alpha=0.25, image_size=64, embedding_dim=128, trunk_weights="none"
+        ... )
         >>> embedder.output_shape
         (None, 128)
     """

@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -34,3 +35,39 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
         raise InputError(
             f"{argument}={str(path)!r} could not be loaded as a Keras model: {error}"
         ) from error
+
+
+def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int | None, int | None]:
+    """Checks that a model maps square images to vectors.
+
+    Args:
+        model: The model.
+        argument: Name of the argument that an error message should name.
+
+    Returns:
+        Height and width of its input in pixels, and the width of its output; `None` if open.
+
+    Raises:
+        InputError: If it has another kind of input or output.
+    """
+    inputs, outputs = _single_shape(model.input_shape), _single_shape(model.output_shape)
+    if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
+        raise InputError(
+            f"{argument} {model.name!r} takes {model.input_shape}; it must have one input of square "
+            "RGB images, (batch, size, size, 3)."
+        )
+    if outputs is None or len(outputs) != 2:
+        raise InputError(
+            f"{argument} {model.name!r} returns {model.output_shape}; it must have one output "
+            "(batch, dim), such as a pooled feature."
+        )
+    return inputs[1], outputs[1]
+
+
+def _single_shape(shape: Any) -> tuple[int | None, ...] | None:
+    """The shape of a single tensor; None for a structure of several."""
+    if isinstance(shape, list) and len(shape) == 1:
+        shape = shape[0]
+    if isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape):
+        return shape
+    return None

@@ -47,9 +47,7 @@ TRUNKS = {
 }
 
 
-def build_trunk(
-    name: str, *, image_size: int, alpha: float = 1.0, weights: str
-) -> "keras.Model":
+def build_trunk(name: str, *, image_size: int, alpha: float = 1.0, weights: str) -> "keras.Model":
     """Builds a trunk without its classifier.
 
     Args:

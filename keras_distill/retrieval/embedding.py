@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.teachers.teacher import Teacher, as_teacher
+
 
 def embed(
-    model: keras.Model,
+    model: "Teacher | keras.Model | Callable[[Any], Any]",
     batches: tf.data.Dataset,
     *,
     on_batch: Callable[[int], None] | None = None,
@@ -17,7 +19,7 @@ def embed(
     """Embeds every image of a data set, in inference mode.
 
     Args:
-        model: An embedder.
+        model: An embedder: a Keras model, a `Teacher`, or a callable on raw images.
         batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` holds `image`.
         on_batch: Called with the number of rows after each batch, to show progress.
 
@@ -25,13 +27,15 @@ def embed(
         The embeddings, float32 `(n, dim)`, and the labels, int64 `(n,)`.
 
     Example:
-        >>> embeddings, labels = embed(embedder, evaluation_batches(images, image_size=128)
-        ...                            )  # doctest: +SKIP
+        >>> embeddings, labels = embed(
+        ...     embedder, evaluation_batches(images, image_size=128)
+        ... )  # doctest: +SKIP
     """
+    embedder = as_teacher(model)
 
     @tf.function(reduce_retracing=True)
     def infer(image: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(image, training=False), tf.float32)
+        return embedder(image)
 
     embeddings, labels = [], []
     for x, y in batches:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_distill.errors import InputError
+from keras_distill.models.loading import embedder_shape
 
 
 class Teacher:
@@ -69,33 +70,10 @@ def as_teacher(model: "Teacher | keras.Model | Callable[[Any], Any]") -> Teacher
                 f"teacher={model!r} is neither a Keras model nor callable on a batch of images."
             )
         return Teacher(model)
-    inputs, outputs = _shape(model.input_shape), _shape(model.output_shape)
-    if inputs is None or len(inputs) != 4 or inputs[-1] != 3:
-        raise InputError(
-            f"teacher {model.name!r} takes {model.input_shape}; it must have one input "
-            "(batch, height, width, 3)."
-        )
-    if outputs is None or len(outputs) != 2:
-        raise InputError(
-            f"teacher {model.name!r} returns {model.output_shape}; it must have one output "
-            "(batch, dim), such as a pooled feature."
-        )
-    if inputs[1] != inputs[2]:
-        raise InputError(
-            f"teacher {model.name!r} takes images of {inputs[1]}x{inputs[2]}; only square ones fit."
-        )
+    image_size, embedding_dim = embedder_shape(model, argument="teacher")
     return Teacher(
         lambda images: model(images, training=False),
-        embedding_dim=outputs[1],
-        image_size=inputs[1],
+        embedding_dim=embedding_dim,
+        image_size=image_size,
         owner=model,
     )
-
-
-def _shape(shape: Any) -> tuple[int | None, ...] | None:
-    """The shape of a single tensor; None for a structure of several."""
-    if isinstance(shape, list) and len(shape) == 1:
-        shape = shape[0]
-    if isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape):
-        return shape
-    return None

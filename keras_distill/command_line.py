@@ -116,11 +116,9 @@ class Command:
 
 
 def _value_hint(flag: flags.Flag) -> str:
-    if flag.boolean:
-        return ""
-    if flag.flag_type() == "string enum" and len(flag.parser.enum_values) <= 4:
+    if isinstance(flag, flags.EnumFlag) and len(flag.parser.enum_values) <= 4:
         return "=" + "|".join(flag.parser.enum_values)
-    return {"int": "=N", "float": "=X"}.get(flag.flag_type(), "=TEXT")
+    return {"bool": "", "int": "=N", "float": "=X"}.get(flag.flag_type(), "=TEXT")
 
 
 def flag_files(argv: Sequence[str] | None = None) -> list[Path]:

@@ -1,11 +1,11 @@
-"""Measures how well an embedder retrieves images of classes that it was not trained on.
+r"""Measures how well an embedder retrieves images of classes that it was not trained on.
 
 Every image of the split is a query against all others (the paper's protocol: exact Euclidean
 neighbours of unit vectors, the query left out). Prints a table, and with --json writes the figures,
 as fractions, for machines.
 
   python -m keras_distill.evaluate --model=runs/relative --dataset=cub
-  python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \\
+  python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \
       --test_classes=50:75 --ks=1,2,4,8 --json=recall.json
 
 Exit codes: 0 done, 2 unusable flags or input.

@@ -1,4 +1,4 @@
-"""Trains an embedder, from a teacher or without one.
+r"""Trains an embedder, from a teacher or without one.
 
 Without --teacher it learns from the labels alone: that is how a teacher or a baseline is made.
 With --teacher it also learns to agree with the teacher. --epochs=0 writes the embedder as it
@@ -8,7 +8,7 @@ The run directory receives flags.txt, metrics.jsonl, checkpoints/, tensorboard/,
 summary.json, whose path is the last line printed.
 
   python -m keras_distill.train --flagfile=configs/birds100_relative.flags
-  python -m keras_distill.train --dataset=folder:photos --trunk=mobilenet --alpha=0.25 \\
+  python -m keras_distill.train --dataset=folder:photos --trunk=mobilenet --alpha=0.25 \
       --teacher=runs/teacher/student.keras --teacher_losses=absolute,relative:0.3
 
 Exit codes: 0 done, 2 unusable flags or input, 3 diverged (the last good checkpoint is kept).
@@ -91,6 +91,8 @@ COMMAND.integer(
     "Training", "validate_every", 1, "Epochs between two Recall@1 on --validation_classes.", 1
 )
 
+COMMAND.integer("Training", "checkpoint_every", 1, "Epochs between two checkpoints.", 1)
+
 COMMAND.string(
     "Output", "run_dir", "", "Folder of the run; runs/NAME of the flag file or data set if empty."
 )
@@ -166,7 +168,8 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
 
     console = Console()
     dataset = load_flagged_dataset(flags)
-    train, skipped = dataset.train, []
+    train = dataset.train
+    skipped: list[str] = []
     validation = dataset.validation
     if flags.dataset.startswith("folder:"):
         train, skipped = drop_unreadable(train, strict=flags.strict_images)
@@ -247,7 +250,11 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
             jit_compile=flags.jit_compile,
         )
         checkpoint = StudentCheckpoint(
-            student, last=run.last_checkpoint, best=run.best_checkpoint, monitor=VALIDATION_RECALL
+            student,
+            last=run.last_checkpoint,
+            best=run.best_checkpoint,
+            monitor=VALIDATION_RECALL,
+            every=flags.checkpoint_every,
         )
         report = EpochReport(
             run,

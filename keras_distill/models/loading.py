@@ -53,8 +53,8 @@ def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int 
     inputs, outputs = _single_shape(model.input_shape), _single_shape(model.output_shape)
     if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
         raise InputError(
-            f"{argument} {model.name!r} takes {model.input_shape}; it must have one input of square "
-            "RGB images, (batch, size, size, 3)."
+            f"{argument} {model.name!r} takes {model.input_shape}; it must have one input of "
+            "square RGB images, (batch, size, size, 3)."
         )
     if outputs is None or len(outputs) != 2:
         raise InputError(

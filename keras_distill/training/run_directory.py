@@ -10,7 +10,9 @@ from keras_distill.publishing import published_file
 
 
 class RunDirectory:
-    """`flags.txt`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `student.keras`, `summary.json`.
+    """Where the files of a run are.
+
+    `flags.txt`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `student.keras`, `summary.json`.
 
     Args:
         path: The folder.

@@ -9,7 +9,7 @@ from keras_distill.publishing import published_file
 
 
 class StudentCheckpoint(keras.callbacks.Callback):
-    """Saves the student after each epoch, and once more if a value is the highest so far.
+    """Saves the student every few epochs, and once more if a value is the highest so far.
 
     A file is replaced only by a complete one.
 
@@ -18,9 +18,12 @@ class StudentCheckpoint(keras.callbacks.Callback):
         last: Path of the `.keras` file of the last epoch.
         best: Path of the `.keras` file of the best epoch.
         monitor: Name in the logs of the value to maximise.
+        every: Number of epochs from one `last` to the next.
     """
 
-    def __init__(self, student: keras.Model, *, last: Path, best: Path, monitor: str):
+    def __init__(
+        self, student: keras.Model, *, last: Path, best: Path, monitor: str, every: int = 1
+    ):
         super().__init__()
         self.best_epoch: int | None = None
         self.best_value = float("-inf")
@@ -28,9 +31,11 @@ class StudentCheckpoint(keras.callbacks.Callback):
         self._last = last
         self._best = best
         self._monitor = monitor
+        self._every = every
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        save_model(self._student, self._last)
+        if (epoch + 1) % self._every == 0:
+            save_model(self._student, self._last)
         value = (logs or {}).get(self._monitor)
         if value is not None and value > self.best_value:
             self.best_value, self.best_epoch = value, epoch

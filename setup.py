@@ -44,7 +44,10 @@ setup(
         'scann[tf]==1.4.2; platform_system == "Linux"',
         # The `tensorboard` command of 2.20 imports pkg_resources, which setuptools 82 removed.
         "setuptools>=77,<82",
-        "scipy>=1.11",  # the tfds builders of CUB and Cars read MATLAB files with it
+        # What the tfds builders of CUB and Cars import without declaring it.
+        "importlib_resources>=6",
+        "opencv-python-headless>=4.9",
+        "scipy>=1.11",
         "tensorflow~=2.20.0",
         "tensorflow-datasets>=4.9.7",
     ],

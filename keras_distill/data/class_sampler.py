@@ -93,6 +93,7 @@ class ClassSampler:
         Returns:
             int64 tensor `(batch_size,)`: indices into `labels`, class by class.
         """
+        step = tf.cast(step, tf.int64)  # stateless_fold_in draws otherwise for an int32
         classes = self.classes(step)
         count = tf.gather(self._count, classes)[:, None]
         key = tf.fill([2], tf.constant(self._seed, tf.int64))

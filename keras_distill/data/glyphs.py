@@ -247,7 +247,7 @@ def _field(shape: tuple[int, int, int], size: int, rng: np.random.Generator) -> 
         Image.fromarray(grid[..., band]).resize((size, size), Image.Resampling.BICUBIC)
         for band in range(shape[-1])
     ]
-    return np.stack(bands, axis=-1)
+    return np.stack([np.asarray(band) for band in bands], axis=-1)
 
 
 def _pose(glyph: _Strokes, size: int, rng: np.random.Generator) -> _Strokes:

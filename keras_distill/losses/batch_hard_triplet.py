@@ -29,7 +29,7 @@ class BatchHardTriplet(TaskLoss):
     Example:
         >>> loss = BatchHardTriplet(margin=0.2)
         >>> float(loss([0, 0, 1, 1], [[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]]))
-        0.6...
+        0.179...
     """
 
     def __init__(self, margin: float = 0.0, name: str = "triplet"):
@@ -41,7 +41,7 @@ class BatchHardTriplet(TaskLoss):
     ) -> Any:
         """Computes the hinge of each anchor; see the base class."""
         distances = pairwise_distances(embeddings, ref_embeddings)
-        ref_labels = labels if ref_labels is None else ops.cast(ref_labels, labels.dtype)
+        ref_labels = labels if ref_labels is None else ref_labels
         labelled = ref_labels[None, :] >= 0
         same = labels[:, None] == ref_labels[None, :]
         positive = ops.logical_and(same, labelled)

@@ -67,9 +67,9 @@ class TaskLoss(keras.losses.Loss):
         """Computes the loss of each row of the batch as an anchor.
 
         Args:
-            labels: Integer tensor `(batch,)`.
+            labels: int64 tensor `(batch,)`.
             embeddings: float32 tensor `(batch, dim)`.
-            ref_labels: Integer tensor `(refs,)`, or `None` for the batch itself.
+            ref_labels: int64 tensor `(refs,)`, or `None` for the batch itself.
             ref_embeddings: Tensor `(refs, dim)`, or `None` for the batch itself.
 
         Returns:
@@ -89,4 +89,4 @@ def _as_integers(labels: Any) -> Any:
             f"labels must be integers, got {labels.dtype}: floats merge labels above 2**24. "
             "Cast them where they are made, e.g. labels.astype('int64')."
         )
-    return labels
+    return ops.cast(labels, "int64")

@@ -55,11 +55,12 @@ def build_embedder(
         raise InputError(f"trunk={trunk!r} is unknown; choose one of {', '.join(TRUNKS)}.")
     if embedding_dim < 0:
         raise InputError(f"embedding_dim={embedding_dim} must be positive, or 0 for no head.")
-    image_size = image_size or TRUNKS[trunk].image_size
+    if image_size is None:
+        image_size = TRUNKS[trunk].image_size
+    features = build_trunk(trunk, image_size=image_size, alpha=alpha, weights=trunk_weights)
     image = keras.Input((image_size, image_size, 3), name="image")
     x = _preprocessing(TRUNKS[trunk].scaling, image_size)(image)
-    x = build_trunk(trunk, image_size=image_size, alpha=alpha, weights=trunk_weights)(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pooling")(features(x))
     if embedding_dim:
         x = keras.layers.Dense(
             embedding_dim,

@@ -31,7 +31,7 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
         raise InputError(f"{argument}={str(path)!r} is not a .keras file.")
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{argument}={str(path)!r} could not be loaded as a Keras model: {error}"
         ) from error
@@ -50,12 +50,14 @@ def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int 
     Raises:
         InputError: If it has another kind of input or output.
     """
-    inputs, outputs = _single_shape(model.input_shape), _single_shape(model.output_shape)
+    takes = getattr(model, "input_shape", "an unknown shape")  # unbuilt or subclassed
+    inputs = _single_shape(takes)
     if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
         raise InputError(
-            f"{argument} {model.name!r} takes {model.input_shape}; it must have one input of "
+            f"{argument} {model.name!r} takes {takes}; it must be functional, with one input of "
             "square RGB images, (batch, size, size, 3)."
         )
+    outputs = _single_shape(model.output_shape)
     if outputs is None or len(outputs) != 2:
         raise InputError(
             f"{argument} {model.name!r} returns {model.output_shape}; it must have one output "

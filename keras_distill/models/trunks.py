@@ -93,20 +93,22 @@ def build_trunk(name: str, *, image_size: int, alpha: float = 1.0, weights: str)
             include_top=False,
             input_shape=(image_size, image_size, 3),
             weights="imagenet" if weights == "imagenet" else None,
-            name="trunk",
             **options,
         )
     except Exception as error:  # whatever the download throws
         if weights != "imagenet":
-            raise
+            raise InputError(
+                f"{name} cannot be built with image_size={image_size} and alpha={alpha}: {error}"
+            ) from error
         raise InputError(
             f"trunk_weights=imagenet: Keras could not provide weights for {name} ({error}). "
             "Give the path of a .weights.h5 file, or 'none' to start from scratch."
         ) from error
+    model.name = "trunk"  # afterwards: some constructors read their own name
     if path is not None:
         try:
             model.load_weights(path)
-        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"trunk_weights={weights!r} does not fit {name} with alpha={alpha}: {error}"
             ) from error

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.errors import InputError
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
 
@@ -26,20 +27,18 @@ def embed(
     Returns:
         The embeddings, float32 `(n, dim)`, and the labels, int64 `(n,)`.
 
+    Raises:
+        InputError: If an embedding is not finite.
+
     Example:
         >>> embeddings, labels = embed(
         ...     embedder, evaluation_batches(images, image_size=128)
         ... )  # doctest: +SKIP
     """
     embedder = as_teacher(model)
-
-    @tf.function(reduce_retracing=True)
-    def infer(image: tf.Tensor) -> tf.Tensor:
-        return embedder(image)
-
     embeddings, labels = [], []
     for x, y in batches:
-        embeddings.append(_finite(infer(x["image"])).numpy())
+        embeddings.append(_finite(embedder(x["image"])).numpy())
         labels.append(y.numpy())
         if on_batch is not None:
             on_batch(len(y))
@@ -48,8 +47,8 @@ def embed(
 
 def _finite(embeddings: Any) -> Any:
     if not tf.reduce_all(tf.math.is_finite(embeddings)):
-        raise ValueError(
-            "The model returned embeddings that are not finite; it diverged in training, or its "
+        raise InputError(
+            "the model returned embeddings that are not finite; it diverged in training, or its "
             "weights were damaged."
         )
     return embeddings

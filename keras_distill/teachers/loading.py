@@ -42,7 +42,7 @@ def load_teacher(path: str | Path, *, argument: str = "teacher") -> Teacher:
 def _load_saved_model(path: Path, argument: str) -> Teacher:
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
         raise InputError(f"{argument}={str(path)!r} could not be loaded: {error}") from error
     for name in _SIGNATURES:
         if name not in loaded.signatures:

@@ -34,7 +34,8 @@ class Teacher:
     ):
         self.embedding_dim = embedding_dim
         self.image_size = image_size
-        self._function = function
+        # Traced once, however often and from wherever it is called.
+        self._function = tf.function(function, autograph=False, reduce_retracing=True)
         self._owner = owner
 
     def __call__(self, images: Any) -> tf.Tensor:

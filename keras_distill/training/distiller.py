@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+# Imported to be registered, so that `load_model` finds the losses of a saved Distiller.
+from keras_distill.losses import absolute_teacher, batch_hard_triplet, relative_teacher  # noqa: F401
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.teachers.teacher import Teacher, as_teacher
@@ -155,6 +157,7 @@ class Distiller(keras.Model):
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
+            "dtype": serialize(self.dtype_policy),
             "student": serialize(self.student),
             "task_loss": serialize(self.task_loss),
             "teacher_losses": [serialize(loss) for loss in self.teacher_losses],

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_distill.retrieval.embedding import embed
 from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.teachers.teacher import as_teacher
 
 VALIDATION_RECALL = "val_recall@1"
 
@@ -25,7 +26,7 @@ class RecallValidation(keras.callbacks.Callback):
 
     def __init__(self, student: keras.Model, batches: tf.data.Dataset, epochs: int, every: int = 1):
         super().__init__()
-        self._student = student
+        self._student = as_teacher(student)
         self._batches = batches
         self._epochs = epochs
         self._every = every

@@ -1,0 +1,18 @@
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import keras_distill
+
+MODULES = [
+    module.name for module in pkgutil.walk_packages(keras_distill.__path__, "keras_distill.")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_give_what_they_say(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0

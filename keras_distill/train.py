@@ -40,6 +40,9 @@ COMMAND.string(
     "imagenet",
     "imagenet (fetched by Keras), none, or the path of a .weights.h5 file.",
 )
+COMMAND.string(
+    "Student", "trunk_layer", "", "End the trunk after this layer; a wrong name lists them."
+)
 
 COMMAND.string(
     "Teacher",
@@ -71,6 +74,9 @@ COMMAND.integer(
 )
 COMMAND.integer("Training", "classes_per_batch", 8, "Classes in a batch.", 2)
 COMMAND.integer("Training", "images_per_class", 8, "Images of each class in a batch.", 1)
+COMMAND.number(
+    "Training", "crop_area", 0.08, "Least share of an image's area in a random crop, up to 1."
+)
 COMMAND.number("Training", "learning_rate", 3e-4, "Highest learning rate of Adam.")
 COMMAND.choice(
     "Training", "schedule", "cosine", ["cosine", "constant"], "Course of the learning rate."
@@ -105,6 +111,8 @@ def main(flags: Any) -> int:
     weights = parse_teacher_losses(flags.teacher_losses, flags.dataset) if flags.teacher else {}
     if not flags.teacher and flags.task_loss == "none" and flags.epochs:
         raise InputError("--task_loss=none without --teacher leaves nothing to learn from.")
+    if not 0.0 < flags.crop_area <= 1.0:
+        raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")
     for name in ("teacher", "trunk_weights"):
         path = flags[name].value
         if path not in ("", "imagenet", "none") and not Path(path).exists():
@@ -185,6 +193,7 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
         alpha=flags.alpha,
         embedding_dim=flags.embedding_dim,
         trunk_weights=flags.trunk_weights,
+        trunk_layer=flags.trunk_layer,
     )
     image_size, width = student.input_shape[1], student.output_shape[1]
     if flags.l2:
@@ -228,6 +237,7 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
             classes_per_batch=flags.classes_per_batch,
             images_per_class=flags.images_per_class,
             teacher_image_size=_teacher_image_size(teacher, image_size),
+            least_area=flags.crop_area,
             seed=flags.seed,
         )
         available = {"absolute": AbsoluteTeacher, "relative": RelativeTeacher}

@@ -15,6 +15,7 @@ def training_batches(
     classes_per_batch: int = 8,
     images_per_class: int = 8,
     teacher_image_size: int | None = None,
+    least_area: float = 0.08,
     seed: int = 0,
     first_step: int = 0,
 ) -> tf.data.Dataset:
@@ -31,6 +32,7 @@ def training_batches(
         images_per_class: Images of each class in a batch, K.
         teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher;
             `None` if it sees `image`.
+        least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the batches and of the views.
         first_step: Step of the first batch.
 
@@ -57,7 +59,7 @@ def training_batches(
     def example(row: tf.Tensor, epoch: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         view = tf.stack([seed + tf.zeros_like(ids[row]), ids[row]])
         view = tf.random.experimental.stateless_fold_in(view, epoch, alg="philox")
-        pixels = random_views(tf.io.read_file(files[row]), sizes, view)
+        pixels = random_views(tf.io.read_file(files[row]), sizes, view, least_area=least_area)
         x = {"image": pixels[0], "id": ids[row]}
         if teacher_image_size is not None:
             x["teacher_image"] = pixels[1]

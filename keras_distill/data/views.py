@@ -9,7 +9,6 @@ from keras_distill.data.decoding import decode_image, decode_window
 # The paper resizes the short side to 256 and takes the central 224 pixels.
 CENTRE_SHARE = 224 / 256
 
-_AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
 
 
@@ -31,17 +30,20 @@ def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
     return _resize(image[top : top + side, left : left + side], size)
 
 
-def random_views(data: tf.Tensor, sizes: Sequence[int], seed: tf.Tensor) -> list[tf.Tensor]:
+def random_views(
+    data: tf.Tensor, sizes: Sequence[int], seed: tf.Tensor, *, least_area: float = 0.08
+) -> list[tf.Tensor]:
     """Decodes one random crop of an image, maybe mirrored, at one or several sizes.
 
-    The crop covers 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3 (the whole image if
-    ten draws do not fit) and is mirrored with probability 1/2. Equal seeds give equal views. Of a
-    JPEG only the crop is decoded.
+    The crop covers `least_area` to 100 % of the area at an aspect ratio of 3/4 to 4/3 (the whole
+    image if ten draws do not fit) and is mirrored with probability 1/2. Equal seeds give equal
+    views. Of a JPEG only the crop is decoded.
 
     Args:
         data: Scalar string tensor, the bytes of a JPEG or PNG file.
         sizes: Heights and widths of the results, in pixels.
         seed: Integer tensor `(2,)`.
+        least_area: Least share of the image's area in the crop; the paper's code has 0.08.
 
     Returns:
         One uint8 tensor `(size, size, 3)` for each size, all of the same crop.
@@ -55,7 +57,7 @@ def random_views(data: tf.Tensor, sizes: Sequence[int], seed: tf.Tensor) -> list
             crop_seed,
             min_object_covered=0.0,
             aspect_ratio_range=_ASPECT,
-            area_range=_AREA,
+            area_range=(least_area, 1.0),
             max_attempts=10,
             use_image_if_no_bounding_boxes=True,
         )

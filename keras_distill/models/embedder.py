@@ -22,6 +22,7 @@ def build_embedder(
     alpha: float = 1.0,
     embedding_dim: int = 512,
     trunk_weights: str = "imagenet",
+    trunk_layer: str = "",
     name: str = "embedder",
 ) -> keras.Model:
     """Builds preprocessing + trunk + global average pooling + linear head + unit L2 norm.
@@ -35,6 +36,7 @@ def build_embedder(
         alpha: Width multiplier, for the MobileNets.
         embedding_dim: Width of the embedding; 0 for no head: the pooled features, normalised.
         trunk_weights: `"imagenet"`, `"none"`, or the path of a `.weights.h5` file.
+        trunk_layer: Name of the trunk's layer whose feature map is pooled; its last if empty.
         name: Name of the model.
 
     Returns:
@@ -57,7 +59,9 @@ def build_embedder(
         raise InputError(f"embedding_dim={embedding_dim} must be positive, or 0 for no head.")
     if image_size is None:
         image_size = TRUNKS[trunk].image_size
-    features = build_trunk(trunk, image_size=image_size, alpha=alpha, weights=trunk_weights)
+    features = build_trunk(
+        trunk, image_size=image_size, alpha=alpha, weights=trunk_weights, layer=trunk_layer
+    )
     image = keras.Input((image_size, image_size, 3), name="image")
     x = _preprocessing(TRUNKS[trunk].scaling, image_size)(image)
     x = keras.layers.GlobalAveragePooling2D(name="pooling")(features(x))

@@ -47,14 +47,18 @@ TRUNKS = {
 }
 
 
-def build_trunk(name: str, *, image_size: int, alpha: float = 1.0, weights: str) -> "keras.Model":
+def build_trunk(
+    name: str, *, image_size: int, alpha: float = 1.0, weights: str, layer: str = ""
+) -> "keras.Model":
     """Builds a trunk without its classifier.
 
     Args:
         name: A key of `TRUNKS`.
         image_size: Height and width of the input, in pixels.
         alpha: Width multiplier, for the MobileNets.
-        weights: `"imagenet"` (fetched by Keras), `"none"`, or the path of a `.weights.h5` file.
+        weights: `"imagenet"` (fetched by Keras), `"none"`, or the path of a `.weights.h5` file for
+            the whole trunk.
+        layer: Name of the layer to end with; the trunk's last one if empty.
 
     Returns:
         A model from float pixels, scaled as the trunk expects, to a feature map
@@ -104,7 +108,6 @@ def build_trunk(name: str, *, image_size: int, alpha: float = 1.0, weights: str)
             f"trunk_weights=imagenet: Keras could not provide weights for {name} ({error}). "
             "Give the path of a .weights.h5 file, or 'none' to start from scratch."
         ) from error
-    model.name = "trunk"  # afterwards: some constructors read their own name
     if path is not None:
         try:
             model.load_weights(path)
@@ -112,4 +115,15 @@ def build_trunk(name: str, *, image_size: int, alpha: float = 1.0, weights: str)
             raise InputError(
                 f"trunk_weights={weights!r} does not fit {name} with alpha={alpha}: {error}"
             ) from error
-    return model
+    output = _layer_output(model, layer) if layer else model.output
+    return keras.Model(model.input, output, name="trunk")
+
+
+def _layer_output(model: "keras.Model", layer: str) -> Any:
+    candidates = {k.name: k.output for k in model.layers if len(k.output.shape) == 4}
+    if layer not in candidates:
+        raise InputError(
+            f"trunk_layer={layer!r} is not a layer of {model.name} with a feature map; it has "
+            f"{', '.join(candidates)}."
+        )
+    return candidates[layer]

@@ -14,6 +14,7 @@ _HOME_OF = {
     "Distiller": "training.distiller",
     "InputError": "errors",
     "RelativeTeacher": "losses.relative_teacher",
+    "SemiHardTriplet": "losses.semi_hard_triplet",
     "TaskLoss": "losses.task_loss",
     "TeacherLoss": "losses.teacher_loss",
     "build_embedder": "models.embedder",

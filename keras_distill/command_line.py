@@ -1,5 +1,7 @@
 """What the commands share: grouped flags, help, and exit codes."""
 
+import errno
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -38,14 +40,23 @@ class Command:
         flags.DEFINE_string(name, default, text, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
-    def integer(self, group: str, name: str, default: int | None, text: str, least: int) -> None:
-        """Defines a flag that holds an integer of at least `least`."""
-        flags.DEFINE_integer(name, default, text, lower_bound=least, flag_values=self.flags)
+    def integer(
+        self,
+        group: str,
+        name: str,
+        default: int | None,
+        text: str,
+        least: int,
+        most: int | None = None,
+    ) -> None:
+        """Defines a flag that holds an integer from `least` to `most`."""
+        flags.DEFINE_integer(name, default, text, least, most, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
     def number(self, group: str, name: str, default: float, text: str) -> None:
         """Defines a flag that holds a number of at least 0."""
         flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=self.flags)
+        flags.register_validator(name, math.isfinite, "not finite.", flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
     def boolean(self, group: str, name: str, default: bool, text: str) -> None:
@@ -83,6 +94,10 @@ class Command:
             self._fail(f"{error}\nSee `python -m {self.module} --help`.", BAD_INPUT)
         except KeyboardInterrupt:
             self._fail("interrupted", INTERRUPTED)
+        except Exception as error:  # Python, TensorFlow and HDF5 each have a class of their own
+            if os.strerror(errno.ENOSPC) not in str(error):
+                raise
+            self._fail(f"the disk is full; free some space. {error}", BAD_INPUT)
         sys.exit(code)
 
     def text(self) -> str:

@@ -55,10 +55,10 @@ def check_data_flags(flags: Any) -> None:
     Raises:
         InputError: If the name is unknown or the folder is missing.
     """
-    kind, colon, path = flags.dataset.partition(":")
+    kind, _, path = flags.dataset.partition(":")
     if not flags.dataset:
         raise InputError(f"--dataset is required: {', '.join(DATASETS)}, or folder:PATH.")
-    if kind == "folder" and colon:
+    if kind == "folder" and path:
         if not Path(path).expanduser().is_dir():
             raise InputError(f"--dataset={flags.dataset}: there is no folder {path!r}.")
     elif flags.dataset not in DATASETS:

@@ -42,6 +42,8 @@ def main(flags: Any) -> None:
         raise InputError("--model is required: a .keras file, a run directory, or a SavedModel.")
     if not Path(flags.model).exists():
         raise InputError(f"--model={flags.model} does not exist.")
+    if flags.split == "validation" and not flags.validation_classes:
+        raise InputError("--split=validation needs --validation_classes.")
     if flags.json and Path(flags.json).is_dir():
         raise InputError(f"--json={flags.json} is a folder; give a file.")
     result = _evaluate(flags, parse_ks(flags.ks))
@@ -84,8 +86,6 @@ def _evaluate(flags: Any, ks: list[int]) -> dict[str, Any]:
 
     console = Console()
     images = getattr(load_flagged_dataset(flags), flags.split)
-    if images is None:
-        raise InputError("--split=validation needs --validation_classes.")
     skipped: list[str] = []
     if flags.dataset.startswith("folder:"):
         images, skipped = drop_unreadable(images, strict=flags.strict_images)

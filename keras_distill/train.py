@@ -14,6 +14,7 @@ summary.json, whose path is the last line printed.
 Exit codes: 0 done, 2 unusable flags or input, 3 diverged (the last good checkpoint is kept).
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ COMMAND.choice(
     "Loss",
     "task_loss",
     "batch_hard_triplet",
-    ["batch_hard_triplet", "none"],
-    "Loss on the labels; none to learn from the teacher alone.",
+    ["batch_hard_triplet", "semi_hard_triplet", "none"],
+    "Loss on the labels: batch-hard for pretrained trunks, semi-hard to start from random weights, "
+    "none to learn from the teacher alone.",
 )
 COMMAND.number("Loss", "margin", 0.2, "Margin of the triplet loss; the paper's code has 0.")
 COMMAND.number("Loss", "task_weight", 1.0, "Weight of the loss on the labels.")
@@ -84,7 +86,7 @@ COMMAND.choice(
 COMMAND.integer("Training", "warmup_steps", 0, "Steps in which the rate rises from 0.", 0)
 COMMAND.number("Training", "weight_decay", 0.0, "Decoupled weight decay, as in AdamW.")
 COMMAND.number("Training", "l2", 0.0, "L2 penalty on all weights; the paper's code has 2e-4.")
-COMMAND.integer("Training", "seed", 0, "Seed of weights, batches and crops.", 0)
+COMMAND.integer("Training", "seed", 0, "Seed of weights, batches and crops.", 0, 2**32 - 1)
 COMMAND.choice(
     "Training",
     "mixed_precision",
@@ -109,8 +111,10 @@ def main(flags: Any) -> int:
     """Trains as the flags say; returns the exit code."""
     check_data_flags(flags)
     weights = parse_teacher_losses(flags.teacher_losses, flags.dataset) if flags.teacher else {}
-    if not flags.teacher and flags.task_loss == "none" and flags.epochs:
-        raise InputError("--task_loss=none without --teacher leaves nothing to learn from.")
+    if not weights and flags.task_loss == "none" and flags.epochs:
+        raise InputError(
+            "--task_loss=none leaves nothing to learn from; give --teacher and --teacher_losses."
+        )
     if not 0.0 < flags.crop_area <= 1.0:
         raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")
     for name in ("teacher", "trunk_weights"):
@@ -147,7 +151,11 @@ def parse_teacher_losses(value: str, dataset: str) -> dict[str, float]:
         try:
             weights[name] = float(weight) if weight else paper_weight(dataset, name)
         except ValueError:
-            raise InputError(f"--teacher_losses={value}: {weight!r} is not a number.") from None
+            weights[name] = math.nan
+        if not 0 <= weights[name] < math.inf:
+            raise InputError(
+                f"--teacher_losses={value}: {weight!r} is not a weight; give a number, 0 or more."
+            )
     return weights
 
 
@@ -165,6 +173,7 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher
     from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
     from keras_distill.losses.relative_teacher import RelativeTeacher
+    from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
     from keras_distill.models.embedder import build_embedder
     from keras_distill.teachers.loading import load_teacher
     from keras_distill.training.distiller import Distiller
@@ -228,8 +237,7 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    run.begin(COMMAND.text())
-    if flags.epochs:
+    if flags.epochs:  # before anything is written, for it may refuse the flags
         batches = training_batches(
             train,
             image_size=image_size,
@@ -240,11 +248,19 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
             least_area=flags.crop_area,
             seed=flags.seed,
         )
+    run.begin(COMMAND.text())
+    if flags.epochs:
+        task_losses = {
+            "batch_hard_triplet": BatchHardTriplet,
+            "semi_hard_triplet": SemiHardTriplet,
+        }
         available = {"absolute": AbsoluteTeacher, "relative": RelativeTeacher}
         distiller = Distiller(
             student,
             teacher=teacher,
-            task_loss=None if flags.task_loss == "none" else BatchHardTriplet(flags.margin),
+            task_loss=None
+            if flags.task_loss == "none"
+            else task_losses[flags.task_loss](flags.margin),
             teacher_losses=[available[name]() for name in weights],
             task_loss_weight=flags.task_weight,
             teacher_loss_weights=weights,
@@ -299,7 +315,7 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
             kept = run.last_checkpoint
             console.print(
                 f"train: {error}\n"
-                + (f"The last good checkpoint is {kept}." if kept.exists() else "No epoch ended."),
+                f"The last good checkpoint: {kept if kept.exists() else 'none was saved'}.",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -44,7 +44,7 @@ class RelativeTeacher(TeacherLoss):
         if self.reduction == "frobenius":
             squared = ops.sum(weights * ops.square(difference))
             # The root has no gradient at 0; a student equal to its teacher gets 0, as in torch.
-            apart = squared > 0.0
+            apart = squared != 0.0  # true for NaN, which must not pass for equality
             return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
         total = ops.sum(weights * ops.abs(difference))
         if self.reduction == "sum":

@@ -1,5 +1,6 @@
 """Loading a Keras model that a user named on the command line."""
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
     if path.is_dir() or path.suffix != ".keras":
         raise InputError(f"{argument}={str(path)!r} is not a .keras file.")
     try:
-        return keras.models.load_model(path, compile=False)
+        with warnings.catch_warnings():
+            # Keras warns of each layer that does not fit, and raises after that.
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            return keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{argument}={str(path)!r} could not be loaded as a Keras model: {error}"
@@ -57,10 +61,13 @@ def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int 
             f"{argument} {model.name!r} takes {takes}; it must be functional, with one input of "
             "square RGB images, (batch, size, size, 3)."
         )
-    outputs = _single_shape(model.output_shape)
+    returns: Any = model.output_shape
+    if isinstance(getattr(model, "output", None), dict):  # output_shape hides a single name
+        returns = {name: tensor.shape for name, tensor in model.output.items()}
+    outputs = _single_shape(returns)
     if outputs is None or len(outputs) != 2:
         raise InputError(
-            f"{argument} {model.name!r} returns {model.output_shape}; it must have one output "
+            f"{argument} {model.name!r} returns {returns}; it must have one output "
             "(batch, dim), such as a pooled feature."
         )
     return inputs[1], outputs[1]

@@ -1,5 +1,6 @@
 """The convolutional trunks by name, and what each expects of its pixels."""
 
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,10 @@ def build_trunk(
         ) from error
     if path is not None:
         try:
-            model.load_weights(path)
+            with warnings.catch_warnings():
+                # Keras warns of each layer that does not fit, and raises after that.
+                warnings.filterwarnings("ignore", "Skipping nested container")
+                model.load_weights(path)
         except (ValueError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"trunk_weights={weights!r} does not fit {name} with alpha={alpha}: {error}"

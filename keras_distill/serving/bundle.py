@@ -93,7 +93,10 @@ def _write(model: keras.Model, folder: Path, size: int) -> None:
         ("serve_float", from_pixels, tf.TensorSpec(pixels, tf.float32, "image")),
     ):
         archive.add_endpoint(signature, function, input_signature=[spec])
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
 
 
 def _compare(model: keras.Model, folder: Path, size: int) -> None:

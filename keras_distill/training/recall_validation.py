@@ -5,9 +5,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_distill.errors import InputError
 from keras_distill.retrieval.embedding import embed
 from keras_distill.retrieval.metrics import retrieval_metrics
 from keras_distill.teachers.teacher import as_teacher
+from keras_distill.training.divergence_guard import TrainingDiverged
 
 VALIDATION_RECALL = "val_recall@1"
 
@@ -34,5 +36,8 @@ class RecallValidation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None or ((epoch + 1) % self._every and epoch + 1 != self._epochs):
             return
-        embeddings, labels = embed(self._student, self._batches)
+        try:
+            embeddings, labels = embed(self._student, self._batches)
+        except InputError as error:
+            raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
         logs[VALIDATION_RECALL] = retrieval_metrics(embeddings, labels, ks=[1]).recall[1]

@@ -31,47 +31,28 @@ def assert_uniform(counts):
 
 
 # Multiples of P and others, fewer than 2 P classes, exactly P.
-SHAPES = [
-    (2, 2),
-    (3, 2),
-    (4, 4),
-    (5, 4),
-    (6, 4),
-    (7, 4),
-    (9, 8),
-    (13, 8),
-    (15, 8),
-    (16, 8),
-    (17, 8),
-    (50, 8),
-    (100, 4),
-    (1000, 32),
-]
+SHAPES = [(2, 2), (3, 2), (5, 5), (5, 4), (9, 5), (15, 8), (16, 8), (17, 8), (50, 8), (1003, 128)]
 
 
 @pytest.mark.parametrize(("classes", "per_batch"), SHAPES)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_every_class_once_before_any_repeats_and_never_twice_in_a_batch(classes, per_batch, seed):
-    sampler = make_sampler(classes, per_batch, seed=seed)
-    cycles = 3 if classes > 100 else max(6, 2 * per_batch)
+def test_every_class_once_before_any_repeats_and_never_twice_in_a_batch(classes, per_batch):
+    sampler = make_sampler(classes, per_batch, seed=classes)
+    cycles = 3 if classes > 100 else per_batch + 2
     batches = draw(sampler.classes, -(-cycles * classes // per_batch))
     in_order = np.sort(batches, axis=1)
     assert (np.diff(in_order, axis=1) > 0).all()
     sequence = batches.reshape(-1)[: cycles * classes].reshape(cycles, classes)
     np.testing.assert_array_equal(np.sort(sequence, axis=1), np.tile(range(classes), (cycles, 1)))
-    if classes > 4:
+    if classes > 8:
         assert len(np.unique(sequence, axis=0)) == cycles  # each cycle in another order
 
 
 def test_far_along_the_sequence_the_promises_still_hold():
-    sampler = make_sampler(13, 8)
-    start = 13 * 10**11  # 8 cycles of 13 classes are 13 batches
-    steps = np.arange(start, start + 13)
-    batches = np.stack([sampler.classes(step).numpy() for step in steps])
-    np.testing.assert_array_equal(
-        np.sort(batches.reshape(8, 13), axis=1), np.tile(range(13), (8, 1))
-    )
-    assert all(len(set(batch)) == 8 for batch in batches)
+    sampler = make_sampler(7, 3)
+    start = 7 * 10**11  # 3 cycles of 7 classes are 7 batches
+    batches = np.stack([sampler.classes(start + step).numpy() for step in range(7)])
+    np.testing.assert_array_equal(np.sort(batches.reshape(3, 7), axis=1), [range(7)] * 3)
+    assert all(len(set(batch)) == 3 for batch in batches)
 
 
 def test_images_of_a_class_are_distinct_while_they_last_and_then_repeat_evenly():
@@ -118,12 +99,11 @@ def test_a_batch_is_a_function_of_seed_and_step_alone():
 
 
 def test_another_seed_draws_other_classes_and_other_images():
-    classes = [draw(make_sampler(50, 8, seed=seed).classes, 5) for seed in (0, 1, -1, 2**62)]
-    assert len({array.tobytes() for array in classes}) == 4
+    classes = [make_sampler(50, 8, seed=seed).classes(3) for seed in (0, 1, -1, 2**62)]
+    assert len({tuple(drawn.numpy()) for drawn in classes}) == 4
     # All classes are in every batch here; sorting leaves only the choice of images.
     images = [
-        np.sort(draw(make_sampler(2, 2, per_class=3, images=40, seed=seed).rows, 5))
-        for seed in (0, 1)
+        np.sort(make_sampler(2, 2, per_class=3, images=40, seed=seed).rows(0)) for seed in (0, 1)
     ]
     assert (images[0] != images[1]).any()
 
@@ -138,16 +118,16 @@ def test_any_two_classes_meet_equally_often():
 
 
 def test_orders_are_uniform_and_do_not_depend_on_the_cycle_before():
-    cycles = draw(make_sampler(10, 10).classes, 3000)
-    for place in (0, 4, 9):
+    cycles = draw(make_sampler(10, 5).classes, 3000).reshape(1500, 10)
+    for place in range(10):
         transitions = np.zeros((10, 10))
         np.add.at(transitions, (cycles[:-1, place], cycles[1:, place]), 1)
         assert_uniform(transitions)
 
 
 def test_images_are_drawn_uniformly():
-    rows = draw(make_sampler(3, 3, per_class=4, images=10).rows, 1500)
-    assert_uniform(np.bincount(rows.reshape(-1), minlength=30))
+    rows = draw(make_sampler(2, 2, per_class=4, images=10).rows, 1500)
+    assert_uniform(np.bincount(rows.reshape(-1), minlength=20))
     pairs = np.zeros((10, 10))
     first_class = np.sort(rows, axis=1)[:, :4]
     for first in range(4):

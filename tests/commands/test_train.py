@@ -1,0 +1,432 @@
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill.data.dataset import load_dataset
+from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.train import parse_teacher_losses
+from keras_distill.training.run_directory import RunDirectory
+
+
+def load(path):
+    return keras.models.load_model(path, compile=False)
+
+
+def weights(run):
+    return load(run.path / "student.keras").get_weights()
+
+
+def same(left, right):
+    return all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def epochs(run):
+    return [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+
+
+def summary(run):
+    return json.loads((run.path / "summary.json").read_text())
+
+
+def scalars(folder):
+    """Values by tag of the event files in a folder, in the order of their steps."""
+    found = {}
+    for file in folder.glob("events.*"):
+        for record in tf.data.TFRecordDataset(str(file)):
+            for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+                found.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+    return found
+
+
+@pytest.fixture(scope="session")
+def nan_teacher(once):
+    """A SavedModel that returns NaN from its fourth batch on."""
+
+    class Failing(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls = tf.Variable(0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32, "image")])
+        def embed(self, image):
+            self.calls.assign_add(1)
+            vectors = tf.reduce_mean(image, [1, 2]) / 255.0
+            return {"embedding": tf.where(self.calls < 4, vectors, np.nan)}
+
+    def fill(folder):
+        failing = Failing()
+        tf.saved_model.save(failing, str(folder), signatures={"serve_float": failing.embed})
+
+    return once("nan_teacher", fill)
+
+
+# What a training leaves behind
+
+
+def test_run_is_named_after_its_flag_file_and_complete(teacher):
+    assert (teacher.code, teacher.err) == (0, "")
+    assert teacher.out.splitlines()[-1] == "runs/striped/summary.json"
+    files = {str(file.relative_to(teacher.path)) for file in teacher.path.rglob("*.*")}
+    assert {file for file in files if not file.startswith("tensorboard/")} == {
+        "flags.txt",
+        "metrics.jsonl",
+        "checkpoints/best.keras",
+        "checkpoints/last.keras",
+        "student.keras",
+        "summary.json",
+    }
+
+
+def test_metrics_hold_one_finite_record_an_epoch(teacher):
+    first, second = epochs(teacher)
+    assert first.keys() == second.keys()
+    assert {"loss", "triplet", "val_recall@1", "learning_rate", "images_per_second"} < first.keys()
+    assert (first["epoch"], first["step"]) == (1, 2)
+    assert (second["epoch"], second["step"]) == (2, 4)
+    assert all(math.isfinite(value) for value in [*first.values(), *second.values()])
+    for record in (first, second):
+        assert record["loss"] == pytest.approx(record["triplet"])
+        assert f"epoch {record['epoch']}/2  loss {record['loss']:.4f}" in teacher.out
+
+
+def test_tensorboard_shows_the_metrics(teacher):
+    records = epochs(teacher)
+    shown = scalars(teacher.path / "tensorboard" / "train")
+    assert shown["epoch_loss"] == pytest.approx([record["loss"] for record in records])
+    shown = scalars(teacher.path / "tensorboard" / "validation")
+    assert shown["epoch_recall@1"] == pytest.approx([record["val_recall@1"] for record in records])
+
+
+def test_summary_describes_the_run(teacher, photos):
+    described = summary(teacher)
+    assert described["run_dir"] == "runs/striped"
+    assert described["student"] == "runs/striped/student.keras"
+    assert described["teacher"] is None
+    assert described["dataset"] == f"folder:{photos}"
+    assert described["images"] == {"train": 20, "validation": 20}
+    assert described["skipped_images"] == []
+    assert described["parameters"] == load(teacher.path / "student.keras").count_params()
+    assert (described["image_size"], described["embedding_dim"]) == (40, 8)
+    assert (described["epochs"], described["steps_per_epoch"], described["batch_size"]) == (2, 2, 4)
+    assert described["seed"] == 3
+    assert described["loss"] == pytest.approx(
+        {name: epochs(teacher)[-1][name] for name in ("loss", "triplet")}
+    )
+
+
+def test_student_is_the_epoch_with_the_highest_validation_recall(teacher, photos):
+    recalls = [record["val_recall@1"] for record in epochs(teacher)]
+    best = int(np.argmax(recalls))
+    assert summary(teacher)["validation"] == {"recall": {"1": recalls[best]}, "epoch": best + 1}
+    student = load(teacher.path / "student.keras")
+    checkpoints = teacher.path / "checkpoints"
+    assert same(student.get_weights(), load(checkpoints / "best.keras").get_weights())
+    assert not same(
+        *(load(checkpoints / f"{name}.keras").get_weights() for name in ("best", "last"))
+    )
+    images = load_dataset(f"folder:{photos}", train_classes="2:4", test_classes="4:").train
+    embeddings, labels = embed(student, evaluation_batches(images, image_size=40))
+    assert retrieval_metrics(embeddings, labels).recall[1] == recalls[best]
+
+
+def test_both_teacher_losses_are_weighed_and_reported(distilled):
+    (record,) = epochs(distilled)
+    assert record["loss"] == pytest.approx(
+        0.7 * record["triplet"] + 2 * record["absolute"] + 0.5 * record["relative"], rel=1e-5
+    )
+    assert min(record["triplet"], record["absolute"], record["relative"]) > 0
+    assert summary(distilled)["loss"].keys() == {"loss", "triplet", "absolute", "relative"}
+    assert summary(distilled)["image_size"] == 32  # and 40 for the teacher
+    assert not (distilled.path / "checkpoints" / "best.keras").exists()
+
+
+def test_equal_flags_give_equal_students_and_another_seed_does_not(train, teacher, distilled):
+    flags = distilled.path / "flags.txt"
+    again = train("again", f"--flagfile={flags}")
+    file = teacher.path / "student.keras"
+    other = train("other", f"--flagfile={flags}", f"--teacher={file}", "--seed=1")
+    assert (again.code, other.code) == (0, 0)
+    assert same(weights(distilled), weights(again))
+    assert not any(same([a], [b]) for a, b in zip(weights(distilled), weights(other), strict=True))
+    written = (again.path / "flags.txt").read_text()
+    assert written == flags.read_text().replace(str(distilled.path), str(again.path))
+
+
+@pytest.fixture(scope="session")
+def replaced(ended_once, command, tiny, teacher, damaged_photos):
+    """A run in float16, on images of which two are damaged, in the place of another run."""
+
+    def launch(folder):
+        shutil.copytree(teacher.path, folder / "run")
+        data, output = f"--dataset=folder:{damaged_photos}", f"--run_dir={folder / 'run'}"
+        more = ["--overwrite", "--mixed_precision=mixed_float16", "--l2=1e-4", "--warmup_steps=1"]
+        return command("train", data, *tiny, *more, output)
+
+    ended = ended_once("replaced", launch)
+    return replace(ended, path=ended.path / "run")
+
+
+def test_overwrite_replaces_a_run(replaced):
+    assert replaced.code == 0
+    assert len(epochs(replaced)) == 1
+    assert sorted(file.name for file in (replaced.path / "checkpoints").iterdir()) == ["last.keras"]
+    assert len(list((replaced.path / "tensorboard").rglob("events.*"))) == 1
+    assert load(replaced.path / "student.keras").input_shape == (None, 32, 32, 3)
+
+
+def test_damaged_images_are_named_skipped_and_counted(replaced, damaged_photos):
+    damaged = ["class_0/1.jpg", "class_2/0.png"]
+    for path in damaged:
+        assert f"Skipping a corrupt or truncated image: {damaged_photos / path}" in replaced.err
+    assert summary(replaced)["skipped_images"] == damaged
+    assert summary(replaced)["images"] == {"train": 38, "validation": 0}
+
+
+@pytest.fixture(scope="session")
+def bfloat16(train, exported):
+    """A run in bfloat16 that learns from a SavedModel alone."""
+    more = ["--mixed_precision=mixed_bfloat16", "--task_loss=none", "--teacher_losses=relative:1"]
+    return train("bfloat16", f"--teacher={exported.path}", *more)
+
+
+def test_student_learns_from_a_saved_model_alone(bfloat16):
+    assert bfloat16.code == 0
+    (record,) = epochs(bfloat16)
+    assert record["loss"] == pytest.approx(record["relative"])
+    assert "triplet" not in record
+
+
+def test_students_of_any_precision_load_in_a_fresh_process(
+    run_python, distilled, bfloat16, replaced
+):
+    files = [run.path / "student.keras" for run in (distilled, bfloat16, replaced)]
+    printed = run_python(
+        """
+import sys
+import keras_distill
+import keras
+import numpy as np
+
+images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype="uint8")
+for file in sys.argv[1:]:
+    student = keras.models.load_model(file)
+    vectors = student(images)
+    error = np.abs(np.linalg.norm(vectors, axis=1) - 1).max()
+    print(student.get_layer("head").compute_dtype, vectors.dtype.name, vectors.shape, error < 1e-5)
+""",
+        *files,
+    )
+    assert printed.splitlines() == [
+        f"{policy} float32 (5, 8) True" for policy in ("float32", "bfloat16", "float16")
+    ]
+
+
+def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path):
+    keras.utils.set_random_seed(5)
+    trunk = keras.applications.MobileNet((32, 32, 3), alpha=0.25, include_top=False, weights=None)
+    file = tmp_path / "trunk.weights.h5"
+    trunk.save_weights(file)
+    given = [*tiny, f"--dataset=folder:{photos}", "--trunk_layer=", f"--trunk_weights={file}"]
+    ended = here(
+        "train", *given, "--epochs=0", "--embedding_dim=0", f"--run_dir={tmp_path / 'run'}"
+    )
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1] == str(tmp_path / "run" / "summary.json")
+    student = load(tmp_path / "run" / "student.keras")
+    assert student.output_shape == (None, 256)
+    assert same(student.get_layer("trunk").get_weights(), trunk.get_weights())
+    assert summary(replace(ended, path=tmp_path / "run"))["epochs"] == 0
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_compiled_step_trains(train, distilled):
+    compiled = train("compiled", f"--flagfile={distilled.path / 'flags.txt'}", "--jit_compile")
+    assert compiled.code == 0
+    assert epochs(compiled)[0]["loss"] == pytest.approx(epochs(distilled)[0]["loss"], rel=1e-3)
+
+
+# When it fails
+
+
+def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
+    diverged = train("diverged", f"--teacher={nan_teacher}", "--epochs=3")
+    assert diverged.code == 3
+    assert "loss, relative became NaN or infinite in epoch 2, step 2." in diverged.out
+    assert "--learning_rate" in diverged.out
+    kept = diverged.path / "checkpoints" / "last.keras"
+    assert f"The last good checkpoint: {kept}." in diverged.out
+    assert all(np.isfinite(weight).all() for weight in load(kept).get_weights())
+    assert len(epochs(diverged)) == 1
+    assert not (diverged.path / "student.keras").exists()
+    assert not (diverged.path / "summary.json").exists()
+    assert "Traceback" not in diverged.err
+
+
+@pytest.mark.parametrize("validation", ["", "2:4"])
+def test_divergence_in_the_very_last_step_is_seen(here, tiny, photos, tmp_path, validation):
+    run = RunDirectory(tmp_path / "run")
+    given = [f"--dataset=folder:{photos}", *tiny, "--steps_per_epoch=1", f"--run_dir={run.path}"]
+    ended = here("train", *given, "--learning_rate=3e38", f"--validation_classes={validation}")
+    assert ended.code == 3
+    assert "became NaN or infinite in epoch 1" in ended.out
+    assert "The last good checkpoint: none was saved." in ended.out
+    assert not run.last_checkpoint.exists()
+    assert not run.student.exists()
+
+
+def test_killed_training_leaves_readable_checkpoints(tiny, photos, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    given = [f"--dataset=folder:{photos}", *tiny, "--steps_per_epoch=1", "--epochs=100000"]
+    training = subprocess.Popen(
+        [sys.executable, "-m", "keras_distill.train", *given, f"--run_dir={run.path}"],
+        stdout=subprocess.DEVNULL,
+    )
+    while training.poll() is None and not run.last_checkpoint.exists():
+        time.sleep(0.01)
+    while training.poll() is None and not list(run.last_checkpoint.parent.glob(".tmp-*")):
+        time.sleep(0.0002)  # until the next checkpoint is being written
+    training.kill()
+    assert training.wait() == -signal.SIGKILL
+    assert load(run.last_checkpoint).output_shape == (None, 8)
+    visible = [f.name for f in run.path.rglob("*.keras") if not f.name.startswith(".")]
+    assert visible == ["last.keras"]
+
+
+def test_disk_that_fills_up_ends_the_training(here, tiny, photos, tmp_path, small_disk):
+    run = RunDirectory(tmp_path / "run")
+    with small_disk():
+        ended = here("train", f"--dataset=folder:{photos}", *tiny, f"--run_dir={run.path}")
+    assert ended.code == 2
+    assert f"'{run.last_checkpoint}' could not be written (File too large)" in ended.err
+    assert not list(run.path.rglob("*.keras"))
+    assert not run.summary.exists()
+
+
+def test_run_directory_that_cannot_be_made_is_refused(here, tiny, photos):
+    ended = here("train", f"--dataset=folder:{photos}", *tiny, "--run_dir=/proc/nothing/run")
+    assert ended.code == 2
+    assert "'/proc/nothing/run/flags.txt' could not be written" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--classes_per_batch=5"], "classes_per_batch=5 is more than the 4 training classes"),
+        (["--validation_classes=3:5"], "validation_classes=3:5 must lie within train_classes=0:4"),
+        (["--train_classes=0:9"], "train_classes='0:9' does not lie within the 6 classes"),
+        (["--train_classes=0-3"], "train_classes='0-3' is not of the form A:B"),
+        (["--alpha=0"], "alpha=0.0 must be positive"),
+        (["--trunk_layer=last"], "trunk_layer='last' is not a layer"),
+        (["--strict_images"], "class_0/1.jpg, class_2/0.png"),
+    ],
+)
+def test_data_and_sizes_that_do_not_fit_leave_no_run(
+    here, tiny, damaged_photos, tmp_path, flags, said
+):
+    run = tmp_path / "run"
+    ended = here("train", f"--dataset=folder:{damaged_photos}", *tiny, f"--run_dir={run}", *flags)
+    assert ended.code == 2
+    assert said in ended.err
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--teacher_losses=relative,absolute", "--embedding_dim=9"],
+            "the teacher's embedding has 8 and the student's 9; give --embedding_dim=8, or "
+            "--teacher_losses=relative.",
+        ),
+        (["--teacher={photos}"], "is not a .keras file"),
+        (["--teacher={photos}/class_0/0.png"], "is not a .keras file"),
+        (["--trunk_weights={teacher}/student.keras"], "does not fit mobilenet with alpha=0.25"),
+    ],
+)
+def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flags, said):
+    run = tmp_path / "run"
+    given = [f"--dataset=folder:{photos}", *tiny, f"--teacher={teacher.path}", f"--run_dir={run}"]
+    paths = {"photos": photos, "teacher": teacher.path}
+    ended = here("train", *given, *(flag.format(**paths) for flag in flags))
+    assert ended.code == 2
+    assert said in ended.err
+    assert not run.exists()
+
+
+# Unusable flags, before TensorFlow
+
+
+def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path):
+    assert early("train", f"--dataset=folder:{photos}", *tiny, cwd=tmp_path).code == 99
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--learning_rat=1", "'learning_rat'. Did you mean: learning_rate"),
+        ("--epochs=-1", "--epochs=-1: -1 is not a non-negative integer"),
+        ("--learning_rate=fast", "--learning_rate=fast: could not convert string to float"),
+        ("--learning_rate=nan", "--learning_rate=nan: not finite"),
+        (
+            "--seed=4294967296",
+            "--seed=4294967296: 4294967296 is not an integer in the range [0, 42",
+        ),
+        ("--image_size=16", "--image_size=16: 16 is not integer >= 32"),
+        ("--classes_per_batch=1", "--classes_per_batch=1: 1 is not integer >= 2"),
+        ("--crop_area=0", "--crop_area=0.0 must be above 0 and at most 1"),
+        ("--trunk=resnet18", "--trunk=resnet18: value should be one of <resnet50|"),
+        ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH"),
+        ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
+        ("--dataset=folder:", "--dataset=folder: is unknown; give one of cub"),
+        ("--dataset=folder:nowhere", "--dataset=folder:nowhere: there is no folder 'nowhere'"),
+        ("--teacher=nowhere", "--teacher=nowhere does not exist"),
+        ("--trunk_weights=nowhere.h5", "--trunk_weights=nowhere.h5 does not exist"),
+        ("--task_loss=none", "--task_loss=none leaves nothing to learn from; give --teacher"),
+        ("--task_loss=none --teacher=. --teacher_losses=", "leaves nothing to learn from"),
+        ("--teacher=. --teacher_losses=near", "'near' is unknown; give some of absolute, relative"),
+        ("--teacher=. --teacher_losses=relative,relative:2", "'relative' is there twice"),
+        ("--teacher=. --teacher_losses=relative:much", "'much' is not a weight; give a number"),
+        ("--teacher=. --teacher_losses=relative:-1", "'-1' is not a weight; give a number, 0 or"),
+        ("--teacher=. --teacher_losses=relative:nan", "'nan' is not a weight"),
+        ("--run_dir=taken", "--run_dir=taken holds a run already; give another folder, or --ov"),
+        ("--run_dir=file", "--run_dir=file is a file; give a folder"),
+        ("--run_dir=", "--run_dir=runs/photos holds a run already"),
+        ("--run_dir= --flagfile=a.flags --flagfile=b.flags", "--run_dir=runs/b holds a run alread"),
+    ],
+)
+def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, flags, said):
+    for run in ("taken", "runs/photos", "runs/b"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "flags.txt").touch()
+    for file in ("file", "a.flags", "b.flags"):
+        (tmp_path / file).touch()
+    (tmp_path / "photos").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    ended = early("train", "--dataset=folder:photos", "--run_dir=new", *flags.split(), cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert ended.err.startswith("train: ")
+    assert ended.err.endswith("See `python -m keras_distill.train --help`.\n")
+    assert "Traceback" not in ended.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_teacher_losses_left_unweighed_have_the_papers_weights():
+    assert parse_teacher_losses("absolute,relative:7", "cars196") == {
+        "absolute": 1.5,
+        "relative": 7,
+    }
+    assert parse_teacher_losses("relative", "folder:photos") == {"relative": 0.3}

@@ -1,0 +1,65 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Runs code in a fresh interpreter and returns what it prints."""
+
+    def run(code, *arguments):
+        result = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def dtype_policy():
+    """Sets Keras' dtype policy for one test."""
+    import keras
+
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def value_and_gradient():
+    """Returns a function's value at a matrix and its gradient there, as numpy arrays."""
+    import tensorflow as tf
+
+    def compute(function, matrix):
+        matrix = tf.convert_to_tensor(matrix)
+        with tf.GradientTape() as tape:
+            tape.watch(matrix)
+            value = function(matrix)
+        gradient = tape.gradient(value, matrix, unconnected_gradients="zero")
+        return value.numpy(), gradient.numpy()
+
+    return compute
+
+
+@pytest.fixture(scope="session")
+def small_embedder():
+    """Builds an embedder with a few hundred weights, batch normalisation among them or not."""
+    import keras
+
+    def build(dim=4, *, seed=0, image_size=32, batch_norm=True):
+        keras.utils.set_random_seed(seed)
+        image = keras.Input((image_size, image_size, 3), name="image")
+        x = keras.layers.Rescaling(1 / 127.5, -1, dtype="float32")(image)
+        x = keras.layers.Conv2D(8, 3, strides=2, activation="tanh")(x)
+        if batch_norm:
+            x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        x = keras.layers.Dense(dim)(x)
+        return keras.Model(image, keras.layers.UnitNormalization(dtype="float32")(x))
+
+    return build

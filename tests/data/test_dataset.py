@@ -1,0 +1,135 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_distill import InputError, load_dataset
+from keras_distill.data import dataset as dataset_module
+from keras_distill.data.dataset import parse_classes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven classes; class c has c + 1 images."""
+    for label in range(7):
+        (tmp_path / f"class{label}").mkdir()
+        for index in range(label + 1):
+            Image.new("RGB", (4, 4)).save(tmp_path / f"class{label}/{index}.png")
+    return tmp_path
+
+
+def test_by_default_the_first_half_trains_and_the_rest_tests(folder):
+    dataset = load_dataset(f"folder:{folder}")
+    assert dataset.name == f"folder:{folder}"
+    assert dataset.train.classes.tolist() == [0, 1, 2]
+    assert dataset.test.classes.tolist() == [3, 4, 5, 6]
+    assert dataset.validation is None
+    # Labels are positions in the whole data set, not in the split.
+    assert dataset.test.labels.tolist() == [3] * 4 + [4] * 5 + [5] * 6 + [6] * 7
+    assert dataset.test.class_names == tuple(f"class{label}" for label in range(7))
+    assert dataset.test.root == folder
+
+
+def test_explicit_splits(folder):
+    dataset = load_dataset(f"folder:{folder}", train_classes="4:", test_classes=":2")
+    assert dataset.train.classes.tolist() == [4, 5, 6]
+    assert dataset.test.classes.tolist() == [0, 1]
+    dataset = load_dataset(f"folder:{folder}", train_classes="0:2")
+    assert dataset.train.classes.tolist() == [0, 1]
+    assert dataset.test.classes.tolist() == [3, 4, 5, 6]
+
+
+def test_validation_classes_are_taken_out_of_training(folder):
+    dataset = load_dataset(
+        f"folder:{folder}", train_classes="0:5", validation_classes="2:4", test_classes="5:7"
+    )
+    assert dataset.train.labels.tolist() == [0, 1, 1, 4, 4, 4, 4, 4]
+    assert dataset.validation.labels.tolist() == [2] * 3 + [3] * 4
+    assert not np.isin(dataset.validation.ids, dataset.train.ids).any()
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train_classes": "0:5"}, r"train_classes=0:5 and test_classes=3:7 overlap.*=0:3\."),
+        ({"train_classes": "1:4", "test_classes": "0:2"}, r"=1:4 and test_classes=0:2 overlap"),
+        ({"test_classes": "0:"}, r"train_classes=0:3 and test_classes=0:7 overlap"),
+        ({"validation_classes": "2:4"}, r"validation_classes=2:4 must lie within train.*0:3"),
+        ({"validation_classes": "0:3"}, r"validation_classes=0:3 must .* leave classes to train"),
+        ({"train_classes": "0:8"}, r"train_classes='0:8' does not lie within the 7 classes 0:7"),
+    ],
+)
+def test_impossible_splits(folder, splits, message):
+    with pytest.raises(InputError, match=message):
+        load_dataset(f"folder:{folder}", **splits)
+
+
+def test_the_remedy_for_an_overlap_can_be_used(folder):
+    with pytest.raises(InputError) as error:
+        load_dataset(f"folder:{folder}", test_classes="1:7")
+    remedy = re.search(r"--train_classes=(\S+)\.$", str(error.value))[1]
+    dataset = load_dataset(f"folder:{folder}", train_classes=remedy, test_classes="1:7")
+    assert dataset.train.classes.tolist() == [0]
+
+
+@pytest.mark.parametrize("value", ["5", "a:b", "0:b", "1.5:2", "0-5", "0:2:4", ",", "0;5"])
+def test_a_malformed_range_names_argument_value_and_form(value):
+    message = f"test_classes={value!r} is not of the form A:B, e.g. 0:3"
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse_classes("test_classes", value, 7)
+
+
+@pytest.mark.parametrize("value", ["3:3", "4:2", "-2:3", "0:8", "7:", "9:12", "0:0"])
+def test_an_empty_or_impossible_range(value):
+    message = f"train_classes={value!r} does not lie within the 7 classes 0:7"
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse_classes("train_classes", value, 7)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("", None), ("2:5", range(2, 5)), (":5", range(5)), ("2:", range(2, 7)), (":", range(7))],
+)
+def test_ranges(value, expected):
+    assert parse_classes("train_classes", value, 7) == expected
+
+
+@pytest.mark.parametrize("name", ["", "birds", "folder", "folder:", "CUB", "glyph"])
+def test_unknown_names(name):
+    with pytest.raises(
+        InputError, match=f"dataset={name!r} is unknown; choose one of cub, cars196"
+    ):
+        load_dataset(name)
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(InputError, match="does not exist; give folder:PATH"):
+        load_dataset(f"folder:{tmp_path / 'nowhere'}")
+
+
+def test_one_class_is_too_few(tmp_path):
+    (tmp_path / "only").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "only/1.png")
+    with pytest.raises(InputError, match="has one class only"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+def test_a_folder_may_have_a_colon_and_start_at_home(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert len(load_dataset(f"folder:~/{tmp_path.name}").test) == 22
+    colon = folder.rename(folder.with_name("a:b"))
+    assert len(load_dataset(f"folder:{colon}").test) == 22
+
+
+def test_glyphs_are_written_below_data_dir(folder, monkeypatch, tmp_path):
+    asked = []
+
+    def write_glyphs(root):
+        asked.append(root)
+        return folder
+
+    monkeypatch.setattr(dataset_module, "write_glyphs", write_glyphs)
+    dataset = load_dataset("glyphs", data_dir=tmp_path / "data")
+    assert asked == [tmp_path / "data/keras_distill"]
+    assert dataset.test.classes.tolist() == [3, 4, 5, 6]

@@ -1,0 +1,176 @@
+import io
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_distill import InputError, evaluation_batches, training_batches
+from keras_distill.data.class_sampler import ClassSampler
+from keras_distill.data.image_set import read_folder
+from keras_distill.data.views import centre_view
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Five classes of three noise images each, JPEG and PNG, of two shapes."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for label, index in itertools.product(range(5), range(3)):
+        shape = (40, 60, 3) if index else (50, 36, 3)
+        suffix, options = ("png", {}) if index == 2 else ("jpg", {"quality": 90})
+        path = root / f"class{label}/{index}.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        image = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
+        buffer = io.BytesIO()
+        image.save(buffer, path.suffix[1:].replace("jpg", "jpeg"), **options)
+        path.write_bytes(buffer.getvalue())
+    return read_folder(root)
+
+
+def take(images, count, **options):
+    arguments = {"image_size": 16, "steps_per_epoch": 4, "classes_per_batch": 2}
+    batches = training_batches(images, **arguments | {"images_per_class": 3} | options)
+    return [(x, y.numpy()) for x, y in batches.take(count)]
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for (x, y), (other_x, other_y) in zip(batches, others, strict=True):
+        assert x.keys() == other_x.keys()
+        for key in x:
+            np.testing.assert_array_equal(x[key], other_x[key])
+        np.testing.assert_array_equal(y, other_y)
+
+
+def views_by_id(batches, key="image"):
+    views = {}
+    for x, _ in batches:
+        for image_id, view in zip(x["id"].numpy(), x[key].numpy(), strict=True):
+            views.setdefault(int(image_id), []).append(view)
+    return views
+
+
+def test_layout_of_a_training_batch(images):
+    batches = training_batches(images, image_size=16, steps_per_epoch=4, classes_per_batch=2)
+    x_spec, y_spec = batches.element_spec
+    assert x_spec == {
+        "image": tf.TensorSpec([16, 16, 16, 3], tf.uint8),
+        "id": tf.TensorSpec([16], tf.int64),
+    }
+    assert y_spec == tf.TensorSpec([16], tf.int64)
+    sampler = ClassSampler(images.labels, classes_per_batch=2, images_per_class=8)
+    for step, (x, y) in enumerate(batches.take(5)):
+        rows = sampler.rows(step).numpy()
+        np.testing.assert_array_equal(x["id"], images.ids[rows])
+        np.testing.assert_array_equal(y, images.labels[rows])
+        by_class = y.numpy().reshape(2, 8)
+        assert (by_class == by_class[:, :1]).all()
+        assert by_class[0, 0] != by_class[1, 0]
+
+
+def test_labels_are_those_of_the_whole_data_set(images):
+    (_, y), *_ = take(images.of_classes(range(3, 5)), 1)
+    assert set(y) == {3, 4}
+
+
+def test_any_step_can_be_recomputed_from_seed_and_step(images):
+    batches = take(images, 11, seed=3, teacher_image_size=24)
+    for first_step in (1, 7):
+        again = take(images, 3, seed=3, teacher_image_size=24, first_step=first_step)
+        assert_same(again, batches[first_step : first_step + 3])
+
+
+def test_two_iterations_over_one_dataset_are_equal(images):
+    batches = training_batches(
+        images, image_size=16, steps_per_epoch=2, classes_per_batch=2, images_per_class=2
+    ).take(5)
+    assert_same(list(batches), list(batches))
+
+
+def test_another_seed_gives_other_batches_and_other_views(images):
+    one, other = take(images, 6, seed=0), take(images, 6, seed=1)
+    assert any(
+        (x["id"].numpy() != other_x["id"].numpy()).any()
+        for (x, _), (other_x, _) in zip(one, other, strict=True)
+    )
+    views, others = views_by_id(one), views_by_id(other)
+    shared = views.keys() & others.keys()
+    assert len(shared) > 5
+    assert all((views[i][0] != others[i][0]).any() for i in shared)
+
+
+def test_an_image_has_one_view_an_epoch_and_another_in_the_next(images):
+    # Five steps of two classes show all images twice.
+    batches, seen = take(images, 15, steps_per_epoch=5), []
+    for epoch in range(3):
+        views = views_by_id(batches[5 * epoch : 5 * epoch + 5])
+        assert len(views) == len(images)
+        for of_image in views.values():
+            assert len(of_image) == 2
+            np.testing.assert_array_equal(*of_image)
+        seen.append({image_id: of_image[0] for image_id, of_image in views.items()})
+    for one, other in itertools.combinations(seen, 2):
+        assert all((one[image_id] != other[image_id]).any() for image_id in one)
+
+
+def test_images_of_one_batch_are_cropped_differently(tmp_path):
+    for label, index in itertools.product(range(2), range(6)):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{label}/{index}.png")
+    ((x, _),) = take(read_folder(tmp_path), 1, images_per_class=6)
+    assert len(np.unique(x["image"].numpy().reshape(12, -1), axis=0)) == 12
+
+
+def test_the_view_of_an_image_depends_on_nothing_else_in_the_set(images):
+    views = views_by_id(take(images, 4))
+    others = views_by_id(take(images.of_classes(range(1, 5)), 4))
+    shared = views.keys() & others.keys()
+    assert len(shared) >= 9
+    for image_id in shared:
+        np.testing.assert_array_equal(views[image_id][0], others[image_id][0])
+
+
+def test_the_teacher_sees_the_same_crop_at_its_size(images):
+    batches = take(images, 5, teacher_image_size=24)
+    assert batches[0][0]["teacher_image"].shape == (6, 24, 24, 3)
+    assert batches[0][0]["teacher_image"].dtype == tf.uint8
+    # The same seed draws the same crops, whoever sees them.
+    alone = take(images, 5)
+    at_teacher_size = take(images, 5, image_size=24)
+    for (x, _), (student, _), (teacher, _) in zip(batches, alone, at_teacher_size, strict=True):
+        np.testing.assert_array_equal(x["image"], student["image"])
+        np.testing.assert_array_equal(x["teacher_image"], teacher["image"])
+
+
+def test_too_few_classes(images):
+    with pytest.raises(InputError, match=r"classes_per_batch=8 is more than the 5"):
+        training_batches(images, image_size=16, steps_per_epoch=4)
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4, 4, 4, 3]), (5, [5, 5, 5]), (64, [15])])
+def test_evaluation_shows_each_image_once_in_order(images, batch_size, sizes):
+    batches = evaluation_batches(images, image_size=20, batch_size=batch_size)
+    assert batches.element_spec == (
+        {
+            "image": tf.TensorSpec([None, 20, 20, 3], tf.uint8),
+            "id": tf.TensorSpec([None], tf.int64),
+        },
+        tf.TensorSpec([None], tf.int64),
+    )
+    x, y = zip(*batches, strict=True)
+    assert [len(labels) for labels in y] == sizes
+    np.testing.assert_array_equal(np.concatenate([part["id"] for part in x]), images.ids)
+    np.testing.assert_array_equal(np.concatenate(y), images.labels)
+    for view, path in zip(np.concatenate([p["image"] for p in x]), images.paths, strict=True):
+        expected = centre_view((images.root / path).read_bytes(), 20)
+        np.testing.assert_array_equal(view, expected)
+
+
+def test_evaluation_of_a_selection_keeps_its_order(images):
+    chosen = images.select(np.array([7, 2, 11]))
+    (x, y), *_ = evaluation_batches(chosen, image_size=8)
+    np.testing.assert_array_equal(x["id"], images.ids[[7, 2, 11]])
+    assert y.numpy().tolist() == [2, 0, 3]

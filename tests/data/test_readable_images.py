@@ -1,0 +1,145 @@
+import io
+import logging
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_distill import InputError
+from keras_distill.data.image_set import read_folder
+from keras_distill.data.readable_images import drop_unreadable
+from keras_distill.data.views import centre_view, random_views
+
+
+def encode(file_format, seed=0, mode=None, **options):
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    (image if mode is None else image.convert(mode)).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+JPEG, PNG = encode("JPEG"), encode("PNG")
+
+BROKEN = {
+    "empty.jpg": b"",
+    "text.jpg": b"This is not the image you are looking for.\n" * 20,
+    "truncated.jpg": JPEG[: len(JPEG) // 2],
+    "without_end.jpg": JPEG[:-40],
+    "only_header.jpg": JPEG[:3],
+    "flipped.jpg": JPEG[:1] + bytes([JPEG[1] ^ 4]) + JPEG[2:],
+    "flipped_table.jpg": JPEG.replace(b"\xff\xc4", b"\xff\xc5"),
+    "truncated.png": PNG[: len(PNG) // 2],
+    "flipped.png": PNG[:300] + bytes([PNG[300] ^ 16]) + PNG[301:],
+    "empty.png": b"",
+}
+SOUND = {
+    "photo.jpg": JPEG,
+    "drawing.png": PNG,
+    "png_named.jpg": PNG,
+    "jpeg_named.png": JPEG,
+    "grey.jpg": encode("JPEG", mode="L"),
+    "progressive.jpg": encode("JPEG", progressive=True),
+}
+
+
+def write(root, files):
+    for path, data in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    return read_folder(root)
+
+
+def test_what_is_broken_is_dropped_and_named(tmp_path, caplog):
+    files = {f"a/{name}": data for name, data in (SOUND | BROKEN).items()} | {"b/1.jpg": JPEG}
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        kept, dropped = drop_unreadable(write(tmp_path, files))
+    assert sorted(dropped) == sorted(f"a/{name}" for name in BROKEN)
+    assert sorted(kept.paths) == sorted([*(f"a/{name}" for name in SOUND), "b/1.jpg"])
+    assert kept.labels.tolist() == [0] * len(SOUND) + [1]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Skipping a corrupt or truncated image: {tmp_path / path}" for path in dropped
+    ]
+
+
+def test_a_sound_set_is_returned_as_it_is_without_a_word(tmp_path, caplog):
+    images = write(tmp_path, {"a/1.jpg": JPEG, "b/1.png": PNG})
+    kept, dropped = drop_unreadable(images, strict=True)
+    assert kept is images
+    assert dropped == []
+    assert not caplog.records
+
+
+def test_strict_makes_it_an_error_that_names_the_first_ten(tmp_path):
+    files = {f"a/{i:02d}.jpg": b"" for i in range(12)} | {"a/good.jpg": JPEG, "b/1.jpg": JPEG}
+    with pytest.raises(InputError, match=r"12 of 14 images .* a/00\.jpg, .*a/09\.jpg, \.\.\..*"):
+        drop_unreadable(write(tmp_path, files), strict=True)
+
+
+def test_a_class_that_would_lose_all_images_is_an_error(tmp_path):
+    images = write(tmp_path, {"a/1.jpg": JPEG, "b/1.jpg": b"", "b/2.jpg": JPEG[:50]})
+    with pytest.raises(InputError, match=re.escape(f"{str(tmp_path / 'b')!r} has no readable")):
+        drop_unreadable(images)
+
+
+def test_more_images_than_one_batch_of_the_check(tmp_path):
+    small = io.BytesIO()
+    Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(small, "JPEG")
+    files = {f"a/{i:04d}.jpg": small.getvalue() for i in range(1100)}
+    files["a/0003.jpg"] = files["a/1077.jpg"] = b"\xff\xd8\xff"
+    kept, dropped = drop_unreadable(write(tmp_path, files))
+    assert dropped == ["a/0003.jpg", "a/1077.jpg"]
+    assert kept.paths.tolist() == [path for path in files if path not in dropped]
+
+
+SOURCES = [
+    JPEG,
+    PNG,
+    encode("JPEG", subsampling="4:4:4"),
+    encode("JPEG", progressive=True),
+    encode("JPEG", restart_marker_rows=1),
+    encode("JPEG", mode="L"),
+    encode("JPEG", mode="CMYK"),
+    encode("PNG", mode="P"),
+    encode("PNG", mode="RGBA"),
+]
+
+
+def corrupted(rng):
+    data = bytearray(SOURCES[rng.integers(len(SOURCES))])
+    kind = rng.integers(5)
+    place = int(rng.integers(len(data)))
+    if kind == 0:
+        return bytes(data[:place])
+    if kind == 1:  # in the headers, where it matters most
+        place = int(rng.integers(min(len(data), 650)))
+        data[place] = rng.integers(256)
+    elif kind == 2:
+        for place in rng.integers(len(data), size=rng.integers(1, 5)):
+            data[place] ^= 1 << int(rng.integers(8))
+    elif kind == 3:
+        del data[place : place + int(rng.integers(1, 30))]
+    else:
+        data[place : place + 20] = rng.bytes(20)
+    return bytes(data)
+
+
+def test_what_passes_the_check_passes_every_view(tmp_path):
+    rng = np.random.default_rng(0)
+    files = {f"a/{i:04d}.jpg": corrupted(rng) for i in range(900)} | {"b/1.jpg": JPEG}
+    kept, dropped = drop_unreadable(write(tmp_path, files))
+    assert len(dropped) > 200
+    assert len(kept) > 200
+
+    def views(file, index):
+        data = tf.io.read_file(file)
+        drawn = [random_views(data, [8], tf.stack([seed, index]))[0] for seed in range(4)]
+        return tf.stack([centre_view(data, 8), *drawn])
+
+    paths = tf.constant([str(tmp_path / path) for path in kept.paths])
+    pictures = tf.data.Dataset.from_tensor_slices((paths, tf.range(len(kept)))).map(
+        views, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    assert sum(1 for _ in pictures) == len(kept)

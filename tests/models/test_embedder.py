@@ -1,0 +1,195 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill.errors import InputError
+from keras_distill.models.embedder import build_embedder
+from keras_distill.models.trunks import TRUNKS
+
+SMALL = {"alpha": 0.25, "image_size": 32, "embedding_dim": 8, "trunk_weights": "none"}
+PREPROCESS_INPUT = {
+    "resnet": keras.applications.resnet.preprocess_input,
+    "mobilenet": keras.applications.mobilenet.preprocess_input,
+    # The next three scale themselves; this is how, according to their documentation.
+    "mobilenet_v3": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="tf"),
+    "efficientnet": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="torch"),
+    "convnext": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="torch"),
+}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return build_embedder("mobilenet", **SMALL)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_contract(policy, images, dtype_policy):
+    dtype_policy(policy)
+    embedder = build_embedder("mobilenet", name="student", **SMALL)
+    # An untrained MobileNet shrinks its pixels to 1e-12, which float16 does not hold.
+    random = np.random.default_rng(0)
+    embedder.set_weights([w + random.uniform(0, 0.1, w.shape) for w in embedder.get_weights()])
+    assert embedder.name == "student"
+    assert [tensor.name for tensor in embedder.inputs] == ["image"]
+    assert embedder.input_shape == (None, 32, 32, 3)
+    assert embedder.output_shape == (None, 8)
+    embeddings = embedder(images, training=False)
+    assert embeddings.dtype == "float32"
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(embedder(np.float32(images), training=False), embeddings)
+    np.testing.assert_allclose(
+        embedder(np.float64(images), training=False), embeddings, rtol=1e-5, atol=1e-6
+    )
+    pixels = embedder.get_layer("preprocessing")(images)
+    assert pixels.dtype == "float32"
+    np.testing.assert_allclose(pixels, images / 127.5 - 1, atol=1e-6)
+
+
+def test_file_needs_nothing_but_keras(images, embedder, tmp_path, run_python):
+    embedder.save(tmp_path / "embedder.keras")
+    np.save(tmp_path / "images.npy", images)
+    code = """
+import sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+sys.modules["keras_distill"] = None  # importing it would fail
+import keras
+import numpy as np
+
+def embed():
+    model = keras.models.load_model(folder / "embedder.keras")
+    return model(np.load(folder / "images.npy"), training=False).numpy()
+
+alone = embed()
+del sys.modules["keras_distill"]
+import keras_distill
+np.save(folder / "embeddings.npy", [alone, embed()])
+"""
+    run_python(code, tmp_path)
+    for embeddings in np.load(tmp_path / "embeddings.npy"):
+        np.testing.assert_allclose(embeddings, embedder(images, training=False), atol=1e-6)
+
+
+def test_without_head(images):
+    pooled = build_embedder("mobilenet", **{**SMALL, "embedding_dim": 0})
+    assert pooled.output_shape == (None, 256)
+    assert pooled.layers[-2].name == "pooling"
+    np.testing.assert_allclose(np.linalg.norm(pooled(images), axis=1), 1, rtol=1e-6)
+
+
+def test_unit_norm_of_ordinary_vectors(embedder, value_and_gradient):
+    vectors, weights = np.float32(np.random.default_rng(0).normal(size=(2, 6, 8)))
+    unit_norm = embedder.get_layer("unit_norm")
+    np.testing.assert_allclose(
+        unit_norm(vectors), vectors / np.linalg.norm(vectors, axis=1, keepdims=True), rtol=1e-5
+    )
+    _, gradient = value_and_gradient(lambda x: tf.reduce_sum(weights * unit_norm(x)), vectors)
+    for row, weight, actual in zip(vectors, weights, gradient, strict=True):
+        length = np.linalg.norm(row)
+        jacobian = (np.eye(8) - np.outer(row, row) / length**2) / length
+        np.testing.assert_allclose(actual, jacobian @ weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e-7, 1e15, 1e30])
+def test_unit_norm_does_not_depend_on_scale(embedder, scale):
+    vectors = np.random.default_rng(0).normal(size=(6, 8))
+    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = embedder.get_layer("unit_norm")(np.float32(scale * vectors))
+    np.testing.assert_allclose(unit, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_unit_norm_of_zero_vector(embedder, value_and_gradient):
+    unit_norm = embedder.get_layer("unit_norm")
+    vectors = np.zeros((3, 8), "float32")
+    vectors[1, 2] = 5
+    value, gradient = value_and_gradient(lambda x: tf.reduce_sum(unit_norm(x)), vectors)
+    assert value == 1
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_preprocessing_is_that_of_keras_applications(trunk, images, monkeypatch):
+    arguments = {}
+
+    def stub(*, input_shape, **others):
+        arguments.update(others)
+        image = keras.Input(input_shape)
+        return keras.Model(image, keras.layers.MaxPooling2D(32)(image))
+
+    monkeypatch.setattr(keras.applications, TRUNKS[trunk].constructor, stub)
+    embedder = build_embedder(trunk, image_size=32, embedding_dim=0, trunk_weights="none")
+    assert arguments.pop("include_top") is False
+    assert arguments.pop("weights") is None
+    assert arguments.pop("include_preprocessing", False) is False
+    assert arguments == ({"alpha": 1.0} if trunk.startswith("mobilenet") else {})
+    family = max((name for name in PREPROCESS_INPUT if trunk.startswith(name)), key=len)
+    pixels = embedder.get_layer("preprocessing")(images)
+    expected = PREPROCESS_INPUT[family](np.float32(images))
+    np.testing.assert_allclose(pixels, expected, rtol=1e-5, atol=1e-4)
+    assert embedder.get_layer("trunk").output_shape == (None, 1, 1, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_every_trunk_agrees_with_keras_applications(trunk, images, tmp_path, monkeypatch):
+    embedder = build_embedder(trunk, image_size=32, embedding_dim=0, trunk_weights="none")
+    # Other values than the initial ones, among which are many zeros.
+    random = np.random.default_rng(0)
+    embedder.set_weights([w + random.normal(0, 0.01, w.shape) ** 2 for w in embedder.get_weights()])
+    application = getattr(keras.applications, TRUNKS[trunk].constructor)(
+        include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
+    )
+    application.set_weights(embedder.get_weights())
+    pixels = np.float32(images)
+    if trunk.startswith("resnet"):
+        pixels = keras.applications.resnet.preprocess_input(pixels)
+    elif trunk in ("mobilenet", "mobilenet_v2"):
+        pixels = keras.applications.mobilenet.preprocess_input(pixels)
+    expected = application(pixels, training=False).numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(embedder(images, training=False), expected, atol=1e-5)
+    embedder.save(tmp_path / "embedder.keras")
+    copy = keras.models.load_model(tmp_path / "embedder.keras")
+    np.testing.assert_allclose(copy(images, training=False), expected, atol=1e-5)
+
+
+def test_trunk_weights_from_a_file(embedder, images, tmp_path):
+    trunk = embedder.get_layer("trunk")
+    trunk.save_weights(tmp_path / "trunk.weights.h5")
+    other = build_embedder(
+        "mobilenet", **{**SMALL, "trunk_weights": str(tmp_path / "trunk.weights.h5")}
+    ).get_layer("trunk")
+    for loaded, saved in zip(other.get_weights(), trunk.get_weights(), strict=True):
+        np.testing.assert_array_equal(loaded, saved)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"trunk": "resnet18"}, "trunk='resnet18' is unknown; choose one of resnet50, "),
+        ({"embedding_dim": -1}, "embedding_dim=-1 must be positive, or 0 for no head"),
+        ({"image_size": 16}, "image_size=16 is too small; the trunks need at least 32"),
+        ({"image_size": 0}, "image_size=0 is too small"),
+        ({"image_size": -8}, "image_size=-8 is too small"),
+        ({"alpha": 0}, "alpha=0 must be positive, e.g. 0.25"),
+        ({"alpha": 0.001}, "mobilenet cannot be built with image_size=32 and alpha=0.001: "),
+        ({"trunk": "resnet50"}, "alpha=0.25 does not apply to resnet50.* choose one of mobilenet,"),
+        (
+            {"trunk_weights": "image_net"},
+            "trunk_weights='image_net' is neither 'imagenet' nor 'none' nor an existing file",
+        ),
+    ],
+)
+def test_unusable_arguments(arguments, message):
+    with pytest.raises(InputError, match=message):
+        build_embedder(**{"trunk": "mobilenet", **SMALL, **arguments})
+
+
+def test_default_image_size_is_that_of_the_weights():
+    assert build_embedder("mobilenet", alpha=0.25, trunk_weights="none").input_shape[1] == 224

@@ -1,0 +1,99 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill.errors import InputError
+from keras_distill.teachers.teacher import Teacher, as_teacher
+
+
+@pytest.fixture(scope="module")
+def model(small_embedder):
+    return small_embedder()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+
+
+def test_keras_model(model, images):
+    teacher = as_teacher(model)
+    assert (teacher.embedding_dim, teacher.image_size) == (4, 32)
+    expected = model(images, training=False)
+    for pixels in (images, np.float32(images), tf.constant(images)):
+        np.testing.assert_allclose(teacher(pixels), expected, atol=1e-6)
+
+
+def test_inference_mode(small_embedder, images):
+    model = small_embedder()
+    before = model.get_weights()
+    as_teacher(model)(images)
+    for weight, former in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, former)
+
+
+def test_later_weights_count(small_embedder, images):
+    model = small_embedder()
+    teacher = as_teacher(model)
+    first = teacher(images)
+    model.set_weights([2 * weight + 0.1 for weight in model.get_weights()])
+    assert np.abs(teacher(images) - first).max() > 1e-3
+    np.testing.assert_allclose(teacher(images), model(images, training=False), atol=1e-6)
+
+
+def test_model_of_any_size():
+    image = keras.Input((None, None, 3))
+    teacher = as_teacher(keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)))
+    assert (teacher.embedding_dim, teacher.image_size) == (3, None)
+    for size in (4, 7):
+        np.testing.assert_allclose(teacher(np.full((2, size, size, 3), 9)), np.full((2, 3), 9.0))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_model_answers_in_float32(policy, images, dtype_policy):
+    dtype_policy(policy)
+    image = keras.Input((32, 32, 3))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    answer = as_teacher(model)(images)
+    assert answer.dtype == "float32"
+    np.testing.assert_allclose(answer, images.mean(axis=(1, 2)), rtol=1e-2)
+
+
+def test_function(images):
+    teacher = as_teacher(lambda pixels: tf.reduce_mean(tf.cast(pixels, "float64"), axis=[1, 2]))
+    assert (teacher.embedding_dim, teacher.image_size) == (None, None)
+    assert teacher(images).dtype == "float32"
+    np.testing.assert_allclose(teacher(images), images.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_teacher_is_returned_as_it_is():
+    teacher = Teacher(lambda pixels: pixels, embedding_dim=5, image_size=6)
+    assert as_teacher(teacher) is teacher
+    assert (teacher.embedding_dim, teacher.image_size) == (5, 6)
+
+
+def test_no_gradient(model, images):
+    pixels = tf.constant(np.float32(images))
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        answer = as_teacher(model)(pixels)
+    gradients = tape.gradient(answer, [pixels, *model.trainable_variables])
+    assert gradients == [None] * len(gradients)
+
+
+def test_works_in_a_graph(model, images):
+    compiled = tf.function(as_teacher(model), jit_compile=True)
+    np.testing.assert_allclose(compiled(images), model(images, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [3, "teacher.keras", None])
+def test_no_teacher(value):
+    with pytest.raises(InputError, match="is neither a Keras model nor callable on a batch"):
+        as_teacher(value)
+
+
+def test_model_that_is_no_embedder():
+    image = keras.Input((8, 8, 3))
+    with pytest.raises(InputError, match=r"^teacher 'map' returns \(None, 8, 8, 3\)"):
+        as_teacher(keras.Model(image, keras.layers.ReLU()(image), name="map"))

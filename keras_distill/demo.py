@@ -24,19 +24,23 @@ COMMAND = Command("keras_distill.demo", __doc__)
 COMMAND.string("Output", "run_dir", "runs/demo", "Folder for everything that the demo makes.")
 COMMAND.integer("Training", "seed", 0, "Seed of weights, batches and crops.", 0)
 
-_STUDENT = ("--trunk=mobilenet", "--alpha=0.25", "--image_size=48", "--embedding_dim=128")
+# A MobileNet that ends early and mild crops: all start from random weights and see few pictures.
+_COMMON = (
+    "--trunk=mobilenet",
+    "--trunk_layer=conv_pw_5_relu",
+    "--trunk_weights=none",
+    "--image_size=64",
+    "--embedding_dim=128",
+    "--task_loss=semi_hard_triplet",
+    "--crop_area=0.5",
+    "--learning_rate=5e-3",
+)
+_STUDENT = ("--alpha=0.25", "--epochs=25")
 _RECIPES = {
-    "teacher": (
-        "--trunk=mobilenet",
-        "--alpha=0.5",
-        "--image_size=64",
-        "--embedding_dim=128",
-        "--epochs=20",
-        "--learning_rate=1e-3",
-    ),
-    "baseline": (*_STUDENT, "--epochs=20", "--learning_rate=1e-3"),
-    "absolute": (*_STUDENT, "--epochs=20", "--learning_rate=1e-3", "--teacher_losses=absolute:1"),
-    "relative": (*_STUDENT, "--epochs=20", "--learning_rate=1e-3", "--teacher_losses=relative:0.1"),
+    "teacher": ("--alpha=0.5", "--epochs=60"),
+    "baseline": _STUDENT,
+    "absolute": (*_STUDENT, "--teacher_losses=absolute:1"),
+    "relative": (*_STUDENT, "--teacher_losses=relative:0.1"),
 }
 _KS = (1, 2, 4, 8)
 
@@ -51,9 +55,9 @@ def main(flags: Any) -> None:
         _run(
             "train",
             *data,
+            *_COMMON,
             *recipe,
             *teacher,
-            "--trunk_weights=none",
             f"--seed={flags.seed}",
             f"--run_dir={root / name}",
             "--overwrite",

@@ -161,7 +161,7 @@ def parse_teacher_losses(value: str, dataset: str) -> dict[str, float]:
 
 def _default_name(flags: Any) -> str:
     files = flag_files()
-    return files[-1].stem if files else flags.dataset.rstrip("/").rpartition("/")[2]
+    return files[-1].stem if files else Path(flags.dataset.removeprefix("folder:")).resolve().name
 
 
 def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:

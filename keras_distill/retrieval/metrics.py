@@ -73,6 +73,10 @@ def retrieval_metrics(
     else:
         gallery_labels = _checked_labels("gallery_labels", gallery_labels, gallery_embeddings)
         gallery_count = len(gallery_labels)
+    if not len(labels) or not gallery_count:
+        raise InputError(
+            f"there is nothing to search: {len(labels)} queries, {gallery_count} gallery rows."
+        )
     classes, sizes = np.unique(gallery_labels, return_counts=True)
     place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     relevant = np.where(classes[place] == labels, sizes[place] - leave_one_out, 0)

@@ -8,7 +8,12 @@ import tensorflow as tf
 from keras import ops
 
 # Imported to be registered, so that `load_model` finds the losses of a saved Distiller.
-from keras_distill.losses import absolute_teacher, batch_hard_triplet, relative_teacher  # noqa: F401
+from keras_distill.losses import (  # noqa: F401
+    absolute_teacher,
+    batch_hard_triplet,
+    relative_teacher,
+    semi_hard_triplet,
+)
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.teachers.teacher import Teacher, as_teacher

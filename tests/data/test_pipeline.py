@@ -145,6 +145,16 @@ def test_the_teacher_sees_the_same_crop_at_its_size(images):
         np.testing.assert_array_equal(x["teacher_image"], teacher["image"])
 
 
+def test_the_least_area_reaches_the_crop(images):
+    # No crop of these shapes is that large at an allowed aspect ratio, so all is shown.
+    files = dict(zip(images.ids.tolist(), images.paths, strict=True))
+    for image_id, views in views_by_id(take(images, 2, least_area=0.999)).items():
+        pixels = np.asarray(Image.open(images.root / files[image_id]))
+        whole = tf.image.resize(pixels, [16, 16], antialias=True).numpy()
+        for view in views:
+            assert min(abs(view - whole).max(), abs(view - whole[:, ::-1]).max()) < 0.51
+
+
 def test_too_few_classes(images):
     with pytest.raises(InputError, match=r"classes_per_batch=8 is more than the 5"):
         training_batches(images, image_size=16, steps_per_epoch=4)

@@ -38,9 +38,9 @@ def recovered_window(view):
     return y_start, left, y_slope * size, abs(x_slope) * size, mirrored
 
 
-def compiled_views(*sizes):
+def compiled_views(*sizes, **options):
     return tf.function(
-        lambda data, seed: random_views(data, sizes, seed),
+        lambda data, seed: random_views(data, sizes, seed, **options),
         input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)],
     )
 
@@ -94,6 +94,15 @@ def test_random_crops_keep_to_area_and_aspect_and_half_are_mirrored():
     assert aspect[~whole].max() > 1.25
     assert np.corrcoef(top, HEIGHT - height)[0, 1] > 0.3
     assert 0.35 < mirrored.mean() < 0.65
+
+
+@pytest.mark.parametrize("least_area", [0.3, 0.7])
+def test_the_least_area_of_a_crop(least_area):
+    views = compiled_views(256, least_area=least_area)
+    data = encode(coordinates())
+    found = [recovered_window(views(data, [4, i])[0].numpy()) for i in range(40)]
+    shares = np.array([height * width for _, _, height, width, _ in found]) / (HEIGHT * WIDTH)
+    assert least_area - 0.02 < shares.min() < least_area + 0.15
 
 
 def test_all_sizes_show_the_same_crop():

@@ -83,6 +83,13 @@ def test_without_head(images):
     np.testing.assert_allclose(np.linalg.norm(pooled(images), axis=1), 1, rtol=1e-6)
 
 
+def test_pooling_of_an_inner_layer(images):
+    inner = build_embedder("mobilenet", trunk_layer="conv_pw_3_relu", **SMALL)
+    assert inner.get_layer("trunk").output_shape == (None, 8, 8, 32)
+    assert inner.get_layer("head").kernel.shape == (32, 8)
+    np.testing.assert_allclose(np.linalg.norm(inner(images), axis=1), 1, rtol=1e-6)
+
+
 def test_unit_norm_of_ordinary_vectors(embedder, value_and_gradient):
     vectors, weights = np.float32(np.random.default_rng(0).normal(size=(2, 6, 8)))
     unit_norm = embedder.get_layer("unit_norm")

@@ -73,6 +73,20 @@ def test_damaged_weights_files(mobilenet, weights_file, tmp_path, monkeypatch):
             build_trunk("mobilenet", weights=str(damaged), **TINY)
 
 
+def test_inner_layer(mobilenet, weights_file):
+    trunk = build_trunk("mobilenet", weights=str(weights_file), layer="conv_pw_3_relu", **TINY)
+    assert trunk.output_shape == (None, 8, 8, 32)
+    whole = {weight.path: weight for weight in mobilenet.weights}
+    assert 0 < len(trunk.weights) < len(whole)
+    for weight in trunk.weights:
+        np.testing.assert_array_equal(weight, whole[weight.path])
+
+
+def test_unknown_inner_layer():
+    with pytest.raises(InputError, match=r"trunk_layer='conv9' is not .*conv_pw_3_relu, "):
+        build_trunk("mobilenet", weights="none", layer="conv9", **TINY)
+
+
 def test_file_of_another_kind(tmp_path):
     path = tmp_path / "weights.txt"
     path.write_text("no weights")

@@ -40,7 +40,6 @@ def test_training(policy, build, dtype_policy):
     history = distiller.fit(IMAGES, LABELS, epochs=5, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["loss"][-1] < history["loss"][0]
-    assert int(distiller.optimizer.iterations) == 5
     assert all(weight.dtype == "float32" for weight in distiller.weights)
     assert all(np.isfinite(weight).all() for weight in distiller.get_weights())
     assert distiller.predict(IMAGES, verbose=0).dtype == "float32"

@@ -2,7 +2,6 @@ import json
 
 import keras
 import numpy as np
-import pytest
 
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
@@ -44,17 +43,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import keras_distill
 from keras_distill import Distiller
 
 folder = Path(sys.argv[1])
 data = np.load(folder / "data.npz")
 distiller = keras.models.load_model(folder / "distiller.keras")
+for name, home in keras_distill._HOME_OF.items():
+    if home.startswith("losses.") and name not in ("TaskLoss", "TeacherLoss"):
+        assert keras.saving.get_registered_object(f"keras_distill>{name}"), name
 assert isinstance(distiller, Distiller)
 for weight, saved in zip(distiller.get_weights(), np.load(folder / "saved.npz").values()):
     np.testing.assert_array_equal(weight, saved)
 report = {
     "config": distiller.get_config(),
-    "optimizer": distiller.optimizer.name,
+    "momentum": distiller.optimizer.momentum,
     "steps": int(distiller.optimizer.iterations),
     "teacher": distiller.teacher,
 }
@@ -64,17 +67,17 @@ except ValueError as error:
     report["error"] = str(error)
 targets = np.load(folder / "targets.npy")
 distiller.teacher = lambda images: targets
-distiller.fit(data["images"], data["labels"], batch_size=8, verbose=0)
+distiller.fit(data["images"], data["labels"], shuffle=False, verbose=0)
 np.savez(folder / "trained.npz", *distiller.get_weights())
 print(json.dumps(report))
 """
     report = json.loads(run_python(code, tmp_path))
     assert report["teacher"] is None
     assert "set distiller.teacher (it is not kept by save())" in report["error"]
-    assert (report["optimizer"], report["steps"]) == ("SGD", 2)
+    assert (report["momentum"], report["steps"]) == (0.9, 2)
     assert report["config"] == json.loads(json.dumps(distiller.get_config()))
 
-    distiller.fit(IMAGES, LABELS, batch_size=8, verbose=0)
+    distiller.fit(IMAGES, LABELS, shuffle=False, verbose=0)
     trained = np.load(tmp_path / "trained.npz").values()
     for weight, other in zip(distiller.get_weights(), trained, strict=True):
         np.testing.assert_allclose(weight, other, rtol=1e-4, atol=1e-6)
@@ -82,7 +85,8 @@ print(json.dumps(report))
 
 def test_config(small_embedder):
     distiller = build(small_embedder, "adam")
-    copy = Distiller.from_config(json.loads(json.dumps(distiller.get_config())))
+    config = json.dumps(distiller.get_config())
+    copy = Distiller.from_config(json.loads(config))
     assert copy.name == "lesson"
     assert copy.teacher is None
     assert copy.task_loss.get_config() == {"margin": 0.2, "name": "triplet"}
@@ -90,19 +94,18 @@ def test_config(small_embedder):
     assert [loss.reduction for loss in copy.teacher_losses] == ["sum", "mean"]
     assert copy.task_loss_weight == 0.7
     assert copy.teacher_loss_weights == {"absolute": 1.0, "shape": 0.3}
-    assert copy.student.get_config() == distiller.student.get_config()
+    assert json.dumps(copy.get_config()) == config
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_survives(policy, small_embedder, tmp_path, dtype_policy):
-    dtype_policy(policy)
+def test_loss_scaling_survives(small_embedder, tmp_path, dtype_policy):
+    dtype_policy("mixed_float16")
     distiller = build(small_embedder, "adam")
     distiller.fit(IMAGES, LABELS, epochs=2, verbose=0)
     distiller.save(tmp_path / "distiller.keras")
     dtype_policy("float32")
     loaded = keras.models.load_model(tmp_path / "distiller.keras")
-    assert loaded.dtype_policy.name == loaded.student.layers[2].dtype_policy.name == policy
-    assert type(loaded.optimizer) is type(distiller.optimizer)
+    assert loaded.dtype_policy.name == "mixed_float16"
+    assert isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer)
     variables = loaded.optimizer.variables
     for variable, saved in zip(variables, distiller.optimizer.variables, strict=True):
         np.testing.assert_array_equal(variable, saved)

@@ -1,0 +1,161 @@
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from keras_distill.data.dataset import load_dataset
+from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.evaluate import parse_ks
+from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.metrics import retrieval_metrics
+
+
+@pytest.fixture(scope="session")
+def expected(photos, teacher):
+    """Metrics of the teacher on one split, computed in this process."""
+    student = keras.models.load_model(teacher.path / "student.keras", compile=False)
+
+    def compute(split, ks):
+        ranges = {"train_classes": ":4", "validation_classes": "2:4", "test_classes": "4:"}
+        images = getattr(load_dataset(f"folder:{photos}", **ranges), split)
+        return retrieval_metrics(*embed(student, evaluation_batches(images, image_size=40)), ks=ks)
+
+    return compute
+
+
+def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expected, tmp_path):
+    data = [f"--dataset=folder:{photos}", "--test_classes=4:"]
+    ended = command(
+        "evaluate",
+        f"--model={teacher.path}",
+        *data,
+        "--ks=3,1,16",
+        "--json=figures/recall.json",
+        cwd=tmp_path,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    metrics = expected("test", [1, 3, 16])
+    figures = json.loads((tmp_path / "figures" / "recall.json").read_text())
+    seconds = figures.pop("seconds")
+    assert seconds > 0
+    assert figures == {
+        "model": str(teacher.path),
+        "data": f"folder:{photos}",
+        "split": "test",
+        "queries": 20,
+        "gallery": 20,
+        "classes": 2,
+        "protocol": "leave-one-out",
+        "backend": "exact",
+        "recall": {str(k): recall for k, recall in metrics.recall.items()},
+        "map_at_r": pytest.approx(metrics.map_at_r),
+        "r_precision": pytest.approx(metrics.r_precision),
+        "index": {"dim": 8, "metric": "euclidean", "dtype": "float32"},
+        "skipped_images": [],
+    }
+    assert 0 < metrics.map_at_r < 1
+    assert sorted((tmp_path / "figures").iterdir()) == [tmp_path / "figures" / "recall.json"]
+    shown = [*metrics.recall.values(), metrics.map_at_r, metrics.r_precision]
+    assert re.findall(r"R@\d+|MAP@R|R-precision", ended.out) == [
+        "R@1",
+        "R@3",
+        "R@16",
+        "MAP@R",
+        "R-precision",
+    ]
+    assert re.findall(r"\d\.\d{4}", ended.out) == [f"{value:.4f}" for value in shown]
+    assert "20 queries of 2 classes" in ended.out
+
+
+def test_saved_model_and_validation_split(here, exported, photos, expected, tmp_path):
+    file = tmp_path / "recall.json"
+    data = [f"--dataset=folder:{photos}", "--train_classes=:4", "--validation_classes=2:4"]
+    data += ["--test_classes=4:", "--split=validation"]
+    ended = here("evaluate", f"--model={exported.path}", *data, "--batch_size=7", f"--json={file}")
+    assert ended.code == 0
+    figures = json.loads(file.read_text())
+    metrics = expected("validation", [1, 2, 4, 8])
+    assert figures["split"] == "validation"
+    assert figures["recall"] == {str(k): recall for k, recall in metrics.recall.items()}
+    assert figures["map_at_r"] == pytest.approx(metrics.map_at_r)
+
+
+def test_damaged_images_are_left_out(here, teacher, damaged_photos, tmp_path):
+    file = tmp_path / "recall.json"
+    given = [f"--model={teacher.path}", f"--dataset=folder:{damaged_photos}", "--split=train"]
+    assert here("evaluate", *given, f"--json={file}").code == 0
+    figures = json.loads(file.read_text())
+    assert figures["skipped_images"] == ["class_0/1.jpg", "class_2/0.png"]
+    assert (figures["queries"], figures["gallery"], figures["classes"]) == (28, 28, 3)
+    ended = here("evaluate", *given, "--strict_images")
+    assert ended.code == 2
+    assert "class_0/1.jpg, class_2/0.png" in ended.err
+
+
+def test_model_that_does_not_fit_is_refused(here, teacher, photos, tmp_path):
+    data = f"--dataset=folder:{photos}"
+    ended = here("evaluate", f"--model={teacher.path}", data, "--image_size=32")
+    assert ended.code == 2
+    assert "--image_size=32: the model takes 40 pixels." in ended.err
+
+    ended = here("evaluate", f"--model={photos}/class_0/0.png", data)
+    assert ended.code == 2
+    assert "0.png' is not a .keras file" in ended.err
+
+    image = keras.Input((None, None, 3))
+    keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(tmp_path / "any.keras")
+    ended = here("evaluate", f"--model={tmp_path}/any.keras", data)
+    assert ended.code == 2
+    assert "takes images of any size; give --image_size." in ended.err
+    assert here("evaluate", f"--model={tmp_path}/any.keras", data, "--image_size=20").code == 0
+
+
+def test_model_with_damaged_weights_is_refused(here, teacher, photos, tmp_path):
+    student = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    student.set_weights([weight * np.nan for weight in student.get_weights()])
+    student.save(tmp_path / "nan.keras")
+    file = tmp_path / "recall.json"
+    given = [f"--model={tmp_path}/nan.keras", f"--dataset=folder:{photos}", f"--json={file}"]
+    ended = here("evaluate", *given)
+    assert ended.code == 2
+    assert "embeddings that are not finite" in ended.err
+    assert not file.exists()
+
+
+def test_usable_flags_load_tensorflow(early, photos):
+    assert early("evaluate", "--model=.", f"--dataset=folder:{photos}").code == 99
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--modle=x", "'modle'. Did you mean: model"),
+        ("--model=", "--model is required: a .keras file, a run directory, or a SavedModel."),
+        ("--model=nowhere.keras", "--model=nowhere.keras does not exist."),
+        ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH."),
+        ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
+        ("--dataset=folder:nowhere", "--dataset=folder:nowhere: there is no folder 'nowhere'."),
+        ("--ks=0", "--ks=0 must be positive integers, such as 1,2,4,8."),
+        ("--ks=1,two", "--ks=1,two must be positive integers"),
+        ("--ks=", "--ks= must be positive integers"),
+        ("--split=tests", "--split=tests: value should be one of <test|validation|train>"),
+        ("--split=validation", "--split=validation needs --validation_classes."),
+        ("--batch_size=0", "--batch_size=0: 0 is not a positive integer"),
+        ("--json=photos", "--json=photos is a folder; give a file."),
+    ],
+)
+def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, flags, said):
+    (tmp_path / "photos").mkdir()
+    given = ["--model=photos", "--dataset=folder:photos", flags]
+    ended = early("evaluate", *given, cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert ended.err.startswith("evaluate: ")
+    assert ended.err.endswith("See `python -m keras_distill.evaluate --help`.\n")
+    assert "Traceback" not in ended.err
+
+
+def test_ks_are_sorted_and_unique():
+    assert parse_ks("8,1,8,2") == [1, 2, 8]

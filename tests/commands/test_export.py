@@ -1,0 +1,123 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill.serving import bundle
+
+
+def versions(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_export_says_what_it_wrote(exported, teacher):
+    assert (exported.code, exported.err) == (0, "")
+    written = json.loads(exported.out.splitlines()[-1])
+    assert written["model"] == str(teacher.path)
+    assert written["saved_model"] == str(exported.path)
+    size = sum(file.stat().st_size for file in exported.path.rglob("*") if file.is_file())
+    assert written["megabytes"] == round(size / 1e6, 3) > 0
+    assert versions(exported.path.parent) == ["1"]
+
+
+def test_exported_model_embeds_as_the_run_does(exported, teacher):
+    signatures = tf.saved_model.load(str(exported.path)).signatures
+    student = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    embedding = signatures["serve_uint8"](image=tf.constant(images))["embedding"]
+    np.testing.assert_allclose(embedding, student(images), atol=1e-5)
+
+
+def test_version_is_the_next_free_one_or_as_asked(here, teacher, tmp_path):
+    given = [f"--model={teacher.path / 'student.keras'}", f"--out={tmp_path}", "--name=birds"]
+    (tmp_path / "birds" / "4").mkdir(parents=True)
+    assert here("export", *given).code == 0
+    assert versions(tmp_path / "birds") == ["4", "5"]
+    assert here("export", *given, "--version=3").code == 0
+    assert versions(tmp_path / "birds") == ["3", "4", "5"]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    taken = here("export", *given, "--version=4")
+    assert taken.code == 2
+    assert f"version=4 of '{tmp_path / 'birds'}' exists; leave it out" in taken.err
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_export_that_differs_is_not_published(here, monkeypatch, teacher, tmp_path):
+    model = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    model.set_weights([-weight for weight in model.get_weights()])
+    write = bundle._write
+    monkeypatch.setattr(bundle, "_write", lambda _, folder, size: write(model, folder, size))
+    ended = here("export", f"--model={teacher.path}", f"--out={tmp_path}")
+    assert ended.code == 1
+    assert "export: The exported signature serving_default differs from the Keras" in ended.out
+    assert not list((tmp_path / "embedder").iterdir())
+
+
+def test_killed_export_leaves_no_version(here, teacher, tmp_path):
+    given = [f"--model={teacher.path}", f"--out={tmp_path}", "--name=birds"]
+    export = subprocess.Popen([sys.executable, "-m", "keras_distill.export", *given])
+    while export.poll() is None and not list(tmp_path.glob("birds/.tmp-*/saved_model.pb")):
+        time.sleep(0.002)  # until the model is written and only the comparison is left
+    export.kill()
+    assert export.wait() == -signal.SIGKILL
+    (left,) = versions(tmp_path / "birds")
+    assert left.startswith(".tmp-")
+    assert here("export", *given).code == 0
+    assert versions(tmp_path / "birds") == [left, "1"]
+
+
+def test_full_disk_publishes_nothing(here, teacher, tmp_path, small_disk):
+    with small_disk():
+        ended = here("export", f"--model={teacher.path}", f"--out={tmp_path}")
+    assert ended.code == 2
+    assert f"'{tmp_path / 'embedder' / '1'}' could not be written" in ended.err
+    assert not list((tmp_path / "embedder").iterdir())
+
+
+def test_model_that_is_no_embedder_is_refused(here, photos, tmp_path):
+    ended = here("export", f"--model={photos}", f"--out={tmp_path}")
+    assert ended.code == 2
+    assert "is not a .keras file" in ended.err
+    vector = keras.Input((5,))
+    keras.Model(vector, keras.layers.Dense(3)(vector)).save(tmp_path / "dense.keras")
+    ended = here("export", f"--model={tmp_path / 'dense.keras'}", f"--out={tmp_path / 'out'}")
+    assert ended.code == 2
+    assert "square RGB images" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_usable_flags_load_tensorflow(early):
+    assert early("export", "--model=.", "--out=models").code == 99
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--modle=x", "'modle'. Did you mean: model"),
+        ("--model=", "--model is required."),
+        ("--model=nowhere.keras", "--model=nowhere.keras does not exist."),
+        ("--out=", "--out is required."),
+        ("--out=model.keras", "--out=model.keras is a file; give a folder."),
+        ("--name=", "--name= cannot be the name of a folder."),
+        ("--name=a/b", "--name=a/b cannot be the name of a folder."),
+        ("--name=..", "--name=.. cannot be the name of a folder."),
+        ("--name=.tmp", "--name=.tmp cannot be the name of a folder."),
+        ("--version=0", "--version=0: 0 is not a positive integer"),
+        ("--version=new", "--version=new: invalid literal for int()"),
+    ],
+)
+def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, flags, said):
+    (tmp_path / "model.keras").touch()
+    ended = early("export", "--model=model.keras", "--out=models", flags, cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert ended.err.startswith("export: ")
+    assert ended.err.endswith("See `python -m keras_distill.export --help`.\n")
+    assert "Traceback" not in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]

@@ -1,0 +1,104 @@
+import ast
+import graphlib
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+import keras_distill
+
+FOLDER = Path(keras_distill.__file__).parent
+
+# A module imports from floors below its own and from its own room. What stands at the top of the
+# package is the room "commands", except for what stands on the ground.
+GROUND = {"errors", "publishing", "command_line"}
+FLOORS = {
+    "ground": 0,
+    "data": 1,
+    "losses": 1,
+    "models": 1,
+    "teachers": 2,
+    "retrieval": 3,
+    "serving": 3,
+    "training": 4,  # validates by retrieval
+    "commands": 5,
+}
+
+
+def all_modules():
+    for path in sorted(FOLDER.rglob("*.py")):
+        parts = path.relative_to(FOLDER).with_suffix("").parts
+        if parts != ("__init__",):
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+MODULES = dict(all_modules())
+
+
+def room(module):
+    first, _, rest = module.partition(".")
+    if rest or MODULES[module].name == "__init__.py":
+        return first
+    return "ground" if first in GROUND else "commands"
+
+
+def imports(module):
+    """The modules of the package that a module imports, wherever in its text."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            top, _, inner = name.partition(".")
+            if top == "keras_distill":
+                yield inner if inner in MODULES else inner.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_come_from_below(module):
+    for imported in imports(module):
+        assert imported in MODULES, f"{module} imports from the public face {imported!r}"
+        above = FLOORS[room(imported)] >= FLOORS[room(module)]
+        assert room(imported) == room(module) or not above, f"{module} imports {imported}"
+
+
+def test_no_module_imports_itself_in_a_circle():
+    order = graphlib.TopologicalSorter({module: set(imports(module)) for module in MODULES})
+    assert set(order.static_order()) == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_are_short_and_have_telling_names(module):
+    assert len(MODULES[module].read_text().splitlines()) <= 350
+    assert not {"utils", "helpers", "common", "misc"} & set(module.split("."))
+
+
+def test_import_is_light(run_python):
+    code = """
+import sys
+import keras_distill
+import keras_distill.data_flags, keras_distill.evaluate, keras_distill.export, keras_distill.train
+print(sorted({"tensorflow", "keras", "numpy", "scann"} & set(sys.modules)))
+print(sorted(set(keras_distill.__all__) - set(dir(keras_distill))))
+"""
+    assert run_python(code).splitlines() == ["[]", "[]"]
+
+
+@pytest.mark.parametrize("name", keras_distill.__all__)
+def test_public_name(name):
+    value = getattr(keras_distill, name)
+    assert value.__name__ == name
+    assert value.__module__ == f"keras_distill.{keras_distill._HOME_OF[name]}"
+    assert value.__doc__
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="'keras_distill' has no attribute 'Destiller'"):
+        keras_distill.Destiller  # noqa: B018
+
+
+def test_version():
+    assert keras_distill.__version__ == importlib.metadata.version("keras-distill")

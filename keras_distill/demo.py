@@ -35,9 +35,9 @@ _COMMON = (
     "--crop_area=0.5",
     "--learning_rate=5e-3",
 )
-_STUDENT = ("--alpha=0.25", "--epochs=25")
+_STUDENT = ("--alpha=0.25", "--epochs=20")
 _RECIPES = {
-    "teacher": ("--alpha=0.5", "--epochs=60"),
+    "teacher": ("--alpha=0.5", "--epochs=40"),
     "baseline": _STUDENT,
     "absolute": (*_STUDENT, "--teacher_losses=absolute:1"),
     "relative": (*_STUDENT, "--teacher_losses=relative:0.1"),

@@ -71,15 +71,14 @@ def test_layout_of_a_training_batch(images):
 
 
 def test_labels_are_those_of_the_whole_data_set(images):
-    (_, y), *_ = take(images.of_classes(range(3, 5)), 1)
-    assert set(y) == {3, 4}
+    batches = take(images.of_classes(range(1, 5)), 2)
+    assert {int(label) for _, y in batches for label in y} == {1, 2, 3, 4}
 
 
 def test_any_step_can_be_recomputed_from_seed_and_step(images):
     batches = take(images, 11, seed=3, teacher_image_size=24)
-    for first_step in (1, 7):
-        again = take(images, 3, seed=3, teacher_image_size=24, first_step=first_step)
-        assert_same(again, batches[first_step : first_step + 3])
+    again = take(images, 4, seed=3, teacher_image_size=24, first_step=7)
+    assert_same(again, batches[7:])
 
 
 def test_two_iterations_over_one_dataset_are_equal(images):
@@ -116,7 +115,7 @@ def test_an_image_has_one_view_an_epoch_and_another_in_the_next(images):
 
 
 def test_images_of_one_batch_are_cropped_differently(tmp_path):
-    for label, index in itertools.product(range(2), range(6)):
+    for label, index in itertools.product(range(4), range(6)):
         (tmp_path / str(label)).mkdir(exist_ok=True)
         pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{label}/{index}.png")

@@ -70,3 +70,12 @@ def test_teacher_sees_pixels_and_losses_see_targets_unrounded(small_embedder, dt
     expected = AbsoluteTeacher("sum")(targets, distiller.student(IMAGES, training=False))
     assert value == pytest.approx(float(expected), rel=1e-6)
     assert set(seen) == {tf.uint8}
+
+
+def test_student_sees_pixels_unrounded(build, dtype_policy):
+    dtype_policy("mixed_bfloat16")
+    distiller = build()
+    pixels = np.random.default_rng(0).uniform(0, 256, (16, 8, 8, 3)).astype("float32")
+    expected = distiller.student(pixels, training=False)
+    np.testing.assert_array_equal(distiller(pixels), expected)
+    np.testing.assert_array_equal(distiller({"image": pixels}), expected)

@@ -237,6 +237,7 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
         highlight=False,
         soft_wrap=True,
     )
+    teacher_size = None if teacher is None else teacher.image_size
     if flags.epochs:  # before anything is written, for it may refuse the flags
         batches = training_batches(
             train,
@@ -244,7 +245,7 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
             steps_per_epoch=steps_per_epoch,
             classes_per_batch=flags.classes_per_batch,
             images_per_class=flags.images_per_class,
-            teacher_image_size=_teacher_image_size(teacher, image_size),
+            teacher_image_size=None if teacher_size == image_size else teacher_size,
             least_area=flags.crop_area,
             seed=flags.seed,
         )
@@ -275,6 +276,8 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
             ),
             jit_compile=flags.jit_compile,
         )
+        # Before the first step, which would otherwise be traced twice.
+        distiller.optimizer.build(distiller.trainable_variables)
         checkpoint = StudentCheckpoint(
             student,
             last=run.last_checkpoint,
@@ -338,12 +341,6 @@ def _train(flags: Any, weights: dict[str, float], run: RunDirectory) -> int:
     run.write_summary(summary)
     console.print(run.summary, highlight=False, soft_wrap=True)
     return 0
-
-
-def _teacher_image_size(teacher: Any, image_size: int) -> int | None:
-    if teacher is None or teacher.image_size in (None, image_size):
-        return None
-    return teacher.image_size
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class SemiHardTriplet(TaskLoss):
     Example:
         >>> loss = SemiHardTriplet(margin=0.2)
         >>> float(loss([0, 0, 1], [[0.0], [1.0], [1.1]]))
-        0.133...
+        0.4...
     """
 
     def __init__(self, margin: float = 0.2, name: str = "triplet"):

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill.losses.class_masks import class_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
 
@@ -41,11 +42,7 @@ class BatchHardTriplet(TaskLoss):
     ) -> Any:
         """Computes the hinge of each anchor; see the base class."""
         distances = pairwise_distances(embeddings, ref_embeddings)
-        ref_labels = labels if ref_labels is None else ref_labels
-        labelled = ref_labels[None, :] >= 0
-        same = labels[:, None] == ref_labels[None, :]
-        positive = ops.logical_and(same, labelled)
-        negative = ops.logical_and(ops.logical_not(same), labelled)
+        positive, negative = class_masks(labels, ref_labels)
         farthest_positive = ops.max(ops.where(positive, distances, -_FAR), axis=1)
         nearest_negative = ops.min(ops.where(negative, distances, _FAR), axis=1)
         complete = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))

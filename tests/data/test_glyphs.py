@@ -2,7 +2,6 @@
 
 import itertools
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -96,7 +95,6 @@ def test_an_interrupted_call_leaves_nothing(
     assert len(contents(write_glyphs(tmp_path, **SMALL))) == 18
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_write_publishes_nothing_and_does_no_harm(tmp_path: Path) -> None:
     call = f"""write_glyphs({str(tmp_path)!r}, classes=4, images_per_class=10000, image_size=16)"""
     command = f"from keras_distill.data.glyphs import write_glyphs; {call}"

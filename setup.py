@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 # Read, not imported: the version must be known before any dependency is installed.
 VERSION = re.search(
-    r'^__version__ = "(.+)"$', (HERE / "keras_distill/__init__.py").read_text(), re.M
+    r'^__version__ = "(.+)"$', (HERE / "keras_distill/version.py").read_text(), re.M
 )
 
 setup(
@@ -36,6 +36,7 @@ setup(
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",
+        "filelock>=3.15,<4",
         "keras>=3.12,<4",
         "matplotlib>=3.9,<4",
         "numpy>=1.26,<3",
@@ -57,6 +58,7 @@ setup(
             'tf-keras~=2.20.0; python_version < "3.12"',
         ],
         "dev": [
+            "ai-edge-litert>=2.1.1,<3",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",
@@ -64,5 +66,9 @@ setup(
             "ruff>=0.9",
             "wheel>=0.43",
         ],
+        # The peer in benchmarks/train_step.py.
+        "bench": ["torch>=2.4"],
+        # Teachers that are .tflite files; wheels for Python 3.13 on every system since 2.1.1.
+        "litert": ["ai-edge-litert>=2.1.1,<3"],
     },
 )

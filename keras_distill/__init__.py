@@ -6,7 +6,7 @@ Keras, so the commands answer `--help` at once and the serving client stays ligh
 
 import importlib
 
-__version__ = "0.1.0"
+from keras_distill.version import __version__ as __version__
 
 _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
@@ -16,7 +16,9 @@ _HOME_OF = {
     "RelativeTeacher": "losses.relative_teacher",
     "SemiHardTriplet": "losses.semi_hard_triplet",
     "TaskLoss": "losses.task_loss",
+    "TeacherCache": "teachers.cache",
     "TeacherLoss": "losses.teacher_loss",
+    "VectorTable": "teachers.vector_table",
     "build_embedder": "models.embedder",
     "embed": "retrieval.embedding",
     "evaluation_batches": "data.pipeline",

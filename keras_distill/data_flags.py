@@ -68,14 +68,35 @@ def check_data_flags(flags: Any) -> None:
         )
 
 
-def load_flagged_dataset(flags: Any) -> Any:
-    """Loads the data set that the flags name; see `keras_distill.data.dataset.load_dataset`."""
-    from keras_distill.data.dataset import load_dataset
+def load_flagged_images(flags: Any, *splits: str) -> tuple[list[Any], list[str]]:
+    """Loads splits of the data set that the flags name, without unreadable images.
 
-    return load_dataset(
+    Args:
+        flags: The parsed flags.
+        *splits: Some of `"train"`, `"validation"`, `"test"`.
+
+    Returns:
+        The `ImageSet` of each split, `None` for a validation split that the flags do not name; and
+        the relative paths of the images that were skipped.
+
+    Raises:
+        InputError: If the data set is of no use, or has a corrupt image and `--strict_images`.
+    """
+    from keras_distill.data.dataset import load_dataset
+    from keras_distill.data.readable_images import drop_unreadable
+
+    dataset = load_dataset(
         flags.dataset,
         data_dir=flags.data_dir,
         train_classes=flags.train_classes,
         validation_classes=flags.validation_classes,
         test_classes=flags.test_classes,
     )
+    found, skipped = [], []
+    for split in splits:
+        images = getattr(dataset, split)
+        if images is not None and flags.dataset.startswith("folder:"):
+            images, corrupt = drop_unreadable(images, strict=flags.strict_images)
+            skipped += corrupt
+        found.append(images)
+    return found, skipped

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
-from keras_distill.data_flags import check_data_flags, define_data_flags, load_flagged_dataset
+from keras_distill.data_flags import check_data_flags, define_data_flags, load_flagged_images
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 
@@ -79,18 +79,17 @@ def _evaluate(flags: Any, ks: list[int]) -> dict[str, Any]:
     from rich.table import Table
 
     from keras_distill.data.pipeline import evaluation_batches
-    from keras_distill.data.readable_images import drop_unreadable
     from keras_distill.retrieval.embedding import embed
     from keras_distill.retrieval.metrics import retrieval_metrics
     from keras_distill.teachers.loading import load_teacher
 
     console = Console()
-    images = getattr(load_flagged_dataset(flags), flags.split)
-    skipped: list[str] = []
-    if flags.dataset.startswith("folder:"):
-        images, skipped = drop_unreadable(images, strict=flags.strict_images)
+    (images,), skipped = load_flagged_images(flags, flags.split)
     embedder = load_teacher(flags.model, argument="model")
+    embedder.check_covers(images)
     image_size = embedder.image_size or flags.image_size
+    if embedder.needs_ids:
+        image_size = image_size or 1  # a table looks at no pixels
     if image_size is None:
         raise InputError(f"--model={flags.model} takes images of any size; give --image_size.")
     if flags.image_size not in (None, image_size):

@@ -38,7 +38,7 @@ class ImageSet:
     @property
     def ids(self) -> np.ndarray:
         """A number for each image, int64 `(n,)`, that depends on its relative path alone."""
-        return np.array([_stable_id(path) for path in self.paths], np.int64)
+        return np.array([image_id(path) for path in self.paths], np.int64)
 
     def select(self, chosen: np.ndarray) -> "ImageSet":
         """Returns the images that a boolean mask or an index array chooses."""
@@ -47,6 +47,23 @@ class ImageSet:
     def of_classes(self, classes: range) -> "ImageSet":
         """Returns the images of a range of classes."""
         return self.select((self.labels >= classes.start) & (self.labels < classes.stop))
+
+
+def image_id(path: str) -> int:
+    """Returns the id of an image: a number that depends on its relative path alone.
+
+    Args:
+        path: Path relative to the folder of the data set, with forward slashes.
+
+    Returns:
+        A number from 0 to 2^63 - 1.
+
+    Example:
+        >>> image_id("cat/1.jpg")
+        1801658481409032297
+    """
+    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1  # non-negative as int64
 
 
 def read_folder(root: str | Path) -> ImageSet:
@@ -90,8 +107,3 @@ def read_folder(root: str | Path) -> ImageSet:
     return ImageSet(
         root, np.array(paths), np.array(labels, np.int64), tuple(f.name for f in folders)
     )
-
-
-def _stable_id(path: str) -> int:
-    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1  # non-negative as int64

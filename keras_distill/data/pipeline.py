@@ -1,5 +1,8 @@
 """From images on disk to batches in memory."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import tensorflow as tf
 
 from keras_distill.data.class_sampler import ClassSampler
@@ -14,15 +17,19 @@ def training_batches(
     steps_per_epoch: int,
     classes_per_batch: int = 8,
     images_per_class: int = 8,
-    teacher_image_size: int | None = None,
+    teacher_image_size: "int | Mapping[str, int] | None" = None,
     least_area: float = 0.08,
+    views: int | None = None,
+    cached_image: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    teacher_embedding: Callable[[tf.Tensor, tf.Tensor], Any] | None = None,
     seed: int = 0,
     first_step: int = 0,
 ) -> tf.data.Dataset:
     """Endless batches of P classes x K randomly cropped and mirrored images.
 
     Batch `s` is a function of `(seed, s)`: its rows come from `ClassSampler`, and the view of an
-    image from `(seed, id, epoch)` with `epoch = s // steps_per_epoch`.
+    image from `(seed, id, view)`. In epoch `e = s // steps_per_epoch` every image shows its view
+    `e`, or `e mod views`.
 
     Args:
         images: The images.
@@ -30,19 +37,27 @@ def training_batches(
         steps_per_epoch: Batches in an epoch.
         classes_per_batch: Classes in a batch, P.
         images_per_class: Images of each class in a batch, K.
-        teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher;
-            `None` if it sees `image`.
+        teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher; a
+            dict by name if there are several teachers; `None` if they see `image`.
         least_area: Least share of an image's area in a crop; see `random_views`.
+        views: Different views of an image; `None` for a new one in each epoch.
+        cached_image: Maps rows of `images` and their views, int64 `(P*K,)`, to their pixels, such
+            as `PixelCache.lookup`; then nothing is decoded.
+        teacher_embedding: Maps rows of `images` and their views, int64 `(P*K,)`, to what the
+            teacher answered, such as `TeacherCache.lookup`.
         seed: Seed of the batches and of the views.
         first_step: Step of the first batch.
 
     Returns:
         Batches `(x, y)`: `x` a dict of `image` uint8 `(P*K, image_size, image_size, 3)`, `id` int64
-        `(P*K,)` and maybe `teacher_image`; `y` the labels, int64 `(P*K,)`.
+        `(P*K,)` and maybe `teacher_image` and `teacher_embedding`; `y` the labels, int64 `(P*K,)`.
 
     Raises:
         InputError: If there are too few classes for a batch.
+        ValueError: If images are cached, but a teacher needs them at another size.
     """
+    if cached_image is not None and teacher_image_size is not None:
+        raise ValueError("cached_image holds no teacher_image; leave teacher_image_size out.")
     sampler = ClassSampler(
         images.labels,
         classes_per_batch=classes_per_batch,
@@ -50,27 +65,91 @@ def training_batches(
         seed=seed,
     )
     files, ids, labels = _columns(images)
-    sizes = [image_size] if teacher_image_size is None else [image_size, teacher_image_size]
+    several = isinstance(teacher_image_size, Mapping)
+    named: Mapping[str, int | None] = (
+        teacher_image_size if isinstance(teacher_image_size, Mapping) else {"": teacher_image_size}
+    )
+    teacher_sizes = {name: size for name, size in named.items() if size is not None}
+    sizes = list(dict.fromkeys([image_size, *teacher_sizes.values()]))
 
     def rows_of_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = sampler.rows(step)
-        return rows, tf.fill([sampler.batch_size], step // steps_per_epoch)
+        view = step // steps_per_epoch
+        view = view if views is None else view % views
+        return sampler.rows(step), tf.fill([sampler.batch_size], view)
 
-    def example(row: tf.Tensor, epoch: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        view = tf.stack([seed + tf.zeros_like(ids[row]), ids[row]])
-        view = tf.random.experimental.stateless_fold_in(view, epoch, alg="philox")
-        pixels = random_views(tf.io.read_file(files[row]), sizes, view, least_area=least_area)
-        x = {"image": pixels[0], "id": ids[row]}
-        if teacher_image_size is not None:
-            x["teacher_image"] = pixels[1]
+    def example(row: tf.Tensor, view: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
+        pixels = _view(files[row], ids[row], view, seed, sizes, least_area)
+        x: dict[str, Any] = {"image": pixels[image_size], "id": ids[row]}
+        if teacher_sizes:
+            x["teacher_image"] = {name: pixels[size] for name, size in teacher_sizes.items()}
+            if not several:
+                x["teacher_image"] = x["teacher_image"][""]
         return x, labels[row]
 
-    return (
-        tf.data.Dataset.range(first_step, tf.int64.max)
-        .map(rows_of_step, num_parallel_calls=tf.data.AUTOTUNE)
-        .unbatch()
-        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    def look_up(
+        rows: tf.Tensor, views: tf.Tensor, x: dict[str, Any] | None = None, y: Any = None
+    ) -> tuple[dict[str, Any], tf.Tensor]:
+        if x is None:
+            assert cached_image is not None
+            x = {"image": cached_image(rows, views), "id": tf.gather(ids, rows)}
+            y = tf.gather(labels, rows)
+        if teacher_embedding is not None:
+            x = {**x, "teacher_embedding": teacher_embedding(rows, views)}
+        return x, y
+
+    batches = tf.data.Dataset.range(first_step, tf.int64.max).map(
+        rows_of_step, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    if cached_image is not None:
+        return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    batches = (
+        batches.unbatch()
+        .map(
+            lambda row, view: (row, view, *example(row, view)), num_parallel_calls=tf.data.AUTOTUNE
+        )
         .batch(sampler.batch_size, drop_remainder=True)
+    )
+    return batches.map(look_up).prefetch(tf.data.AUTOTUNE)
+
+
+def view_batches(
+    images: ImageSet,
+    *,
+    image_size: int,
+    view: int | None,
+    least_area: float = 0.08,
+    seed: int = 0,
+    rows: range | None = None,
+    batch_size: int = 64,
+) -> tf.data.Dataset:
+    """One view of each image in order, the one that `training_batches` shows.
+
+    Args:
+        images: The images.
+        image_size: Height and width, in pixels.
+        view: Number of the view; `None` for the centre, as in `evaluation_batches`.
+        least_area: Least share of an image's area in a crop; see `random_views`.
+        seed: Seed of the views.
+        rows: The rows of `images` to go through; all of them by default.
+        batch_size: Rows in a batch; the last may have fewer.
+
+    Returns:
+        Batches `(image, id)`, uint8 `(rows, image_size, image_size, 3)` and int64 `(rows,)`.
+    """
+    files, ids, _ = _columns(images)
+    rows = range(len(images)) if rows is None else rows
+
+    def example(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if view is None:
+            return centre_view(tf.io.read_file(files[row]), image_size), ids[row]
+        number = tf.constant(view, tf.int64)
+        pixels = _view(files[row], ids[row], number, seed, [image_size], least_area)
+        return pixels[image_size], ids[row]
+
+    return (
+        tf.data.Dataset.range(rows.start, rows.stop)
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -100,6 +179,16 @@ def evaluation_batches(
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def _view(
+    file: tf.Tensor, id: tf.Tensor, view: tf.Tensor, seed: int, sizes: list[int], least_area: float
+) -> dict[int, tf.Tensor]:
+    """The pixels of an image's view, by size: a function of (seed, id, view)."""
+    pair = tf.stack([seed + tf.zeros_like(id), id])
+    pair = tf.random.experimental.stateless_fold_in(pair, view, alg="philox")
+    pixels = random_views(tf.io.read_file(file), sizes, pair, least_area=least_area)
+    return dict(zip(sizes, pixels, strict=True))
 
 
 def _columns(images: ImageSet) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

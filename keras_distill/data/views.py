@@ -11,6 +11,9 @@ CENTRE_SHARE = 224 / 256
 
 _ASPECT = (3 / 4, 4 / 3)
 
+# To be raised whenever the pixels of a view change, so that no cache answers for other pixels.
+VIEWS_VERSION = 1
+
 
 def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
     """Decodes the central square of an image, with 7/8 of its short side, at a given size.

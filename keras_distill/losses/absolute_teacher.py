@@ -28,6 +28,8 @@ class AbsoluteTeacher(TeacherLoss):
         1.414...
     """
 
+    needs_equal_widths = True
+
     def __init__(self, reduction: str = "mean", name: str = "absolute"):
         super().__init__(reduction=reduction, name=name)
 

@@ -18,6 +18,7 @@ class TeacherLoss(keras.losses.Loss):
     """
 
     reductions: tuple[str, ...] = ("mean", "sum")
+    needs_equal_widths = False  # whether teacher and student must lie in the same space
 
     def __init__(self, reduction: str = "mean", name: str | None = None):
         if reduction not in self.reductions:

@@ -3,16 +3,16 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_distill.errors import InputError
+from keras_distill.models.imagenet_scaling import (
+    CAFFE_MEAN_BGR,
+    TORCH_DEVIATION,
+    TORCH_MEAN,
+)
 from keras_distill.models.trunks import TRUNKS, build_trunk
-
-# Means and deviations of ImageNet on the 0...255 scale, in the order each family of weights wants.
-_TORCH_MEAN = 255.0 * np.array([0.485, 0.456, 0.406])
-_TORCH_DEVIATION = 255.0 * np.array([0.229, 0.224, 0.225])
-_CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68])
+from keras_distill.models.unit_norm import unit_norm
 
 
 def build_embedder(
@@ -71,7 +71,7 @@ def build_embedder(
             kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
             name="head",
         )(x)
-    return keras.Model(image, _unit_norm(x.shape[-1])(x), name=name)
+    return keras.Model(image, unit_norm(x.shape[-1])(x), name=name)
 
 
 def _preprocessing(scaling: str, image_size: int) -> keras.Model:
@@ -81,27 +81,10 @@ def _preprocessing(scaling: str, image_size: int) -> keras.Model:
     if scaling == "tf":
         scale, offset = 1 / 127.5, -1.0
     elif scaling == "torch":
-        scale = (1 / _TORCH_DEVIATION).tolist()
-        offset = (-_TORCH_MEAN / _TORCH_DEVIATION).tolist()
+        scale = (1 / TORCH_DEVIATION).tolist()
+        offset = (-TORCH_MEAN / TORCH_DEVIATION).tolist()
     else:
         x = ops.flip(x, axis=-1)
-        scale, offset = 1.0, (-_CAFFE_MEAN_BGR).tolist()
+        scale, offset = 1.0, (-CAFFE_MEAN_BGR).tolist()
     x = keras.layers.Rescaling(scale, offset, dtype="float32", name="scale")(x)
     return keras.Model(image, x, name="preprocessing")
-
-
-def _unit_norm(dim: int) -> keras.Model:
-    """Division by the L2 norm in float32, safe for a zero vector and for any scale.
-
-    `keras.layers.UnitNormalization` turns vectors shorter than 1e-12 (an untrained MobileNet makes
-    them) into zeros, with a gradient of 1e12. Dividing by the largest entry first avoids both; the
-    result does not depend on that factor, so neither does the gradient.
-    """
-    vector = keras.Input((dim,), name="vector")
-    x = ops.cast(vector, "float32")
-    largest = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
-    nonzero = largest > 0.0
-    x = x / ops.where(nonzero, largest, 1.0)
-    squared = ops.sum(ops.square(x), axis=-1, keepdims=True)
-    x = x * ops.rsqrt(ops.where(nonzero, squared, 1.0))
-    return keras.Model(vector, x, name="unit_norm")

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_distill.errors import InputError
+from keras_distill.models.fused_batch_norm import fuse_batch_norm
 
 
 def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
@@ -34,11 +35,13 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
         with warnings.catch_warnings():
             # Keras warns of each layer that does not fit, and raises after that.
             warnings.filterwarnings("ignore", "Skipping nested container")
-            return keras.models.load_model(path, compile=False)
+            model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{argument}={str(path)!r} could not be loaded as a Keras model: {error}"
         ) from error
+    fuse_batch_norm(model)
+    return model
 
 
 def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int | None, int | None]:

@@ -21,7 +21,8 @@ def embed(
 
     Args:
         model: An embedder: a Keras model, a `Teacher`, or a callable on raw images.
-        batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` holds `image`.
+        batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` holds `image` and,
+            for a table of vectors, `id`.
         on_batch: Called with the number of rows after each batch, to show progress.
 
     Returns:
@@ -38,7 +39,7 @@ def embed(
     embedder = as_teacher(model)
     embeddings, labels = [], []
     for x, y in batches:
-        embeddings.append(_finite(embedder(x["image"])).numpy())
+        embeddings.append(_finite(embedder(x["image"], x.get("id"))).numpy())
         labels.append(y.numpy())
         if on_batch is not None:
             on_batch(len(y))

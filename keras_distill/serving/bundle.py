@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_distill.data.views import centre_view
 from keras_distill.errors import InputError
 from keras_distill.models.float32 import as_float32
+from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.models.loading import embedder_shape
 from keras_distill.publishing import published_folder
 
@@ -54,6 +55,7 @@ def export_embedder(
             "leave it out to take the next free one. TF-Serving never reloads a number."
         )
     model = as_float32(model)
+    fuse_batch_norm(model)
     with published_folder(target, keep_existing=False) as folder:
         _write(model, folder, image_size)
         _compare(model, folder, image_size)

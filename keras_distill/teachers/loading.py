@@ -1,32 +1,49 @@
 """Loading a teacher from disk."""
 
 from pathlib import Path
-from typing import Any
-
-import tensorflow as tf
 
 from keras_distill.errors import InputError
 from keras_distill.models.loading import load_model
+from keras_distill.teachers.inner_layer import end_at_layer
+from keras_distill.teachers.litert_teacher import load_litert
+from keras_distill.teachers.saved_model_teacher import load_saved_model
 from keras_distill.teachers.teacher import Teacher, as_teacher
+from keras_distill.teachers.vector_file import load_vectors
 
-# In the order of preference; the first two are ours (see serving/bundle.py).
-_SIGNATURES = ("serve_float", "serve_uint8", "serving_default", "serve")
+_KINDS = (
+    "a run directory, a SavedModel folder, a .tflite file, or a table of vectors (.npz, or .npy "
+    "with an .ids.txt beside it)"
+)
 
 
-def load_teacher(path: str | Path, *, argument: str = "teacher") -> Teacher:
-    """Loads a teacher from a `.keras` file or a SavedModel folder.
+def load_teacher(
+    path: str | Path,
+    *,
+    argument: str = "teacher",
+    output: str = "",
+    signature: str = "",
+    image_size: int | None = None,
+    preprocessing: str = "0_255",
+) -> Teacher:
+    """Loads a teacher, which is anything that maps images to vectors.
 
     Args:
-        path: A `.keras` file with one image input and one output `(batch, dim)`, fed with RGB
-            pixels from 0 to 255; or a SavedModel folder with a signature from such images
-            (`serve_float`, `serve_uint8`, `serving_default` or `serve`, the first that fits).
+        path: A `.keras` file, or a run directory with one; a SavedModel folder; a `.tflite` file;
+            or a table of vectors, see `load_vectors`.
         argument: Name of the argument that an error message should name.
+        output: Of a Keras model, an inner layer to end with, whose answer is averaged over places
+            and divided by its L2 norm, see `end_at_layer`; of another model, the output to take.
+        signature: Of a SavedModel, the signature to take; see `load_saved_model`.
+        image_size: Height and width that a model of any size shall see, in pixels.
+        preprocessing: What is done to RGB pixels from 0 to 255 first, if the model does not do it
+            itself: one of `0_255` (nothing), `-1_1`, `0_1`, `imagenet_caffe`, `imagenet_torch`.
 
     Returns:
         The teacher.
 
     Raises:
-        InputError: If nothing can be loaded there, or if it does not map images to vectors.
+        InputError: If nothing can be loaded there, or it does not map images to vectors, or an
+            option does not fit it.
 
     Example:
         >>> teacher = load_teacher("runs/teacher/student.keras")  # doctest: +SKIP
@@ -34,44 +51,40 @@ def load_teacher(path: str | Path, *, argument: str = "teacher") -> Teacher:
         TensorShape([8, 512])
     """
     path = Path(path)
-    if (path / "saved_model.pb").is_file():
-        return _load_saved_model(path, argument)
-    return as_teacher(load_model(path, argument=argument))
-
-
-def _load_saved_model(path: Path, argument: str) -> Teacher:
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
-        raise InputError(f"{argument}={str(path)!r} could not be loaded: {error}") from error
-    for name in _SIGNATURES:
-        if name not in loaded.signatures:
-            continue
-        signature = loaded.signatures[name]
-        inputs = signature.structured_input_signature[1]
-        outputs = signature.structured_outputs
-        if len(inputs) != 1 or len(outputs) != 1:
-            continue
-        ((image, spec),) = inputs.items()
-        ((vector, output),) = outputs.items()
-        if spec.shape.rank == 4 and output.shape.rank == 2:
-            return Teacher(
-                _call_signature(signature, image, spec, vector),
-                embedding_dim=output.shape[1],
-                image_size=spec.shape[1],
-                owner=loaded,
+    source = f"{argument}={str(path)!r}"
+    if not path.exists():
+        raise InputError(f"{source} does not exist; give a .keras file, {_KINDS}.")
+    is_run = (path / "student.keras").is_file()
+    is_saved_model = (path / "saved_model.pb").is_file()
+    if not (is_run or is_saved_model or path.suffix in (".keras", ".tflite", ".npz", ".npy")):
+        raise InputError(f"{source} is not a .keras file, {_KINDS}.")
+    if signature and not is_saved_model:
+        raise InputError(f"signature={signature!r}: {source} is no SavedModel; leave it out.")
+    if is_saved_model:
+        return load_saved_model(
+            path,
+            argument=argument,
+            signature=signature,
+            output=output,
+            image_size=image_size,
+            preprocessing=preprocessing,
+        )
+    if path.suffix == ".tflite":
+        return load_litert(
+            path,
+            argument=argument,
+            output=output,
+            image_size=image_size,
+            preprocessing=preprocessing,
+        )
+    if path.suffix in (".npz", ".npy"):
+        if output or image_size is not None or preprocessing != "0_255":
+            raise InputError(
+                f"{source} is a table of vectors, which looks at no pixels; leave output, "
+                "image_size and preprocessing out."
             )
-    raise InputError(
-        f"{argument}={str(path)!r} has no signature from one image batch to one batch of vectors; "
-        f"it has {', '.join(loaded.signatures) or 'none'}, of which {', '.join(_SIGNATURES)} are "
-        "considered."
-    )
-
-
-def _call_signature(signature: Any, image: str, spec: tf.TensorSpec, vector: str) -> Any:
-    def call(images: Any) -> tf.Tensor:
-        if not spec.dtype.is_floating:
-            images = tf.round(images) if tf.as_dtype(images.dtype).is_floating else images
-        return signature(**{image: tf.cast(images, spec.dtype)})[vector]
-
-    return call
+        return load_vectors(path, argument=argument)
+    model = load_model(path, argument=argument)
+    if output:
+        model = end_at_layer(model, output, argument=argument)
+    return as_teacher(model, image_size=image_size, preprocessing=preprocessing, argument=argument)

@@ -1,13 +1,18 @@
 """A teacher: a frozen map from raw images to embeddings."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
+from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
+from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.models.loading import embedder_shape
+from keras_distill.teachers.fingerprint import fingerprint_of, model_fingerprint
+from keras_distill.teachers.image_size import agreed_image_size
+from keras_distill.teachers.preprocessing import check_preprocessing, preprocess
 
 
 class Teacher:
@@ -17,12 +22,27 @@ class Teacher:
     counts the teacher's weights.
 
     Args:
-        function: Maps images `(batch, height, width, 3)`, RGB from 0 to 255, to embeddings
-            `(batch, dim)`.
+        function: Maps images `(batch, height, width, 3)`, RGB from 0 to 255 if they are not
+            preprocessed, to embeddings `(batch, dim)`.
         embedding_dim: Width of the embeddings; `None` if unknown.
         image_size: Height and width that `function` needs, in pixels; `None` if it takes any.
         owner: What must stay alive as long as `function` does, such as a loaded SavedModel.
+        preprocessing: What is done to the pixels before `function`; see `preprocess`.
+        fingerprint: A text that stands for `function` and no other, or a function that computes
+            it; `None` if it cannot be known. Where it is asked for, it must be a different text as
+            soon as `function` would give different answers.
+
+    Raises:
+        InputError: If there is no such preprocessing.
+
+    Example:
+        >>> teacher = Teacher(lambda images: tf.reduce_mean(images, [1, 2]), preprocessing="0_1")
+        >>> teacher(tf.fill([2, 8, 8, 3], 255)).numpy().tolist()
+        [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
+
+    #: Whether it answers by the ids of the images, as a table of vectors does.
+    needs_ids: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -31,50 +51,107 @@ class Teacher:
         embedding_dim: int | None = None,
         image_size: int | None = None,
         owner: Any = None,
+        preprocessing: str = "0_255",
+        fingerprint: Callable[[], str | None] | str | None = None,
     ):
+        check_preprocessing(preprocessing)
         self.embedding_dim = embedding_dim
         self.image_size = image_size
+        self.preprocessing = preprocessing
         # Traced once, however often and from wherever it is called.
-        self._function = tf.function(function, autograph=False, reduce_retracing=True)
-        self._owner = owner
+        self._function = tf.function(
+            lambda images: function(preprocess(images, preprocessing)),
+            autograph=False,
+            reduce_retracing=True,
+        )
+        self.owner = owner
+        self._fingerprint = fingerprint
 
-    def __call__(self, images: Any) -> tf.Tensor:
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of everything that decides the answers; `None` for a plain function.
+
+        Computed anew whenever it is read, from all weights: about a second for each gigabyte.
+        """
+        own = self._fingerprint() if callable(self._fingerprint) else self._fingerprint
+        if own is None:
+            return None
+        return fingerprint_of("teacher", own, self.preprocessing, self.image_size)
+
+    def __call__(self, images: Any, ids: Any = None) -> tf.Tensor:
         """Embeds a batch of raw images.
 
         Args:
             images: Tensor `(batch, height, width, 3)`, RGB from 0 to 255, uint8 or float.
+            ids: Ids of the images, int64 `(batch,)`; not looked at unless `needs_ids`.
 
         Returns:
             float32 tensor `(batch, dim)` without gradient.
+
+        Raises:
+            ValueError: If it needs ids and there are none.
         """
         return tf.stop_gradient(tf.cast(self._function(images), tf.float32))
 
+    def check_covers(self, images: ImageSet) -> None:
+        """Checks that it can answer for every image of a set; only a table of vectors may not.
 
-def as_teacher(model: "Teacher | keras.Model | Callable[[Any], Any]") -> Teacher:
+        Args:
+            images: The images.
+
+        Raises:
+            InputError: If it cannot.
+        """
+
+
+def as_teacher(
+    model: "Teacher | keras.Model | Callable[[Any], Any]",
+    *,
+    image_size: int | None = None,
+    preprocessing: str = "0_255",
+    argument: str = "teacher",
+) -> Teacher:
     """Wraps a Keras model or a function from images to embeddings as a `Teacher`.
 
     Args:
         model: A `Teacher` (returned as it is), a Keras model with one image input and one output
             `(batch, dim)`, or a callable on raw images.
+        image_size: Height and width that a model of any size shall see, in pixels.
+        preprocessing: What is done to the pixels first; see `preprocess`.
+        argument: Name of the argument that an error message should name.
 
     Returns:
         The teacher.
 
     Raises:
-        InputError: If a Keras model has another kind of input or output.
+        InputError: If a Keras model has another kind of input or output, or an option does not fit.
+
+    Example:
+        >>> resnet = keras.applications.ResNet50(include_top=False, pooling="avg")  # doctest: +SKIP
+        >>> teacher = as_teacher(
+        ...     resnet, image_size=224, preprocessing="imagenet_caffe"
+        ... )  # doctest: +SKIP
     """
     if isinstance(model, Teacher):
+        if image_size is not None or preprocessing != "0_255":
+            raise InputError(
+                f"{argument} is a Teacher already; give image_size and preprocessing where it is "
+                "made."
+            )
         return model
     if not isinstance(model, keras.Model):
         if not callable(model):
             raise InputError(
-                f"teacher={model!r} is neither a Keras model nor callable on a batch of images."
+                f"{argument}={model!r} is neither a Keras model nor callable on a batch of images."
             )
-        return Teacher(model)
-    image_size, embedding_dim = embedder_shape(model, argument="teacher")
+        return Teacher(model, image_size=image_size, preprocessing=preprocessing)
+    fixed, embedding_dim = embedder_shape(model, argument=argument)
+    fuse_batch_norm(model)
     return Teacher(
         lambda images: model(images, training=False),
         embedding_dim=embedding_dim,
-        image_size=image_size,
+        image_size=agreed_image_size(fixed, image_size, source=f"{argument} {model.name!r}"),
         owner=model,
+        preprocessing=preprocessing,
+        fingerprint=lambda: model_fingerprint(model),
     )

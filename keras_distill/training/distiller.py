@@ -1,7 +1,7 @@
 """The Distiller: a Keras model that trains a student under task and teacher losses."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -16,7 +16,10 @@ from keras_distill.losses import (  # noqa: F401
 )
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.teachers.teacher import Teacher, as_teacher
+
+_TeacherLike: TypeAlias = Teacher | keras.Model | Callable[[Any], Any]
 
 
 @keras.saving.register_keras_serializable("keras_distill")
@@ -31,18 +34,26 @@ class Distiller(keras.Model):
     larger: set `distiller.teacher` again after loading.
 
     Batches are `(x, y)` or `(x, y, sample_weight)`: `x` the raw images `(batch, height, width, 3)`
-    from 0 to 255, or a dict with `image`, and, where present, `teacher_image` (what the teacher
-    sees instead) or `teacher_embedding` (its answer, computed before); `y` integer labels
+    from 0 to 255, or a dict with `image`, and, where present, `id`, `teacher_image` (what the
+    teacher sees instead) or `teacher_embedding` (its answer, computed before); `y` integer labels
     `(batch,)`, -1 for unlabelled.
+
+    Several teachers have names: give `teacher`, `teacher_losses` and, if there are any,
+    `student_projection`, `teacher_image` and `teacher_embedding` as dicts by these names. A loss is
+    then reported, and weighted, as `<teacher>_<loss>`.
 
     Args:
         student: Functional model from images to embeddings; see `build_embedder`.
         teacher: Keras model, `Teacher` or callable from raw images to embeddings, used in
-            inference mode and never changed. Not needed if batches hold `teacher_embedding`.
+            inference mode and never changed; or a dict of them. Not needed if batches hold
+            `teacher_embedding`.
         task_loss: Loss on (labels, embeddings); `None` to learn from the teacher alone.
-        teacher_losses: Losses on (teacher embeddings, student embeddings).
+        teacher_losses: Losses on (teacher embeddings, student embeddings); or a dict of lists.
         task_loss_weight: Weight of the task loss.
         teacher_loss_weights: Weight of each teacher loss, in their order or by name; 1 by default.
+        student_projection: Model or layer that carries the student's embedding into a teacher's
+            space for the losses that need equal widths; trained with the student, and no part of
+            it; see `build_projection`.
         name: Name of the model.
 
     Raises:
@@ -70,23 +81,32 @@ class Distiller(keras.Model):
         self,
         student: keras.Model,
         *,
-        teacher: "Teacher | keras.Model | Callable[[Any], Any] | None" = None,
+        teacher: _TeacherLike | Mapping[str, _TeacherLike] | None = None,
         task_loss: TaskLoss | None = None,
-        teacher_losses: Sequence[TeacherLoss] = (),
+        teacher_losses: Sequence[TeacherLoss] | Mapping[str, Sequence[TeacherLoss]] = (),
         task_loss_weight: float = 1.0,
         teacher_loss_weights: Sequence[float] | Mapping[str, float] | None = None,
+        student_projection: keras.Layer | Mapping[str, keras.Layer] | None = None,
         name: str = "distiller",
         **kwargs: Any,
     ):
         # Raw pixels and teacher embeddings must not be cast to the compute dtype on their way in.
         super().__init__(name=name, autocast=False, **kwargs)
+        fuse_batch_norm(student)
         self.student = student
         self.teacher = teacher
         self.task_loss = task_loss
         self.task_loss_weight = task_loss_weight
-        self.teacher_losses = tuple(teacher_losses)
-        self.teacher_loss_weights = _weights_by_name(self.teacher_losses, teacher_loss_weights)
-        names = [loss.name for loss in self._weighted_losses()]
+        self.student_projection = student_projection
+        self.teacher_losses = (
+            dict(teacher_losses) if isinstance(teacher_losses, Mapping) else tuple(teacher_losses)
+        )
+        terms = _teacher_terms(teacher_losses)
+        self.teacher_loss_weights = _weights_by_name([t.name for t in terms], teacher_loss_weights)
+        self._teacher_terms = tuple(terms)
+        names = [term.name for term in terms]
+        if task_loss is not None:
+            names.insert(0, task_loss.name)
         if not names:
             raise ValueError("Distiller needs a task_loss, or teacher_losses, or both.")
         if len({"loss", *names}) != len(names) + 1:
@@ -94,13 +114,17 @@ class Distiller(keras.Model):
                 f"Distiller: the losses are named {names}; give each a name of its own (not "
                 "'loss', which is the total), e.g. RelativeTeacher(name='relative_2')."
             )
+        self._check_teacher_names()
         self._loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Wraps a new teacher before Keras sees it: a model would be tracked, trained and saved."""
         if name == "teacher":
-            value = None if value is None else as_teacher(value)
+            if isinstance(value, Mapping):
+                value = {key: as_teacher(teacher) for key, teacher in value.items()}
+            elif value is not None:
+                value = as_teacher(value)
             self.train_function = self.test_function = None  # traced with the former teacher
         super().__setattr__(name, value)
 
@@ -142,13 +166,20 @@ class Distiller(keras.Model):
                 "task_loss=... and compile without it."
             )
         rows = ops.shape(y_pred)[0]
+        values = []
+        if self.task_loss is not None:
+            value = self.task_loss(y, y_pred, sample_weight)
+            values.append((self.task_loss.name, self.task_loss_weight, value))
+        for name, loss, teacher in self._teacher_terms:
+            student_outputs = y_pred
+            projection = _of(teacher, self.student_projection)
+            if loss.needs_equal_widths and projection is not None:
+                student_outputs = projection(y_pred)
+            value = loss(_answer(teacher, x["teacher_embedding"]), student_outputs, sample_weight)
+            values.append((name, self.teacher_loss_weights[name], value))
         total = ops.zeros((), "float32")
-        for loss, weight in self._weighted_losses().items():
-            if isinstance(loss, TeacherLoss):
-                value = loss(x["teacher_embedding"], y_pred, sample_weight)
-            else:
-                value = loss(y, y_pred, sample_weight)
-            self._loss_trackers[loss.name].update_state(value, sample_weight=rows)
+        for name, weight, value in values:
+            self._loss_trackers[name].update_state(value, sample_weight=rows)
             total += weight * value
         total += sum(ops.cast(ops.sum(penalty), "float32") for penalty in self.losses)
         return total / tf.distribute.get_strategy().num_replicas_in_sync
@@ -165,7 +196,8 @@ class Distiller(keras.Model):
             "dtype": serialize(self.dtype_policy),
             "student": serialize(self.student),
             "task_loss": serialize(self.task_loss),
-            "teacher_losses": [serialize(loss) for loss in self.teacher_losses],
+            "teacher_losses": _map_lists(serialize, self.teacher_losses),
+            "student_projection": _map(serialize, self.student_projection),
             "task_loss_weight": self.task_loss_weight,
             "teacher_loss_weights": dict(self.teacher_loss_weights),
         }
@@ -175,31 +207,65 @@ class Distiller(keras.Model):
         """Rebuilds the model, without its teacher, from `get_config()`."""
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
+
+        def restore(item: Any) -> Any:
+            return deserialize(item, custom_objects)
+
         for key in ("student", "task_loss"):
-            config[key] = deserialize(config[key], custom_objects)
-        config["teacher_losses"] = [
-            deserialize(loss, custom_objects) for loss in config["teacher_losses"]
-        ]
+            config[key] = restore(config[key])
+        config["teacher_losses"] = _map_lists(restore, config["teacher_losses"])
+        config["student_projection"] = _map(restore, config["student_projection"])
         return cls(**config)
 
-    def _weighted_losses(self) -> "dict[keras.losses.Loss, float]":
-        losses = {loss: self.teacher_loss_weights[loss.name] for loss in self.teacher_losses}
-        if self.task_loss is not None:
-            return {self.task_loss: self.task_loss_weight, **losses}
-        return losses
+    def _check_teacher_names(self) -> None:
+        """A teacher's name that is misspelt anywhere would silently teach nothing."""
+        asked = [term.teacher for term in self._teacher_terms]
+        for argument in ("teacher", "student_projection"):
+            value = getattr(self, argument)
+            if value is None or not asked:
+                continue
+            if isinstance(value, Mapping) == (None in asked):
+                raise ValueError(
+                    f"Distiller: teacher_losses and {argument} must both be dicts by the names of "
+                    "the teachers, or neither."
+                )
+            if isinstance(value, Mapping) and (
+                unknown := set(value) ^ set(asked)
+                if argument == "teacher"
+                else set(value) - {*asked}
+            ):
+                raise ValueError(
+                    f"Distiller: {argument} and teacher_losses disagree about the teachers "
+                    f"{sorted(map(str, unknown))}."
+                )
 
     def _with_teacher_embedding(self, data: Any) -> tuple[Any, Any, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = dict(x) if isinstance(x, Mapping) else {"image": x}
-        if self.teacher_losses and "teacher_embedding" not in x:
+        if not self._teacher_terms:
+            return x, y, sample_weight
+        given = x.get("teacher_embedding", {})
+        if isinstance(self.teacher, Mapping) and isinstance(given, Mapping):
+            x["teacher_embedding"] = {
+                name: given[name] if name in given else self._ask(teacher, name, x)
+                for name, teacher in self.teacher.items()
+            }
+        elif "teacher_embedding" not in x:
             if self.teacher is None:
                 raise ValueError(
-                    f"Distiller has the teacher losses {[k.name for k in self.teacher_losses]} but "
+                    f"Distiller has the teacher losses {[t.name for t in self._teacher_terms]} but "
                     "no teacher, and the batches hold no 'teacher_embedding'. Give teacher=..., or "
                     "set distiller.teacher (it is not kept by save())."
                 )
-            x["teacher_embedding"] = self.teacher(x.get("teacher_image", x["image"]))
+            x["teacher_embedding"] = self._ask(self.teacher, None, x)
         return x, y, sample_weight
+
+    @staticmethod
+    def _ask(teacher: Any, name: str | None, x: dict[str, Any]) -> Any:
+        images = x.get("teacher_image", x["image"])
+        if isinstance(images, Mapping):
+            images = images.get(name, x["image"])
+        return teacher(images, x.get("id"))
 
     def _resolve_auto_jit_compile(self) -> bool:
         # XLA makes the step of a MobileNet about ten times slower on CPU; "auto" must not mean it.
@@ -210,10 +276,56 @@ def _images(x: Any) -> Any:
     return x["image"] if isinstance(x, Mapping) else x
 
 
+class _TeacherTerm(NamedTuple):
+    name: str
+    loss: TeacherLoss
+    teacher: str | None
+
+
+def _teacher_terms(
+    losses: Sequence[TeacherLoss] | Mapping[str, Sequence[TeacherLoss]],
+) -> list[_TeacherTerm]:
+    if isinstance(losses, Mapping):
+        return [
+            _TeacherTerm(f"{teacher}_{loss.name}", loss, teacher)
+            for teacher, own in losses.items()
+            for loss in own
+        ]
+    return [_TeacherTerm(loss.name, loss, None) for loss in losses]
+
+
+def _of(teacher: str | None, value: Any) -> Any:
+    """What belongs to a teacher, of something that is there once or by teacher."""
+    return value.get(teacher) if isinstance(value, Mapping) else value
+
+
+def _answer(teacher: str | None, answers: Any) -> Any:
+    """What a teacher answered; another's answer must not pass for it."""
+    if isinstance(answers, Mapping) == (teacher is None) or _of(teacher, answers) is None:
+        raise ValueError(
+            f"Distiller: there is no answer of the teacher {teacher!r}; 'teacher_embedding' and "
+            "distiller.teacher must be dicts by the names of the teachers if teacher_losses is, "
+            "and hold all of them between them."
+        )
+    return _of(teacher, answers)
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    """Applies a function to a single object or to each of a dict's; a config is no such dict."""
+    if isinstance(value, Mapping) and "class_name" not in value:
+        return {key: function(item) for key, item in value.items()}
+    return function(value)
+
+
+def _map_lists(function: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: [function(item) for item in items] for key, items in value.items()}
+    return [function(item) for item in value]
+
+
 def _weights_by_name(
-    losses: Sequence[TeacherLoss], weights: Sequence[float] | Mapping[str, float] | None
+    names: Sequence[str], weights: Sequence[float] | Mapping[str, float] | None
 ) -> dict[str, float]:
-    names = [loss.name for loss in losses]
     if weights is None:
         return dict.fromkeys(names, 1.0)
     if not isinstance(weights, Mapping):

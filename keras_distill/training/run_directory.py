@@ -42,7 +42,10 @@ class RunDirectory:
         """Removes what a former run left here and writes the flags of this one."""
         shutil.rmtree(self.last_checkpoint.parent, ignore_errors=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
-        for file in (self.metrics, self.student, self.summary):
+        for folder in self.path.glob("projected_teacher*/"):
+            shutil.rmtree(folder)
+        projections = [*self.path.glob("projected_teacher*"), *self.path.glob("teacher_pca*")]
+        for file in (self.metrics, self.student, self.summary, *projections):
             file.unlink(missing_ok=True)
         with published_file(self.flags) as temporary:
             temporary.write_text(flags_text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_distill import InputError
-from keras_distill.data.image_set import read_folder
+from keras_distill.data.image_set import image_id, read_folder
 
 
 def write(root, *paths):
@@ -58,6 +58,7 @@ def test_ids_are_unique_numbers_of_the_relative_path_alone(tmp_path):
     )
     ids = dict(zip(after.paths.tolist(), after.ids.tolist(), strict=True))
     assert before.ids.tolist() == [ids[path] for path in before.paths]
+    assert before.ids.tolist() == [image_id(path) for path in before.paths.tolist()]
     assert len(set(ids.values())) == 5
     assert before.ids.dtype == np.int64
     assert (after.ids >= 0).all()

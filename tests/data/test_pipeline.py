@@ -7,8 +7,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_distill import InputError, evaluation_batches, training_batches
+from keras_distill.data import pipeline
 from keras_distill.data.class_sampler import ClassSampler
 from keras_distill.data.image_set import read_folder
+from keras_distill.data.pipeline import view_batches
 from keras_distill.data.views import centre_view
 
 
@@ -142,6 +144,115 @@ def test_the_teacher_sees_the_same_crop_at_its_size(images):
     for (x, _), (student, _), (teacher, _) in zip(batches, alone, at_teacher_size, strict=True):
         np.testing.assert_array_equal(x["image"], student["image"])
         np.testing.assert_array_equal(x["teacher_image"], teacher["image"])
+
+
+def test_several_teachers_see_the_same_crop_each_at_its_size(images):
+    batches = take(images, 3, teacher_image_size={"a": 24, "b": 8, "c": 16, "d": 24})
+    for size, names in ((24, "ad"), (8, "b"), (16, "c")):
+        for (x, _), (alone, _) in zip(batches, take(images, 3, image_size=size), strict=True):
+            assert x["teacher_image"].keys() == set("abcd")
+            for name in names:
+                np.testing.assert_array_equal(x["teacher_image"][name], alone["image"])
+    assert "teacher_image" not in take(images, 1, teacher_image_size={})[0][0]
+
+
+def test_an_image_is_decoded_once_and_resized_once_for_each_size(images, monkeypatch):
+    asked = []
+    views = pipeline.random_views
+
+    def spy(data, sizes, seed, **options):
+        asked.append(list(sizes))
+        return views(data, sizes, seed, **options)
+
+    monkeypatch.setattr(pipeline, "random_views", spy)
+    sizes = {"a": 24, "b": 8, "c": 16, "d": 24}
+    training_batches(
+        images, image_size=16, steps_per_epoch=4, classes_per_batch=2, teacher_image_size=sizes
+    )
+    assert asked == [[16, 24, 8]]
+
+
+def test_views_come_round_again(images):
+    unlimited, of_two = (
+        [views_by_id(batches[step : step + 5]) for step in range(0, len(batches), 5)]
+        for batches in (
+            take(images, 15, steps_per_epoch=5),
+            take(images, 25, steps_per_epoch=5, views=2),
+        )
+    )
+    for epoch, views in enumerate(of_two):
+        assert len(views) == len(images)
+        for image_id, of_image in views.items():
+            for view in of_image:
+                np.testing.assert_array_equal(view, unlimited[epoch % 2][image_id][0])
+    assert all((of_two[0][i][0] != of_two[1][i][0]).any() for i in of_two[0])
+    assert all((of_two[0][i][0] != unlimited[2][i][0]).any() for i in of_two[0])
+
+
+@pytest.mark.parametrize(
+    ("view", "size", "options"),
+    [(0, 16, {}), (1, 16, {"seed": 2**32 - 1}), (2, 24, {"seed": 5, "least_area": 0.5})],
+)
+def test_view_batches_show_what_training_shows(images, view, size, options):
+    batches = take(
+        images,
+        10,
+        steps_per_epoch=5,
+        views=3,
+        first_step=5 * (view + 3),
+        teacher_image_size=24,
+        **options,
+    )
+    key = {16: "image", 24: "teacher_image"}[size]
+    trained = views_by_id(batches[:5], key)
+    batches = list(view_batches(images, image_size=size, view=view, batch_size=4, **options))
+    assert [len(ids) for _, ids in batches] == [4, 4, 4, 3]
+    np.testing.assert_array_equal(np.concatenate([ids for _, ids in batches]), images.ids)
+    assert batches[0][0].dtype == tf.uint8
+    for pixels, ids in batches:
+        for shown, image_id in zip(pixels.numpy(), ids.numpy(), strict=True):
+            np.testing.assert_array_equal(shown, trained[int(image_id)][0])
+
+
+def test_view_batches_of_some_rows(images):
+    ((whole, ids),) = view_batches(images, image_size=16, view=4)
+    ((pixels, some),) = view_batches(images, image_size=16, view=4, rows=range(3, 8))
+    np.testing.assert_array_equal(some, ids[3:8])
+    np.testing.assert_array_equal(pixels, whole[3:8])
+
+
+def test_view_batches_of_the_centre_are_those_of_the_evaluation(images):
+    ((pixels, ids),) = view_batches(images, image_size=16, view=None, seed=3)
+    ((x, _),) = evaluation_batches(images, image_size=16)
+    np.testing.assert_array_equal(pixels, x["image"])
+    np.testing.assert_array_equal(ids, x["id"])
+
+
+def test_teacher_embeddings_are_looked_up_by_row_and_view(images):
+    def look_up(rows, views):
+        assert rows.shape == views.shape == (6,)
+        return {"both": tf.stack([rows, views], 1), "row": rows}
+
+    plain = take(images, 12, steps_per_epoch=3, views=2)
+    batches = take(images, 12, steps_per_epoch=3, views=2, teacher_embedding=look_up)
+    sampler = ClassSampler(images.labels, classes_per_batch=2, images_per_class=3)
+    for step, ((x, y), other) in enumerate(zip(batches, plain, strict=True)):
+        assert x.keys() == {"image", "id", "teacher_embedding"}
+        answers = x.pop("teacher_embedding")
+        rows, views = answers["both"].numpy().T
+        np.testing.assert_array_equal(rows, sampler.rows(step))
+        np.testing.assert_array_equal(images.ids[rows], x["id"])
+        np.testing.assert_array_equal(answers["row"], rows)
+        assert views.tolist() == [step // 3 % 2] * 6
+        assert_same([(x, y)], [other])
+
+
+def test_views_that_are_looked_up_are_not_limited_by_themselves(images):
+    batches = take(
+        images, 2, steps_per_epoch=1, first_step=2**40, teacher_embedding=lambda rows, views: views
+    )
+    for step, (x, _) in enumerate(batches):
+        np.testing.assert_array_equal(x["teacher_embedding"], [2**40 + step] * 6)
 
 
 def test_the_least_area_reaches_the_crop(images):

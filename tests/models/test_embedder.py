@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_distill.errors import InputError
 from keras_distill.models.embedder import build_embedder
@@ -88,36 +87,6 @@ def test_pooling_of_an_inner_layer(images):
     assert inner.get_layer("trunk").output_shape == (None, 8, 8, 32)
     assert inner.get_layer("head").kernel.shape == (32, 8)
     np.testing.assert_allclose(np.linalg.norm(inner(images), axis=1), 1, rtol=1e-6)
-
-
-def test_unit_norm_of_ordinary_vectors(embedder, value_and_gradient):
-    vectors, weights = np.float32(np.random.default_rng(0).normal(size=(2, 6, 8)))
-    unit_norm = embedder.get_layer("unit_norm")
-    np.testing.assert_allclose(
-        unit_norm(vectors), vectors / np.linalg.norm(vectors, axis=1, keepdims=True), rtol=1e-5
-    )
-    _, gradient = value_and_gradient(lambda x: tf.reduce_sum(weights * unit_norm(x)), vectors)
-    for row, weight, actual in zip(vectors, weights, gradient, strict=True):
-        length = np.linalg.norm(row)
-        jacobian = (np.eye(8) - np.outer(row, row) / length**2) / length
-        np.testing.assert_allclose(actual, jacobian @ weight, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e-7, 1e15, 1e30])
-def test_unit_norm_does_not_depend_on_scale(embedder, scale):
-    vectors = np.random.default_rng(0).normal(size=(6, 8))
-    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = embedder.get_layer("unit_norm")(np.float32(scale * vectors))
-    np.testing.assert_allclose(unit, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_unit_norm_of_zero_vector(embedder, value_and_gradient):
-    unit_norm = embedder.get_layer("unit_norm")
-    vectors = np.zeros((3, 8), "float32")
-    vectors[1, 2] = 5
-    value, gradient = value_and_gradient(lambda x: tf.reduce_sum(unit_norm(x)), vectors)
-    assert value == 1
-    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)

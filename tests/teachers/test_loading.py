@@ -1,12 +1,12 @@
-import shutil
-
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_distill.errors import InputError
-from keras_distill.serving.bundle import export_embedder
+from keras_distill.teachers.inner_layer import end_at_layer
 from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.vector_table import VectorTable
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,15 @@ def folder(model, tmp_path_factory):
     model.save(folder / "teacher.keras")
     (folder / "run").mkdir()
     model.save(folder / "run" / "student.keras")
-    export_embedder(model, folder, name="bundle", version=1)
-    model.export(folder / "plain", verbose=False)
+    model.export(folder / "exported", verbose=False)
+    image = keras.Input((None, None, 3))
+    keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(folder / "free.keras")
+    np.savez(folder / "table.npz", ids=["a.jpg", "b.jpg"], vectors=np.eye(2))
     return folder
 
 
-@pytest.mark.parametrize("path", ["teacher.keras", "run", "bundle/1", "plain"])
-def test_agrees_with_the_model(path, folder, model, images):
+@pytest.mark.parametrize("path", ["teacher.keras", "run"])
+def test_keras_models(path, folder, model, images):
     teacher = load_teacher(folder / path)
     assert (teacher.embedding_dim, teacher.image_size) == (4, 32)
     expected = model(images, training=False)
@@ -43,85 +45,61 @@ def test_agrees_with_the_model(path, folder, model, images):
     np.testing.assert_allclose(compiled(images[:2]), expected[:2], atol=1e-5)
 
 
-@pytest.mark.parametrize("path", ["teacher.keras", "bundle/1"])
-def test_no_gradient(path, folder, images):
+def test_no_gradient(folder, images):
     pixels = tf.constant(np.float32(images))
     with tf.GradientTape() as tape:
         tape.watch(pixels)
-        answer = load_teacher(folder / path)(pixels)
+        answer = load_teacher(folder / "teacher.keras")(pixels)
     assert tape.gradient(answer, pixels) is None
 
 
-def save_functions(path, **functions):
-    module = tf.Module()
-    signatures = {
-        name: tf.function(function, input_signature=specs)
-        for name, (function, *specs) in functions.items()
+def test_inner_layer(folder, model, images):
+    layer = model.layers[2].name  # the convolution
+    teacher = load_teacher(folder / "teacher.keras", output=layer)
+    assert (teacher.embedding_dim, teacher.image_size) == (8, 32)
+    np.testing.assert_allclose(teacher(images), end_at_layer(model, layer)(images), atol=1e-6)
+    prints = {
+        load_teacher(folder / "teacher.keras", output=output).fingerprint
+        for output in ("", layer, model.layers[3].name, model.layers[4].name)
     }
-    tf.saved_model.save(module, str(path), signatures=signatures)
-    return path
+    assert len(prints) == 4
+    with pytest.raises(InputError, match=r"^output='conv' is not a layer of --teacher"):
+        load_teacher(folder / "run", argument="--teacher", output="conv")
 
 
-def pooled(image):
-    return {"embedding": tf.reduce_mean(tf.cast(image, "float32"), axis=[1, 2])}
+def test_size_and_preprocessing(folder, images):
+    teacher = load_teacher(folder / "free.keras", image_size=16, preprocessing="0_1")
+    assert (teacher.embedding_dim, teacher.image_size) == (3, 16)
+    np.testing.assert_allclose(teacher(images), images.mean((1, 2)) / 255, rtol=1e-5)
+    assert load_teacher(folder / "free.keras").image_size is None
+    assert load_teacher(folder / "teacher.keras", image_size=32).image_size == 32
+    with pytest.raises(InputError, match=r"^image_size=16: --teacher '.*' takes .* 32 x 32"):
+        load_teacher(folder / "teacher.keras", argument="--teacher", image_size=16)
 
 
-def test_uint8_signature_rounds(tmp_path):
-    spec = tf.TensorSpec([None, 4, 4, 3], "uint8")
-    teacher = load_teacher(save_functions(tmp_path, serving_default=(pooled, spec)))
-    assert (teacher.embedding_dim, teacher.image_size) == (3, 4)
-    np.testing.assert_array_equal(teacher(np.full((2, 4, 4, 3), 6.7, "float32")), 7)
-    np.testing.assert_array_equal(teacher(np.full((2, 4, 4, 3), 200, "uint8")), 200)
+def test_table(folder):
+    table = load_teacher(folder / "table.npz")
+    assert isinstance(table, VectorTable)
+    assert (table.embedding_dim, table.image_size, table.needs_ids) == (2, None, True)
 
 
-def test_first_signature_that_fits(tmp_path):
-    path = save_functions(
-        tmp_path,
-        serve_float=(lambda vector: {"x": vector}, tf.TensorSpec([None, 3])),
-        serve_uint8=(
-            lambda image: pooled(image) | {"other": image},
-            tf.TensorSpec([None, 4, 4, 3], "uint8"),
-        ),
-        serving_default=(pooled, tf.TensorSpec([None, None, None, 3])),
-        serve=(lambda image: {"x": image}, tf.TensorSpec([None, 4, 4, 3])),
-    )
-    teacher = load_teacher(path)
-    assert (teacher.embedding_dim, teacher.image_size) == (3, None)
-    np.testing.assert_allclose(teacher(np.full((2, 5, 5, 3), 6.5, "float32")), 6.5)
-
-
-def test_no_signature_that_fits(tmp_path):
-    path = save_functions(
-        tmp_path / "odd",
-        serving_default=(lambda vector: {"x": vector}, tf.TensorSpec([None, 3])),
-        embed=(pooled, tf.TensorSpec([None, 4, 4, 3])),
-    )
-    with pytest.raises(InputError, match=r"(?s)^--teacher='.*odd' has no .*serving_default, embed"):
-        load_teacher(path, argument="--teacher")
-    with pytest.raises(InputError, match="it has none, of which serve_float, serve_uint8"):
-        load_teacher(save_functions(tmp_path / "none"))
-
-
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "missing"])
 @pytest.mark.parametrize(
-    "file",
-    ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"],
+    "option", [{"output": "x"}, {"image_size": 8}, {"preprocessing": "0_1"}, {"signature": "x"}]
 )
-def test_damaged_saved_model(file, damage, folder, tmp_path):
-    path = shutil.copytree(folder / "plain", tmp_path / "plain")
-    content = (path / file).read_bytes()
-    if damage == "missing":
-        (path / file).unlink()
-    else:
-        (path / file).write_bytes(b"garbage" if damage == "garbage" else content[:-200])
-    with pytest.raises(InputError, match=r"teacher='.*plain' (could not be loaded: .|is not a )"):
-        load_teacher(path)
+def test_options_that_mean_nothing_to_a_table(option, folder):
+    with pytest.raises(InputError, match=r"teacher='.*table\.npz' is (a table of vec|no SavedM)"):
+        load_teacher(folder / "table.npz", **option)
+
+
+def test_signature_of_what_has_none(folder):
+    with pytest.raises(InputError, match=r"^signature='serve': teacher=.* is no SavedModel; leave"):
+        load_teacher(folder / "teacher.keras", signature="serve")
 
 
 def test_paths_that_hold_no_teacher(folder, tmp_path):
-    with pytest.raises(InputError, match=r"--teacher='.*nowhere' does not exist"):
+    kinds = r"\.keras file, a run directory, a SavedModel folder, a \.tflite file, or a table of"
+    with pytest.raises(InputError, match=rf"^--teacher='.*nowhere' does not exist; give a {kinds}"):
         load_teacher(tmp_path / "nowhere", argument="--teacher")
-    with pytest.raises(InputError, match=r"is not a \.keras file"):
-        load_teacher(tmp_path)
-    with pytest.raises(InputError, match=r"is not a \.keras file"):
-        load_teacher(folder / "plain" / "saved_model.pb")
+    for path in (tmp_path, folder / "exported" / "saved_model.pb"):
+        with pytest.raises(InputError, match=rf"^teacher='.*' is not a {kinds}"):
+            load_teacher(path)

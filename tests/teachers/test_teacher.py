@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
@@ -97,3 +98,31 @@ def test_model_that_is_no_embedder():
     image = keras.Input((8, 8, 3))
     with pytest.raises(InputError, match=r"^teacher 'map' returns \(None, 8, 8, 3\)"):
         as_teacher(keras.Model(image, keras.layers.ReLU()(image), name="map"))
+
+
+def test_options_of_a_model(images):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    teacher = as_teacher(model, image_size=32, preprocessing="0_1")
+    assert (teacher.embedding_dim, teacher.image_size) == (3, 32)
+    np.testing.assert_allclose(teacher(images), images.mean(axis=(1, 2)) / 255, rtol=1e-5)
+    with pytest.raises(InputError, match=r"^model is a Teacher already; give image_size and prepr"):
+        as_teacher(teacher, preprocessing="-1_1", argument="model")
+
+
+def test_options_of_a_function(images):
+    teacher = as_teacher(lambda x: tf.reduce_max(x, [1, 2]), image_size=32, preprocessing="0_1")
+    assert teacher.image_size == 32
+    np.testing.assert_allclose(teacher(images), images.max(axis=(1, 2)) / 255, rtol=1e-5)
+
+
+def test_size_that_the_model_does_not_take(model):
+    with pytest.raises(InputError, match=r"^image_size=64: teacher '.*' takes images of 32 x 32"):
+        as_teacher(model, image_size=64)
+
+
+def test_ids_and_cover_do_not_matter_to_a_function_of_pixels(model, images, tmp_path):
+    teacher = as_teacher(model)
+    assert teacher.needs_ids is False
+    np.testing.assert_array_equal(teacher(images, np.arange(6)), teacher(images))
+    teacher.check_covers(ImageSet(tmp_path, np.array(["a.jpg"]), np.zeros(1, np.int64), ("a",)))

@@ -1,0 +1,89 @@
+r"""Computes ahead what a training run will ask its teachers.
+
+Takes the flags of the training run, so that the same flag file fits both. Each teacher's answers
+to --teacher_cache=views:K views of each training image, and with --image_cache=views:K the decoded
+views, go to folders in --cache_dir that are named by a hash of everything they depend on. It may be
+interrupted and started again, also several times at once: the processes share the work. Training
+fills whatever is still missing.
+
+  python -m keras_distill.cache --flagfile=configs/birds100_relative.flags
+  python -m keras_distill.cache --list
+
+Exit codes: 0 done, 2 unusable flags or input.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from keras_distill.command_line import Command
+from keras_distill.data_flags import check_data_flags, load_flagged_images
+from keras_distill.errors import InputError
+from keras_distill.teacher_flags import check_teacher_flags
+from keras_distill.train_flags import define_train_flags
+
+COMMAND = Command("keras_distill.cache", __doc__)
+COMMAND.boolean("Cache", "list", False, "List the caches in --cache_dir with their sizes instead.")
+define_train_flags(COMMAND)
+
+
+def main(flags: Any) -> None:
+    """Fills or lists caches as the flags say."""
+    if flags.list:
+        _list(Path(flags.cache_dir).expanduser())
+        return
+    check_data_flags(flags)
+    check_teacher_flags(flags)
+    if flags.image_cache == "off" and (not flags.teacher or flags.teacher_cache == "off"):
+        raise InputError(
+            "there is nothing to cache: give --teacher with --teacher_cache=views:K or clean, or "
+            "--image_cache=views:K."
+        )
+    _fill(flags)
+
+
+def _fill(flags: Any) -> None:
+    from rich.console import Console
+
+    from keras_distill.data.view_cache import ViewCache
+    from keras_distill.flagged_caches import fill_caches, open_image_cache, open_teacher_caches
+    from keras_distill.flagged_teachers import open_teachers
+    from keras_distill.models.trunks import TRUNKS
+
+    console = Console()
+    (images,), _ = load_flagged_images(flags, "train")
+    image_size = flags.image_size or TRUNKS[flags.trunk].image_size
+    teachers = open_teachers(flags, images)
+    found = open_teacher_caches(flags, teachers, images, image_size=image_size)
+    caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}
+    if (image_cache := open_image_cache(flags, images, image_size=image_size)) is not None:
+        caches["images"] = image_cache
+    fill_caches(caches, None, flags, console)
+    for cache in caches.values():
+        console.print(str(cache.folder), highlight=False, soft_wrap=True)
+
+
+def _list(folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("images", "pixels", "views of", "arrays", "MB", title=str(folder))
+    table.add_column("folder", overflow="fold")
+    for manifest in sorted(folder.glob("*/manifest.json")):
+        made_of = json.loads(manifest.read_text())
+        size = sum(file.stat().st_size for file in manifest.parent.rglob("*.npy"))
+        table.add_row(
+            str(made_of["rows"]),
+            str(made_of["image_size"]),
+            view
+            if isinstance(view := made_of["view"], str)
+            else "seed {seed}, crops of {least_area}".format_map(view),
+            ", ".join(f"{name} {shape}" for name, shape in made_of["outputs"].items()),
+            f"{size / 1e6:.1f}",
+            manifest.parent.name,
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)

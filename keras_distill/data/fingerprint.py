@@ -1,0 +1,35 @@
+"""A hash of a list of images, down to the bytes of their files."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.errors import InputError
+
+
+def images_fingerprint(images: ImageSet) -> str:
+    """Hashes the relative paths and the contents of images, in their order.
+
+    Args:
+        images: The images.
+
+    Returns:
+        32 hexadecimal digits; labels and the folder's own place do not enter.
+
+    Raises:
+        InputError: If a file cannot be read.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
+        digests = pool.map(_file_digest, (images.root / path for path in images.paths))
+        for path, digest in zip(images.paths, digests, strict=True):
+            total.update(str(path).encode() + b"\0" + digest)
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} could not be read: {error.strerror}.") from error

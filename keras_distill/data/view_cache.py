@@ -1,0 +1,203 @@
+"""What is computed once for each view of each image, on disk."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_distill.data.fingerprint import images_fingerprint
+from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pipeline import view_batches
+from keras_distill.data.shard_store import Shard, ShardStore
+from keras_distill.data.views import VIEWS_VERSION
+from keras_distill.errors import InputError
+from keras_distill.version import __version__
+
+
+class ViewCache:
+    """Base of the caches: a function of the views that `training_batches` shows.
+
+    Views are a function of (seed, image id, view), so what is cached belongs to exactly the pixels
+    of that view. The folder is named by a hash of everything that decides it: the images, the
+    augmentation, the seed, the versions, and what a subclass adds. Whatever changes, an old entry
+    is never used for it. A subclass implements `compute`.
+
+    Args:
+        images: The images.
+        folder: Folder of all caches; this one lies in a sub-folder.
+        image_size: Height and width of a view, in pixels.
+        views: Different views of an image; `None` for its centre alone.
+        least_area: Least share of an image's area in a crop; see `random_views`.
+        seed: Seed of the views.
+        outputs: Shape of an entry by its name.
+        dtype: Type of the entries.
+        ingredients: What else decides the entries.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+
+    #: What error messages call it, and the flags that limit and place it.
+    title = "cache"
+
+    def __init__(
+        self,
+        images: ImageSet,
+        folder: str | Path,
+        *,
+        image_size: int,
+        views: int | None,
+        least_area: float,
+        seed: int,
+        outputs: Mapping[str, tuple[int, ...]],
+        dtype: Any,
+        ingredients: Mapping[str, Any],
+    ):
+        self.images = images
+        self.image_size = image_size
+        self.views = views
+        self.least_area = least_area
+        self.seed = seed
+        manifest = {
+            "keras_distill": __version__,
+            "tensorflow": tf.__version__,
+            **ingredients,
+            "image_size": image_size,
+            "images": images_fingerprint(images),
+            "rows": len(images),
+            "outputs": {name: list(shape) for name, shape in outputs.items()},
+            "dtype": np.dtype(dtype).name,
+            "views_version": VIEWS_VERSION,
+            "view": "centre" if views is None else {"seed": seed, "least_area": least_area},
+        }
+        name = hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=12)
+        self.store = ShardStore(
+            Path(folder) / name.hexdigest(),
+            rows=len(images),
+            outputs=outputs,
+            manifest=manifest,
+            dtype=dtype,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where this cache lies."""
+        return self.store.folder
+
+    def nbytes(self, views: int | None = None) -> int:
+        """Bytes that the cache takes with all, or with the first few, of its views."""
+        return len(self.images) * self.store.row_bytes * len(self._range(views))
+
+    def missing_rows(self, views: int | None = None) -> int:
+        """Entries of all, or of the first few, views that are still to be computed."""
+        return sum(len(shard.rows) for shard in self.store.missing(self._range(views)))
+
+    def check_space(self, max_gb: float, views: int | None = None) -> None:
+        """Refuses a cache that is too large, before any work is done.
+
+        Args:
+            max_gb: Most that the cache may take, in GB of 10^9 bytes.
+            views: Views that will be filled; all by default.
+
+        Raises:
+            InputError: If it would take more, or more than is free on the disk.
+        """
+        need = self.nbytes(views)
+        text = (
+            f"the {self.title} needs {need / 1e9:.3g} GB ({len(self.images)} images x "
+            f"{len(self._range(views))} views x {self.store.row_bytes} bytes)"
+        )
+        if need > max_gb * 1e9:
+            raise InputError(
+                f"{text}, more than --cache_max_gb={max_gb:g}; raise that, or ask for fewer views, "
+                "or turn the cache off."
+            )
+        missing = self.missing_rows(views) * self.store.row_bytes
+        free = shutil.disk_usage(self.folder).free
+        if missing > free:
+            raise InputError(
+                f"{text}, {missing / 1e9:.3g} GB of it still to be written, but {self.folder} has "
+                f"{free / 1e9:.3g} GB free; free some space or choose another --cache_dir."
+            )
+
+    def fill(
+        self,
+        views: int | None = None,
+        *,
+        batch_size: int = 64,
+        on_rows: Callable[[int], object] = lambda rows: None,
+    ) -> None:
+        """Computes what is missing.
+
+        May be interrupted and called again, and by several processes at once, which then share the
+        work: at most one shard is lost.
+
+        Args:
+            views: Views to fill, from the first; all by default.
+            batch_size: Images that are computed at once.
+            on_rows: Called with the number of entries that have been added, for progress.
+
+        Raises:
+            InputError: If the disk is full, or an entry cannot be computed.
+        """
+
+        def entries(shard: Shard) -> dict[str, np.ndarray]:
+            parts, begin = [], shard.rows.start
+            for pixels, ids in self._batches(shard, batch_size):
+                paths = self.images.paths[begin : begin + len(ids)]
+                parts.append(self.compute(pixels, ids, paths))
+                begin += len(ids)
+                on_rows(len(ids))
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+        self.store.fill(self._range(views), entries, on_rows)
+
+    def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
+        """Computes entries.
+
+        Args:
+            pixels: The views, uint8 `(batch, image_size, image_size, 3)`.
+            ids: Ids of the images, int64 `(batch,)`.
+            paths: Their relative paths, for error messages.
+
+        Returns:
+            Arrays `(batch, *shape)` by name.
+        """
+        raise ValueError(f"{type(self).__name__} must implement compute().")
+
+    def read(self, name: str, rows: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Reads entries in a tf.data pipeline.
+
+        Args:
+            name: Name of the entry.
+            rows: Rows of `images`, int64 `(batch,)`.
+            views: View of each, int64 `(batch,)`; not looked at if there is only the centre.
+
+        Returns:
+            Tensor `(batch, *shape)` of the cache's type.
+        """
+        views = tf.zeros_like(views) if self.views is None else views % self.views
+        entries = tf.numpy_function(
+            lambda r, v: self.store.read(name, r, v), [rows, views], self.store.dtype, False
+        )
+        return tf.ensure_shape(entries, [None, *self.store.outputs[name]])
+
+    def _range(self, views: int | None) -> range:
+        most = self.views or 1
+        return range(most if views is None else min(views, most))
+
+    def _batches(self, shard: Shard, batch_size: int) -> tf.data.Dataset:
+        return view_batches(
+            self.images,
+            image_size=self.image_size,
+            view=None if self.views is None else shard.view,
+            least_area=self.least_area,
+            seed=self.seed,
+            rows=shard.rows,
+            batch_size=batch_size,
+        )

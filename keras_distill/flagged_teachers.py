@@ -1,0 +1,205 @@
+"""The teachers that the flags name, with their caches and projections."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pipeline import view_batches
+from keras_distill.errors import InputError
+from keras_distill.flagged_caches import fill_caches, open_teacher_caches
+from keras_distill.models.projection import build_projection
+from keras_distill.publishing import published_file
+from keras_distill.teacher_flags import parse_cache, parse_teachers, per_teacher
+from keras_distill.teachers.cache import TeacherCache
+from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.projection import fit_pca, project, save_projected_teacher
+from keras_distill.teachers.teacher import Teacher
+
+
+@dataclass
+class FlaggedTeachers:
+    """The teachers that the flags name, by name; a single one is called `""`.
+
+    Attributes:
+        teachers: The teachers, projected where the flags say so.
+        caches: Their caches; a teacher that is asked live has none.
+        views: Different views of an image in training; `None` for a new one in each epoch.
+        pca: The PCA of each teacher that has one.
+        student_projections: What carries the student's embedding into a teacher's space.
+    """
+
+    teachers: dict[str, Teacher]
+    caches: dict[str, TeacherCache]
+    views: int | None
+    pca: dict[str, keras.Model]
+    student_projections: dict[str, keras.Model]
+
+    def single(self, values: dict[str, Any]) -> Any:
+        """Returns the only teacher's value, the dict if they have names, `None` if it is empty."""
+        return values.get("", values) if values else None
+
+    def image_sizes(self, image_size: int) -> Any:
+        """Returns `teacher_image_size` of `training_batches` for teachers that are asked live."""
+        sizes = {
+            name: teacher.image_size
+            for name, teacher in self.teachers.items()
+            if name not in self.caches and teacher.image_size not in (None, image_size)
+        }
+        return self.single(sizes)
+
+    def lookup(self) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
+        """Returns `teacher_embedding` of `training_batches` for the teachers that have a cache."""
+        if not self.caches:
+            return None
+
+        def look_up(rows: tf.Tensor, views: tf.Tensor) -> Any:
+            answers = {name: cache.lookup(rows, views) for name, cache in self.caches.items()}
+            for name in answers.keys() & self.pca.keys():
+                answers[name] = self.pca[name](answers[name])
+            return self.single(answers)
+
+        return look_up
+
+    def save_projections(self, folder: Path) -> list[Path]:
+        """Writes the PCA of each teacher, and the teacher with it, into a folder."""
+        written = []
+        for name, projection in self.pca.items():
+            suffix = f"_{name}" if name else ""
+            path = folder / f"teacher_pca{suffix}.keras"
+            with published_file(path) as temporary:
+                projection.save(temporary)
+            written += [
+                path,
+                save_projected_teacher(self.teachers[name], folder, f"projected_teacher{suffix}"),
+            ]
+        return [path for path in written if path is not None]
+
+
+def load_flagged_teachers(
+    flags: Any,
+    images: ImageSet,
+    *,
+    image_size: int,
+    embedding_dim: int,
+    absolute: set[str],
+    console: Console,
+) -> FlaggedTeachers:
+    """Loads the teachers and fills their caches as far as this run needs them.
+
+    Args:
+        flags: The parsed flags; see `define_teacher_flags`.
+        images: The training images.
+        image_size: Height and width that the student sees, in pixels.
+        embedding_dim: Width of the student's embedding.
+        absolute: Teachers that need the student's width to equal theirs.
+        console: Where progress is shown.
+
+    Returns:
+        The teachers.
+
+    Raises:
+        InputError: If one of them is of no use.
+    """
+    teachers = open_teachers(flags, images)
+    projections = per_teacher("teacher_projection", flags.teacher_projection, list(teachers))
+    for name, teacher in teachers.items():
+        _check_width(teacher, projections[name], embedding_dim, flags, needed=name in absolute)
+    mode = parse_cache("teacher_cache", flags.teacher_cache)
+    caches = open_teacher_caches(flags, teachers, images, image_size=image_size)
+    fill_caches(
+        {f"teacher {name}".strip(): cache for name, cache in caches.items()},
+        max(flags.epochs, 1),
+        flags,
+        console,
+    )
+    pca, student_projections = {}, {}
+    for name, teacher in teachers.items():
+        if projections[name] == "pca":
+            vectors = _training_vectors(teacher, caches.get(name), images, image_size)
+            pca[name] = fit_pca(vectors, embedding_dim)
+            teachers[name] = project(teacher, pca[name])
+        elif projections[name] == "student" and name in absolute:
+            student_projections[name] = build_projection(
+                embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
+            )
+    return FlaggedTeachers(
+        teachers,
+        caches,
+        mode if isinstance(mode, int) and caches else None,
+        pca,
+        student_projections,
+    )
+
+
+def open_teachers(flags: Any, images: ImageSet) -> dict[str, Teacher]:
+    """Loads the teachers that the flags name."""
+    paths = parse_teachers(flags.teacher)
+    own = {
+        flag: per_teacher(flag, flags[flag].value, list(paths))
+        for flag in (
+            "teacher_output",
+            "teacher_signature",
+            "teacher_image_size",
+            "teacher_preprocessing",
+        )
+    }
+    teachers = {}
+    for name, path in paths.items():
+        size = own["teacher_image_size"][name]
+        teacher = load_teacher(
+            path,
+            output=own["teacher_output"][name],
+            signature=own["teacher_signature"][name],
+            image_size=int(size) if size else None,
+            preprocessing=own["teacher_preprocessing"][name] or "0_255",
+        )
+        teacher.check_covers(images)
+        teachers[name] = teacher
+    return teachers
+
+
+def _check_width(
+    teacher: Teacher, projection: str, width: int, flags: Any, *, needed: bool
+) -> None:
+    dim = teacher.embedding_dim
+    if projection == "pca" and dim is not None and dim < width:
+        raise InputError(
+            f"--teacher_projection=pca cannot widen the teacher's {dim} dimensions to the "
+            f"student's {width}; give --embedding_dim={dim} or less, or "
+            "--teacher_projection=student."
+        )
+    if needed and projection in ("", "none") and dim not in (None, width):
+        raise InputError(
+            f"--teacher_losses={flags.teacher_losses}: the absolute teacher needs equal widths, "
+            f"but the teacher's embedding has {dim} and the student's {width}; give "
+            f"--embedding_dim={dim}, --teacher_projection=pca or student, or "
+            "--teacher_losses=relative."
+        )
+
+
+def _width(teacher: Teacher) -> int:
+    if teacher.embedding_dim is None:
+        raise InputError(
+            "--teacher_projection=student needs a teacher whose width is known before it is run."
+        )
+    return teacher.embedding_dim
+
+
+def _training_vectors(
+    teacher: Teacher, cache: TeacherCache | None, images: ImageSet, image_size: int
+) -> np.ndarray:
+    """The teacher's embeddings of the training images: their first view, or their centre."""
+    if teacher.needs_ids:
+        return teacher(None, images.ids).numpy()
+    if cache is not None:
+        rows = np.arange(len(images))
+        return cache.store.read("embedding", rows, np.zeros_like(rows)).astype(np.float32)
+    batches = view_batches(images, image_size=teacher.image_size or image_size, view=None)
+    return np.concatenate([teacher(pixels, ids).numpy() for pixels, ids in batches])

@@ -1,0 +1,244 @@
+"""The flags that name teachers, what is learnt from them, and their cache."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from keras_distill.command_line import Command
+from keras_distill.errors import InputError
+from keras_distill.losses.paper_weights import paper_weight
+
+TEACHER_LOSSES = ("absolute", "relative")
+PREPROCESSING = ("0_255", "-1_1", "0_1", "imagenet_caffe", "imagenet_torch")
+PROJECTIONS = ("none", "pca", "student")
+
+
+def define_teacher_flags(command: Command) -> None:
+    """Adds the flags that name teachers, what is learnt from them, and their cache."""
+    group = "Teacher"
+    command.string(
+        group,
+        "teacher",
+        "",
+        "A .keras file, a run directory, a SavedModel folder, a .tflite file, or a table of "
+        "vectors (.npz, .npy); empty to learn from labels alone. Several with a name each: "
+        "a=PATH,b=PATH; the flags below then take a value for all, or a:VALUE,b:VALUE.",
+    )
+    command.string(
+        group,
+        "teacher_losses",
+        "relative",
+        "Losses against the teacher with their weights, such as absolute:1,relative:0.3; a weight "
+        "left out is the paper's for the data set. For one of several teachers: a.relative:0.3.",
+    )
+    command.string(
+        group,
+        "teacher_output",
+        "",
+        "Layer of a Keras teacher (pooled if it is a map), or output of a SavedModel or .tflite "
+        "file; a wrong name lists them.",
+    )
+    command.string(
+        group,
+        "teacher_signature",
+        "",
+        "Signature of a SavedModel teacher; a wrong name lists them.",
+    )
+    command.string(
+        group, "teacher_image_size", "", "Pixels a side, for a teacher that takes any size."
+    )
+    command.string(
+        group,
+        "teacher_preprocessing",
+        "0_255",
+        f"What the teacher expects of pixels: {', '.join(PREPROCESSING)}. Embedders made here "
+        "take 0_255.",
+    )
+    command.string(
+        group,
+        "teacher_projection",
+        "none",
+        "For the absolute teacher where widths differ: pca (the teacher's main directions on the "
+        "training classes, kept with the run), student (a linear map learnt on the student's side) "
+        "or none.",
+    )
+    group = "Cache"
+    command.string(
+        group,
+        "teacher_cache",
+        "views:8",
+        "views:K keeps the teacher's answers to K random views of each image, and epoch e shows "
+        "view e mod K; clean keeps its answer to the centre alone, cheaper but not what the "
+        "student sees; off asks the teacher at each step.",
+    )
+    command.string(
+        group,
+        "image_cache",
+        "off",
+        "views:K keeps the decoded pixels of K random views of each image too, so that training "
+        "decodes nothing; on the disk a view takes 3 bytes a pixel, 49 kB at 128 pixels.",
+    )
+    command.string(group, "cache_dir", "runs/teacher_cache", "Folder of the caches of all runs.")
+    command.number(group, "cache_max_gb", 20.0, "Most that one cache may take, in GB.")
+
+
+def parse_teachers(value: str) -> dict[str, str]:
+    """Reads `--teacher`.
+
+    Args:
+        value: `PATH`, or `NAME=PATH,NAME=PATH`.
+
+    Returns:
+        The paths by name; a single one without a name is called `""`.
+
+    Raises:
+        InputError: If a name is missing, unusable or there twice, or a path does not exist.
+    """
+    if not value:
+        return {}
+    teachers: dict[str, str] = {}
+    if "=" not in value or Path(value).exists():
+        teachers[""] = value
+    else:
+        for part in value.split(","):
+            name, _, path = part.partition("=")
+            if not name.isidentifier() or not path or name in teachers:
+                raise InputError(
+                    f"--teacher={value}: {part!r} is not NAME=PATH with a name of its own; several "
+                    "teachers are given as a=PATH,b=PATH."
+                )
+            teachers[name] = path
+    for path in teachers.values():
+        if not Path(path).exists():
+            raise InputError(f"--teacher={path} does not exist.")
+    return teachers
+
+
+def per_teacher(flag: str, value: str, names: list[str]) -> dict[str, str]:
+    """Reads a flag that holds a value for all teachers, or one for each.
+
+    Args:
+        flag: Name of the flag.
+        value: `VALUE`, or `NAME:VALUE,NAME:VALUE`.
+        names: Names of the teachers.
+
+    Returns:
+        The value by teacher; `""` for those left out.
+
+    Raises:
+        InputError: If a teacher is unknown or there twice.
+    """
+    if names == [""] or ":" not in value:
+        return dict.fromkeys(names, value)
+    values: dict[str, str] = {}
+    for part in value.split(","):
+        name, _, own = part.partition(":")
+        if name not in names or name in values:
+            raise InputError(
+                f"--{flag}={value}: {name!r} is {'there twice' if name in values else 'unknown'}; "
+                f"the teachers are {', '.join(names)}."
+            )
+        values[name] = own
+    return dict.fromkeys(names, "") | values
+
+
+def parse_teacher_losses(value: str, dataset: str, names: list[str]) -> dict[str, dict[str, float]]:
+    """Reads `--teacher_losses`.
+
+    Args:
+        value: Such as `"absolute:1,relative"`, or `"a.absolute:1,b.relative"`.
+        dataset: Name of the data set, for the weights left out.
+        names: Names of the teachers.
+
+    Returns:
+        For each teacher the weights of its losses by name.
+
+    Raises:
+        InputError: If a name or a weight is of no use, or a teacher is left without a loss.
+    """
+    weights: dict[str, dict[str, float]] = {name: {} for name in names}
+    for part in filter(None, value.split(",")):
+        key, _, text = part.partition(":")
+        teacher, dot, loss = key.rpartition(".")
+        chosen = [teacher] if dot else names
+        if not set(chosen) <= set(names) or (dot and names == [""]):
+            raise InputError(
+                f"--teacher_losses={value}: there is no teacher {teacher!r}; "
+                + ("--teacher names none." if names == [""] else f"there are {', '.join(names)}.")
+            )
+        if loss not in TEACHER_LOSSES or any(loss in weights[name] for name in chosen):
+            raise InputError(
+                f"--teacher_losses={value}: {key!r} is "
+                f"{'there twice' if loss in TEACHER_LOSSES else 'unknown'}; give some of "
+                f"{', '.join(TEACHER_LOSSES)}, each once."
+            )
+        try:
+            weight = float(text) if text else paper_weight(dataset, loss)
+        except ValueError:
+            weight = math.nan
+        if not 0 <= weight < math.inf:
+            raise InputError(
+                f"--teacher_losses={value}: {text!r} is not a weight; give a number, 0 or more."
+            )
+        for name in chosen:
+            weights[name][loss] = weight
+    if idle := [name for name in names if name and not weights[name]]:
+        raise InputError(
+            f"--teacher_losses={value} gives the teacher {idle[0]!r} nothing to teach; add "
+            f"{idle[0]}.relative, or drop it from --teacher."
+        )
+    return weights
+
+
+def parse_cache(flag: str, value: str) -> int | str:
+    """Reads `--teacher_cache` or `--image_cache`.
+
+    Args:
+        flag: Name of the flag.
+        value: `views:K`, `clean` (for the teacher) or `off`.
+
+    Returns:
+        K, `"clean"` or `"off"`.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    words = ("clean", "off") if flag == "teacher_cache" else ("off",)
+    if value in words:
+        return value
+    kind, _, views = value.partition(":")
+    if kind != "views" or not views.isdecimal() or int(views) < 1:
+        raise InputError(
+            f"--{flag}={value} is none of views:K with K of 1 or more, {', '.join(words)}."
+        )
+    return int(views)
+
+
+def check_teacher_flags(flags: Any) -> None:
+    """Rejects what cannot work before anything slow is loaded.
+
+    Args:
+        flags: The parsed flags.
+
+    Raises:
+        InputError: If one of the teacher's flags is of no use.
+    """
+    names = list(parse_teachers(flags.teacher))
+    modes = [parse_cache(flag, flags[flag].value) for flag in ("teacher_cache", "image_cache")]
+    if names and isinstance(modes[1], int) and modes[0] != modes[1]:
+        raise InputError(
+            f"--teacher_cache={flags.teacher_cache} and --image_cache={flags.image_cache} must "
+            "name the same views, or the teacher would not be asked about what is shown."
+        )
+    for flag, allowed in (
+        ("teacher_preprocessing", PREPROCESSING),
+        ("teacher_projection", PROJECTIONS),
+    ):
+        for value in per_teacher(flag, flags[flag].value, names).values():
+            if value not in ("", *allowed):
+                raise InputError(f"--{flag}={value} is unknown; give one of {', '.join(allowed)}.")
+    for value in per_teacher("teacher_image_size", flags.teacher_image_size, names).values():
+        if value and not (value.isdecimal() and int(value) > 0):
+            raise InputError(
+                f"--teacher_image_size={value} is not a number of pixels, such as 224."
+            )

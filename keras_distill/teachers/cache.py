@@ -1,0 +1,104 @@
+"""The teacher's answers, computed once for each view of each image."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.data.view_cache import ViewCache
+from keras_distill.errors import InputError
+from keras_distill.teachers.teacher import Teacher
+
+
+class TeacherCache(ViewCache):
+    """What a frozen teacher answers to the views that `training_batches` shows, on disk.
+
+    The cached answer is the teacher's answer to exactly the pixels of that view, rounded to
+    float16; see `ViewCache`.
+
+    Args:
+        teacher: The teacher; it must have a fingerprint.
+        images: The images.
+        folder: Folder of all caches; this one lies in a sub-folder.
+        image_size: Height and width that the teacher sees, in pixels; its own by default.
+        views: Different views of an image; `None` for its centre alone, whatever the student sees:
+            cheaper, but then the teacher judges other pixels than the student's.
+        least_area: Least share of an image's area in a crop; see `random_views`.
+        seed: Seed of the views.
+
+    Raises:
+        InputError: If the teacher has no fingerprint or size, or the folder cannot be written.
+
+    Example:
+        >>> cache = TeacherCache(teacher, birds.train, "caches", views=8)  # doctest: +SKIP
+        >>> cache.fill()  # doctest: +SKIP
+        >>> batches = training_batches(  # doctest: +SKIP
+        ...     birds.train, views=8, teacher_embedding=cache.lookup, ...
+        ... )
+    """
+
+    title = "teacher cache"
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        images: ImageSet,
+        folder: str | Path,
+        *,
+        image_size: int | None = None,
+        views: int | None = 8,
+        least_area: float = 0.08,
+        seed: int = 0,
+    ):
+        fingerprint = teacher.fingerprint
+        if fingerprint is None:
+            raise InputError(
+                "teacher is a plain function, whose answers cannot be told from another's; give a "
+                "Keras model or a file, or Teacher(function, fingerprint='a name of its own')."
+            )
+        size = teacher.image_size or image_size
+        if size is None:
+            raise InputError("the teacher takes images of any size; give image_size.")
+        if image_size not in (None, size):
+            raise InputError(f"image_size={image_size}: the teacher takes {size} pixels.")
+        self.teacher = teacher
+        dim = teacher.embedding_dim
+        if dim is None:
+            dim = int(teacher(tf.zeros([1, size, size, 3])).shape[1])
+        super().__init__(
+            images,
+            folder,
+            image_size=size,
+            views=views,
+            least_area=least_area,
+            seed=seed,
+            outputs={"embedding": (dim,)},
+            dtype=np.float16,
+            ingredients={"teacher": fingerprint},
+        )
+
+    def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
+        """Asks the teacher; see the base class."""
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            answer = self.teacher(pixels, ids).numpy().astype(np.float16)
+        finite = np.isfinite(answer).all(axis=-1)
+        if not finite.all():
+            raise InputError(
+                f"the teacher's answer to {str(paths[np.argmin(finite)])!r} is not finite in "
+                "float16."
+            )
+        return {"embedding": answer}
+
+    def lookup(self, rows: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Returns the teacher's embeddings; to be used in a tf.data pipeline.
+
+        Args:
+            rows: Rows of `images`, int64 `(batch,)`.
+            views: View of each, int64 `(batch,)`; not looked at if there is only the centre.
+
+        Returns:
+            float32 tensor `(batch, dim)`.
+        """
+        return tf.cast(self.read("embedding", rows, views), tf.float32)

@@ -1,0 +1,97 @@
+"""A teacher's embeddings in fewer dimensions, by PCA."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_distill.models.projection import build_projection
+from keras_distill.publishing import published_file, published_folder
+from keras_distill.teachers.teacher import Teacher
+from keras_distill.teachers.vector_table import VectorTable
+
+
+def fit_pca(vectors: np.ndarray, dim: int) -> keras.Model:
+    """Fits the projection onto the directions in which embeddings vary most.
+
+    Args:
+        vectors: Embeddings `(n, width)` to fit on; of training images, so that nothing is learnt
+            from the test.
+        dim: Width of the projection, at most `width`.
+
+    Returns:
+        A frozen model from `(batch, width)` to `(batch, dim)`: `(v - mean) @ directions`, divided
+        by its length. Directions beyond the rank of `vectors` are arbitrary but orthogonal.
+
+    Raises:
+        ValueError: If `dim` is not from 1 to `width`.
+    """
+    vectors = np.asarray(vectors, np.float64)
+    width = vectors.shape[1]
+    if not 1 <= dim <= width:
+        raise ValueError(f"dim={dim} must be from 1 to the width of the vectors, {width}.")
+    mean = vectors.mean(axis=0)
+    _, directions = np.linalg.eigh(np.cov(vectors - mean, rowvar=False).reshape(width, width))
+    directions = directions[:, ::-1][:, :dim]  # ascending
+    # An eigenvector's sign is arbitrary; fixed, so that equal vectors give equal projections.
+    largest = np.abs(directions).argmax(axis=0)
+    directions = directions * np.sign(directions[largest, np.arange(dim)])
+    projection = build_projection(width, dim, name="pca")
+    projection.get_layer("linear").set_weights([directions, -mean @ directions])
+    projection.trainable = False
+    return projection
+
+
+def project(teacher: Teacher, projection: keras.Model) -> Teacher:
+    """Puts a projection behind a teacher.
+
+    Args:
+        teacher: The teacher.
+        projection: What `fit_pca` returned for it.
+
+    Returns:
+        A teacher of the projection's width; a `VectorTable` if `teacher` is one.
+    """
+    if isinstance(teacher, VectorTable):
+        return VectorTable(teacher.ids, projection(teacher.vectors), source=teacher.source)
+    return Teacher(
+        lambda images: projection(teacher(images)),
+        embedding_dim=projection.output_shape[1],
+        image_size=teacher.image_size,
+        owner=(teacher.owner, projection),
+    )
+
+
+def save_projected_teacher(teacher: Teacher, folder: Path, name: str) -> Path | None:
+    """Saves a projected teacher, so that a gallery can be embedded by it.
+
+    Args:
+        teacher: What `project` returned.
+        folder: Folder to put it into.
+        name: Name of the file or folder, without a suffix.
+
+    Returns:
+        A SavedModel folder with the signature `serve_float`, or a `.npz` table, both of which
+        `load_teacher` reads; `None` for a teacher outside of TensorFlow, such as a `.tflite` file.
+
+    Raises:
+        InputError: If the place cannot be written.
+    """
+    if isinstance(teacher, VectorTable):
+        path = folder / f"{name}.npz"
+        with published_file(path) as temporary:
+            np.savez(temporary, ids=teacher.ids, vectors=teacher.vectors)
+        return path
+    owner, projection = teacher.owner
+    if not isinstance(owner, tf.__internal__.tracking.Trackable):
+        return None
+    module = tf.Module()
+    module.owner, module.projection = owner, projection
+    size = teacher.image_size
+    images = tf.TensorSpec([None, size, size, 3], tf.float32, name="image")
+    serve = tf.function(lambda image: {"embedding": teacher(image)}).get_concrete_function(images)
+    path = folder / name
+    with published_folder(path, keep_existing=False) as temporary:
+        tf.saved_model.save(module, str(temporary), signatures={"serve_float": serve})
+    return path

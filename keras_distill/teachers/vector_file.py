@@ -1,0 +1,77 @@
+"""Tables of vectors on disk."""
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_distill.errors import InputError
+from keras_distill.teachers.vector_table import VectorTable
+
+
+def load_vectors(path: Path, *, argument: str = "teacher") -> VectorTable:
+    """Loads a table of vectors.
+
+    Args:
+        path: A `.npz` file with the arrays `ids` and `vectors` (see `VectorTable`); or a `.npy`
+            file of the vectors with a text beside it, `NAME.ids.txt` for `NAME.npy`, of one
+            relative path or one id a line.
+        argument: Name of the argument that an error message should name.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: If a file is missing or damaged, or does not hold such arrays.
+
+    Example:
+        >>> np.savez("vectors.npz", ids=paths, vectors=vectors)  # doctest: +SKIP
+        >>> table = load_vectors(Path("vectors.npz"))  # doctest: +SKIP
+    """
+    source = f"{argument}={str(path)!r}"
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                ids, vectors = _read_ids(path, source), content
+            else:
+                ids, vectors = (_array(content, name, source) for name in ("ids", "vectors"))
+    except InputError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise InputError(
+            f"{source} could not be read as NumPy arrays without pickled objects: {error}"
+        ) from error
+    return VectorTable(ids, vectors, source=source)
+
+
+def _array(content: Any, name: str, source: str) -> np.ndarray:
+    if name not in content.files:
+        raise InputError(
+            f"{source} has no array {name!r}, only {', '.join(content.files) or 'nothing'}; save "
+            "it by np.savez(path, ids=relative_paths, vectors=vectors)."
+        )
+    return content[name]
+
+
+def _read_ids(path: Path, source: str) -> Any:
+    file = path.with_suffix(".ids.txt")
+    if not file.is_file():
+        raise InputError(
+            f"{source}: {str(file)!r} does not exist; it must hold the relative path, or the id, "
+            "of an image a line, in the order of the vectors."
+        )
+    lines = file.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    if all(re.fullmatch(r"-?\d{1,19}", line) for line in lines):
+        return np.array(lines).astype(np.int64)
+    return lines

@@ -1,0 +1,79 @@
+"""The flags of a training run, shared by the commands that prepare or make one."""
+
+from keras_distill.command_line import Command
+from keras_distill.data_flags import define_data_flags
+from keras_distill.models.trunks import TRUNKS
+from keras_distill.teacher_flags import define_teacher_flags
+
+
+def define_train_flags(command: Command) -> None:
+    """Adds all flags of a training run to a command."""
+    define_data_flags(command)
+
+    command.choice("Student", "trunk", "mobilenet", list(TRUNKS), f"One of {', '.join(TRUNKS)}.")
+    command.number("Student", "alpha", 1.0, "Width multiplier of a MobileNet trunk, e.g. 0.25.")
+    command.integer(
+        "Student", "image_size", None, "Pixels a side; the trunk's own if not given.", 32
+    )
+    command.integer("Student", "embedding_dim", 512, "Width of the embedding; 0 for no head.", 0)
+    command.string(
+        "Student",
+        "trunk_weights",
+        "imagenet",
+        "imagenet (fetched by Keras), none, or the path of a .weights.h5 file.",
+    )
+    command.string(
+        "Student", "trunk_layer", "", "End the trunk after this layer; a wrong name lists them."
+    )
+
+    define_teacher_flags(command)
+
+    command.choice(
+        "Loss",
+        "task_loss",
+        "batch_hard_triplet",
+        ["batch_hard_triplet", "semi_hard_triplet", "none"],
+        "Loss on the labels: batch-hard for pretrained trunks, semi-hard to start from random "
+        "weights, none to learn from the teacher alone.",
+    )
+    command.number("Loss", "margin", 0.2, "Margin of the triplet loss; the paper's code has 0.")
+    command.number("Loss", "task_weight", 1.0, "Weight of the loss on the labels.")
+
+    command.integer("Training", "epochs", 20, "Epochs; 0 writes the embedder as it stands.", 0)
+    command.integer(
+        "Training", "steps_per_epoch", 0, "Batches in an epoch; 0 for images / batch size.", 0
+    )
+    command.integer("Training", "classes_per_batch", 8, "Classes in a batch.", 2)
+    command.integer("Training", "images_per_class", 8, "Images of each class in a batch.", 1)
+    command.number(
+        "Training", "crop_area", 0.08, "Least share of an image's area in a random crop, up to 1."
+    )
+    command.number("Training", "learning_rate", 3e-4, "Highest learning rate of Adam.")
+    command.choice(
+        "Training", "schedule", "cosine", ["cosine", "constant"], "Course of the learning rate."
+    )
+    command.integer("Training", "warmup_steps", 0, "Steps in which the rate rises from 0.", 0)
+    command.number("Training", "weight_decay", 0.0, "Decoupled weight decay, as in AdamW.")
+    command.number("Training", "l2", 0.0, "L2 penalty on all weights; the paper's code has 2e-4.")
+    command.integer("Training", "seed", 0, "Seed of weights, batches and crops.", 0, 2**32 - 1)
+    command.choice(
+        "Training",
+        "mixed_precision",
+        "float32",
+        ["float32", "mixed_bfloat16", "mixed_float16"],
+        "Precision of the student's layers; losses and the embedding stay float32.",
+    )
+    command.boolean("Training", "jit_compile", False, "Compile the step with XLA; slow on CPUs.")
+    command.integer(
+        "Training", "validate_every", 1, "Epochs between two Recall@1 on --validation_classes.", 1
+    )
+
+    command.integer("Training", "checkpoint_every", 1, "Epochs between two checkpoints.", 1)
+
+    command.string(
+        "Output",
+        "run_dir",
+        "",
+        "Folder of the run; runs/NAME of the flag file or data set if empty.",
+    )
+    command.boolean("Output", "overwrite", False, "Replace a run that is in --run_dir already.")

@@ -1,0 +1,36 @@
+import pytest
+
+from keras_distill.errors import InputError
+from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
+
+
+@pytest.mark.parametrize(
+    ("fixed", "asked", "agreed"),
+    [(None, None, None), (None, 64, 64), (32, None, 32), (32, 32, 32)],
+)
+def test_agreement(fixed, asked, agreed):
+    assert agreed_image_size(fixed, asked) == agreed
+
+
+def test_contradiction():
+    message = r"^image_size=64: --teacher='x' takes images of 32 x 32 pixels and of no other size"
+    with pytest.raises(InputError, match=message):
+        agreed_image_size(32, 64, source="--teacher='x'")
+    with pytest.raises(InputError, match=r"^image_size=0 must be positive"):
+        agreed_image_size(None, 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [
+        ((None, 8, 8, 3), True),
+        ((1, None, None, 3), True),
+        ((None, None, None, None), True),
+        ((None, 8, 9, 3), False),
+        ((None, 8, None, 3), False),
+        ((None, 8, 8, 1), False),
+        ((None, 3), False),
+    ],
+)
+def test_square_images(shape, fits):
+    assert takes_square_images(shape) == fits

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
-from keras_distill.data_flags import check_data_flags, load_flagged_images
+from keras_distill.data_flags import load_flagged_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import check_teacher_flags
-from keras_distill.train_flags import define_train_flags
+from keras_distill.train_flags import check_train_flags, define_train_flags
 
 COMMAND = Command("keras_distill.cache", __doc__)
 COMMAND.boolean("Cache", "list", False, "List the caches in --cache_dir with their sizes instead.")
@@ -32,8 +31,7 @@ def main(flags: Any) -> None:
     if flags.list:
         _list(Path(flags.cache_dir).expanduser())
         return
-    check_data_flags(flags)
-    check_teacher_flags(flags)
+    check_train_flags(flags)
     if flags.image_cache == "off" and (not flags.teacher or flags.teacher_cache == "off"):
         raise InputError(
             "there is nothing to cache: give --teacher with --teacher_cache=views:K or clean, or "

@@ -113,16 +113,16 @@ def load_flagged_teachers(
         _check_width(teacher, projections[name], embedding_dim, flags, needed=name in absolute)
     mode = parse_cache("teacher_cache", flags.teacher_cache)
     caches = open_teacher_caches(flags, teachers, images, image_size=image_size)
-    fill_caches(
-        {f"teacher {name}".strip(): cache for name, cache in caches.items()},
-        max(flags.epochs, 1),
-        flags,
-        console,
-    )
+    views = max(flags.epochs, 1 if "pca" in projections.values() else 0)
+    if views:
+        named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
+        fill_caches(named, views, flags, console)
     pca, student_projections = {}, {}
     for name, teacher in teachers.items():
         if projections[name] == "pca":
             vectors = _training_vectors(teacher, caches.get(name), images, image_size)
+            if vectors.shape[1] < embedding_dim:  # known only now
+                raise _too_narrow(vectors.shape[1], embedding_dim)
             pca[name] = fit_pca(vectors, embedding_dim)
             teachers[name] = project(teacher, pca[name])
         elif projections[name] == "student" and name in absolute:
@@ -153,13 +153,19 @@ def open_teachers(flags: Any, images: ImageSet) -> dict[str, Teacher]:
     teachers = {}
     for name, path in paths.items():
         size = own["teacher_image_size"][name]
-        teacher = load_teacher(
-            path,
-            output=own["teacher_output"][name],
-            signature=own["teacher_signature"][name],
-            image_size=int(size) if size else None,
-            preprocessing=own["teacher_preprocessing"][name] or "0_255",
-        )
+        preprocessing = own["teacher_preprocessing"][name] or "0_255"
+        try:
+            teacher = load_teacher(
+                path,
+                output=own["teacher_output"][name],
+                signature=own["teacher_signature"][name],
+                image_size=int(size) if size else None,
+                preprocessing=preprocessing,
+            )
+        except InputError as error:  # which speaks of the function's arguments, not of flags
+            values = ((flag, value[name]) for flag, value in own.items())
+            given = [f"--{flag}={value}: " for flag, value in values if value not in ("", "0_255")]
+            raise InputError("".join([*given, str(error)])) from error
         teacher.check_covers(images)
         teachers[name] = teacher
     return teachers
@@ -170,11 +176,7 @@ def _check_width(
 ) -> None:
     dim = teacher.embedding_dim
     if projection == "pca" and dim is not None and dim < width:
-        raise InputError(
-            f"--teacher_projection=pca cannot widen the teacher's {dim} dimensions to the "
-            f"student's {width}; give --embedding_dim={dim} or less, or "
-            "--teacher_projection=student."
-        )
+        raise _too_narrow(dim, width)
     if needed and projection in ("", "none") and dim not in (None, width):
         raise InputError(
             f"--teacher_losses={flags.teacher_losses}: the absolute teacher needs equal widths, "
@@ -182,6 +184,13 @@ def _check_width(
             f"--embedding_dim={dim}, --teacher_projection=pca or student, or "
             "--teacher_losses=relative."
         )
+
+
+def _too_narrow(dim: int, width: int) -> InputError:
+    return InputError(
+        f"--teacher_projection=pca cannot widen the teacher's {dim} dimensions to the student's "
+        f"{width}; give --embedding_dim={dim} or less, or --teacher_projection=student."
+    )
 
 
 def _width(teacher: Teacher) -> int:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import DIVERGED, Command, flag_files
-from keras_distill.data_flags import check_data_flags, load_flagged_images
+from keras_distill.data_flags import load_flagged_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import check_teacher_flags, parse_teacher_losses, parse_teachers
-from keras_distill.train_flags import define_train_flags
+from keras_distill.teacher_flags import parse_teacher_losses, parse_teachers
+from keras_distill.train_flags import check_train_flags, define_train_flags
 from keras_distill.training.run_directory import RunDirectory
 
 COMMAND = Command("keras_distill.train", __doc__)
@@ -31,16 +31,13 @@ define_train_flags(COMMAND)
 
 def main(flags: Any) -> int:
     """Trains as the flags say; returns the exit code."""
-    check_data_flags(flags)
-    check_teacher_flags(flags)
+    check_train_flags(flags)
     names = list(parse_teachers(flags.teacher))
     weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names) if names else {}
     if not any(weights.values()) and flags.task_loss == "none" and flags.epochs:
         raise InputError(
             "--task_loss=none leaves nothing to learn from; give --teacher and --teacher_losses."
         )
-    if not 0.0 < flags.crop_area <= 1.0:
-        raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")
     path = flags.trunk_weights
     if path not in ("imagenet", "none") and not Path(path).exists():
         raise InputError(f"--trunk_weights={path} does not exist.")
@@ -112,6 +109,9 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
         highlight=False,
         soft_wrap=True,
     )
+    image_cache = open_image_cache(flags, train, image_size=image_size)
+    if image_cache is not None:  # before the teachers are asked for hours
+        image_cache.check_space(flags.cache_max_gb, flags.epochs)
     teachers = load_flagged_teachers(
         flags,
         train,
@@ -120,9 +120,8 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
         absolute={name for name, losses in weights.items() if "absolute" in losses},
         console=console,
     )
-    image_cache = open_image_cache(flags, train, image_size=image_size)
-    if image_cache is not None:
-        fill_caches({"images": image_cache}, max(flags.epochs, 1), flags, console)
+    if image_cache is not None and flags.epochs:
+        fill_caches({"images": image_cache}, flags.epochs, flags, console)
     if flags.epochs:  # before anything is written, for it may refuse the flags
         batches = training_batches(
             train,
@@ -158,7 +157,7 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             or (),
             task_loss_weight=flags.task_weight,
             teacher_loss_weights={
-                f"{teacher}_{name}".lstrip("_"): weight
+                f"{teacher}_{name}" if teacher else name: weight
                 for teacher, own in weights.items()
                 for name, weight in own.items()
             },

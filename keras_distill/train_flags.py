@@ -1,9 +1,12 @@
 """The flags of a training run, shared by the commands that prepare or make one."""
 
+from typing import Any
+
 from keras_distill.command_line import Command
-from keras_distill.data_flags import define_data_flags
+from keras_distill.data_flags import check_data_flags, define_data_flags
+from keras_distill.errors import InputError
 from keras_distill.models.trunks import TRUNKS
-from keras_distill.teacher_flags import define_teacher_flags
+from keras_distill.teacher_flags import check_teacher_flags, define_teacher_flags
 
 
 def define_train_flags(command: Command) -> None:
@@ -77,3 +80,18 @@ def define_train_flags(command: Command) -> None:
         "Folder of the run; runs/NAME of the flag file or data set if empty.",
     )
     command.boolean("Output", "overwrite", False, "Replace a run that is in --run_dir already.")
+
+
+def check_train_flags(flags: Any) -> None:
+    """Rejects what cannot work before anything slow is loaded.
+
+    Args:
+        flags: The parsed flags.
+
+    Raises:
+        InputError: If a flag is of no use for choosing views or asking teachers about them.
+    """
+    check_data_flags(flags)
+    check_teacher_flags(flags)
+    if not 0.0 < flags.crop_area <= 1.0:
+        raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")

@@ -17,7 +17,7 @@ def test_config_explains_itself_and_parses(path, monkeypatch):
     flags.unparse_flags()
     flags([train.COMMAND.module, f"--flagfile={path}"])
     if flags.teacher:
-        assert train.parse_teacher_losses(flags.teacher_losses, flags.dataset)
+        assert train.parse_teacher_losses(flags.teacher_losses, flags.dataset, [""])
     flags.unparse_flags()
 
 

@@ -185,8 +185,7 @@ def _view(
     file: tf.Tensor, id: tf.Tensor, view: tf.Tensor, seed: int, sizes: list[int], least_area: float
 ) -> dict[int, tf.Tensor]:
     """The pixels of an image's view, by size: a function of (seed, id, view)."""
-    pair = tf.stack([seed + tf.zeros_like(id), id])
-    pair = tf.random.experimental.stateless_fold_in(pair, view, alg="philox")
+    pair = tf.stack([seed * 2**31 + view, id])
     pixels = random_views(tf.io.read_file(file), sizes, pair, least_area=least_area)
     return dict(zip(sizes, pixels, strict=True))
 

@@ -1,5 +1,6 @@
 """Views of an image: the centre for evaluation and serving, random crops for training."""
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -9,10 +10,11 @@ from keras_distill.data.decoding import decode_image, decode_window
 # The paper resizes the short side to 256 and takes the central 224 pixels.
 CENTRE_SHARE = 224 / 256
 
-_ASPECT = (3 / 4, 4 / 3)
+_LOG_ASPECT = math.log(4 / 3)
+_ATTEMPTS = 10
 
 # To be raised whenever the pixels of a view change, so that no cache answers for other pixels.
-VIEWS_VERSION = 1
+VIEWS_VERSION = 2
 
 
 def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
@@ -38,9 +40,9 @@ def random_views(
 ) -> list[tf.Tensor]:
     """Decodes one random crop of an image, maybe mirrored, at one or several sizes.
 
-    The crop covers `least_area` to 100 % of the area at an aspect ratio of 3/4 to 4/3 (the whole
-    image if ten draws do not fit) and is mirrored with probability 1/2. Equal seeds give equal
-    views. Of a JPEG only the crop is decoded.
+    The crop covers `least_area` to 100 % of the area, uniformly, at an aspect ratio of 3/4 to 4/3,
+    log-uniformly (the whole image if ten draws do not fit), and is mirrored with probability 1/2,
+    as in the paper's code. Equal seeds give equal views. Of a JPEG only the crop is decoded.
 
     Args:
         data: Scalar string tensor, the bytes of a JPEG or PNG file.
@@ -51,43 +53,56 @@ def random_views(
     Returns:
         One uint8 tensor `(size, size, 3)` for each size, all of the same crop.
     """
-    crop_seed, mirror_seed = tf.unstack(tf.random.split(seed, 2, alg="philox"))
-
-    def window(shape: tf.Tensor) -> tf.Tensor:
-        begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-            shape,
-            tf.zeros([1, 0, 4]),
-            crop_seed,
-            min_object_covered=0.0,
-            aspect_ratio_range=_ASPECT,
-            area_range=(least_area, 1.0),
-            max_attempts=10,
-            use_image_if_no_bounding_boxes=True,
-        )
-        return tf.concat([begin[:2], extent[:2]], 0)
+    # All numbers in one draw: beside decoding and resizing, operations this small cost the most.
+    draws = tf.raw_ops.StatelessRandomUniform(shape=[2 * _ATTEMPTS + 3], seed=seed)
 
     def from_jpeg() -> tf.Tensor:
-        return decode_window(data, window(tf.io.extract_jpeg_shape(data)))
+        window = _window(tf.io.extract_jpeg_shape(data)[:2], draws, least_area)
+        return decode_window(data, window)
 
     def from_png() -> tf.Tensor:
         image = decode_image(data)
-        top, left, height, width = tf.unstack(window(tf.shape(image)))
+        top, left, height, width = tf.unstack(_window(tf.shape(image)[:2], draws, least_area))
         return image[top : top + height, left : left + width]
 
     image = tf.cond(tf.io.is_jpeg(data), from_jpeg, from_png)
-    mirrored = tf.random.stateless_uniform([], mirror_seed, alg="philox") < 0.5
-    image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-    return [_resize(image, size) for size in sizes]
+    step = tf.where(draws[-1] < 0.5, -1, 1)
+    return [_resize(image[:, ::step], size) for size in sizes]
+
+
+def _window(shape: tf.Tensor, draws: tf.Tensor, least_area: float) -> tf.Tensor:
+    """Top, left, height and width of a random crop of an image, by numbers from 0 to 1."""
+    extent = tf.cast(shape, tf.float32)
+    area = (least_area + (1.0 - least_area) * draws[:_ATTEMPTS]) * tf.reduce_prod(extent)
+    aspect = tf.exp(_LOG_ASPECT * (2.0 * draws[_ATTEMPTS : 2 * _ATTEMPTS] - 1.0))
+    tried = tf.round(tf.sqrt(tf.stack([area / aspect, area * aspect], 1)))  # heights, widths
+    fits = tf.reduce_all((tried >= 1.0) & (tried <= extent), 1)
+    # The whole image comes last: it always fits.
+    tried = tf.concat([tried, extent[None]], 0)
+    chosen = tried[tf.argmax(tf.concat([fits, [True]], 0))]
+    place = tf.floor((extent - chosen + 1.0) * draws[2 * _ATTEMPTS : 2 * _ATTEMPTS + 2])
+    return tf.cast(tf.concat([tf.minimum(place, extent - chosen), chosen], 0), tf.int32)
 
 
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
     """Antialiased bilinear resizing to a square, back to uint8."""
+    # `tf.image.resize` would do the same, after a dozen checks of the shape.
+    images, shape = image[None], tf.shape(image)[:2]
+
+    def antialiased() -> tf.Tensor:
+        return tf.raw_ops.ScaleAndTranslate(
+            images=images,
+            size=[size, size],
+            scale=size / tf.cast(shape, tf.float32),
+            translation=[0.0, 0.0],
+            kernel_type="triangle",
+            antialias=True,
+        )
+
+    def interpolated() -> tf.Tensor:
+        return tf.raw_ops.ResizeBilinear(images=images, size=[size, size], half_pixel_centers=True)
+
     # Enlarging, antialiasing changes nothing but costs five times as much.
-    shrinks = tf.reduce_any(tf.shape(image)[:2] > size)
-    resized = tf.cond(
-        shrinks,
-        lambda: tf.image.resize(image, [size, size], antialias=True),
-        lambda: tf.image.resize(image, [size, size]),
-    )
-    rounded = tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+    resized = tf.cond(tf.reduce_any(shape > size), antialiased, interpolated)
+    rounded = tf.cast(tf.clip_by_value(tf.round(resized[0]), 0.0, 255.0), tf.uint8)
     return tf.ensure_shape(rounded, [size, size, 3])

@@ -1,6 +1,6 @@
 """The Distiller: a Keras model that trains a student under task and teacher losses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -29,9 +29,9 @@ class Distiller(keras.Model):
     `loss = task_loss_weight * task_loss + sum_k weight_k * teacher_loss_k`, each reported by its
     name. It is a `keras.Model` in every respect: compile, callbacks, `sample_weight`, mixed
     precision, `steps_per_execution`, `tf.distribute`. `predict()` returns the student's
-    embeddings, `save_weights()` the student's weights, `export()` the student. `save()` keeps the
-    student, the losses and the compilation, but not the teacher, which may be a thousand times
-    larger: set `distiller.teacher` again after loading.
+    embeddings, `save_weights()` the weights that are trained, `export()` the student. `save()`
+    keeps the student, the losses and the compilation, but not the teacher, which may be a thousand
+    times larger: set `distiller.teacher` again after loading.
 
     Batches are `(x, y)` or `(x, y, sample_weight)`: `x` the raw images `(batch, height, width, 3)`
     from 0 to 255, or a dict with `image`, and, where present, `id`, `teacher_image` (what the
@@ -247,7 +247,7 @@ class Distiller(keras.Model):
         given = x.get("teacher_embedding", {})
         if isinstance(self.teacher, Mapping) and isinstance(given, Mapping):
             x["teacher_embedding"] = {
-                name: given[name] if name in given else self._ask(teacher, name, x)
+                name: given[name] if name in given else self._ask(teacher, name, self.teacher, x)
                 for name, teacher in self.teacher.items()
             }
         elif "teacher_embedding" not in x:
@@ -257,13 +257,15 @@ class Distiller(keras.Model):
                     "no teacher, and the batches hold no 'teacher_embedding'. Give teacher=..., or "
                     "set distiller.teacher (it is not kept by save())."
                 )
-            x["teacher_embedding"] = self._ask(self.teacher, None, x)
+            x["teacher_embedding"] = self._ask(self.teacher, None, (), x)
         return x, y, sample_weight
 
     @staticmethod
-    def _ask(teacher: Any, name: str | None, x: dict[str, Any]) -> Any:
+    def _ask(teacher: Any, name: str | None, names: Iterable[Any], x: dict[str, Any]) -> Any:
         images = x.get("teacher_image", x["image"])
         if isinstance(images, Mapping):
+            if unknown := set(images) - set(names):
+                raise ValueError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
             images = images.get(name, x["image"])
         return teacher(images, x.get("id"))
 

@@ -188,7 +188,7 @@ def train(ended_once, command, photos):
     def run(name, *flags):
         def launch(folder):
             data, output = f"--dataset=folder:{photos}", f"--run_dir={folder / 'run'}"
-            return command("train", data, *TINY, *flags, output)
+            return command("train", data, *TINY, f"--cache_dir={folder}", *flags, output)
 
         ended = ended_once(name, launch)
         return replace(ended, path=ended.path / "run")

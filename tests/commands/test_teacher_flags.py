@@ -53,13 +53,13 @@ def test_teachers(value, teachers):
         ("=one", "'=one' is not NAME=PATH"),
         ("1=one", "'1=one' is not NAME=PATH"),
         ("a b=one", "'a b=one' is not NAME=PATH"),
-        ("a=one,", "'' is not NAME=PATH; "),
+        ("a=one,", "'' is not NAME=PATH"),
     ],
 )
 def test_unusable_teachers(value, said):
     with pytest.raises(InputError) as error:
         parse_teachers(value)
-    assert said.removesuffix("; ") in str(error.value)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +224,10 @@ def test_cached_images_need_the_teachers_answers_to_them(flags):
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "lots"])
-def test_unusable_sizes_of_a_cache(value):
+def test_unusable_sizes_of_a_cache(value, capsys):
     command = Command("test", "doc")
     define_teacher_flags(command)
     with pytest.raises(SystemExit) as ended:
         command.run(lambda flags: 0, [f"--cache_max_gb={value}"])
     assert ended.value.code == 2
+    assert f"--cache_max_gb={value}: " in capsys.readouterr().err

@@ -16,7 +16,7 @@ from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.retrieval.embedding import embed
 from keras_distill.retrieval.metrics import retrieval_metrics
-from keras_distill.train import parse_teacher_losses
+from keras_distill.teachers.loading import load_teacher
 from keras_distill.training.run_directory import RunDirectory
 
 
@@ -250,6 +250,112 @@ def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.fixture
+def table(photos, tmp_path):
+    """A table with 5 numbers for each image."""
+    names = sorted(str(file.relative_to(photos)) for file in photos.rglob("*.*"))
+    vectors = np.random.default_rng(0).normal(size=(len(names), 5))
+    np.savez(tmp_path / "table.npz", ids=names, vectors=vectors)
+    return tmp_path / "table.npz"
+
+
+def test_several_teachers_are_cached_or_asked_alike(
+    here, tiny, photos, teacher, exported, table, tmp_path
+):
+    given = [
+        f"--dataset=folder:{photos}",
+        *tiny,
+        f"--cache_dir={tmp_path / 'cache'}",
+        f"--teacher=run={teacher.path},_model={exported.path},table={table}",
+        "--teacher_losses=relative:0.5,run.absolute:2",
+        "--teacher_projection=run:student",
+        "--embedding_dim=6",
+    ]
+    records = {}
+    for cache in ("views:2", "off"):
+        run = tmp_path / cache
+        ended = here("train", *given, f"--run_dir={run}", f"--teacher_cache={cache}")
+        assert (ended.code, ended.err) == (0, "")
+        (records[cache],) = epochs(replace(ended, path=run))
+        for name in ("run", "_model", "table"):
+            asked = f"teacher {name}: 40 views to compute for the cache {tmp_path}" in ended.out
+            assert asked == (cache != "off" and name != "table")
+        assert load(run / "student.keras").output_shape == (None, 6)
+        assert not list(run.glob("*projection*"))
+    cached, live = records["views:2"], records["off"]
+    losses = [
+        "loss",
+        "triplet",
+        "run_absolute",
+        "run_relative",
+        "_model_relative",
+        "table_relative",
+    ]
+    assert set(losses) < cached.keys() == live.keys()
+    assert {name: cached[name] for name in losses} == pytest.approx(
+        {name: live[name] for name in losses}, rel=2e-3
+    )
+    assert cached["_model_relative"] == pytest.approx(cached["run_relative"], rel=1e-3)  # the same
+    weighed = 0.5 * sum(live[f"{name}_relative"] for name in ("run", "_model", "table"))
+    assert live["loss"] == pytest.approx(
+        live["triplet"] + 2 * live["run_absolute"] + weighed, rel=1e-5
+    )
+    assert len(list((tmp_path / "cache").glob("*/manifest.json"))) == 2
+
+
+@pytest.fixture(scope="session")
+def narrow(train, teacher):
+    """A student of 4 dimensions under that teacher of 8, in the teacher's main directions."""
+    losses = "--teacher_losses=absolute:1"
+    return train(
+        "narrow",
+        f"--teacher={teacher.path}",
+        losses,
+        "--teacher_projection=pca",
+        "--embedding_dim=4",
+    )
+
+
+def test_projected_teacher_is_kept_with_the_run(narrow, here, teacher, photos, tmp_path):
+    assert (narrow.code, narrow.err) == (0, "")
+    assert epochs(narrow)[0]["absolute"] > 0
+    pca, projected = narrow.path / "teacher_pca.keras", narrow.path / "projected_teacher"
+    for path in (pca, projected):
+        assert f"projected teacher: {path}" in narrow.out
+    images = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+    expected = load(pca)(load(teacher.path / "student.keras")(images))
+    np.testing.assert_allclose(load_teacher(projected)(images), expected, atol=1e-5)
+    recall = tmp_path / "recall.json"
+    ended = here(
+        "evaluate",
+        f"--model={projected}",
+        f"--dataset=folder:{photos}",
+        "--test_classes=4:",
+        f"--json={recall}",
+    )
+    assert ended.code == 0
+    assert json.loads(recall.read_text())["index"]["dim"] == 4
+
+
+@pytest.mark.parametrize("kind", ["table", "live"])
+def test_projection_without_training(kind, here, tiny, photos, teacher, table, tmp_path):
+    run = tmp_path / "run"
+    asked = {"table": table, "live": teacher.path}[kind]
+    given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={run}", "--epochs=0"]
+    given += ["--teacher_projection=pca", "--embedding_dim=3", "--teacher_cache=off"]
+    ended = here("train", *given, f"--teacher={asked}")
+    assert (ended.code, ended.err) == (0, "")
+    images = load_dataset(f"folder:{photos}", train_classes=":4", test_classes="4:").train
+    (x, _), *_ = evaluation_batches(images, image_size=40)
+    answer = load_teacher(asked)(x["image"], x["id"])
+    projected = load_teacher(run / f"projected_teacher{'.npz' if kind == 'table' else ''}")
+    expected = load(run / "teacher_pca.keras")(answer)
+    np.testing.assert_allclose(projected(x["image"], x["id"]), expected, atol=1e-5)
+    spread = np.var(expected, axis=0)
+    assert expected.shape == (40, 3)
+    assert spread.min() > 0
+
+
 @pytest.mark.slow
 def test_compiled_step_trains(train, distilled):
     compiled = train("compiled", f"--flagfile={distilled.path / 'flags.txt'}", "--jit_compile")
@@ -261,7 +367,7 @@ def test_compiled_step_trains(train, distilled):
 
 
 def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
-    diverged = train("diverged", f"--teacher={nan_teacher}", "--epochs=3")
+    diverged = train("diverged", f"--teacher={nan_teacher}", "--epochs=3", "--teacher_cache=off")
     assert diverged.code == 3
     assert "loss, relative became NaN or infinite in epoch 2, step 2." in diverged.out
     assert "--learning_rate" in diverged.out
@@ -359,9 +465,27 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
     [
         (
             ["--teacher_losses=relative,absolute", "--embedding_dim=9"],
-            "the teacher's embedding has 8 and the student's 9; give --embedding_dim=8, or "
-            "--teacher_losses=relative.",
+            "the teacher's embedding has 8 and the student's 9; give --embedding_dim=8, "
+            "--teacher_projection=pca or student, or --teacher_losses=relative.",
         ),
+        (
+            ["--teacher_projection=pca", "--embedding_dim=9"],
+            "--teacher_projection=pca cannot widen the teacher's 8 dimensions to the student's 9; "
+            "give --embedding_dim=8 or less, or --teacher_projection=student.",
+        ),
+        (["--teacher_output=top"], "--teacher_output=top: output='top' is not a layer of teacher"),
+        (["--teacher_image_size=33"], "--teacher_image_size=33: image_size=33: teacher "),
+        (["--teacher_signature=serve"], "--teacher_signature=serve: signature='serve': teacher="),
+        (
+            ["--teacher={teacher}/lacking.npz"],
+            "lacks 39 of 40 images, such as 'class_0/1.jpg', 'class_0/2.jpg'",
+        ),
+        (
+            ["--teacher={teacher}/lacking.npz", "--teacher_preprocessing=0_1"],
+            "--teacher_preprocessing=0_1: teacher='",
+        ),
+        (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise that"),
+        (["--image_cache=views:8", "--cache_max_gb=1e-4"], "the image cache needs 0.000123 GB"),
         (["--teacher={photos}"], "is not a .keras file"),
         (["--teacher={photos}/class_0/0.png"], "is not a .keras file"),
         (["--trunk_weights={teacher}/student.keras"], "does not fit mobilenet with alpha=0.25"),
@@ -369,12 +493,16 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
 )
 def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flags, said):
     run = tmp_path / "run"
-    given = [f"--dataset=folder:{photos}", *tiny, f"--teacher={teacher.path}", f"--run_dir={run}"]
-    paths = {"photos": photos, "teacher": teacher.path}
+    copy = shutil.copytree(teacher.path, tmp_path / "teacher")
+    np.savez(copy / "lacking.npz", ids=["class_0/0.png"], vectors=np.ones((1, 8)))
+    given = [f"--dataset=folder:{photos}", *tiny, f"--teacher={copy}", f"--run_dir={run}"]
+    given.append(f"--cache_dir={tmp_path / 'cache'}")
+    paths = {"photos": photos, "teacher": copy}
     ended = here("train", *given, *(flag.format(**paths) for flag in flags))
     assert ended.code == 2
     assert said in ended.err
     assert not run.exists()
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 # Unusable flags, before TensorFlow
@@ -412,6 +540,12 @@ def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path):
         ("--teacher=. --teacher_losses=relative:much", "'much' is not a weight; give a number"),
         ("--teacher=. --teacher_losses=relative:-1", "'-1' is not a weight; give a number, 0 or"),
         ("--teacher=. --teacher_losses=relative:nan", "'nan' is not a weight"),
+        ("--teacher=a=.,b=", "--teacher=a=.,b=: 'b=' is not NAME=PATH with a name of its own"),
+        ("--teacher=a=.,b=. --teacher_losses=a.relative", "gives the teacher 'b' nothing to teach"),
+        ("--teacher_cache=views:0", "--teacher_cache=views:0 is none of views:K with K of 1 or mo"),
+        ("--image_cache=clean", "--image_cache=clean is none of views:K"),
+        ("--cache_max_gb=-1", "--cache_max_gb=-1: -1.0 is not a non-negative"),
+        ("--teacher=. --teacher_projection=lda", "--teacher_projection=lda is unknown; give one"),
         ("--run_dir=taken", "--run_dir=taken holds a run already; give another folder, or --ov"),
         ("--run_dir=file", "--run_dir=file is a file; give a folder"),
         ("--run_dir=", "--run_dir=runs/photos holds a run already"),
@@ -433,11 +567,3 @@ def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, f
     assert ended.err.endswith("See `python -m keras_distill.train --help`.\n")
     assert "Traceback" not in ended.err
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_teacher_losses_left_unweighed_have_the_papers_weights():
-    assert parse_teacher_losses("absolute,relative:7", "cars196") == {
-        "absolute": 1.5,
-        "relative": 7,
-    }
-    assert parse_teacher_losses("relative", "folder:photos") == {"relative": 0.3}

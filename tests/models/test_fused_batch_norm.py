@@ -101,6 +101,7 @@ def test_saved_model_is_made_of_keras_layers_alone(tmp_path, run_python):
         "import sys, keras, numpy as np\n"
         f"model = keras.models.load_model({str(tmp_path / 'm.keras')!r})\n"
         f"found = model(np.load({str(tmp_path / 'images.npy')!r}))\n"
-        f"np.testing.assert_allclose(found, np.load({str(tmp_path / 'expected.npy')!r}), atol=1e-5)\n"
+        f"expected = np.load({str(tmp_path / 'expected.npy')!r})\n"
+        "np.testing.assert_allclose(found, expected, atol=1e-5)\n"
         "assert not any(name.startswith('keras_distill') for name in sys.modules)\n"
     )

@@ -45,8 +45,14 @@ def test_files(finished):
 
 def test_begin_leaves_nothing_of_a_former_run(finished):
     (finished.path / "notes.txt").write_text("mine")
+    for name in ("teacher_pca.keras", "teacher_pca_a.keras", "projected_teacher_a.npz"):
+        (finished.path / name).write_text("former")
+    for name in ("projected_teacher", "projected_teacher_b"):
+        (finished.path / name / "variables").mkdir(parents=True)
+        (finished.path / name / "saved_model.pb").write_text("former")
     finished.begin("--epochs=5\n")
     assert files_of(finished) == ["flags.txt", "notes.txt"]
+    assert not list(finished.path.glob("projected_teacher*"))
     assert finished.flags.read_text() == "--epochs=5\n"
 
 

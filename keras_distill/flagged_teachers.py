@@ -88,7 +88,7 @@ def load_flagged_teachers(
     *,
     image_size: int,
     embedding_dim: int,
-    absolute: set[str],
+    same_space: set[str],
     console: Console,
 ) -> FlaggedTeachers:
     """Loads the teachers and fills their caches as far as this run needs them.
@@ -98,7 +98,7 @@ def load_flagged_teachers(
         images: The training images.
         image_size: Height and width that the student sees, in pixels.
         embedding_dim: Width of the student's embedding.
-        absolute: Teachers that need the student's width to equal theirs.
+        same_space: Teachers with a loss that compares places in one space.
         console: Where progress is shown.
 
     Returns:
@@ -110,7 +110,7 @@ def load_flagged_teachers(
     teachers = open_teachers(flags, images)
     projections = per_teacher("teacher_projection", flags.teacher_projection, list(teachers))
     for name, teacher in teachers.items():
-        _check_width(teacher, projections[name], embedding_dim, flags, needed=name in absolute)
+        _check_width(teacher, projections[name], embedding_dim, flags, needed=name in same_space)
     mode = parse_cache("teacher_cache", flags.teacher_cache)
     caches = open_teacher_caches(flags, teachers, images, image_size=image_size)
     views = max(flags.epochs, 1 if "pca" in projections.values() else 0)
@@ -125,7 +125,7 @@ def load_flagged_teachers(
                 raise _too_narrow(vectors.shape[1], embedding_dim)
             pca[name] = fit_pca(vectors, embedding_dim)
             teachers[name] = project(teacher, pca[name])
-        elif projections[name] == "student" and name in absolute:
+        elif projections[name] == "student" and name in same_space:
             student_projections[name] = build_projection(
                 embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
             )
@@ -179,7 +179,7 @@ def _check_width(
         raise _too_narrow(dim, width)
     if needed and projection in ("", "none") and dim not in (None, width):
         raise InputError(
-            f"--teacher_losses={flags.teacher_losses}: the absolute teacher needs equal widths, "
+            f"--teacher_losses={flags.teacher_losses}: such a loss needs equal widths, "
             f"but the teacher's embedding has {dim} and the student's {width}; give "
             f"--embedding_dim={dim}, --teacher_projection=pca or student, or "
             "--teacher_losses=relative."

@@ -1,5 +1,6 @@
 """The flags that name teachers, what is learnt from them, and their cache."""
 
+import importlib
 import math
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,19 @@ from keras_distill.command_line import Command
 from keras_distill.errors import InputError
 from keras_distill.losses.paper_weights import paper_weight
 
-TEACHER_LOSSES = ("absolute", "relative")
+# Where each loss is, below keras_distill.losses.
+TEACHER_LOSSES = {
+    "absolute": "absolute_teacher.AbsoluteTeacher",
+    "relative": "relative_teacher.RelativeTeacher",
+    "cosine": "cosine_teacher.CosineTeacher",
+    "kde": "kde_teacher.KdeTeacher",
+    "rkd_distance": "rkd_distance.RkdDistance",
+    "rkd_angle": "rkd_angle.RkdAngle",
+    "similarity": "similarity_preserving.SimilarityPreserving",
+    "pkt": "probabilistic_transfer.ProbabilisticTransfer",
+}
+# Those that compare places in one space, so that widths must be equal.
+SAME_SPACE_LOSSES = {"absolute", "cosine", "kde"}
 PREPROCESSING = ("0_255", "-1_1", "0_1", "imagenet_caffe", "imagenet_torch")
 PROJECTIONS = ("none", "pca", "student")
 
@@ -28,8 +41,9 @@ def define_teacher_flags(command: Command) -> None:
         group,
         "teacher_losses",
         "relative",
-        "Losses against the teacher with their weights, such as absolute:1,relative:0.3; a weight "
-        "left out is the paper's for the data set. For one of several teachers: a.relative:0.3.",
+        "Losses against the teacher with their weights, such as absolute:1,relative:0.3: some of "
+        f"{', '.join(TEACHER_LOSSES)}. A weight left out is the published one. For one of several "
+        "teachers: a.relative:0.3.",
     )
     command.string(
         group,
@@ -188,6 +202,12 @@ def parse_teacher_losses(value: str, dataset: str, names: list[str]) -> dict[str
             f"{idle[0]}.relative, or drop it from --teacher."
         )
     return weights
+
+
+def teacher_loss(name: str) -> Any:
+    """Returns the class of a loss of `TEACHER_LOSSES`, imported now."""
+    module, _, loss = TEACHER_LOSSES[name].rpartition(".")
+    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), loss)
 
 
 def parse_cache(flag: str, value: str) -> int | str:

@@ -21,7 +21,12 @@ from typing import Any
 from keras_distill.command_line import DIVERGED, Command, flag_files
 from keras_distill.data_flags import load_flagged_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import parse_teacher_losses, parse_teachers
+from keras_distill.teacher_flags import (
+    SAME_SPACE_LOSSES,
+    parse_teacher_losses,
+    parse_teachers,
+    teacher_loss,
+)
 from keras_distill.train_flags import check_train_flags, define_train_flags
 from keras_distill.training.run_directory import RunDirectory
 
@@ -58,9 +63,7 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
     from keras_distill.data.pipeline import evaluation_batches, training_batches
     from keras_distill.flagged_caches import fill_caches, open_image_cache
     from keras_distill.flagged_teachers import load_flagged_teachers
-    from keras_distill.losses.absolute_teacher import AbsoluteTeacher
     from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
-    from keras_distill.losses.relative_teacher import RelativeTeacher
     from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
     from keras_distill.models.embedder import build_embedder
     from keras_distill.training.distiller import Distiller
@@ -117,7 +120,7 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
         train,
         image_size=image_size,
         embedding_dim=width,
-        absolute={name for name, losses in weights.items() if "absolute" in losses},
+        same_space={name for name, losses in weights.items() if SAME_SPACE_LOSSES & set(losses)},
         console=console,
     )
     if image_cache is not None and flags.epochs:
@@ -144,7 +147,6 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             "batch_hard_triplet": BatchHardTriplet,
             "semi_hard_triplet": SemiHardTriplet,
         }
-        available = {"absolute": AbsoluteTeacher, "relative": RelativeTeacher}
         distiller = Distiller(
             student,
             teacher=teachers.single(teachers.teachers),
@@ -152,7 +154,7 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             if flags.task_loss == "none"
             else task_losses[flags.task_loss](flags.margin),
             teacher_losses=teachers.single(
-                {teacher: [available[name]() for name in own] for teacher, own in weights.items()}
+                {name: [teacher_loss(loss)() for loss in own] for name, own in weights.items()}
             )
             or (),
             task_loss_weight=flags.task_weight,

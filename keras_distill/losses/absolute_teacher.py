@@ -35,13 +35,6 @@ class AbsoluteTeacher(TeacherLoss):
 
     def call(self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None) -> Any:
         """Computes the scalar loss; see the base class."""
-        if teacher_outputs.shape[-1] != student_outputs.shape[-1]:
-            raise ValueError(
-                f"{self.name}: the teacher's embedding has width {teacher_outputs.shape[-1]}, the "
-                f"student's {student_outputs.shape[-1]}; the absolute teacher needs equal widths. "
-                f"Build the student with embedding_dim={teacher_outputs.shape[-1]}, or use "
-                "RelativeTeacher, which compares distances and takes any widths."
-            )
         squared = ops.sum(ops.square(student_outputs - teacher_outputs + _EPSILON), axis=-1)
         losses = ops.sqrt(ops.maximum(squared, _EPSILON**4))
         if sample_weight is not None:

@@ -48,7 +48,17 @@ class TeacherLoss(keras.losses.Loss):
             student_outputs = ops.cast(student_outputs, "float32")
             if sample_weight is not None:
                 sample_weight = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+            self._check_widths(teacher_outputs.shape[-1], student_outputs.shape[-1])
             return self.call(teacher_outputs, student_outputs, sample_weight)
+
+    def _check_widths(self, teacher: int, student: int) -> None:
+        if self.needs_equal_widths and teacher != student:
+            raise ValueError(
+                f"{self.name}: the teacher's embedding has width {teacher}, the student's "
+                f"{student}, but both must lie in one space. Build the student with "
+                f"embedding_dim={teacher}, give Distiller a student_projection, or use "
+                "RelativeTeacher, which compares distances and takes any widths."
+            )
 
     def call(self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None) -> Any:
         """Computes the scalar loss; arguments as in `__call__`, already float32."""

@@ -11,8 +11,14 @@ from keras import ops
 from keras_distill.losses import (  # noqa: F401
     absolute_teacher,
     batch_hard_triplet,
+    cosine_teacher,
+    kde_teacher,
+    probabilistic_transfer,
     relative_teacher,
+    rkd_angle,
+    rkd_distance,
     semi_hard_triplet,
+    similarity_preserving,
 )
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss

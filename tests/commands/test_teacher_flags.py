@@ -117,7 +117,7 @@ def test_teacher_losses(value, dataset, names, weights):
 @pytest.mark.parametrize(
     ("value", "names", "said"),
     [
-        ("near", [""], "'near' is unknown; give some of absolute, relative, each once."),
+        ("near", [""], "'near' is unknown; give some of absolute, relative, "),
         ("relative,relative:2", [""], "'relative' is there twice; give some of absolute, relative"),
         ("a.relative", [""], "there is no teacher 'a'; --teacher names none."),
         (".relative", [""], "there is no teacher ''; --teacher names none."),

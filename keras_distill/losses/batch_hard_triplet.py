@@ -1,6 +1,6 @@
 """The batch-hard triplet loss."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -22,32 +22,44 @@ class BatchHardTriplet(TaskLoss):
     only where its class has one row. An anchor without any negative, or without any positive among
     given references, has loss 0.
 
+    The soft margin replaces `max(0, x + margin)` by `log(1 + exp(x))`, which goes on pulling and
+    pushing where a margin would be content.
+
     Args:
         margin: By how much the nearest negative must be farther than the farthest positive, in
-            units of distance (unit vectors are at most 2 apart). 0 as in the reference.
+            units of distance (unit vectors are at most 2 apart), or `"soft"`. 0 as in the
+            reference.
         name: Name under which the value is reported.
 
     Example:
         >>> loss = BatchHardTriplet(margin=0.2)
         >>> float(loss([0, 0, 1, 1], [[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]]))
         0.179...
+        >>> float(BatchHardTriplet("soft")([0, 0, 1], [[1.0], [1.0], [1.0]]))
+        0.693...
     """
 
-    def __init__(self, margin: float = 0.0, name: str = "triplet"):
+    def __init__(self, margin: float | Literal["soft"] = 0.0, name: str = "triplet"):
+        if isinstance(margin, str) and margin != "soft":
+            raise ValueError(f"BatchHardTriplet: margin={margin!r} is neither a number nor 'soft'.")
         super().__init__(name=name)
         self.margin = margin
 
     def call(
         self, labels: Any, embeddings: Any, ref_labels: Any = None, ref_embeddings: Any = None
     ) -> Any:
-        """Computes the hinge of each anchor; see the base class."""
+        """Computes the loss of each anchor; see the base class."""
         distances = pairwise_distances(embeddings, ref_embeddings)
         positive, negative = class_masks(labels, ref_labels)
         farthest_positive = ops.max(ops.where(positive, distances, -_FAR), axis=1)
         nearest_negative = ops.min(ops.where(negative, distances, _FAR), axis=1)
         complete = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))
-        hinge = ops.maximum(farthest_positive - nearest_negative + self.margin, 0.0)
-        return ops.where(complete, hinge, 0.0)
+        excess = farthest_positive - nearest_negative
+        if self.margin == "soft":
+            losses = ops.softplus(excess)
+        else:
+            losses = ops.maximum(excess + self.margin, 0.0)
+        return ops.where(complete, losses, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

@@ -14,11 +14,20 @@ class TaskLoss(keras.losses.Loss):
     float32 whatever the dtype policy, and rows labelled -1 (unlabelled) are neither anchors nor
     references. The loss is the weighted sum over the labelled anchors divided by their number.
 
-    It works in `Distiller(task_loss=...)` and in plain `model.compile(loss=...)`.
+    It works in `Distiller(task_loss=...)` and, unless it has a `layer`, in plain
+    `model.compile(loss=...)`.
 
     Args:
         name: Name under which the value is reported.
+
+    Attributes:
+        layer: Holds the variables of the loss itself, or `None`. The model that uses the loss
+            calls `build`, tracks the layer and calls `update` after each training step.
+        takes_references: Whether the anchors can be compared with given references.
     """
+
+    layer: keras.Layer | None = None
+    takes_references: bool = True
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
@@ -51,8 +60,8 @@ class TaskLoss(keras.losses.Loss):
                 f"only {'ref_embeddings' if ref_labels is None else 'ref_labels'} was given."
             )
         with keras.name_scope(self.name):
-            labels = _as_integers(labels)
-            ref_labels = None if ref_labels is None else _as_integers(ref_labels)
+            labels = integer_labels(labels)
+            ref_labels = None if ref_labels is None else integer_labels(ref_labels)
             embeddings = ops.cast(embeddings, "float32")
             losses = self.call(labels, embeddings, ref_labels, ref_embeddings)
             labelled = ops.cast(labels >= 0, "float32")
@@ -77,12 +86,40 @@ class TaskLoss(keras.losses.Loss):
         """
         raise ValueError(f"{type(self).__name__} must implement call().")
 
+    def build(self, embedding_dim: int) -> None:
+        """Creates the variables of `layer`, if there is one, for embeddings of this width."""
+        if self.layer is not None and not self.layer.built:
+            self.layer.build((None, embedding_dim))
+
+    def update(self, labels: Any, embeddings: Any) -> None:
+        """Takes note of a training batch after its loss has been computed; by default, nothing.
+
+        Args:
+            labels: Integer tensor `(batch,)`.
+            embeddings: Tensor `(batch, dim)`.
+        """
+        return None  # AutoGraph cannot convert a function without statements
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {"name": self.name}
 
+    def _check_built(self) -> None:
+        if self.layer is None or not self.layer.built:
+            raise ValueError(
+                f"{self.name}: {type(self).__name__} has variables of its own, which only a model "
+                "that knows them keeps and trains: give it to Distiller(task_loss=...), or call "
+                "build(embedding_dim), assign its `layer` to your model, and call update(labels, "
+                "embeddings) after each training step."
+            )
 
-def _as_integers(labels: Any) -> Any:
+
+def integer_labels(labels: Any) -> Any:
+    """Turns labels `(batch,)` or `(batch, 1)` of any integer type into int64 `(batch,)`.
+
+    Raises:
+        TypeError: If they are no integers.
+    """
     labels = ops.reshape(ops.convert_to_tensor(labels), (-1,))
     if "int" not in str(labels.dtype):
         raise TypeError(

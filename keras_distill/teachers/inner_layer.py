@@ -1,14 +1,12 @@
 """Ending a model after one of its inner layers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from keras_distill.errors import InputError
+from keras_distill.models.inner_layers import find_path
 from keras_distill.models.unit_norm import unit_norm
-
-_MOST_NAMES = 20  # in an error message
 
 
 def end_at_layer(model: keras.Model, layer: str, *, argument: str = "teacher") -> keras.Model:
@@ -29,44 +27,16 @@ def end_at_layer(model: keras.Model, layer: str, *, argument: str = "teacher") -
     Raises:
         InputError: If no layer with a vector or a feature map is called so, or several are.
     """
-    candidates = dict(_layers(model))
-    if layer in candidates:
-        chosen = [layer]
-    else:
-        chosen = [way for way in candidates if way.endswith(f"/{layer}")]
-    if not chosen:
-        names = list(candidates)[-_MOST_NAMES:]
-        raise InputError(
-            f"output={layer!r} is not a layer of {argument} {model.name!r} with a vector or a "
-            f"feature map; {'its last ones' if len(names) < len(candidates) else 'these'} are "
-            f"{', '.join(names) or 'none'}."
-        )
-    if len(chosen) > 1:
-        raise InputError(
-            f"output={layer!r} is ambiguous in {argument} {model.name!r}; give one of "
-            f"{', '.join(chosen[:_MOST_NAMES])}."
-        )
+    path = find_path(model, layer, flag="output", argument=argument)
     if len(model.inputs) != 1:
         raise InputError(f"{argument} {model.name!r} has {len(model.inputs)} inputs, not one.")
-    features = keras.Model(_inputs(model), _tensor(model, chosen[0].split("/")), name="features")
+    features = keras.Model(_inputs(model), _tensor(model, path.split("/")), name="features")
     # Around a model of its own, for the names here may be names in there.
     image = keras.Input(batch_shape=features.inputs[0].shape, dtype=features.inputs[0].dtype)
     x = features(image)
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooling")(x)
     return keras.Model(image, unit_norm(x.shape[-1])(x), name=model.name)
-
-
-def _layers(model: keras.Model, way: str = "") -> Iterator[tuple[str, keras.Layer]]:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        name = way + layer.name
-        output = getattr(layer, "output", None)
-        if len(getattr(output, "shape", ())) in (2, 4):
-            yield name, layer
-        if getattr(layer, "inputs", None):  # a model within, and not one of Python code
-            yield from _layers(layer, f"{name}/")
 
 
 def _tensor(model: keras.Model, way: list[str]) -> Any:

@@ -1,6 +1,6 @@
 """A teacher: a frozen map from raw images to embeddings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
+from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.models.loading import embedder_shape
 from keras_distill.teachers.fingerprint import fingerprint_of, model_fingerprint
@@ -66,6 +67,45 @@ class Teacher:
         )
         self.owner = owner
         self._fingerprint = fingerprint
+
+    def tap(self, layers: Sequence[str], *, flag: str = "layer") -> dict[str, Any]:
+        """Prepares `features` to answer with the feature maps of inner layers.
+
+        Args:
+            layers: Names of layers, or their ways; see `find_path`.
+            flag: What an error message should call a name.
+
+        Returns:
+            The shapes of the maps, `(None, h, w, channels)`, by layer.
+
+        Raises:
+            InputError: If the teacher is no Keras model, or has no such layers.
+        """
+        if not isinstance(self.owner, keras.Model):
+            raise InputError(
+                f"{flag}={', '.join(layers)}: only a teacher that is a Keras model has layers to "
+                "look at; give a .keras file, or leave hint and attention out."
+            )
+        tap = FeatureTap(self.owner, layers, flag=flag, argument="teacher")
+        self._features_function = tf.function(
+            lambda images: tap(preprocess(images, self.preprocessing)),
+            autograph=False,
+            reduce_retracing=True,
+        )
+        return tap.shapes
+
+    def features(self, images: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Embeds a batch and returns the feature maps that `tap` named, from the same pass.
+
+        Args:
+            images: Tensor `(batch, height, width, 3)`, RGB from 0 to 255, uint8 or float.
+
+        Returns:
+            The embeddings as of a call, and float32 maps `(batch, h, w, channels)` by layer.
+        """
+        embedding, maps = self._features_function(images)
+        maps = {name: tf.stop_gradient(tf.cast(m, tf.float32)) for name, m in maps.items()}
+        return tf.stop_gradient(tf.cast(embedding, tf.float32)), maps
 
     @property
     def fingerprint(self) -> str | None:

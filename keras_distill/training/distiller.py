@@ -1,7 +1,8 @@
 """The Distiller: a Keras model that trains a student under task and teacher losses."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -10,20 +11,41 @@ from keras import ops
 # Imported to be registered, so that `load_model` finds the losses of a saved Distiller.
 from keras_distill.losses import (  # noqa: F401
     absolute_teacher,
+    arc_face,
+    attention_maps,
+    batch_all_triplet,
     batch_hard_triplet,
+    contrastive,
     cosine_teacher,
+    cross_batch_memory,
+    hint,
     kde_teacher,
+    lifted_structure,
+    multi_similarity,
+    n_pairs,
     probabilistic_transfer,
+    proxy_anchor,
     relative_teacher,
     rkd_angle,
     rkd_distance,
     semi_hard_triplet,
     similarity_preserving,
 )
+from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.task_loss import TaskLoss
-from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.teachers.teacher import Teacher, as_teacher
+from keras_distill.training.teacher_answers import with_answers
+from keras_distill.training.teacher_terms import (
+    AnyTeacherLoss,
+    answer_of,
+    map_losses,
+    map_teachers,
+    of_teacher,
+    teacher_terms,
+    weights_by_name,
+)
 
 _TeacherLike: TypeAlias = Teacher | keras.Model | Callable[[Any], Any]
 
@@ -89,7 +111,7 @@ class Distiller(keras.Model):
         *,
         teacher: _TeacherLike | Mapping[str, _TeacherLike] | None = None,
         task_loss: TaskLoss | None = None,
-        teacher_losses: Sequence[TeacherLoss] | Mapping[str, Sequence[TeacherLoss]] = (),
+        teacher_losses: Sequence[AnyTeacherLoss] | Mapping[str, Sequence[AnyTeacherLoss]] = (),
         task_loss_weight: float = 1.0,
         teacher_loss_weights: Sequence[float] | Mapping[str, float] | None = None,
         student_projection: keras.Layer | Mapping[str, keras.Layer] | None = None,
@@ -102,13 +124,16 @@ class Distiller(keras.Model):
         self.student = student
         self.teacher = teacher
         self.task_loss = task_loss
+        if task_loss is not None:
+            task_loss.build(student.output_shape[-1])
+            self.task_loss_layer = task_loss.layer  # tracked: trained and saved, but not exported
         self.task_loss_weight = task_loss_weight
         self.student_projection = student_projection
         self.teacher_losses = (
             dict(teacher_losses) if isinstance(teacher_losses, Mapping) else tuple(teacher_losses)
         )
-        terms = _teacher_terms(teacher_losses)
-        self.teacher_loss_weights = _weights_by_name([t.name for t in terms], teacher_loss_weights)
+        terms = teacher_terms(teacher_losses)
+        self.teacher_loss_weights = weights_by_name([t.name for t in terms], teacher_loss_weights)
         self._teacher_terms = tuple(terms)
         names = [term.name for term in terms]
         if task_loss is not None:
@@ -121,6 +146,10 @@ class Distiller(keras.Model):
                 "'loss', which is the total), e.g. RelativeTeacher(name='relative_2')."
             )
         self._check_teacher_names()
+        self._student_maps = threading.local()  # each replica is traced in a thread of its own
+        self._student_tap: FeatureTap | None = None
+        self.feature_loss_layers: list[keras.Layer] = []  # trained and saved, but not exported
+        self._tap_features()
         self._loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
@@ -133,10 +162,15 @@ class Distiller(keras.Model):
                 value = as_teacher(value)
             self.train_function = self.test_function = None  # traced with the former teacher
         super().__setattr__(name, value)
+        if name == "teacher" and hasattr(self, "_student_tap"):
+            self._tap_teachers()
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Returns the student's embeddings `(batch, dim)` of `x`, images or a dict with them."""
-        return self.student(_images(x), training=training)
+        if self._student_tap is None:
+            return self.student(_images(x), training=training)
+        embeddings, self._student_maps.maps = self._student_tap(_images(x), training=training)
+        return embeddings
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher, outside of the gradient tape, and hands over to Keras' own step."""
@@ -161,7 +195,7 @@ class Distiller(keras.Model):
             y: Integer labels `(batch,)`.
             y_pred: The student's embeddings `(batch, dim)`.
             sample_weight: Optional weights `(batch,)`.
-            training: Not used.
+            training: Whether the student trains.
 
         Returns:
             Scalar tensor, scaled for `tf.distribute` as Keras expects.
@@ -176,12 +210,20 @@ class Distiller(keras.Model):
         if self.task_loss is not None:
             value = self.task_loss(y, y_pred, sample_weight)
             values.append((self.task_loss.name, self.task_loss_weight, value))
+            if training:
+                self.task_loss.update(y, y_pred)
         for name, loss, teacher in self._teacher_terms:
-            student_outputs = y_pred
-            projection = _of(teacher, self.student_projection)
-            if loss.needs_equal_widths and projection is not None:
-                student_outputs = projection(y_pred)
-            value = loss(_answer(teacher, x["teacher_embedding"]), student_outputs, sample_weight)
+            if isinstance(loss, FeatureLoss):
+                maps = x["teacher_features"]
+                maps = maps if teacher is None else maps[teacher]
+                value = loss(maps, self._student_maps.maps, sample_weight, training)
+            else:
+                student_outputs = y_pred
+                projection = of_teacher(teacher, self.student_projection)
+                if loss.needs_equal_widths and projection is not None:
+                    student_outputs = projection(y_pred)
+                answer = answer_of(teacher, x["teacher_embedding"])
+                value = loss(answer, student_outputs, sample_weight)
             values.append((name, self.teacher_loss_weights[name], value))
         total = ops.zeros((), "float32")
         for name, weight, value in values:
@@ -202,8 +244,8 @@ class Distiller(keras.Model):
             "dtype": serialize(self.dtype_policy),
             "student": serialize(self.student),
             "task_loss": serialize(self.task_loss),
-            "teacher_losses": _map_lists(serialize, self.teacher_losses),
-            "student_projection": _map(serialize, self.student_projection),
+            "teacher_losses": map_losses(serialize, self.teacher_losses),
+            "student_projection": map_teachers(serialize, self.student_projection),
             "task_loss_weight": self.task_loss_weight,
             "teacher_loss_weights": dict(self.teacher_loss_weights),
         }
@@ -219,8 +261,8 @@ class Distiller(keras.Model):
 
         for key in ("student", "task_loss"):
             config[key] = restore(config[key])
-        config["teacher_losses"] = _map_lists(restore, config["teacher_losses"])
-        config["student_projection"] = _map(restore, config["student_projection"])
+        config["teacher_losses"] = map_losses(restore, config["teacher_losses"])
+        config["student_projection"] = map_teachers(restore, config["student_projection"])
         return cls(**config)
 
     def _check_teacher_names(self) -> None:
@@ -245,35 +287,38 @@ class Distiller(keras.Model):
                     f"{sorted(map(str, unknown))}."
                 )
 
+    def _tap_features(self) -> None:
+        """Prepares student and teachers for the losses that compare their inner layers."""
+        losses = [t.loss for t in self._teacher_terms if isinstance(t.loss, FeatureLoss)]
+        if not losses:
+            return
+        layers = [layer for loss in losses for layer in loss.student_layers]
+        self._student_tap = FeatureTap(
+            self.student, layers, flag="student layer", argument="student"
+        )
+        teacher_shapes = self._tap_teachers()
+        for _, loss, teacher in self._teacher_terms:
+            if isinstance(loss, FeatureLoss):
+                made = loss.build(teacher_shapes.get(teacher, {}), self._student_tap.shapes)
+                self.feature_loss_layers += made
+
+    def _tap_teachers(self) -> dict[str | None, dict[str, Any]]:
+        """Prepares the teachers; returns the shapes of their maps."""
+        layers: dict[str | None, list[str]] = {}
+        for _, loss, teacher in self._teacher_terms:
+            if isinstance(loss, FeatureLoss):
+                layers[teacher] = [*layers.get(teacher, []), *loss.teacher_layers]
+        return {
+            name: of_teacher(name, self.teacher).tap(own, flag="teacher layer")
+            for name, own in layers.items()
+            if of_teacher(name, self.teacher) is not None
+        }
+
     def _with_teacher_embedding(self, data: Any) -> tuple[Any, Any, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = dict(x) if isinstance(x, Mapping) else {"image": x}
-        if not self._teacher_terms:
-            return x, y, sample_weight
-        given = x.get("teacher_embedding", {})
-        if isinstance(self.teacher, Mapping) and isinstance(given, Mapping):
-            x["teacher_embedding"] = {
-                name: given[name] if name in given else self._ask(teacher, name, self.teacher, x)
-                for name, teacher in self.teacher.items()
-            }
-        elif "teacher_embedding" not in x:
-            if self.teacher is None:
-                raise ValueError(
-                    f"Distiller has the teacher losses {[t.name for t in self._teacher_terms]} but "
-                    "no teacher, and the batches hold no 'teacher_embedding'. Give teacher=..., or "
-                    "set distiller.teacher (it is not kept by save())."
-                )
-            x["teacher_embedding"] = self._ask(self.teacher, None, (), x)
-        return x, y, sample_weight
-
-    @staticmethod
-    def _ask(teacher: Any, name: str | None, names: Iterable[Any], x: dict[str, Any]) -> Any:
-        images = x.get("teacher_image", x["image"])
-        if isinstance(images, Mapping):
-            if unknown := set(images) - set(names):
-                raise ValueError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
-            images = images.get(name, x["image"])
-        return teacher(images, x.get("id"))
+        teacher: Any = self.teacher
+        return with_answers(x, teacher, self._teacher_terms), y, sample_weight
 
     def _resolve_auto_jit_compile(self) -> bool:
         # XLA makes the step of a MobileNet about ten times slower on CPU; "auto" must not mean it.
@@ -282,66 +327,3 @@ class Distiller(keras.Model):
 
 def _images(x: Any) -> Any:
     return x["image"] if isinstance(x, Mapping) else x
-
-
-class _TeacherTerm(NamedTuple):
-    name: str
-    loss: TeacherLoss
-    teacher: str | None
-
-
-def _teacher_terms(
-    losses: Sequence[TeacherLoss] | Mapping[str, Sequence[TeacherLoss]],
-) -> list[_TeacherTerm]:
-    if isinstance(losses, Mapping):
-        return [
-            _TeacherTerm(f"{teacher}_{loss.name}", loss, teacher)
-            for teacher, own in losses.items()
-            for loss in own
-        ]
-    return [_TeacherTerm(loss.name, loss, None) for loss in losses]
-
-
-def _of(teacher: str | None, value: Any) -> Any:
-    """What belongs to a teacher, of something that is there once or by teacher."""
-    return value.get(teacher) if isinstance(value, Mapping) else value
-
-
-def _answer(teacher: str | None, answers: Any) -> Any:
-    """What a teacher answered; another's answer must not pass for it."""
-    if isinstance(answers, Mapping) == (teacher is None) or _of(teacher, answers) is None:
-        raise ValueError(
-            f"Distiller: there is no answer of the teacher {teacher!r}; 'teacher_embedding' and "
-            "distiller.teacher must be dicts by the names of the teachers if teacher_losses is, "
-            "and hold all of them between them."
-        )
-    return _of(teacher, answers)
-
-
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
-    """Applies a function to a single object or to each of a dict's; a config is no such dict."""
-    if isinstance(value, Mapping) and "class_name" not in value:
-        return {key: function(item) for key, item in value.items()}
-    return function(value)
-
-
-def _map_lists(function: Callable[[Any], Any], value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: [function(item) for item in items] for key, items in value.items()}
-    return [function(item) for item in value]
-
-
-def _weights_by_name(
-    names: Sequence[str], weights: Sequence[float] | Mapping[str, float] | None
-) -> dict[str, float]:
-    if weights is None:
-        return dict.fromkeys(names, 1.0)
-    if not isinstance(weights, Mapping):
-        if len(weights) != len(names):
-            raise ValueError(f"teacher_loss_weights={weights!r} does not match the losses {names}.")
-        return dict(zip(names, map(float, weights), strict=True))
-    if unknown := set(weights) - set(names):
-        raise ValueError(
-            f"teacher_loss_weights names {sorted(unknown)}, but the losses are {names}."
-        )
-    return {name: float(weights.get(name, 1.0)) for name in names}

@@ -210,3 +210,25 @@ def test_plain_keras_model():
     )
     history = model.fit(vectors, labels, epochs=5, verbose=0).history["loss"]
     assert history[-1] < history[0] == pytest.approx(1.125)
+
+
+def test_soft_margin():
+    labels = [0, 0, 1, 1, 2, -1]
+    embeddings = np.float32(np.random.default_rng(0).normal(size=(6, 3)))
+    distances = np.linalg.norm(embeddings[:, None] - embeddings[None], axis=2)
+    excesses = [
+        max(distances[i, j] for j in range(6) if labels[j] == labels[i])
+        - min(distances[i, k] for k in range(6) if labels[k] not in (labels[i], -1))
+        for i in range(5)
+    ]
+    expected = np.mean(np.log1p(np.exp(excesses)))
+    assert float(BatchHardTriplet("soft")(labels, embeddings)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_contract_with_soft_margin(contract):
+    contract(BatchHardTriplet("soft"))
+
+
+def test_unknown_margin():
+    with pytest.raises(ValueError, match="'hard' is neither a number nor 'soft'"):
+        BatchHardTriplet("hard")

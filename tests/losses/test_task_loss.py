@@ -72,3 +72,12 @@ def test_name():
 def test_subclass_without_call():
     with pytest.raises(ValueError, match=r"Empty must implement call\(\)"):
         type("Empty", (TaskLoss,), {})()([0], [[1.0]])
+
+
+def test_a_loss_without_variables_has_nothing_to_build_or_update():
+    loss = Length()
+    loss.build(2)
+    loss.update([0, 1, 2], EMBEDDINGS)
+    assert loss.layer is None
+    assert loss.takes_references
+    assert loss([0, 1, 2], EMBEDDINGS) == 10

@@ -1,0 +1,130 @@
+"""The cross-batch memory: compares a batch with the batches before it, too."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_distill.losses.task_loss import TaskLoss, integer_labels
+
+
+@keras.saving.register_keras_serializable("keras_distill")
+class CrossBatchMemory(TaskLoss):
+    """Adds to a loss its value on the batch and the remembered embeddings of earlier batches.
+
+    `L = loss(batch) + weight * loss(batch, memory)` ("Cross-Batch Memory for Embedding Learning",
+    CVPR 2020, arXiv 1912.06798): a small batch meets the hard negatives of thousands of images,
+    at the cost of one matrix product, because embeddings drift slowly. The memory is a queue of the
+    last `size` rows, without gradient and without the batch itself. It starts empty, and only
+    `update` puts rows into it, which `Distiller` calls after each training step and never in
+    evaluation; its content is saved with the Distiller.
+
+    Args:
+        loss: A loss that takes references.
+        size: Number of rows to remember. What is older than the drift allows does harm: up to some
+            100 batches.
+        weight: Weight of the comparison with the memory.
+        name: Name under which the value is reported; by default that of `loss`.
+
+    Raises:
+        ValueError: If the loss takes no references or the size is not positive.
+
+    Example:
+        >>> from keras_distill import BatchHardTriplet
+        >>> loss = CrossBatchMemory(BatchHardTriplet(margin=0.5), size=4)
+        >>> loss.build(embedding_dim=1)  # Distiller does it, and calls update
+        >>> float(loss([0, 1], [[0.0], [1.0]]))
+        0.0
+        >>> loss.update([0, 1], [[0.0], [1.0]])
+        >>> float(loss([0, 1], [[0.75], [1.0]]))
+        0.75...
+    """
+
+    takes_references = False
+
+    def __init__(self, loss: TaskLoss, size: int, weight: float = 1.0, name: str | None = None):
+        if not loss.takes_references:
+            raise ValueError(
+                f"CrossBatchMemory: {type(loss).__name__} compares with no other rows, so there is "
+                "nothing to remember for it."
+            )
+        if size < 1:
+            raise ValueError(f"CrossBatchMemory: size={size} must be positive.")
+        super().__init__(name=name or loss.name)
+        self.loss = loss
+        self.size = size
+        self.weight = weight
+        self.layer = self._memory = _Memory(size)
+
+    def __call__(
+        self,
+        labels: Any,
+        embeddings: Any,
+        sample_weight: Any = None,
+        *,
+        ref_labels: Any = None,
+        ref_embeddings: Any = None,
+    ) -> Any:
+        """Computes the loss of one batch; see the base class. The memory is the references."""
+        if ref_labels is not None or ref_embeddings is not None:
+            raise ValueError(f"{self.name}: the references are in the memory; give no others.")
+        self._check_built()
+        remembered = self.loss(
+            labels,
+            embeddings,
+            sample_weight,
+            ref_labels=self._memory.labels,
+            ref_embeddings=self._memory.embeddings,
+        )
+        return self.loss(labels, embeddings, sample_weight) + self.weight * remembered
+
+    def update(self, labels: Any, embeddings: Any) -> None:
+        """Puts a batch into the memory, in place of the oldest rows; see the base class."""
+        self._check_built()
+        self._memory.remember(integer_labels(labels), embeddings)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "loss": keras.saving.serialize_keras_object(self.loss),
+            "size": self.size,
+            "weight": self.weight,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "CrossBatchMemory":
+        """Rebuilds the loss, with an empty memory, from `get_config()`."""
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})
+
+
+class _Memory(keras.layers.Layer):
+    def __init__(self, size: int):
+        super().__init__(name="memory", dtype="float32", trainable=False)
+        self._size = size
+
+    def build(self, input_shape: Any) -> None:
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self._size, input_shape[-1]),
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self.labels = self.add_weight(
+            name="labels",
+            shape=(self._size,),
+            initializer=keras.initializers.Constant(-1),
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def remember(self, labels: Any, embeddings: Any) -> None:
+        for memory, new in (
+            (self.labels, labels),
+            (self.embeddings, ops.stop_gradient(ops.cast(embeddings, "float32"))),
+        ):
+            queue = ops.concatenate([new, ops.convert_to_tensor(memory)])
+            memory.assign(ops.slice(queue, (0,) * len(memory.shape), memory.shape))

@@ -1,0 +1,81 @@
+"""Feature maps from within a model, from the forward pass that yields its embeddings."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_distill.models.inner_layers import find_path, layer_paths
+
+
+class FeatureTap:
+    """Runs a model and returns what some of its inner layers answered on the way.
+
+    The model runs once, so that its moving statistics are updated once, and stays what it is: the
+    layers are tapped on the objects, which changes neither its outputs nor what is saved.
+
+    Args:
+        model: A functional or sequential model; layers may lie in models within it.
+        layers: Names of layers, or their ways; see `find_path`.
+        flag: What an error message should call a name.
+        argument: What it should call the model.
+
+    Raises:
+        InputError: If there is no such layer, or if several are called so.
+
+    Example:
+        >>> from keras_distill import build_embedder
+        >>> embedder = build_embedder("mobilenet", alpha=0.25, image_size=64, trunk_weights="none")
+        >>> tap = FeatureTap(embedder, ["conv_pw_11_relu"])
+        >>> embeddings, maps = tap(keras.ops.zeros((2, 64, 64, 3)))
+        >>> maps["conv_pw_11_relu"].shape
+        TensorShape([2, 4, 4, 128])
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: Sequence[str],
+        *,
+        flag: str = "layer",
+        argument: str = "model",
+    ):
+        self.model = model
+        paths = layer_paths(model)
+        chosen = {
+            name: paths[find_path(model, name, flag=flag, argument=argument)] for name in layers
+        }
+        self.shapes: dict[str, tuple[int | None, ...]] = {
+            name: tuple(layer.output.shape) for name, layer in chosen.items()
+        }
+        self._recorded = threading.local()  # each replica is traced in a thread of its own
+        for name, layer in chosen.items():
+            object.__setattr__(layer, "call", self._recording(name, layer.call))
+
+    def __call__(self, images: Any, training: bool = False) -> tuple[Any, dict[str, Any]]:
+        """Runs the model.
+
+        Args:
+            images: Its input.
+            training: Whether it trains.
+
+        Returns:
+            Its output, and the answers of the layers by name.
+        """
+        self._recorded.maps = {}
+        try:
+            outputs = self.model(images, training=training)
+            return outputs, self._recorded.maps
+        finally:
+            self._recorded.maps = None
+
+    def _recording(self, name: str, original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = original(*args, **kwargs)
+            maps = getattr(self._recorded, "maps", None)
+            if maps is not None and name not in maps:
+                maps[name] = answer
+            return answer
+
+        return call

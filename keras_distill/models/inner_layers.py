@@ -1,0 +1,90 @@
+"""Finding the layers within a model, also those of models within it."""
+
+from collections.abc import Iterator
+
+import keras
+
+from keras_distill.errors import InputError
+
+_MOST_NAMES = 20  # in an error message
+
+
+def layer_paths(model: keras.Model) -> dict[str, keras.Layer]:
+    """Lists the layers that answer with a vector or a feature map, by their way.
+
+    Args:
+        model: A functional or sequential model.
+
+    Returns:
+        The layers in their order; the way of `conv1` in the model `trunk` is `trunk/conv1`.
+    """
+    return dict(_walk(model, ""))
+
+
+def find_path(model: keras.Model, layer: str, *, flag: str, argument: str) -> str:
+    """Finds the way of a layer.
+
+    Args:
+        model: A functional or sequential model.
+        layer: Name of the layer, or its way.
+        flag: What an error message should call the name, such as `output`.
+        argument: What it should call the model.
+
+    Returns:
+        The way, a key of `layer_paths(model)`.
+
+    Raises:
+        InputError: If no such layer is called so, or several are.
+    """
+    paths = layer_paths(model)
+    chosen = [layer] if layer in paths else [p for p in paths if p.endswith(f"/{layer}")]
+    if not chosen:
+        names = list(paths)[-_MOST_NAMES:]
+        raise InputError(
+            f"{flag}={layer!r} is not a layer of {argument} {model.name!r} with a vector or a "
+            f"feature map; {'its last ones' if len(names) < len(paths) else 'these'} are "
+            f"{', '.join(names) or 'none'}."
+        )
+    if len(chosen) > 1:
+        raise InputError(
+            f"{flag}={layer!r} is ambiguous in {argument} {model.name!r}; give one of "
+            f"{', '.join(chosen[:_MOST_NAMES])}."
+        )
+    return chosen[0]
+
+
+def stage_ends(model: keras.Model) -> dict[int, str]:
+    """Finds where the stages of a convolutional network end.
+
+    A stage is what works at one resolution. Layers of different networks correspond by the stride
+    of their stages, whatever their names and their number.
+
+    Args:
+        model: A functional or sequential model on images of a fixed size.
+
+    Returns:
+        The way of the last layer of each stage, by the stage's stride (4 for a map of a quarter of
+        the image's height), ascending.
+    """
+    size = model.input_shape[1]
+    ends: dict[int, str] = {}
+    for path, layer in layer_paths(model).items():
+        shape = layer.output.shape
+        # Padding makes a map of its own size that belongs to no stage.
+        if len(shape) != 4 or isinstance(layer, (keras.layers.ZeroPadding2D, keras.Model)):
+            continue
+        stride = round(size / shape[1]) if size and shape[1] else 0
+        if stride > 1 and stride & (stride - 1) == 0:
+            ends[stride] = path
+    return dict(sorted(ends.items()))
+
+
+def _walk(model: keras.Model, way: str) -> Iterator[tuple[str, keras.Layer]]:
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        output = getattr(layer, "output", None)
+        if len(getattr(output, "shape", ())) in (2, 4):
+            yield way + layer.name, layer
+        if getattr(layer, "inputs", None):  # a model within, and not one of Python code
+            yield from _walk(layer, f"{way}{layer.name}/")

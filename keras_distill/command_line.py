@@ -53,10 +53,12 @@ class Command:
         flags.DEFINE_integer(name, default, text, least, most, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
-    def number(self, group: str, name: str, default: float, text: str) -> None:
+    def number(self, group: str, name: str, default: float | None, text: str) -> None:
         """Defines a flag that holds a number of at least 0."""
         flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=self.flags)
-        flags.register_validator(name, math.isfinite, "not finite.", flag_values=self.flags)
+        flags.register_validator(
+            name, lambda v: v is None or math.isfinite(v), "not finite.", flag_values=self.flags
+        )
         self._groups.setdefault(group, []).append(name)
 
     def boolean(self, group: str, name: str, default: bool, text: str) -> None:

@@ -2,9 +2,10 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,12 @@ from keras_distill.teachers.teacher import Teacher
 
 
 def open_teacher_caches(
-    flags: Any, teachers: Mapping[str, Teacher], images: ImageSet, *, image_size: int
+    flags: Any,
+    teachers: Mapping[str, Teacher],
+    images: ImageSet,
+    *,
+    image_size: int,
+    layers: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, TeacherCache]:
     """Opens the cache of each teacher that is asked about pixels, if the flags ask for caches.
 
@@ -28,6 +34,7 @@ def open_teacher_caches(
         teachers: The teachers by name.
         images: The training images.
         image_size: Height and width of the views for teachers of any size, in pixels.
+        layers: Inner layers of each teacher whose feature maps are kept too.
 
     Returns:
         The caches by the teachers' names.
@@ -44,6 +51,7 @@ def open_teacher_caches(
             views=mode if isinstance(mode, int) else None,
             least_area=flags.crop_area,
             seed=flags.seed,
+            layers=tuple(dict.fromkeys(layers.get(name, ()))),
         )
         for name, teacher in teachers.items()
         if not teacher.needs_ids

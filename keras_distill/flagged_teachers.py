@@ -1,6 +1,6 @@
 """The teachers that the flags name, with their caches and projections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,16 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
 from keras_distill.errors import InputError
 from keras_distill.flagged_caches import fill_caches, open_teacher_caches
+from keras_distill.flagged_losses import build_teacher_losses
+from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
-from keras_distill.teacher_flags import parse_cache, parse_teachers, per_teacher
+from keras_distill.teacher_flags import (
+    SAME_SPACE_LOSSES,
+    parse_cache,
+    parse_teachers,
+    per_teacher,
+)
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.projection import fit_pca, project, save_projected_teacher
@@ -31,6 +38,8 @@ class FlaggedTeachers:
         teachers: The teachers, projected where the flags say so.
         caches: Their caches; a teacher that is asked live has none.
         views: Different views of an image in training; `None` for a new one in each epoch.
+        losses: The losses against each teacher.
+        asked: Teachers that are asked at each step, having no cache or not all in it.
         pca: The PCA of each teacher that has one.
         student_projections: What carries the student's embedding into a teacher's space.
     """
@@ -38,6 +47,8 @@ class FlaggedTeachers:
     teachers: dict[str, Teacher]
     caches: dict[str, TeacherCache]
     views: int | None
+    losses: dict[str, list[Any]]
+    asked: set[str]
     pca: dict[str, keras.Model]
     student_projections: dict[str, keras.Model]
 
@@ -50,7 +61,7 @@ class FlaggedTeachers:
         sizes = {
             name: teacher.image_size
             for name, teacher in self.teachers.items()
-            if name not in self.caches and teacher.image_size not in (None, image_size)
+            if name in self.asked and teacher.image_size not in (None, image_size)
         }
         return self.single(sizes)
 
@@ -66,6 +77,15 @@ class FlaggedTeachers:
             return self.single(answers)
 
         return look_up
+
+    def lookup_features(self) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
+        """Returns `teacher_features` of `training_batches` for the teachers that cache them."""
+        caches = {name: cache for name, cache in self.caches.items() if cache.layers}
+        if not caches:
+            return None
+        return lambda rows, views: self.single(
+            {name: cache.lookup_features(rows, views) for name, cache in caches.items()}
+        )
 
     def save_projections(self, folder: Path) -> list[Path]:
         """Writes the PCA of each teacher, and the teacher with it, into a folder."""
@@ -86,9 +106,8 @@ def load_flagged_teachers(
     flags: Any,
     images: ImageSet,
     *,
-    image_size: int,
-    embedding_dim: int,
-    same_space: set[str],
+    student: keras.Model,
+    weights: Mapping[str, Mapping[str, float]],
     console: Console,
 ) -> FlaggedTeachers:
     """Loads the teachers and fills their caches as far as this run needs them.
@@ -96,9 +115,8 @@ def load_flagged_teachers(
     Args:
         flags: The parsed flags; see `define_teacher_flags`.
         images: The training images.
-        image_size: Height and width that the student sees, in pixels.
-        embedding_dim: Width of the student's embedding.
-        same_space: Teachers with a loss that compares places in one space.
+        student: The student.
+        weights: What `parse_teacher_losses` returned.
         console: Where progress is shown.
 
     Returns:
@@ -107,12 +125,27 @@ def load_flagged_teachers(
     Raises:
         InputError: If one of them is of no use.
     """
+    image_size, embedding_dim = student.input_shape[1], student.output_shape[1]
     teachers = open_teachers(flags, images)
+    losses = build_teacher_losses(flags, weights, teachers, student)
+    same_space = {name for name, own in weights.items() if SAME_SPACE_LOSSES & set(own)}
     projections = per_teacher("teacher_projection", flags.teacher_projection, list(teachers))
     for name, teacher in teachers.items():
         _check_width(teacher, projections[name], embedding_dim, flags, needed=name in same_space)
     mode = parse_cache("teacher_cache", flags.teacher_cache)
-    caches = open_teacher_caches(flags, teachers, images, image_size=image_size)
+    layers = {
+        name: [
+            layer for loss in own if isinstance(loss, FeatureLoss) for layer in loss.teacher_layers
+        ]
+        for name, own in losses.items()
+    }
+    cached_layers = layers if flags.cache_features else {}
+    caches = open_teacher_caches(
+        flags, teachers, images, image_size=image_size, layers=cached_layers
+    )
+    asked = {name for name in teachers if name not in caches}
+    if not flags.cache_features:
+        asked |= {name for name, own in layers.items() if own}
     views = max(flags.epochs, 1 if "pca" in projections.values() else 0)
     if views:
         named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
@@ -133,6 +166,8 @@ def load_flagged_teachers(
         teachers,
         caches,
         mode if isinstance(mode, int) and caches else None,
+        losses,
+        asked,
         pca,
         student_projections,
     )

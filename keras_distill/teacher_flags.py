@@ -1,6 +1,5 @@
 """The flags that name teachers, what is learnt from them, and their cache."""
 
-import importlib
 import math
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,11 @@ TEACHER_LOSSES = {
     "rkd_angle": "rkd_angle.RkdAngle",
     "similarity": "similarity_preserving.SimilarityPreserving",
     "pkt": "probabilistic_transfer.ProbabilisticTransfer",
+    "attention": "attention_maps.AttentionMaps",
+    "hint": "hint.Hint",
 }
+# Those that compare inner layers.
+FEATURE_LOSSES = {"attention", "hint"}
 # Those that compare places in one space, so that widths must be equal.
 SAME_SPACE_LOSSES = {"absolute", "cosine", "kde"}
 PREPROCESSING = ("0_255", "-1_1", "0_1", "imagenet_caffe", "imagenet_torch")
@@ -44,6 +47,19 @@ def define_teacher_flags(command: Command) -> None:
         "Losses against the teacher with their weights, such as absolute:1,relative:0.3: some of "
         f"{', '.join(TEACHER_LOSSES)}. A weight left out is the published one. For one of several "
         "teachers: a.relative:0.3.",
+    )
+    command.string(
+        group,
+        "attention_layers",
+        "",
+        "For the loss attention: pairs TEACHER:STUDENT of layers, by name; by default the ends of "
+        "the stages of equal stride but the finest. A wrong name lists the layers.",
+    )
+    command.string(
+        group,
+        "hint_layers",
+        "",
+        "For the loss hint: the same; by default the stage in the middle.",
     )
     command.string(
         group,
@@ -84,6 +100,13 @@ def define_teacher_flags(command: Command) -> None:
         "views:K keeps the teacher's answers to K random views of each image, and epoch e shows "
         "view e mod K; clean keeps its answer to the centre alone, cheaper but not what the "
         "student sees; off asks the teacher at each step.",
+    )
+    command.boolean(
+        group,
+        "cache_features",
+        False,
+        "Keep the teacher's feature maps for hint and attention too, instead of asking it at each "
+        "step; the size is told before anything is computed.",
     )
     command.string(
         group,
@@ -204,10 +227,26 @@ def parse_teacher_losses(value: str, dataset: str, names: list[str]) -> dict[str
     return weights
 
 
-def teacher_loss(name: str) -> Any:
-    """Returns the class of a loss of `TEACHER_LOSSES`, imported now."""
-    module, _, loss = TEACHER_LOSSES[name].rpartition(".")
-    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), loss)
+def parse_layer_pairs(flag: str, value: str) -> list[tuple[str, str]]:
+    """Reads `--hint_layers` or `--attention_layers`.
+
+    Args:
+        flag: Name of the flag.
+        value: `TEACHER:STUDENT,TEACHER:STUDENT`, or empty.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    pairs = [tuple(part.split(":")) for part in value.split(",")] if value else []
+    for pair in pairs:
+        if len(pair) != 2 or not all(pair):
+            raise InputError(
+                f"--{flag}={value}: {':'.join(pair)!r} is not TEACHER:STUDENT, two names of layers."
+            )
+    return [(pair[0], pair[1]) for pair in pairs]
 
 
 def parse_cache(flag: str, value: str) -> int | str:
@@ -250,6 +289,8 @@ def check_teacher_flags(flags: Any) -> None:
             f"--teacher_cache={flags.teacher_cache} and --image_cache={flags.image_cache} must "
             "name the same views, or the teacher would not be asked about what is shown."
         )
+    for flag in ("hint_layers", "attention_layers"):
+        parse_layer_pairs(flag, flags[flag].value)
     for flag, allowed in (
         ("teacher_preprocessing", PREPROCESSING),
         ("teacher_projection", PROJECTIONS),

@@ -21,12 +21,7 @@ from typing import Any
 from keras_distill.command_line import DIVERGED, Command, flag_files
 from keras_distill.data_flags import load_flagged_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import (
-    SAME_SPACE_LOSSES,
-    parse_teacher_losses,
-    parse_teachers,
-    teacher_loss,
-)
+from keras_distill.teacher_flags import parse_teacher_losses, parse_teachers
 from keras_distill.train_flags import check_train_flags, define_train_flags
 from keras_distill.training.run_directory import RunDirectory
 
@@ -62,9 +57,8 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
 
     from keras_distill.data.pipeline import evaluation_batches, training_batches
     from keras_distill.flagged_caches import fill_caches, open_image_cache
+    from keras_distill.flagged_losses import build_task_loss
     from keras_distill.flagged_teachers import load_flagged_teachers
-    from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
-    from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
     from keras_distill.models.embedder import build_embedder
     from keras_distill.training.distiller import Distiller
     from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
@@ -112,15 +106,15 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
         highlight=False,
         soft_wrap=True,
     )
+    task_loss = build_task_loss(flags, train.classes)
     image_cache = open_image_cache(flags, train, image_size=image_size)
     if image_cache is not None:  # before the teachers are asked for hours
         image_cache.check_space(flags.cache_max_gb, flags.epochs)
     teachers = load_flagged_teachers(
         flags,
         train,
-        image_size=image_size,
-        embedding_dim=width,
-        same_space={name for name, losses in weights.items() if SAME_SPACE_LOSSES & set(losses)},
+        student=student,
+        weights=weights,
         console=console,
     )
     if image_cache is not None and flags.epochs:
@@ -137,26 +131,18 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             views=teachers.views if image_cache is None else image_cache.views,
             cached_image=None if image_cache is None else image_cache.lookup,
             teacher_embedding=teachers.lookup(),
+            teacher_features=teachers.lookup_features(),
             seed=flags.seed,
         )
     run.begin(COMMAND.text())
     for path in teachers.save_projections(run.path):
         console.print(f"projected teacher: {path}", highlight=False, soft_wrap=True)
     if flags.epochs:
-        task_losses = {
-            "batch_hard_triplet": BatchHardTriplet,
-            "semi_hard_triplet": SemiHardTriplet,
-        }
         distiller = Distiller(
             student,
             teacher=teachers.single(teachers.teachers),
-            task_loss=None
-            if flags.task_loss == "none"
-            else task_losses[flags.task_loss](flags.margin),
-            teacher_losses=teachers.single(
-                {name: [teacher_loss(loss)() for loss in own] for name, own in weights.items()}
-            )
-            or (),
+            task_loss=task_loss,
+            teacher_losses=teachers.single(teachers.losses) or (),
             task_loss_weight=flags.task_weight,
             teacher_loss_weights={
                 f"{teacher}_{name}" if teacher else name: weight

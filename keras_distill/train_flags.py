@@ -9,6 +9,34 @@ from keras_distill.models.trunks import TRUNKS
 from keras_distill.teacher_flags import check_teacher_flags, define_teacher_flags
 
 
+# Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
+# the margin of those that have one, and the training classes take the place of `classes`.
+TASK_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "batch_hard_triplet": ("batch_hard_triplet.BatchHardTriplet", {"margin": 0.2}),
+    "soft_triplet": ("batch_hard_triplet.BatchHardTriplet", {"margin": "soft"}),
+    "batch_all_triplet": ("batch_all_triplet.BatchAllTriplet", {"margin": 0.2}),
+    "semi_hard_triplet": ("semi_hard_triplet.SemiHardTriplet", {"margin": 0.2}),
+    "contrastive": ("contrastive.Contrastive", {}),
+    "multi_similarity": ("multi_similarity.MultiSimilarity", {}),
+    "n_pairs": ("n_pairs.NPairs", {"scale": 20.0}),
+    "lifted_structure": ("lifted_structure.LiftedStructure", {"margin": 1.0}),
+    "proxy_anchor": ("proxy_anchor.ProxyAnchor", {"classes": None, "margin": 0.1}),
+    "normalized_softmax": (
+        "arc_face.ArcFace",
+        {"classes": None, "margin": 0.0, "scale": 20.0, "name": "normalized_softmax"},
+    ),
+    "arc_face": ("arc_face.ArcFace", {"classes": None, "margin": 0.5}),
+}
+# Settings that are fixed by the name of the loss.
+_WITHOUT_MARGIN = (
+    "soft_triplet",
+    "normalized_softmax",
+    "contrastive",
+    "multi_similarity",
+    "n_pairs",
+)
+
+
 def define_train_flags(command: Command) -> None:
     """Adds all flags of a training run to a command."""
     define_data_flags(command)
@@ -35,11 +63,24 @@ def define_train_flags(command: Command) -> None:
         "Loss",
         "task_loss",
         "batch_hard_triplet",
-        ["batch_hard_triplet", "semi_hard_triplet", "none"],
-        "Loss on the labels: batch-hard for pretrained trunks, semi-hard to start from random "
-        "weights, none to learn from the teacher alone.",
+        [*TASK_LOSSES, "none"],
+        f"Loss on the labels, one of {', '.join(TASK_LOSSES)}, none. Batch-hard for pretrained "
+        "trunks, semi-hard to start from random weights, none to learn from the teacher alone.",
     )
-    command.number("Loss", "margin", 0.2, "Margin of the triplet loss; the paper's code has 0.")
+    command.number(
+        "Loss",
+        "margin",
+        None,
+        "Margin, for the losses that have one; by default 0.2 for triplets (the paper's code has "
+        "0), 1 for lifted_structure, 0.1 for proxy_anchor, 0.5 (radians) for arc_face.",
+    )
+    command.integer(
+        "Loss",
+        "memory",
+        0,
+        "Compare each batch also with this many embeddings of earlier ones (cross-batch memory).",
+        0,
+    )
     command.number("Loss", "task_weight", 1.0, "Weight of the loss on the labels.")
 
     command.integer("Training", "epochs", 20, "Epochs; 0 writes the embedder as it stands.", 0)
@@ -93,5 +134,10 @@ def check_train_flags(flags: Any) -> None:
     """
     check_data_flags(flags)
     check_teacher_flags(flags)
+    if flags.margin is not None and flags.task_loss in (*_WITHOUT_MARGIN, "none"):
+        raise InputError(
+            f"--margin={flags.margin}: --task_loss={flags.task_loss} has no margin to set; leave it "
+            "out."
+        )
     if not 0.0 < flags.crop_area <= 1.0:
         raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")

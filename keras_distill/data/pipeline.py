@@ -22,6 +22,7 @@ def training_batches(
     views: int | None = None,
     cached_image: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     teacher_embedding: Callable[[tf.Tensor, tf.Tensor], Any] | None = None,
+    teacher_features: Callable[[tf.Tensor, tf.Tensor], Any] | None = None,
     seed: int = 0,
     first_step: int = 0,
 ) -> tf.data.Dataset:
@@ -45,6 +46,8 @@ def training_batches(
             as `PixelCache.lookup`; then nothing is decoded.
         teacher_embedding: Maps rows of `images` and their views, int64 `(P*K,)`, to what the
             teacher answered, such as `TeacherCache.lookup`.
+        teacher_features: The same for the feature maps of hint and attention layers, such as
+            `TeacherCache.lookup_features`.
         seed: Seed of the batches and of the views.
         first_step: Step of the first batch.
 
@@ -95,6 +98,8 @@ def training_batches(
             y = tf.gather(labels, rows)
         if teacher_embedding is not None:
             x = {**x, "teacher_embedding": teacher_embedding(rows, views)}
+        if teacher_features is not None:
+            x = {**x, "teacher_features": teacher_features(rows, views)}
         return x, y
 
     batches = tf.data.Dataset.range(first_step, tf.int64.max).map(

@@ -187,7 +187,7 @@ class ShardStore:
         return self._maps[key]
 
     def _path(self, name: str, view: int, start: int) -> Path:
-        return self.folder / f"view{view:04d}" / f"{name}-{start:08d}.npy"
+        return self.folder / f"view{view:04d}" / f"{name.replace('/', '.')}-{start:08d}.npy"
 
     def _write_manifest(self, manifest: dict[str, Any]) -> None:
         path = self.folder / "manifest.json"

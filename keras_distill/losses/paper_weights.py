@@ -9,7 +9,14 @@ _PAPER_WEIGHTS = {
 }
 
 # For any data set: RKD by its authors for metric learning; the others by RepDistiller.
-_PUBLISHED_WEIGHTS = {"rkd_distance": 1.0, "rkd_angle": 2.0, "similarity": 3000.0, "pkt": 30000.0}
+_PUBLISHED_WEIGHTS = {
+    "rkd_distance": 1.0,
+    "rkd_angle": 2.0,
+    "similarity": 3000.0,
+    "pkt": 30000.0,
+    "attention": 1000.0,
+    "hint": 100.0,
+}
 
 
 def paper_weight(dataset: str, loss: str) -> float:

@@ -79,6 +79,29 @@ def stage_ends(model: keras.Model) -> dict[int, str]:
     return dict(sorted(ends.items()))
 
 
+def matching_stages(teacher: keras.Model, student: keras.Model) -> list[tuple[str, str]]:
+    """Pairs the ends of the stages of two networks that work at the same stride.
+
+    Args:
+        teacher: A functional or sequential model on images of a fixed size.
+        student: Another one.
+
+    Returns:
+        Pairs `(teacher's layer, student's layer)` from the finest stride to the coarsest.
+
+    Raises:
+        InputError: If they have no stride in common.
+    """
+    of_teacher, of_student = stage_ends(teacher), stage_ends(student)
+    pairs = [(of_teacher[s], of_student[s]) for s in of_teacher if s in of_student]
+    if not pairs:
+        raise InputError(
+            f"teacher {teacher.name!r} has stages of stride {[*of_teacher]}, student "
+            f"{student.name!r} of {[*of_student]}: none in common; name the layers to compare."
+        )
+    return pairs
+
+
 def _walk(model: keras.Model, way: str) -> Iterator[tuple[str, keras.Layer]]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):

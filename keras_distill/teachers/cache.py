@@ -1,5 +1,6 @@
 """The teacher's answers, computed once for each view of each image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class TeacherCache(ViewCache):
             cheaper, but then the teacher judges other pixels than the student's.
         least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the views.
+        layers: Inner layers of a Keras teacher whose feature maps are kept too.
 
     Raises:
         InputError: If the teacher has no fingerprint or size, or the folder cannot be written.
@@ -51,6 +53,7 @@ class TeacherCache(ViewCache):
         views: int | None = 8,
         least_area: float = 0.08,
         seed: int = 0,
+        layers: Sequence[str] = (),
     ):
         fingerprint = teacher.fingerprint
         if fingerprint is None:
@@ -64,6 +67,8 @@ class TeacherCache(ViewCache):
         if image_size not in (None, size):
             raise InputError(f"image_size={image_size}: the teacher takes {size} pixels.")
         self.teacher = teacher
+        self.layers = tuple(layers)
+        maps = {name: shape[1:] for name, shape in teacher.tap(layers).items()} if layers else {}
         dim = teacher.embedding_dim
         if dim is None:
             dim = int(teacher(tf.zeros([1, size, size, 3])).shape[1])
@@ -74,22 +79,28 @@ class TeacherCache(ViewCache):
             views=views,
             least_area=least_area,
             seed=seed,
-            outputs={"embedding": (dim,)},
+            outputs={"embedding": (dim,), **maps},
             dtype=np.float16,
             ingredients={"teacher": fingerprint},
         )
 
     def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
         """Asks the teacher; see the base class."""
+        if self.layers:
+            embedding, maps = self.teacher.features(pixels)
+            answers = {"embedding": embedding, **maps}
+        else:
+            answers = {"embedding": self.teacher(pixels, ids)}
         with np.errstate(over="ignore"):  # what becomes infinite is refused
-            answer = self.teacher(pixels, ids).numpy().astype(np.float16)
-        finite = np.isfinite(answer).all(axis=-1)
-        if not finite.all():
-            raise InputError(
-                f"the teacher's answer to {str(paths[np.argmin(finite)])!r} is not finite in "
-                "float16."
-            )
-        return {"embedding": answer}
+            arrays = {name: np.asarray(a).astype(np.float16) for name, a in answers.items()}
+        for array in arrays.values():
+            finite = np.isfinite(array).reshape(len(array), -1).all(axis=-1)
+            if not finite.all():
+                raise InputError(
+                    f"the teacher's answer to {str(paths[np.argmin(finite)])!r} is not finite in "
+                    "float16."
+                )
+        return arrays
 
     def lookup(self, rows: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         """Returns the teacher's embeddings; to be used in a tf.data pipeline.
@@ -102,3 +113,11 @@ class TeacherCache(ViewCache):
             float32 tensor `(batch, dim)`.
         """
         return tf.cast(self.read("embedding", rows, views), tf.float32)
+
+    def lookup_features(self, rows: tf.Tensor, views: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the teacher's feature maps; arguments as of `lookup`.
+
+        Returns:
+            float32 tensors `(batch, h, w, channels)` by layer.
+        """
+        return {name: tf.cast(self.read(name, rows, views), tf.float32) for name in self.layers}

@@ -1,0 +1,99 @@
+"""The losses that the flags name."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_distill.errors import InputError
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.task_loss import TaskLoss
+from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.models.inner_layers import matching_stages
+from keras_distill.teacher_flags import FEATURE_LOSSES, TEACHER_LOSSES, parse_layer_pairs
+from keras_distill.teachers.teacher import Teacher
+from keras_distill.train_flags import TASK_LOSSES
+
+
+def build_task_loss(flags: Any, classes: np.ndarray) -> TaskLoss | None:
+    """Builds the loss on the labels.
+
+    Args:
+        flags: The parsed flags; see `define_train_flags`.
+        classes: Labels of the training classes, int64 `(n,)`.
+
+    Returns:
+        The loss, behind a memory if `--memory` asks for one; `None` for `--task_loss=none`.
+
+    Raises:
+        InputError: If the loss cannot have what the flags ask for.
+    """
+    if flags.task_loss == "none":
+        return None
+    where, options = TASK_LOSSES[flags.task_loss]
+    loss_class = _imported(where)
+    arguments: dict[str, Any] = dict(options)
+    if "margin" in arguments and flags.margin is not None:
+        arguments["margin"] = flags.margin
+    if "classes" in arguments:
+        arguments["classes"] = classes
+    loss = loss_class(**arguments)
+    if flags.memory:
+        if not loss.takes_references:
+            raise InputError(
+                f"--memory={flags.memory}: --task_loss={flags.task_loss} compares images with "
+                "class vectors, not with other images; leave the memory out."
+            )
+        loss = CrossBatchMemory(loss, flags.memory)
+    return loss
+
+
+def build_teacher_losses(
+    flags: Any,
+    weights: Mapping[str, Mapping[str, float]],
+    teachers: Mapping[str, Teacher],
+    student: keras.Model,
+) -> dict[str, list[TeacherLoss]]:
+    """Builds the losses against each teacher.
+
+    Args:
+        flags: The parsed flags; see `define_teacher_flags`.
+        weights: What `parse_teacher_losses` returned.
+        teachers: The teachers by name.
+        student: The student.
+
+    Returns:
+        The losses by teacher.
+
+    Raises:
+        InputError: If a loss on inner layers does not find them.
+    """
+    return {
+        teacher: [
+            _imported(TEACHER_LOSSES[loss])(_pairs(loss, flags, teachers[teacher], student))
+            if loss in FEATURE_LOSSES
+            else _imported(TEACHER_LOSSES[loss])()
+            for loss in own
+        ]
+        for teacher, own in weights.items()
+    }
+
+
+def _pairs(loss: str, flags: Any, teacher: Teacher, student: keras.Model) -> list[tuple[str, str]]:
+    pairs = parse_layer_pairs(f"{loss}_layers", flags[f"{loss}_layers"].value)
+    if pairs:
+        return pairs
+    if not isinstance(teacher.owner, keras.Model):
+        raise InputError(
+            f"--teacher_losses={flags.teacher_losses}: {loss} needs a teacher that is a Keras "
+            "model, whose layers can be looked at; give a .keras file, or leave it out."
+        )
+    stages = matching_stages(teacher.owner, student)
+    return [stages[len(stages) // 2]] if loss == "hint" else stages[1:] or stages
+
+
+def _imported(where: str) -> Any:
+    module, _, name = where.rpartition(".")
+    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), name)

@@ -8,7 +8,6 @@ from keras_distill.errors import InputError
 from keras_distill.models.trunks import TRUNKS
 from keras_distill.teacher_flags import check_teacher_flags, define_teacher_flags
 
-
 # Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
 # the margin of those that have one, and the training classes take the place of `classes`.
 TASK_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -136,8 +135,8 @@ def check_train_flags(flags: Any) -> None:
     check_teacher_flags(flags)
     if flags.margin is not None and flags.task_loss in (*_WITHOUT_MARGIN, "none"):
         raise InputError(
-            f"--margin={flags.margin}: --task_loss={flags.task_loss} has no margin to set; leave it "
-            "out."
+            f"--margin={flags.margin}: --task_loss={flags.task_loss} has no margin to set; leave "
+            "it out."
         )
     if not 0.0 < flags.crop_area <= 1.0:
         raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")

@@ -81,13 +81,13 @@ def distiller(teacher_losses=(), teacher=None):
     return model
 
 
-def stepper(model, batches, count=STEPS):
+def stepper(model, batches, count=STEPS, warm_up=WARM_UP):
     """Images/s of training steps. Each turn has an iterator of its own, so that no turn profits
     from batches that were made, at the cost of another, in the background of that other."""
 
     def images_per_second():
         iterator = iter(batches)
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             model.train_function(iterator)
         begun = time.perf_counter()
         for _ in range(count):
@@ -155,7 +155,7 @@ def against_live(images, folder):
     live_batches = training_batches(
         images, image_size=SIZE, steps_per_epoch=20, teacher_image_size=224
     )
-    live = stepper(distiller([RelativeTeacher()], teacher), live_batches, count=3)
+    live = stepper(distiller([RelativeTeacher()], teacher), live_batches, count=3, warm_up=2)
     few = images.select(np.arange(0, len(images), max(len(images) // 256, 1)))
     few = few.select(np.isin(few.labels, np.unique(few.labels)[:64]))
     cache = TeacherCache(teacher, few, folder, views=1)

@@ -10,7 +10,8 @@ from keras_distill.command_line import Command, flag_files
 from keras_distill.errors import InputError
 
 GROUPS = {
-    "train": ["Data", "Student", "Teacher", "Loss", "Training", "Output"],
+    "train": ["Data", "Student", "Teacher", "Cache", "Loss", "Training", "Output"],
+    "cache": ["Cache", "Data", "Student", "Teacher", "Loss", "Training", "Output"],
     "evaluate": ["Model", "Data", "Evaluation", "Output"],
     "export": ["Model", "Output"],
 }

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
-from keras_distill.data_flags import load_flagged_images
+from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
+from keras_distill.teacher_flags import parse_teacher_losses
 from keras_distill.train_flags import check_train_flags, define_train_flags
 
 COMMAND = Command("keras_distill.cache", __doc__)
@@ -45,14 +46,27 @@ def _fill(flags: Any) -> None:
 
     from keras_distill.data.view_cache import ViewCache
     from keras_distill.flagged_caches import fill_caches, open_image_cache, open_teacher_caches
-    from keras_distill.flagged_teachers import open_teachers
+    from keras_distill.flagged_losses import build_teacher_losses
+    from keras_distill.flagged_teachers import feature_layers, open_teachers
+    from keras_distill.models.embedder import build_embedder
     from keras_distill.models.trunks import TRUNKS
 
     console = Console()
-    (images,), _ = load_flagged_images(flags, "train")
+    images, _, _ = load_training_images(flags)
     image_size = flags.image_size or TRUNKS[flags.trunk].image_size
     teachers = open_teachers(flags, images)
-    found = open_teacher_caches(flags, teachers, images, image_size=image_size)
+    layers: dict[str, list[str]] = {}
+    if flags.cache_features and teachers:
+        student = build_embedder(  # for the shapes of its layers
+            flags.trunk,
+            image_size=image_size,
+            alpha=flags.alpha,
+            trunk_weights="none",
+            trunk_layer=flags.trunk_layer,
+        )
+        weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, list(teachers))
+        layers = feature_layers(build_teacher_losses(flags, weights, teachers, student))
+    found = open_teacher_caches(flags, teachers, images, image_size=image_size, layers=layers)
     caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}
     if (image_cache := open_image_cache(flags, images, image_size=image_size)) is not None:
         caches["images"] = image_cache

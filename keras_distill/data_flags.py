@@ -1,5 +1,6 @@
 """The flags that name a data set and its splits, shared by the commands."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,57 @@ def check_data_flags(flags: Any) -> None:
     Raises:
         InputError: If the name is unknown or the folder is missing.
     """
-    kind, _, path = flags.dataset.partition(":")
     if not flags.dataset:
         raise InputError(f"--dataset is required: {', '.join(DATASETS)}, or folder:PATH.")
+    check_name("dataset", flags.dataset, flags.dataset)
+
+
+def check_name(flag: str, value: str, name: str) -> None:
+    """Rejects the name of a data set, a part of a flag's value, that cannot exist."""
+    kind, _, path = name.partition(":")
     if kind == "folder" and path:
         if not Path(path).expanduser().is_dir():
-            raise InputError(f"--dataset={flags.dataset}: there is no folder {path!r}.")
-    elif flags.dataset not in DATASETS:
+            raise InputError(f"--{flag}={value}: there is no folder {path!r}.")
+    elif name not in DATASETS:
         raise InputError(
-            f"--dataset={flags.dataset} is unknown; give one of {', '.join(DATASETS)}, or "
-            "folder:PATH."
+            f"--{flag}={value} is unknown; give one of {', '.join(DATASETS)}, or folder:PATH."
         )
+
+
+def parse_unlabelled(value: str) -> tuple[str, str]:
+    """Reads `--unlabelled`.
+
+    Args:
+        value: `NAME` or `NAME:A:B`.
+
+    Returns:
+        The name, and the classes as `A:B` or empty.
+
+    Example:
+        >>> parse_unlabelled("folder:photos:50:75")
+        ('folder:photos', '50:75')
+    """
+    match = re.fullmatch(r"(.*?)(?::(\d*:\d*))?", value)
+    assert match is not None
+    return match[1], match[2] or ""
+
+
+def load_training_images(flags: Any) -> tuple[Any, Any, list[str]]:
+    """Loads what a training learns from.
+
+    Args:
+        flags: The parsed flags; see `define_train_flags`.
+
+    Returns:
+        The `ImageSet` of the training split, with the unlabelled images after it; that of the
+        validation split or `None`; and the relative paths of the images that were skipped.
+
+    Raises:
+        InputError: As `load_flagged_images`.
+    """
+    splits, skipped = load_flagged_images(flags, "train", "validation", "unlabelled")
+    train, validation, unlabelled = splits
+    return train if unlabelled is None else train.with_unlabelled(unlabelled), validation, skipped
 
 
 def load_flagged_images(flags: Any, *splits: str) -> tuple[list[Any], list[str]]:
@@ -73,11 +114,11 @@ def load_flagged_images(flags: Any, *splits: str) -> tuple[list[Any], list[str]]
 
     Args:
         flags: The parsed flags.
-        *splits: Some of `"train"`, `"validation"`, `"test"`.
+        *splits: Some of `"train"`, `"validation"`, `"test"`, `"unlabelled"`.
 
     Returns:
-        The `ImageSet` of each split, `None` for a validation split that the flags do not name; and
-        the relative paths of the images that were skipped.
+        The `ImageSet` of each split, `None` for a validation or an unlabelled split that the flags
+        do not name; and the relative paths of the images that were skipped.
 
     Raises:
         InputError: If the data set is of no use, or has a corrupt image and `--strict_images`.
@@ -85,17 +126,21 @@ def load_flagged_images(flags: Any, *splits: str) -> tuple[list[Any], list[str]]
     from keras_distill.data.dataset import load_dataset
     from keras_distill.data.readable_images import drop_unreadable
 
+    unlabelled = parse_unlabelled(flags.unlabelled if "unlabelled" in splits else "")
     dataset = load_dataset(
         flags.dataset,
         data_dir=flags.data_dir,
         train_classes=flags.train_classes,
         validation_classes=flags.validation_classes,
         test_classes=flags.test_classes,
+        unlabelled=unlabelled[0],
+        unlabelled_classes=unlabelled[1],
     )
     found, skipped = [], []
     for split in splits:
         images = getattr(dataset, split)
-        if images is not None and flags.dataset.startswith("folder:"):
+        name = unlabelled[0] if split == "unlabelled" else flags.dataset
+        if images is not None and name.startswith("folder:"):
             images, corrupt = drop_unreadable(images, strict=flags.strict_images)
             skipped += corrupt
         found.append(images)

@@ -2,7 +2,7 @@ r"""Measures how well an embedder retrieves images of classes that it was not tr
 
 Every image of the split is a query against all others (the paper's protocol: exact Euclidean
 neighbours of unit vectors, the query left out). Prints a table, and with --json writes the figures,
-as fractions, for machines.
+as fractions, for machines. --degrade makes queries, gallery or both worse first.
 
   python -m keras_distill.evaluate --model=runs/relative --dataset=cub
   python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
+from keras_distill.data.degradations import SYNTAX, parse_degradations
 from keras_distill.data_flags import check_data_flags, define_data_flags, load_flagged_images
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
@@ -32,6 +33,16 @@ COMMAND.choice(
 )
 COMMAND.string("Evaluation", "ks", "1,2,4,8", "The K of Recall@K, e.g. 1,10,100,1000 for SOP.")
 COMMAND.integer("Evaluation", "batch_size", 64, "Images embedded at once.", 1)
+COMMAND.string(
+    "Evaluation", "degrade", "", f"What makes the images worse, in this order: some of {SYNTAX}."
+)
+COMMAND.choice(
+    "Evaluation",
+    "degrade_side",
+    "both",
+    ["queries", "gallery", "both"],
+    "Which images --degrade makes worse; a query's own image is never in its gallery.",
+)
 COMMAND.string("Output", "json", "", "File for the figures as JSON.")
 
 
@@ -46,6 +57,9 @@ def main(flags: Any) -> None:
         raise InputError("--split=validation needs --validation_classes.")
     if flags.json and Path(flags.json).is_dir():
         raise InputError(f"--json={flags.json} is a folder; give a file.")
+    parse_degradations(flags.degrade, argument="--degrade")
+    if flags.degrade_side != "both" and not flags.degrade:
+        raise InputError(f"--degrade_side={flags.degrade_side} needs --degrade, some of {SYNTAX}.")
     result = _evaluate(flags, parse_ks(flags.ks))
     if flags.json:
         with published_file(Path(flags.json)) as temporary:
@@ -95,17 +109,40 @@ def _evaluate(flags: Any, ks: list[int]) -> dict[str, Any]:
     if flags.image_size not in (None, image_size):
         raise InputError(f"--image_size={flags.image_size}: the model takes {image_size} pixels.")
 
-    begun = time.perf_counter()
-    batches = evaluation_batches(images, image_size=image_size, batch_size=flags.batch_size)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("embedding", total=len(images))
-        embeddings, labels = embed(
-            embedder, batches, on_batch=lambda rows: progress.advance(task, rows)
+    if flags.degrade and embedder.needs_ids:
+        raise InputError(
+            f"--degrade={flags.degrade}: {flags.model} is a table of vectors, which looks at no "
+            "pixels; give a model."
         )
-    metrics = retrieval_metrics(embeddings, labels, ks=ks)
+    parse_degradations(flags.degrade, argument="--degrade", image_size=image_size)
+
+    def embedded(degrade: str) -> tuple[Any, Any]:
+        batches = evaluation_batches(
+            images, image_size=image_size, batch_size=flags.batch_size, degrade=degrade
+        )
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("embedding", total=len(images))
+            return embed(embedder, batches, on_batch=lambda rows: progress.advance(task, rows))
+
+    begun = time.perf_counter()
+    embeddings, labels = embedded("" if flags.degrade_side == "gallery" else flags.degrade)
+    gallery = None
+    if flags.degrade_side != "both":
+        gallery, _ = embedded("" if flags.degrade_side == "queries" else flags.degrade)
+    metrics = retrieval_metrics(
+        embeddings,
+        labels,
+        ks=ks,
+        gallery_embeddings=gallery,
+        gallery_labels=None if gallery is None else labels,
+        leave_one_out=True,
+    )
     seconds = time.perf_counter() - begun
 
-    table = Table(title=f"{flags.model} on {flags.dataset} ({flags.split})")
+    title = f"{flags.model} on {flags.dataset} ({flags.split})"
+    if flags.degrade:
+        title += f", {flags.degrade} on {flags.degrade_side}"
+    table = Table(title=title)
     values = {f"R@{k}": recall for k, recall in metrics.recall.items()}
     values |= {"MAP@R": metrics.map_at_r, "R-precision": metrics.r_precision}
     for heading in values:
@@ -125,6 +162,8 @@ def _evaluate(flags: Any, ks: list[int]) -> dict[str, Any]:
         "classes": len(images.classes),
         "protocol": "leave-one-out",
         "backend": "exact",
+        "degrade": flags.degrade or None,
+        "degrade_side": flags.degrade_side if flags.degrade else None,
         "recall": {str(k): recall for k, recall in metrics.recall.items()},
         "map_at_r": metrics.map_at_r,
         "r_precision": metrics.r_precision,

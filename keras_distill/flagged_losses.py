@@ -11,7 +11,7 @@ from keras_distill.errors import InputError
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
-from keras_distill.models.inner_layers import matching_stages
+from keras_distill.models.inner_layers import find_path, matching_stages
 from keras_distill.teacher_flags import FEATURE_LOSSES, TEACHER_LOSSES, parse_layer_pairs
 from keras_distill.teachers.teacher import Teacher
 from keras_distill.train_flags import TASK_LOSSES
@@ -82,15 +82,26 @@ def build_teacher_losses(
 
 
 def _pairs(loss: str, flags: Any, teacher: Teacher, student: keras.Model) -> list[tuple[str, str]]:
-    pairs = parse_layer_pairs(f"{loss}_layers", flags[f"{loss}_layers"].value)
-    if pairs:
-        return pairs
     if not isinstance(teacher.owner, keras.Model):
         raise InputError(
             f"--teacher_losses={flags.teacher_losses}: {loss} needs a teacher that is a Keras "
             "model, whose layers can be looked at; give a .keras file, or leave it out."
         )
-    stages = matching_stages(teacher.owner, student)
+    name = f"{loss}_layers"
+    value = flags[name].value
+    pairs = parse_layer_pairs(name, value)
+    for layers in pairs:
+        for argument, model, layer in zip(
+            ("teacher", "student"), (teacher.owner, student), layers, strict=True
+        ):
+            flag = f"--{name}={value}: {argument} layer"
+            find_path(model, layer, flag=flag, argument=argument, maps_only=True)
+    if pairs:
+        return pairs
+    try:
+        stages = matching_stages(teacher.owner, student)
+    except InputError as error:
+        raise InputError(f"--{name} is empty: {error}") from error
     return [stages[len(stages) // 2]] if loss == "hint" else stages[1:] or stages
 
 

@@ -56,12 +56,17 @@ class FlaggedTeachers:
         """Returns the only teacher's value, the dict if they have names, `None` if it is empty."""
         return values.get("", values) if values else None
 
-    def image_sizes(self, image_size: int) -> Any:
-        """Returns `teacher_image_size` of `training_batches` for teachers that are asked live."""
+    def image_sizes(self, image_size: int, *, degraded: bool = False) -> Any:
+        """Returns `teacher_image_size` of `training_batches` for teachers that are asked live.
+
+        Args:
+            image_size: Height and width of the student's images, in pixels.
+            degraded: Whether these are degraded, so that no teacher may see them.
+        """
         sizes = {
-            name: teacher.image_size
+            name: teacher.image_size or image_size
             for name, teacher in self.teachers.items()
-            if name in self.asked and teacher.image_size not in (None, image_size)
+            if name in self.asked and (degraded or teacher.image_size not in (None, image_size))
         }
         return self.single(sizes)
 
@@ -133,12 +138,7 @@ def load_flagged_teachers(
     for name, teacher in teachers.items():
         _check_width(teacher, projections[name], embedding_dim, flags, needed=name in same_space)
     mode = parse_cache("teacher_cache", flags.teacher_cache)
-    layers = {
-        name: [
-            layer for loss in own if isinstance(loss, FeatureLoss) for layer in loss.teacher_layers
-        ]
-        for name, own in losses.items()
-    }
+    layers = feature_layers(losses)
     cached_layers = layers if flags.cache_features else {}
     caches = open_teacher_caches(
         flags, teachers, images, image_size=image_size, layers=cached_layers
@@ -171,6 +171,16 @@ def load_flagged_teachers(
         pca,
         student_projections,
     )
+
+
+def feature_layers(losses: Mapping[str, list[Any]]) -> dict[str, list[str]]:
+    """Returns the inner layers that each teacher's losses look at."""
+    return {
+        name: [
+            layer for loss in own if isinstance(loss, FeatureLoss) for layer in loss.teacher_layers
+        ]
+        for name, own in losses.items()
+    }
 
 
 def open_teachers(flags: Any, images: ImageSet) -> dict[str, Teacher]:

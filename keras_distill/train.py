@@ -14,12 +14,13 @@ summary.json, whose path is the last line printed.
 Exit codes: 0 done, 2 unusable flags or input, 3 diverged (the last good checkpoint is kept).
 """
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import DIVERGED, Command, flag_files
-from keras_distill.data_flags import load_flagged_images
+from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
 from keras_distill.teacher_flags import parse_teacher_losses, parse_teachers
 from keras_distill.train_flags import check_train_flags, define_train_flags
@@ -60,6 +61,7 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
     from keras_distill.flagged_losses import build_task_loss
     from keras_distill.flagged_teachers import load_flagged_teachers
     from keras_distill.models.embedder import build_embedder
+    from keras_distill.training.collapse_monitor import CollapseMonitor
     from keras_distill.training.distiller import Distiller
     from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
     from keras_distill.training.epoch_report import EpochReport
@@ -68,7 +70,9 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
     from keras_distill.training.student_checkpoint import StudentCheckpoint, save_model
 
     console = Console()
-    (train, validation), skipped = load_flagged_images(flags, "train", "validation")
+    train, validation, skipped = load_training_images(flags)
+    unlabelled = int((train.labels < 0).sum())
+    labelled = len(train) - unlabelled
 
     keras.utils.set_random_seed(flags.seed)
     keras.config.set_dtype_policy(flags.mixed_precision)
@@ -83,25 +87,34 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
     image_size, width = student.input_shape[1], student.output_shape[1]
     if flags.l2:
         add_l2_penalty(student, flags.l2)
-    batch_size = flags.classes_per_batch * flags.images_per_class
-    steps_per_epoch = flags.steps_per_epoch or max(round(len(train) / batch_size), 1)
+    labelled_per_batch = flags.classes_per_batch * flags.images_per_class
+    unlabelled_per_batch = flags.unlabelled_per_batch if unlabelled else 0
+    batch_size = labelled_per_batch + unlabelled_per_batch
+    steps_per_epoch = flags.steps_per_epoch or max(round(labelled / labelled_per_batch), 1)
     summary: dict[str, Any] = {
         "run_dir": str(run.path),
         "student": str(run.student),
         "teacher": flags.teacher or None,
         "dataset": flags.dataset,
-        "images": {"train": len(train), "validation": 0 if validation is None else len(validation)},
+        "images": {
+            "train": labelled,
+            "validation": 0 if validation is None else len(validation),
+            "unlabelled": unlabelled,
+        },
         "skipped_images": skipped,
         "parameters": student.count_params(),
         "embedding_dim": width,
         "image_size": image_size,
+        "degrade": flags.degrade or None,
         "epochs": flags.epochs,
         "steps_per_epoch": steps_per_epoch,
         "batch_size": batch_size,
+        "unlabelled_per_batch": unlabelled_per_batch,
         "seed": flags.seed,
     }
     console.print(
-        f"{len(train)} images of {len(train.classes)} classes; student {flags.trunk}, "
+        f"{labelled} images of {len(train.classes)} classes"
+        f"{f' and {unlabelled} unlabelled' if unlabelled else ''}; student {flags.trunk}, "
         f"{student.count_params():,} parameters, {image_size} pixels -> {width} dimensions",
         highlight=False,
         soft_wrap=True,
@@ -126,8 +139,10 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             steps_per_epoch=steps_per_epoch,
             classes_per_batch=flags.classes_per_batch,
             images_per_class=flags.images_per_class,
-            teacher_image_size=teachers.image_sizes(image_size),
+            unlabelled_per_batch=unlabelled_per_batch,
+            teacher_image_size=teachers.image_sizes(image_size, degraded=bool(flags.degrade)),
             least_area=flags.crop_area,
+            degrade=flags.degrade,
             views=teachers.views if image_cache is None else image_cache.views,
             cached_image=None if image_cache is None else image_cache.lookup,
             teacher_embedding=teachers.lookup(),
@@ -170,16 +185,20 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             monitor=VALIDATION_RECALL,
             every=flags.checkpoint_every,
         )
+        monitor = CollapseMonitor(
+            batch_size, functools.partial(console.print, highlight=False, soft_wrap=True)
+        )
         report = EpochReport(
             run,
             console,
             epochs=flags.epochs,
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
+            monitor=monitor,
         )
-        callbacks: list[keras.callbacks.Callback] = [DivergenceGuard()]
+        callbacks: list[keras.callbacks.Callback] = [DivergenceGuard(), monitor]
         if validation is not None:
-            held_out = evaluation_batches(validation, image_size=image_size)
+            held_out = evaluation_batches(validation, image_size=image_size, degrade=flags.degrade)
             callbacks.append(
                 RecallValidation(student, held_out, flags.epochs, flags.validate_every)
             )
@@ -214,7 +233,13 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
         summary |= {
             "seconds": round(time.perf_counter() - begun, 2),
             "images_per_second": round(images_seen / report.training_seconds, 1),
-            "loss": {name: values[-1] for name, values in history.items() if "val" not in name},
+            "loss": {
+                name: values[-1]
+                for name, values in history.items()
+                if "val" not in name and name not in monitor.names
+            },
+            "spread": {name: history[name][-1] for name in monitor.names if name in history},
+            "collapsed": monitor.collapsed,
         }
         if checkpoint.best_epoch is not None:
             student = keras.models.load_model(run.best_checkpoint, compile=False)

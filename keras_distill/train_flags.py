@@ -3,7 +3,13 @@
 from typing import Any
 
 from keras_distill.command_line import Command
-from keras_distill.data_flags import check_data_flags, define_data_flags
+from keras_distill.data.degradations import SYNTAX, parse_degradations
+from keras_distill.data_flags import (
+    check_data_flags,
+    check_name,
+    define_data_flags,
+    parse_unlabelled,
+)
 from keras_distill.errors import InputError
 from keras_distill.models.trunks import TRUNKS
 from keras_distill.teacher_flags import check_teacher_flags, define_teacher_flags
@@ -39,6 +45,14 @@ _WITHOUT_MARGIN = (
 def define_train_flags(command: Command) -> None:
     """Adds all flags of a training run to a command."""
     define_data_flags(command)
+
+    command.string(
+        "Data",
+        "unlabelled",
+        "",
+        "A data set as in --dataset, or its classes A:B as in folder:photos:50:75, whose images "
+        "are learnt from without labels: they enter the teacher losses only.",
+    )
 
     command.choice("Student", "trunk", "mobilenet", list(TRUNKS), f"One of {', '.join(TRUNKS)}.")
     command.number("Student", "alpha", 1.0, "Width multiplier of a MobileNet trunk, e.g. 0.25.")
@@ -88,8 +102,18 @@ def define_train_flags(command: Command) -> None:
     )
     command.integer("Training", "classes_per_batch", 8, "Classes in a batch.", 2)
     command.integer("Training", "images_per_class", 8, "Images of each class in a batch.", 1)
+    command.integer(
+        "Training", "unlabelled_per_batch", 16, "Images of --unlabelled added to each batch.", 1
+    )
     command.number(
         "Training", "crop_area", 0.08, "Least share of an image's area in a random crop, up to 1."
+    )
+    command.string(
+        "Training",
+        "degrade",
+        "",
+        f"What makes the student's images worse, in this order, some of {SYNTAX}; the teacher sees "
+        "the good ones of the same crops. Validation images are degraded too.",
     )
     command.number("Training", "learning_rate", 3e-4, "Highest learning rate of Adam.")
     command.choice(
@@ -133,6 +157,13 @@ def check_train_flags(flags: Any) -> None:
     """
     check_data_flags(flags)
     check_teacher_flags(flags)
+    if flags.unlabelled:
+        check_name("unlabelled", flags.unlabelled, parse_unlabelled(flags.unlabelled)[0])
+        if not flags.teacher:
+            raise InputError(
+                f"--unlabelled={flags.unlabelled}: without --teacher there is nothing to learn "
+                "from unlabelled images; give one, or leave them out."
+            )
     if flags.margin is not None and flags.task_loss in (*_WITHOUT_MARGIN, "none"):
         raise InputError(
             f"--margin={flags.margin}: --task_loss={flags.task_loss} has no margin to set; leave "
@@ -140,3 +171,5 @@ def check_train_flags(flags: Any) -> None:
         )
     if not 0.0 < flags.crop_area <= 1.0:
         raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")
+    image_size = flags.image_size or TRUNKS[flags.trunk].image_size
+    parse_degradations(flags.degrade, argument="--degrade", image_size=image_size)

@@ -3,11 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.data.random_order import random_order
 from keras_distill.errors import InputError
-
-# Up to so many classes, sorting random numbers is the faster shuffle: index_shuffle permutes at
-# least 2^16 places and walks over those that are no class, one by one.
-_SORTED_CLASSES = 1000
 
 
 class ClassSampler:
@@ -140,15 +137,4 @@ class ClassSampler:
     def _order(self, cycle: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """Evaluates the random order of a cycle at some places."""
         key = tf.stack([tf.constant(self._seed, tf.int64), cycle])
-        if self._class_count <= _SORTED_CLASSES:
-            draw = tf.random.stateless_uniform([self._class_count], key, alg="philox")
-            return tf.gather(tf.cast(tf.argsort(draw), tf.int64), place)
-        # Drawn, because index_shuffle is visibly uneven for seeds that are small numbers.
-        seed = tf.random.stateless_uniform([1, 3], key, None, None, tf.int64, alg="philox")
-        rows = tf.shape(place)
-        # The public index_shuffle pads a batch of seeds along the wrong axis (TensorFlow 2.20).
-        return tf.raw_ops.RandomIndexShuffle(
-            index=place,
-            seed=tf.repeat(seed, rows, axis=0),
-            max_index=tf.fill(rows, tf.constant(self._class_count - 1, tf.int64)),
-        )
+        return random_order(key, self._class_count, place)

@@ -1,6 +1,6 @@
 """A data set by its name, split by class as the paper does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,14 @@ class Dataset:
         train: The images to learn from.
         validation: Held-out training classes, to choose settings on; `None` if none are held out.
         test: The images to report on.
+        unlabelled: Images to learn from without their classes; `None` if there are none.
     """
 
     name: str
     train: ImageSet
     validation: ImageSet | None
     test: ImageSet
+    unlabelled: ImageSet | None = None
 
 
 def load_dataset(
@@ -37,6 +39,8 @@ def load_dataset(
     train_classes: str = "",
     validation_classes: str = "",
     test_classes: str = "",
+    unlabelled: str = "",
+    unlabelled_classes: str = "",
 ) -> Dataset:
     """Finds a data set and splits it by class.
 
@@ -47,6 +51,8 @@ def load_dataset(
         train_classes: Training classes as `A:B`, B exclusive; by default the first half.
         validation_classes: Classes within `train_classes` to hold out from training.
         test_classes: Test classes as `A:B`; by default the second half.
+        unlabelled: Name of a data set to learn from without its classes.
+        unlabelled_classes: Its classes to take, as `A:B`; by default all.
 
     Returns:
         The splits. Labels are the indices of the classes in the whole data set.
@@ -59,21 +65,11 @@ def load_dataset(
         >>> len(birds.train), len(birds.test)  # doctest: +SKIP
         (2953, 1464)
     """
-    kind, _, path = name.partition(":")
-    half = None
-    if kind == "folder" and path:
-        images = read_folder(Path(path).expanduser())
-    elif name == "glyphs":
-        images = read_folder(write_glyphs(Path(data_dir).expanduser() / "keras_distill"))
-    elif name in PUBLISHED_SETS:
-        images = read_folder(unpack(name, Path(data_dir).expanduser()))
-        half = min(PUBLISHED_SETS[name].train_classes, len(images.class_names) // 2)
-    else:
-        raise InputError(
-            f"dataset={name!r} is unknown; choose one of {', '.join(PUBLISHED_SETS)}, glyphs, or "
-            "folder:PATH."
-        )
+    images = _find("dataset", name, data_dir)
     count = len(images.class_names)
+    half = None
+    if name in PUBLISHED_SETS:
+        half = min(PUBLISHED_SETS[name].train_classes, count // 2)
     if count < 2:
         raise InputError(
             f"dataset={name!r} has one class only; a metric needs at least two to learn from and "
@@ -100,7 +96,49 @@ def load_dataset(
         train_images = train_images.select(
             ~np.isin(train_images.labels, np.arange(validation.start, validation.stop))
         )
-    return Dataset(name, train_images, validation_images, images.of_classes(test))
+    dataset = Dataset(name, train_images, validation_images, images.of_classes(test))
+    if not unlabelled:
+        return dataset
+    more = _find("unlabelled", unlabelled, data_dir)
+    chosen = parse_classes("unlabelled_classes", unlabelled_classes, len(more.class_names))
+    if chosen is not None:
+        more = more.of_classes(chosen)
+    _check_unlabelled(unlabelled, more, dataset)
+    return replace(dataset, unlabelled=more)
+
+
+def _check_unlabelled(name: str, images: ImageSet, dataset: Dataset) -> None:
+    for split, why in (
+        ("test", "nothing may learn from it"),
+        ("validation", "nothing may learn from it"),
+        ("train", "they are labelled already"),
+    ):
+        taken = getattr(dataset, split)
+        common = set() if taken is None else set(_files(images)) & set(_files(taken))
+        if common:
+            raise InputError(
+                f"unlabelled={name!r}: {len(common)} of the images, such as {min(common)!r}, are "
+                f"in the {split} split, and {why}; choose other classes, as {name}:A:B."
+            )
+
+
+def _files(images: ImageSet) -> list[str]:
+    root = images.root.resolve()
+    return [f"{root}/{path}" for path in images.paths]
+
+
+def _find(argument: str, name: str, data_dir: str | Path) -> ImageSet:
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        return read_folder(Path(path).expanduser())
+    if name == "glyphs":
+        return read_folder(write_glyphs(Path(data_dir).expanduser() / "keras_distill"))
+    if name in PUBLISHED_SETS:
+        return read_folder(unpack(name, Path(data_dir).expanduser()))
+    raise InputError(
+        f"{argument}={name!r} is unknown; choose one of {', '.join(PUBLISHED_SETS)}, glyphs, or "
+        "folder:PATH."
+    )
 
 
 def parse_classes(argument: str, value: str, count: int) -> range | None:

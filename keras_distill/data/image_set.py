@@ -1,6 +1,7 @@
 """A list of labelled images on disk."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class ImageSet:
     Attributes:
         root: The folder.
         paths: Paths relative to `root`, with forward slashes, `(n,)`.
-        labels: Index of each image's class in `class_names`, int64 `(n,)`.
+        labels: Index of each image's class in `class_names`, int64 `(n,)`; -1 for unlabelled.
         class_names: Names of all classes of the data set, also of those without images here.
     """
 
@@ -32,8 +33,8 @@ class ImageSet:
 
     @property
     def classes(self) -> np.ndarray:
-        """The classes that have images here, sorted, int64."""
-        return np.unique(self.labels)
+        """The classes that have labelled images here, sorted, int64."""
+        return np.unique(self.labels[self.labels >= 0])
 
     @property
     def ids(self) -> np.ndarray:
@@ -47,6 +48,25 @@ class ImageSet:
     def of_classes(self, classes: range) -> "ImageSet":
         """Returns the images of a range of classes."""
         return self.select((self.labels >= classes.start) & (self.labels < classes.stop))
+
+    def with_unlabelled(self, images: "ImageSet") -> "ImageSet":
+        """Returns these images and then others, whose labels become -1.
+
+        Images of another folder are named by their way from this one, such as `../more/a/1.jpg`,
+        so that ids stay distinct.
+        """
+        root, other = self.root, images.root
+        paths = images.paths
+        if root.resolve() != other.resolve():
+            root, other = root.resolve(), other.resolve()  # ".." must not lead out of a link
+            way = Path(os.path.relpath(other, root))
+            paths = np.array([(way / path).as_posix() for path in paths])
+        return ImageSet(
+            root,
+            np.concatenate([self.paths, paths]),
+            np.concatenate([self.labels, np.full(len(images), -1, np.int64)]),
+            self.class_names,
+        )
 
 
 def image_id(path: str) -> int:

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_distill.data.class_sampler import ClassSampler
+from keras_distill.data.degradations import parse_degradations
+from keras_distill.data.degrading import degrade as degraded
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.unlabelled_sampler import UnlabelledSampler
 from keras_distill.data.views import centre_view, random_views
 
 
@@ -17,8 +21,10 @@ def training_batches(
     steps_per_epoch: int,
     classes_per_batch: int = 8,
     images_per_class: int = 8,
+    unlabelled_per_batch: int = 0,
     teacher_image_size: "int | Mapping[str, int] | None" = None,
     least_area: float = 0.08,
+    degrade: str = "",
     views: int | None = None,
     cached_image: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     teacher_embedding: Callable[[tf.Tensor, tf.Tensor], Any] | None = None,
@@ -38,13 +44,19 @@ def training_batches(
         steps_per_epoch: Batches in an epoch.
         classes_per_batch: Classes in a batch, P.
         images_per_class: Images of each class in a batch, K.
+        unlabelled_per_batch: Rows of images labelled -1 that follow the P x K labelled ones, drawn
+            by `UnlabelledSampler`.
         teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher; a
             dict by name if there are several teachers; `None` if they see `image`.
         least_area: Least share of an image's area in a crop; see `random_views`.
+        degrade: What is done to `image` and not to `teacher_image`, such as
+            `"low_resolution:32,jpeg:20"`; see `parse_degradations`. A teacher that is asked then
+            needs a `teacher_image`, also of the same size: there is one if neither
+            `teacher_image_size` nor `teacher_embedding` is given; name several teachers all.
         views: Different views of an image; `None` for a new one in each epoch.
-        cached_image: Maps rows of `images` and their views, int64 `(P*K,)`, to their pixels, such
+        cached_image: Maps rows of `images` and their views, int64 `(rows,)`, to their pixels, such
             as `PixelCache.lookup`; then nothing is decoded.
-        teacher_embedding: Maps rows of `images` and their views, int64 `(P*K,)`, to what the
+        teacher_embedding: Maps rows of `images` and their views, int64 `(rows,)`, to what the
             teacher answered, such as `TeacherCache.lookup`.
         teacher_features: The same for the feature maps of hint and attention layers, such as
             `TeacherCache.lookup_features`.
@@ -52,21 +64,31 @@ def training_batches(
         first_step: Step of the first batch.
 
     Returns:
-        Batches `(x, y)`: `x` a dict of `image` uint8 `(P*K, image_size, image_size, 3)`, `id` int64
-        `(P*K,)` and maybe `teacher_image` and `teacher_embedding`; `y` the labels, int64 `(P*K,)`.
+        Batches `(x, y)`: `x` a dict of `image` uint8 `(rows, image_size, image_size, 3)`, `id`
+        int64 `(rows,)` and maybe `teacher_image` and `teacher_embedding`; `y` the labels, int64
+        `(rows,)`, -1 for unlabelled.
 
     Raises:
-        InputError: If there are too few classes for a batch.
+        InputError: If there are too few classes for a batch, or a degradation is of no use.
         ValueError: If images are cached, but a teacher needs them at another size.
     """
-    if cached_image is not None and teacher_image_size is not None:
-        raise ValueError("cached_image holds no teacher_image; leave teacher_image_size out.")
+    degradations = parse_degradations(degrade, image_size=image_size)
+    if degradations and teacher_image_size is None and teacher_embedding is None:
+        teacher_image_size = image_size
+    labelled = np.flatnonzero(images.labels >= 0)
     sampler = ClassSampler(
-        images.labels,
+        images.labels[labelled],
         classes_per_batch=classes_per_batch,
         images_per_class=images_per_class,
         seed=seed,
     )
+    unlabelled_sampler = None
+    if unlabelled_per_batch:
+        unlabelled = np.flatnonzero(images.labels < 0)
+        unlabelled_sampler = UnlabelledSampler(
+            len(unlabelled), batch_size=unlabelled_per_batch, seed=seed
+        )
+    batch_size = sampler.batch_size + unlabelled_per_batch
     files, ids, labels = _columns(images)
     several = isinstance(teacher_image_size, Mapping)
     named: Mapping[str, int | None] = (
@@ -74,28 +96,43 @@ def training_batches(
     )
     teacher_sizes = {name: size for name, size in named.items() if size is not None}
     sizes = list(dict.fromkeys([image_size, *teacher_sizes.values()]))
+    if cached_image is not None and sizes != [image_size]:
+        raise ValueError(
+            "cached_image holds no teacher_image of another size; leave teacher_image_size out."
+        )
 
     def rows_of_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         view = step // steps_per_epoch
         view = view if views is None else view % views
-        return sampler.rows(step), tf.fill([sampler.batch_size], view)
+        rows = tf.gather(labelled, sampler.rows(step))
+        if unlabelled_sampler is not None:
+            more = tf.gather(unlabelled, unlabelled_sampler.rows(step))
+            rows = tf.concat([rows, more], axis=0)
+        return rows, tf.fill([batch_size], view)
 
     def example(row: tf.Tensor, view: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
         pixels = _view(files[row], ids[row], view, seed, sizes, least_area)
-        x: dict[str, Any] = {"image": pixels[image_size], "id": ids[row]}
-        if teacher_sizes:
-            x["teacher_image"] = {name: pixels[size] for name, size in teacher_sizes.items()}
-            if not several:
-                x["teacher_image"] = x["teacher_image"][""]
-        return x, labels[row]
+        image = worse(pixels[image_size], ids[row], view)
+        return {"image": image, "id": ids[row], **for_teacher(pixels)}, labels[row]
+
+    def worse(image: tf.Tensor, id: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+        return degraded(image, degradations, _view_seed(seed, view, id))
+
+    def for_teacher(pixels: Mapping[int, tf.Tensor]) -> dict[str, Any]:
+        good = {name: pixels[size] for name, size in teacher_sizes.items()}
+        return {"teacher_image": good if several else good[""]} if good else {}
 
     def look_up(
         rows: tf.Tensor, views: tf.Tensor, x: dict[str, Any] | None = None, y: Any = None
     ) -> tuple[dict[str, Any], tf.Tensor]:
         if x is None:
             assert cached_image is not None
-            x = {"image": cached_image(rows, views), "id": tf.gather(ids, rows)}
-            y = tf.gather(labels, rows)
+            image, id = cached_image(rows, views), tf.gather(ids, rows)
+            x, y = {"id": id, **for_teacher({image_size: image})}, tf.gather(labels, rows)
+            if degradations:
+                each = (image, id, views)
+                image = tf.map_fn(lambda one: worse(*one), each, fn_output_signature=tf.uint8)
+            x["image"] = image
         if teacher_embedding is not None:
             x = {**x, "teacher_embedding": teacher_embedding(rows, views)}
         if teacher_features is not None:
@@ -112,7 +149,7 @@ def training_batches(
         .map(
             lambda row, view: (row, view, *example(row, view)), num_parallel_calls=tf.data.AUTOTUNE
         )
-        .batch(sampler.batch_size, drop_remainder=True)
+        .batch(batch_size, drop_remainder=True)
     )
     return batches.map(look_up).prefetch(tf.data.AUTOTUNE)
 
@@ -160,7 +197,7 @@ def view_batches(
 
 
 def evaluation_batches(
-    images: ImageSet, *, image_size: int, batch_size: int = 64
+    images: ImageSet, *, image_size: int, batch_size: int = 64, degrade: str = ""
 ) -> tf.data.Dataset:
     """All images in order, each by its centre.
 
@@ -168,14 +205,21 @@ def evaluation_batches(
         images: The images.
         image_size: Height and width of `image`, in pixels.
         batch_size: Rows in a batch; the last may have fewer.
+        degrade: What is done to the images; see `parse_degradations`.
 
     Returns:
         Batches `(x, y)` as of `training_batches`, without `teacher_image`.
+
+    Raises:
+        InputError: If a degradation is of no use.
     """
+    degradations = parse_degradations(degrade, image_size=image_size)
     files, ids, labels = _columns(images)
 
     def example(row: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         image = centre_view(tf.io.read_file(files[row]), image_size)
+        # No view has the number -1.
+        image = degraded(image, degradations, _view_seed(0, tf.constant(-1, tf.int64), ids[row]))
         return {"image": image, "id": ids[row]}, labels[row]
 
     return (
@@ -190,9 +234,13 @@ def _view(
     file: tf.Tensor, id: tf.Tensor, view: tf.Tensor, seed: int, sizes: list[int], least_area: float
 ) -> dict[int, tf.Tensor]:
     """The pixels of an image's view, by size: a function of (seed, id, view)."""
-    pair = tf.stack([seed * 2**31 + view, id])
+    pair = _view_seed(seed, view, id)
     pixels = random_views(tf.io.read_file(file), sizes, pair, least_area=least_area)
     return dict(zip(sizes, pixels, strict=True))
+
+
+def _view_seed(seed: int, view: tf.Tensor, id: tf.Tensor) -> tf.Tensor:
+    return tf.stack([seed * 2**31 + view, id])
 
 
 def _columns(images: ImageSet) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

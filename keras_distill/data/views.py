@@ -32,7 +32,7 @@ def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
     short = tf.cast(tf.minimum(height, width), tf.float32)
     side = tf.maximum(tf.cast(tf.round(short * CENTRE_SHARE), tf.int32), 1)
     top, left = (height - side) // 2, (width - side) // 2
-    return _resize(image[top : top + side, left : left + side], size)
+    return resize(image[top : top + side, left : left + side], size)
 
 
 def random_views(
@@ -67,7 +67,7 @@ def random_views(
 
     image = tf.cond(tf.io.is_jpeg(data), from_jpeg, from_png)
     step = tf.where(draws[-1] < 0.5, -1, 1)
-    return [_resize(image[:, ::step], size) for size in sizes]
+    return [resize(image[:, ::step], size) for size in sizes]
 
 
 def _window(shape: tf.Tensor, draws: tf.Tensor, least_area: float) -> tf.Tensor:
@@ -84,8 +84,16 @@ def _window(shape: tf.Tensor, draws: tf.Tensor, least_area: float) -> tf.Tensor:
     return tf.cast(tf.concat([tf.minimum(place, extent - chosen), chosen], 0), tf.int32)
 
 
-def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Antialiased bilinear resizing to a square, back to uint8."""
+def resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes an image to a square, bilinearly, antialiased where it shrinks.
+
+    Args:
+        image: uint8 tensor `(height, width, 3)`.
+        size: Height and width of the result, in pixels.
+
+    Returns:
+        uint8 tensor `(size, size, 3)`.
+    """
     # `tf.image.resize` would do the same, after a dozen checks of the shape.
     images, shape = image[None], tf.shape(image)[:2]
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import keras
-from keras import ops
 
+from keras_distill.losses.embedding_queue import EmbeddingQueue
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
 
 
@@ -54,7 +54,7 @@ class CrossBatchMemory(TaskLoss):
         self.loss = loss
         self.size = size
         self.weight = weight
-        self.layer = self._memory = _Memory(size)
+        self.layer = self._memory = EmbeddingQueue(size)
 
     def __call__(
         self,
@@ -97,34 +97,3 @@ class CrossBatchMemory(TaskLoss):
         """Rebuilds the loss, with an empty memory, from `get_config()`."""
         loss = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**{**config, "loss": loss})
-
-
-class _Memory(keras.layers.Layer):
-    def __init__(self, size: int):
-        super().__init__(name="memory", dtype="float32", trainable=False)
-        self._size = size
-
-    def build(self, input_shape: Any) -> None:
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=(self._size, input_shape[-1]),
-            initializer="zeros",
-            trainable=False,
-            aggregation="only_first_replica",
-        )
-        self.labels = self.add_weight(
-            name="labels",
-            shape=(self._size,),
-            initializer=keras.initializers.Constant(-1),
-            dtype="int64",
-            trainable=False,
-            aggregation="only_first_replica",
-        )
-
-    def remember(self, labels: Any, embeddings: Any) -> None:
-        for memory, new in (
-            (self.labels, labels),
-            (self.embeddings, ops.stop_gradient(ops.cast(embeddings, "float32"))),
-        ):
-            queue = ops.concatenate([new, ops.convert_to_tensor(memory)])
-            memory.assign(ops.slice(queue, (0,) * len(memory.shape), memory.shape))

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill.errors import InputError
 from keras_distill.losses.attention_maps import adaptive_average_pool
 from keras_distill.losses.feature_loss import FeatureLoss
 
@@ -46,6 +47,11 @@ class Hint(FeatureLoss):
     ) -> list[keras.Layer]:
         """Makes the regressors; see the base class."""
         if not self.shapes:
+            if missing := [t for t, _ in self.pairs if t not in teacher_shapes]:
+                raise ValueError(
+                    f"{self.name}: the shape of the teacher's layer {missing[0]!r} is not known; "
+                    "give the teacher, or Hint(shapes=...)."
+                )
             self.shapes = [(teacher_shapes[t], student_shapes[s]) for t, s in self.pairs]
             self.regressors = self._regressors()
         return list(self.regressors)
@@ -63,6 +69,12 @@ class Hint(FeatureLoss):
     def pair_loss(self, pair: int, teacher_map: Any, student_map: Any, training: bool) -> Any:
         """Computes the loss of each image on one pair; see the base class."""
         regression = self.regressors[pair](student_map, training=training)
+        shapes = zip(regression.shape[1:], teacher_map.shape[1:], strict=True)
+        if any(r != t for r, t in shapes if None not in (r, t)):  # it might be broadcast
+            raise ValueError(
+                f"{self.name}: the teacher's map of {self.pairs[pair][0]!r} is "
+                f"{tuple(teacher_map.shape)}; the regressor was made for {self.shapes[pair][0]}."
+            )
         return ops.mean(ops.square(regression - teacher_map), axis=(1, 2, 3))
 
 
@@ -72,7 +84,7 @@ def _regressor(
     student_size = [size for size in student[1:3] if size is not None]
     size = [size for size in teacher[1:3] if size is not None]
     if len(student_size) < 2 or len(size) < 2:
-        raise ValueError(
+        raise InputError(
             f"{name}: maps of {teacher} and {student}; hint layers need images of a fixed size."
         )
     channels = teacher[3]

@@ -17,7 +17,7 @@ class FeatureTap:
 
     Args:
         model: A functional or sequential model; layers may lie in models within it.
-        layers: Names of layers, or their ways; see `find_path`.
+        layers: Names of layers with a feature map, or their ways; see `find_path`.
         flag: What an error message should call a name.
         argument: What it should call the model.
 
@@ -44,7 +44,8 @@ class FeatureTap:
         self.model = model
         paths = layer_paths(model)
         chosen = {
-            name: paths[find_path(model, name, flag=flag, argument=argument)] for name in layers
+            name: paths[find_path(model, name, flag=flag, argument=argument, maps_only=True)]
+            for name in layers
         }
         self.shapes: dict[str, tuple[int | None, ...]] = {
             name: tuple(layer.output.shape) for name, layer in chosen.items()

@@ -21,7 +21,9 @@ def layer_paths(model: keras.Model) -> dict[str, keras.Layer]:
     return dict(_walk(model, ""))
 
 
-def find_path(model: keras.Model, layer: str, *, flag: str, argument: str) -> str:
+def find_path(
+    model: keras.Model, layer: str, *, flag: str, argument: str, maps_only: bool = False
+) -> str:
     """Finds the way of a layer.
 
     Args:
@@ -29,6 +31,7 @@ def find_path(model: keras.Model, layer: str, *, flag: str, argument: str) -> st
         layer: Name of the layer, or its way.
         flag: What an error message should call the name, such as `output`.
         argument: What it should call the model.
+        maps_only: Whether a layer that answers with a vector is none.
 
     Returns:
         The way, a key of `layer_paths(model)`.
@@ -36,13 +39,18 @@ def find_path(model: keras.Model, layer: str, *, flag: str, argument: str) -> st
     Raises:
         InputError: If no such layer is called so, or several are.
     """
-    paths = layer_paths(model)
+    paths = [
+        path
+        for path, found in layer_paths(model).items()
+        if not maps_only or len(found.output.shape) == 4
+    ]
     chosen = [layer] if layer in paths else [p for p in paths if p.endswith(f"/{layer}")]
     if not chosen:
-        names = list(paths)[-_MOST_NAMES:]
+        names = paths[-_MOST_NAMES:]
         raise InputError(
-            f"{flag}={layer!r} is not a layer of {argument} {model.name!r} with a vector or a "
-            f"feature map; {'its last ones' if len(names) < len(paths) else 'these'} are "
+            f"{flag}={layer!r} is not a layer of {argument} {model.name!r} with a "
+            f"{'' if maps_only else 'vector or a '}feature map; "
+            f"{'its last ones' if len(names) < len(paths) else 'these'} are "
             f"{', '.join(names) or 'none'}."
         )
     if len(chosen) > 1:
@@ -75,8 +83,10 @@ def stage_ends(model: keras.Model) -> dict[int, str]:
             continue
         stride = round(size / shape[1]) if size and shape[1] else 0
         if stride > 1 and stride & (stride - 1) == 0:
+            # What was coarser was a branch that has come back, such as squeeze-and-excitation.
+            ends = {s: end for s, end in ends.items() if s < stride}
             ends[stride] = path
-    return dict(sorted(ends.items()))
+    return ends
 
 
 def matching_stages(teacher: keras.Model, student: keras.Model) -> list[tuple[str, str]]:

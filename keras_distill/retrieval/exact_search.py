@@ -16,6 +16,7 @@ def nearest_neighbours(
     gallery: np.ndarray | None = None,
     *,
     k: int,
+    leave_one_out: bool = False,
     query_block: int = 1024,
     gallery_block: int = 8192,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -29,6 +30,7 @@ def nearest_neighbours(
         gallery: float array `(m, dim)`; `None` for the queries themselves, each left out of its
             own neighbours.
         k: Number of neighbours; fewer are returned if the gallery has fewer.
+        leave_one_out: Whether gallery row i is left out of the neighbours of query i too.
         query_block: Queries handled at once.
         gallery_block: Gallery rows handled at once.
 
@@ -46,7 +48,12 @@ def nearest_neighbours(
     blocks = [
         block
         for _, *block in neighbour_blocks(
-            queries, gallery, k=k, query_block=query_block, gallery_block=gallery_block
+            queries,
+            gallery,
+            k=k,
+            leave_one_out=leave_one_out,
+            query_block=query_block,
+            gallery_block=gallery_block,
         )
     ]
     indices, distances = zip(*blocks, strict=True)
@@ -58,6 +65,7 @@ def neighbour_blocks(
     gallery: np.ndarray | None = None,
     *,
     k: int,
+    leave_one_out: bool = False,
     query_block: int = 1024,
     gallery_block: int = 8192,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -67,6 +75,7 @@ def neighbour_blocks(
         queries: As there, as are the other arguments.
         gallery: As there.
         k: As there.
+        leave_one_out: As there.
         query_block: As there.
         gallery_block: As there.
 
@@ -76,13 +85,18 @@ def neighbour_blocks(
     Raises:
         InputError: As there.
     """
-    leave_one_out = gallery is None
+    leave_one_out |= gallery is None
     queries = _checked("queries", queries)
     gallery = queries if gallery is None else _checked("gallery", gallery)
     if queries.shape[1] != gallery.shape[1]:
         raise InputError(
             f"queries have width {queries.shape[1]}, the gallery {gallery.shape[1]}; both must "
             "come from the same embedding space."
+        )
+    if leave_one_out and len(queries) != len(gallery):
+        raise InputError(
+            f"leave_one_out needs one gallery row for each query; there are {len(queries)} queries "
+            f"and {len(gallery)} gallery rows."
         )
     k = min(k, len(gallery) - leave_one_out)
     if k < 1 or not len(queries):

@@ -37,6 +37,7 @@ def retrieval_metrics(
     ks: Sequence[int] = (1, 2, 4, 8),
     gallery_embeddings: np.ndarray | None = None,
     gallery_labels: np.ndarray | None = None,
+    leave_one_out: bool = False,
 ) -> RetrievalMetrics:
     """Measures retrieval by exact Euclidean nearest neighbours.
 
@@ -50,6 +51,8 @@ def retrieval_metrics(
         ks: The K of Recall@K.
         gallery_embeddings: Gallery embeddings, `(m, dim)`; `None` for leave-one-out.
         gallery_labels: Their classes, integers `(m,)`.
+        leave_one_out: Whether row i of the gallery shows the image of query i and is left out for
+            it; without a gallery it always is.
 
     Returns:
         The metrics.
@@ -67,7 +70,7 @@ def retrieval_metrics(
     if (gallery_embeddings is None) != (gallery_labels is None):
         raise InputError("gallery_embeddings and gallery_labels go together; give both or neither.")
     labels = _checked_labels("labels", labels, embeddings)
-    leave_one_out = gallery_embeddings is None
+    leave_one_out |= gallery_embeddings is None
     if gallery_embeddings is None:
         gallery_labels, gallery_count = labels, len(labels)
     else:
@@ -77,6 +80,8 @@ def retrieval_metrics(
         raise InputError(
             f"there is nothing to search: {len(labels)} queries, {gallery_count} gallery rows."
         )
+    if leave_one_out and not np.array_equal(labels, gallery_labels):
+        raise InputError("leave_one_out needs the same labels for the queries and the gallery.")
     classes, sizes = np.unique(gallery_labels, return_counts=True)
     place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     relevant = np.where(classes[place] == labels, sizes[place] - leave_one_out, 0)
@@ -84,7 +89,9 @@ def retrieval_metrics(
     depth = max(max(ks), int(relevant.max()))
     recalled = dict.fromkeys(map(int, ks), 0)
     average_precision, r_precision = 0.0, 0.0
-    for rows, neighbours, _ in neighbour_blocks(embeddings, gallery_embeddings, k=depth):
+    for rows, neighbours, _ in neighbour_blocks(
+        embeddings, gallery_embeddings, k=depth, leave_one_out=leave_one_out
+    ):
         match = gallery_labels[neighbours] == labels[rows, None]
         for k in recalled:
             recalled[k] += int(match[:, :k].any(1).sum())

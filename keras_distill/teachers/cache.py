@@ -68,7 +68,8 @@ class TeacherCache(ViewCache):
             raise InputError(f"image_size={image_size}: the teacher takes {size} pixels.")
         self.teacher = teacher
         self.layers = tuple(layers)
-        maps = {name: shape[1:] for name, shape in teacher.tap(layers).items()} if layers else {}
+        shapes = teacher.tap(layers) if layers else {}
+        maps = {_entry(name): shape[1:] for name, shape in shapes.items()}
         dim = teacher.embedding_dim
         if dim is None:
             dim = int(teacher(tf.zeros([1, size, size, 3])).shape[1])
@@ -88,7 +89,8 @@ class TeacherCache(ViewCache):
         """Asks the teacher; see the base class."""
         if self.layers:
             embedding, maps = self.teacher.features(pixels)
-            answers = {"embedding": embedding, **maps}
+            own = {_entry(name): maps[name] for name in self.layers}
+            answers = {"embedding": embedding, **own}
         else:
             answers = {"embedding": self.teacher(pixels, ids)}
         with np.errstate(over="ignore"):  # what becomes infinite is refused
@@ -120,4 +122,11 @@ class TeacherCache(ViewCache):
         Returns:
             float32 tensors `(batch, h, w, channels)` by layer.
         """
-        return {name: tf.cast(self.read(name, rows, views), tf.float32) for name in self.layers}
+        return {
+            name: tf.cast(self.read(_entry(name), rows, views), tf.float32) for name in self.layers
+        }
+
+
+def _entry(layer: str) -> str:
+    """Name of a layer's entries; a layer may be called like the embedding."""
+    return f"layer/{layer}"

@@ -1,6 +1,8 @@
 """A teacher's embeddings in fewer dimensions, by PCA."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -55,12 +57,31 @@ def project(teacher: Teacher, projection: keras.Model) -> Teacher:
     """
     if isinstance(teacher, VectorTable):
         return VectorTable(teacher.ids, projection(teacher.vectors), source=teacher.source)
-    return Teacher(
-        lambda images: projection(teacher(images)),
-        embedding_dim=projection.output_shape[1],
-        image_size=teacher.image_size,
-        owner=(teacher.owner, projection),
-    )
+    return _ProjectedTeacher(teacher, projection)
+
+
+class _ProjectedTeacher(Teacher):
+    """Answers with a teacher's projected embeddings, and with its feature maps as they are."""
+
+    def __init__(self, teacher: Teacher, projection: keras.Model):
+        super().__init__(
+            lambda images: projection(teacher(images)),
+            embedding_dim=projection.output_shape[1],
+            image_size=teacher.image_size,
+            owner=(teacher.owner, projection),
+        )
+        self.preprocessing = teacher.preprocessing  # which `teacher` does
+        self._teacher = teacher
+        self._projection = projection
+
+    def tap(self, layers: Sequence[str], *, flag: str = "layer") -> dict[str, Any]:
+        """Taps the teacher; see the base class."""
+        return self._teacher.tap(layers, flag=flag)
+
+    def features(self, images: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Projects the teacher's answer; see the base class."""
+        embedding, maps = self._teacher.features(images)
+        return tf.stop_gradient(self._projection(embedding)), maps
 
 
 def save_projected_teacher(teacher: Teacher, folder: Path, name: str) -> Path | None:
@@ -72,8 +93,10 @@ def save_projected_teacher(teacher: Teacher, folder: Path, name: str) -> Path | 
         name: Name of the file or folder, without a suffix.
 
     Returns:
-        A SavedModel folder with the signature `serve_float`, or a `.npz` table, both of which
-        `load_teacher` reads; `None` for a teacher outside of TensorFlow, such as a `.tflite` file.
+        What `load_teacher` reads: a `.keras` file if the teacher is a Keras model on raw pixels,
+        which can be exported like any other; a `.npz` table; or a SavedModel folder with the
+        signature `serve_float`. `None` for a teacher outside of TensorFlow, such as a `.tflite`
+        file.
 
     Raises:
         InputError: If the place cannot be written.
@@ -84,6 +107,12 @@ def save_projected_teacher(teacher: Teacher, folder: Path, name: str) -> Path | 
             np.savez(temporary, ids=teacher.ids, vectors=teacher.vectors)
         return path
     owner, projection = teacher.owner
+    if isinstance(owner, keras.Model) and teacher.preprocessing == "0_255":
+        path = folder / f"{name}.keras"
+        image = keras.Input(batch_shape=owner.input_shape, name="image")
+        with published_file(path) as temporary:
+            keras.Model(image, projection(owner(image)), name=name).save(temporary)
+        return path
     if not isinstance(owner, tf.__internal__.tracking.Trackable):
         return None
     module = tf.Module()

@@ -67,12 +67,15 @@ class Teacher:
         )
         self.owner = owner
         self._fingerprint = fingerprint
+        self._tapped: list[str] = []
 
     def tap(self, layers: Sequence[str], *, flag: str = "layer") -> dict[str, Any]:
         """Prepares `features` to answer with the feature maps of inner layers.
 
+        Several may tap a teacher: it goes on answering with what was tapped before.
+
         Args:
-            layers: Names of layers, or their ways; see `find_path`.
+            layers: Names of layers with a feature map, or their ways; see `find_path`.
             flag: What an error message should call a name.
 
         Returns:
@@ -86,13 +89,15 @@ class Teacher:
                 f"{flag}={', '.join(layers)}: only a teacher that is a Keras model has layers to "
                 "look at; give a .keras file, or leave hint and attention out."
             )
-        tap = FeatureTap(self.owner, layers, flag=flag, argument="teacher")
+        tapped = list(dict.fromkeys([*self._tapped, *layers]))
+        tap = FeatureTap(self.owner, tapped, flag=flag, argument="teacher")
+        self._tapped = tapped
         self._features_function = tf.function(
             lambda images: tap(preprocess(images, self.preprocessing)),
             autograph=False,
             reduce_retracing=True,
         )
-        return tap.shapes
+        return {layer: tap.shapes[layer] for layer in layers}
 
     def features(self, images: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Embeds a batch and returns the feature maps that `tap` named, from the same pass.

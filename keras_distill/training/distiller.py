@@ -128,6 +128,8 @@ class Distiller(keras.Model):
             task_loss.build(student.output_shape[-1])
             self.task_loss_layer = task_loss.layer  # tracked: trained and saved, but not exported
         self.task_loss_weight = task_loss_weight
+        #: Called, in the graph, with the labels and embeddings of each training step.
+        self.observer: Callable[[Any, Any], None] | None = None
         self.student_projection = student_projection
         self.teacher_losses = (
             dict(teacher_losses) if isinstance(teacher_losses, Mapping) else tuple(teacher_losses)
@@ -212,6 +214,8 @@ class Distiller(keras.Model):
             values.append((self.task_loss.name, self.task_loss_weight, value))
             if training:
                 self.task_loss.update(y, y_pred)
+        if training and self.observer is not None and y is not None:
+            self.observer(y, y_pred)
         for name, loss, teacher in self._teacher_terms:
             if isinstance(loss, FeatureLoss):
                 maps = x["teacher_features"]

@@ -7,6 +7,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.run_directory import RunDirectory
 
 
@@ -19,6 +20,7 @@ class EpochReport(keras.callbacks.Callback):
         epochs: Number of epochs.
         steps_per_epoch: Steps in an epoch.
         batch_size: Images in a step.
+        monitor: Its values are on the line of an epoch only if something is wrong.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class EpochReport(keras.callbacks.Callback):
         epochs: int,
         steps_per_epoch: int,
         batch_size: int,
+        monitor: CollapseMonitor | None = None,
     ):
         super().__init__()
         self._run = run
@@ -36,6 +39,7 @@ class EpochReport(keras.callbacks.Callback):
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
+        self._monitor = monitor
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -72,10 +76,15 @@ class EpochReport(keras.callbacks.Callback):
         rate = self._steps_per_epoch * self._batch_size / self._epoch_seconds
         elapsed = time.perf_counter() - self._begun
         left = elapsed / (epoch + 1) * (self._epochs - epoch - 1)
-        values = "  ".join(f"{name} {value:.4f}" for name, value in _total_first(logs).items())
+        values = "  ".join(
+            f"{name} {value:.4f}"
+            for name, value in _total_first(logs).items()
+            if self._monitor is None or name not in self._monitor.names
+        )
+        note = self._monitor.note if self._monitor is not None else ""
         self._console.print(
             f"epoch {epoch + 1}/{self._epochs}  {values}  {rate:.0f} images/s  "
-            f"{_minutes(left)} left",
+            f"{_minutes(left)} left" + (f"  {note}" if note else ""),
             highlight=False,
             soft_wrap=True,
         )

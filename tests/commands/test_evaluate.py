@@ -49,6 +49,8 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         "classes": 2,
         "protocol": "leave-one-out",
         "backend": "exact",
+        "degrade": None,
+        "degrade_side": None,
         "recall": {str(k): recall for k, recall in metrics.recall.items()},
         "map_at_r": pytest.approx(metrics.map_at_r),
         "r_precision": pytest.approx(metrics.r_precision),
@@ -92,6 +94,49 @@ def test_damaged_images_are_left_out(here, teacher, damaged_photos, tmp_path):
     ended = here("evaluate", *given, "--strict_images")
     assert ended.code == 2
     assert "class_0/1.jpg, class_2/0.png" in ended.err
+
+
+@pytest.mark.parametrize("side", ["queries", "gallery", "both"])
+def test_degraded_images(here, teacher, photos, tmp_path, side):
+    file = tmp_path / "recall.json"
+    given = [f"--model={teacher.path}", f"--dataset=folder:{photos}", "--test_classes=4:"]
+    given += ["--degrade=blur:1,noise:60", f"--degrade_side={side}", "--ks=1,3"]
+    ended = here("evaluate", *given, f"--json={file}")
+    assert (ended.code, ended.err) == (0, "")
+    assert "blur:1,noise:60" in ended.out
+    figures = json.loads(file.read_text())
+    assert figures["degrade"] == "blur:1,noise:60"
+    assert figures["degrade_side"] == side
+    assert (figures["queries"], figures["gallery"], figures["protocol"]) == (
+        20,
+        20,
+        "leave-one-out",
+    )
+
+    student = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    images = load_dataset(f"folder:{photos}", train_classes=":4", test_classes="4:").test
+    good, labels = embed(student, evaluation_batches(images, image_size=40))
+    bad, _ = embed(student, evaluation_batches(images, image_size=40, degrade="blur:1,noise:60"))
+    queries, gallery = {"queries": (bad, good), "gallery": (good, bad), "both": (bad, bad)}[side]
+    distances = np.linalg.norm(queries[:, None] - gallery[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    nearest = labels[np.argsort(distances, axis=1)]
+    for k in (1, 3):
+        recall = (nearest[:, :k] == labels[:, None]).any(1).mean()
+        assert figures["recall"][str(k)] == pytest.approx(recall)
+
+
+def test_degradations_that_do_not_fit_are_refused(here, teacher, photos, tmp_path):
+    given = [f"--dataset=folder:{photos}", "--degrade=low_resolution:40"]
+    ended = here("evaluate", f"--model={teacher.path}", *given)
+    assert ended.code == 2
+    assert "--degrade=low_resolution:40: low_resolution:40 changes nothing" in ended.err
+
+    names = sorted(str(file.relative_to(photos)) for file in photos.rglob("*.*"))
+    np.savez(tmp_path / "table.npz", ids=names, vectors=np.eye(len(names)))
+    ended = here("evaluate", f"--model={tmp_path}/table.npz", *given)
+    assert ended.code == 2
+    assert "table.npz is a table of vectors, which looks at no pixels" in ended.err
 
 
 def test_model_that_does_not_fit_is_refused(here, teacher, photos, tmp_path):
@@ -142,6 +187,10 @@ def test_usable_flags_load_tensorflow(early, photos):
         ("--ks=", "--ks= must be positive integers"),
         ("--split=tests", "--split=tests: value should be one of <test|validation|train>"),
         ("--split=validation", "--split=validation needs --validation_classes."),
+        ("--degrade=haze", "--degrade=haze: 'haze' is unknown; give one or several of low_res"),
+        ("--degrade=jpeg:101", "'jpeg:101' is out of range; jpeg:QUALITY takes an integer from"),
+        ("--degrade_side=left", "--degrade_side=left: value should be one of <queries|gallery|"),
+        ("--degrade_side=queries", "--degrade_side=queries needs --degrade, some of low_resolut"),
         ("--batch_size=0", "--batch_size=0: 0 is not a positive integer"),
         ("--json=photos", "--json=photos is a folder; give a file."),
     ],

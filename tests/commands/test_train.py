@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,10 @@ from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.retrieval.embedding import embed
 from keras_distill.retrieval.metrics import retrieval_metrics
 from keras_distill.teachers.loading import load_teacher
+from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.run_directory import RunDirectory
+
+SPREAD = CollapseMonitor.names
 
 
 def load(path):
@@ -104,7 +108,8 @@ def test_metrics_hold_one_finite_record_an_epoch(teacher):
 def test_tensorboard_shows_the_metrics(teacher):
     records = epochs(teacher)
     shown = scalars(teacher.path / "tensorboard" / "train")
-    assert shown["epoch_loss"] == pytest.approx([record["loss"] for record in records])
+    for name in ("loss", *SPREAD):
+        assert shown[f"epoch_{name}"] == pytest.approx([record[name] for record in records])
     shown = scalars(teacher.path / "tensorboard" / "validation")
     assert shown["epoch_recall@1"] == pytest.approx([record["val_recall@1"] for record in records])
 
@@ -115,7 +120,10 @@ def test_summary_describes_the_run(teacher, photos):
     assert described["student"] == "runs/striped/student.keras"
     assert described["teacher"] is None
     assert described["dataset"] == f"folder:{photos}"
-    assert described["images"] == {"train": 20, "validation": 20}
+    assert described["images"] == {"train": 20, "validation": 20, "unlabelled": 0}
+    assert described["unlabelled_per_batch"] == 0
+    assert described["collapsed"] is False
+    assert described["spread"] == {name: epochs(teacher)[-1][name] for name in SPREAD}
     assert described["skipped_images"] == []
     assert described["parameters"] == load(teacher.path / "student.keras").count_params()
     assert (described["image_size"], described["embedding_dim"]) == (40, 8)
@@ -190,7 +198,7 @@ def test_damaged_images_are_named_skipped_and_counted(replaced, damaged_photos):
     for path in damaged:
         assert f"Skipping a corrupt or truncated image: {damaged_photos / path}" in replaced.err
     assert summary(replaced)["skipped_images"] == damaged
-    assert summary(replaced)["images"] == {"train": 38, "validation": 0}
+    assert summary(replaced)["images"] == {"train": 38, "validation": 0, "unlabelled": 0}
 
 
 @pytest.fixture(scope="session")
@@ -250,6 +258,52 @@ def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.fixture(scope="session")
+def inner(train, teacher):
+    """A student of that teacher under losses on inner layers, and one with a memory."""
+    losses = "--teacher_losses=relative,attention,hint"
+    return train(
+        "inner", f"--teacher={teacher.path}", losses, "--task_loss=multi_similarity", "--memory=16"
+    )
+
+
+def test_losses_on_inner_layers_and_a_memory(inner, run_python):
+    assert (inner.code, inner.err) == (0, "")
+    (record,) = epochs(inner)
+    losses = {"multi_similarity": 1, "relative": 0.3, "attention": 1000, "hint": 100}
+    for name in losses:
+        assert record[name] > 0
+        assert f"  {name} {record[name]:.4f}" in inner.out
+    total = sum(weight * record[name] for name, weight in losses.items())
+    assert record["loss"] == pytest.approx(total, rel=1e-5)
+    assert summary(inner)["loss"].keys() == {"loss", *losses}
+    student = load(inner.path / "student.keras")
+    assert summary(inner)["parameters"] == student.count_params()  # without regressors and memory
+    printed = run_python(
+        """
+import sys
+import keras
+
+print(keras.models.load_model(sys.argv[1]).output_shape)
+assert not any(name.startswith("keras_distill") for name in sys.modules)
+""",
+        inner.path / "student.keras",
+    )
+    assert printed.strip() == "(None, 8)"
+
+
+def test_feature_maps_may_be_cached(inner, here, tmp_path):
+    flags = [f"--flagfile={inner.path / 'flags.txt'}", f"--run_dir={tmp_path / 'run'}"]
+    ended = here("train", *flags, "--cache_features", f"--cache_dir={tmp_path / 'cache'}")
+    assert (ended.code, ended.err) == (0, "")
+    (cached,), (live,) = epochs(replace(ended, path=tmp_path / "run")), epochs(inner)
+    for name in ("loss", "multi_similarity", "relative", "attention", "hint"):
+        assert cached[name] == pytest.approx(live[name], rel=2e-3)
+    (manifest,) = (tmp_path / "cache").glob("*/manifest.json")
+    outputs = {"embedding": [8], "layer/trunk/conv_pw_1_relu": [20, 20, 16]}
+    assert json.loads(manifest.read_text())["outputs"] == outputs
+
+
 @pytest.fixture
 def table(photos, tmp_path):
     """A table with 5 numbers for each image."""
@@ -303,6 +357,40 @@ def test_several_teachers_are_cached_or_asked_alike(
     assert len(list((tmp_path / "cache").glob("*/manifest.json"))) == 2
 
 
+def test_the_student_is_degraded_and_the_teacher_is_not(here, tiny, photos, teacher, tmp_path):
+    given = [
+        f"--dataset=folder:{photos}",
+        *tiny,
+        f"--cache_dir={tmp_path / 'cache'}",
+        f"--teacher={teacher.path}",
+        "--image_size=40",  # the teacher's own
+        "--validation_classes=2:4",
+    ]
+    degrade = "--degrade=noise:90,blur:2"
+    records = {}
+    for name, more in {
+        "good": ["--teacher_cache=views:1"],
+        "cached": ["--teacher_cache=views:1", "--image_cache=views:1", degrade],
+        "live": ["--teacher_cache=off", degrade],
+    }.items():
+        ended = here("train", *given, *more, f"--run_dir={tmp_path / name}")
+        assert (ended.code, ended.err) == (0, "")
+        records[name] = epochs(replace(ended, path=tmp_path / name))[0]
+        complete = re.search(r"teacher: cache \S+ \(.*\) is complete", ended.out)
+        assert (complete is not None) == (name == "cached")  # with what the first run asked
+    losses = ["loss", "triplet", "relative"]
+    good, cached, live = ([record[name] for name in losses] for record in records.values())
+    assert cached == pytest.approx(live, rel=2e-3)
+    assert min(abs(np.divide(cached, good) - 1)) > 0.01
+    described = summary(replace(ended, path=tmp_path / "live"))
+    assert described["degrade"] == "noise:90,blur:2"
+
+    images = load_dataset(f"folder:{photos}", train_classes="2:4", test_classes="4:").train
+    batches = evaluation_batches(images, image_size=40, degrade="noise:90,blur:2")
+    embeddings, labels = embed(load(tmp_path / "live" / "student.keras"), batches)
+    assert retrieval_metrics(embeddings, labels).recall[1] == records["live"]["val_recall@1"]
+
+
 @pytest.fixture(scope="session")
 def narrow(train, teacher):
     """A student of 4 dimensions under that teacher of 8, in the teacher's main directions."""
@@ -319,7 +407,7 @@ def narrow(train, teacher):
 def test_projected_teacher_is_kept_with_the_run(narrow, here, teacher, photos, tmp_path):
     assert (narrow.code, narrow.err) == (0, "")
     assert epochs(narrow)[0]["absolute"] > 0
-    pca, projected = narrow.path / "teacher_pca.keras", narrow.path / "projected_teacher"
+    pca, projected = narrow.path / "teacher_pca.keras", narrow.path / "projected_teacher.keras"
     for path in (pca, projected):
         assert f"projected teacher: {path}" in narrow.out
     images = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
@@ -348,7 +436,7 @@ def test_projection_without_training(kind, here, tiny, photos, teacher, table, t
     images = load_dataset(f"folder:{photos}", train_classes=":4", test_classes="4:").train
     (x, _), *_ = evaluation_batches(images, image_size=40)
     answer = load_teacher(asked)(x["image"], x["id"])
-    projected = load_teacher(run / f"projected_teacher{'.npz' if kind == 'table' else ''}")
+    projected = load_teacher(run / f"projected_teacher.{'npz' if kind == 'table' else 'keras'}")
     expected = load(run / "teacher_pca.keras")(answer)
     np.testing.assert_allclose(projected(x["image"], x["id"]), expected, atol=1e-5)
     spread = np.var(expected, axis=0)
@@ -364,6 +452,28 @@ def test_compiled_step_trains(train, distilled):
 
 
 # When it fails
+
+
+def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
+    ended = train(
+        "semi_supervised",
+        f"--teacher={teacher.path}",
+        "--train_classes=:2",
+        f"--unlabelled=folder:{photos}:2:4",
+        "--unlabelled_per_batch=3",
+        "--teacher_cache=views:1",
+        "--image_cache=views:1",
+        "--memory=16",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("20 images of 2 classes and 20 unlabelled; student ")
+    described = summary(ended)
+    assert described["images"] == {"train": 20, "validation": 0, "unlabelled": 20}
+    assert (described["batch_size"], described["unlabelled_per_batch"]) == (7, 3)
+    assert described["loss"].keys() == {"loss", "triplet", "relative"}
+    manifests = [json.loads(path.read_text()) for path in ended.path.parent.glob("*/manifest.json")]
+    assert [manifest["rows"] for manifest in manifests] == [40, 40]
+    assert all(math.isfinite(value) for value in epochs(ended)[0].values())
 
 
 def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
@@ -484,8 +594,23 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
             ["--teacher={teacher}/lacking.npz", "--teacher_preprocessing=0_1"],
             "--teacher_preprocessing=0_1: teacher='",
         ),
+        (
+            ["--teacher_losses=hint", "--hint_layers=foo:conv1"],
+            "train: --hint_layers=foo:conv1: teacher layer='foo' is not a layer of teacher",
+        ),
+        (
+            ["--teacher_losses=attention", "--attention_layers=conv1:bar"],
+            "train: --attention_layers=conv1:bar: student layer='bar' is not a layer of student",
+        ),
+        (["--teacher_losses=hint", "--hint_layers=foo:conv1"], ", trunk/conv_pw_1_relu.\n"),
+        (
+            ["--teacher={teacher}/table.npz", "--teacher_losses=hint"],
+            "train: --teacher_losses=hint: hint needs a teacher that is a Keras model",
+        ),
         (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise that"),
         (["--image_cache=views:8", "--cache_max_gb=1e-4"], "the image cache needs 0.000123 GB"),
+        (["--unlabelled=folder:{photos}"], "are in the test split, and nothing may learn from it"),
+        (["--unlabelled=folder:{photos}:3:4"], "are in the train split, and they are labelled"),
         (["--teacher={photos}"], "is not a .keras file"),
         (["--teacher={photos}/class_0/0.png"], "is not a .keras file"),
         (["--trunk_weights={teacher}/student.keras"], "does not fit mobilenet with alpha=0.25"),
@@ -495,6 +620,8 @@ def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flag
     run = tmp_path / "run"
     copy = shutil.copytree(teacher.path, tmp_path / "teacher")
     np.savez(copy / "lacking.npz", ids=["class_0/0.png"], vectors=np.ones((1, 8)))
+    names = sorted(str(file.relative_to(photos)) for file in photos.rglob("*.*"))
+    np.savez(copy / "table.npz", ids=names, vectors=np.ones((len(names), 8)))
     given = [f"--dataset=folder:{photos}", *tiny, f"--teacher={copy}", f"--run_dir={run}"]
     given.append(f"--cache_dir={tmp_path / 'cache'}")
     paths = {"photos": photos, "teacher": copy}
@@ -525,12 +652,22 @@ def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path):
         ),
         ("--image_size=16", "--image_size=16: 16 is not integer >= 32"),
         ("--classes_per_batch=1", "--classes_per_batch=1: 1 is not integer >= 2"),
+        ("--degrade=grey,haze", "--degrade=grey,haze: 'haze' is unknown; give one or several of l"),
+        ("--degrade=blur:0", "'blur:0' is out of range; blur:SIGMA takes a number from 0.1 to 100"),
+        (
+            "--trunk=resnet50 --degrade=low_resolution:224",
+            "changes nothing, for the images have 22",
+        ),
         ("--crop_area=0", "--crop_area=0.0 must be above 0 and at most 1"),
         ("--trunk=resnet18", "--trunk=resnet18: value should be one of <resnet50|"),
         ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH"),
         ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
         ("--dataset=folder:", "--dataset=folder: is unknown; give one of cub"),
         ("--dataset=folder:nowhere", "--dataset=folder:nowhere: there is no folder 'nowhere'"),
+        ("--unlabelled=glyphs:0:2", "--unlabelled=glyphs:0:2: without --teacher there is nothing"),
+        ("--unlabelled=birds:0:2 --teacher=.", "--unlabelled=birds:0:2 is unknown; give one of"),
+        ("--unlabelled=folder:no:0:2 --teacher=.", "there is no folder 'no'"),
+        ("--unlabelled_per_batch=0", "--unlabelled_per_batch=0: 0 is not a positive integer"),
         ("--teacher=nowhere", "--teacher=nowhere does not exist"),
         ("--trunk_weights=nowhere.h5", "--trunk_weights=nowhere.h5 does not exist"),
         ("--task_loss=none", "--task_loss=none leaves nothing to learn from; give --teacher"),
@@ -542,6 +679,8 @@ def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path):
         ("--teacher=. --teacher_losses=relative:nan", "'nan' is not a weight"),
         ("--teacher=a=.,b=", "--teacher=a=.,b=: 'b=' is not NAME=PATH with a name of its own"),
         ("--teacher=a=.,b=. --teacher_losses=a.relative", "gives the teacher 'b' nothing to teach"),
+        ("--hint_layers=conv1", "--hint_layers=conv1: 'conv1' is not TEACHER:STUDENT, two names"),
+        ("--task_loss=n_pairs --margin=1", "--margin=1.0: --task_loss=n_pairs has no margin to"),
         ("--teacher_cache=views:0", "--teacher_cache=views:0 is none of views:K with K of 1 or mo"),
         ("--image_cache=clean", "--image_cache=clean is none of views:K"),
         ("--cache_max_gb=-1", "--cache_max_gb=-1: -1.0 is not a non-negative"),

@@ -133,3 +133,65 @@ def test_glyphs_are_written_below_data_dir(folder, monkeypatch, tmp_path):
     dataset = load_dataset("glyphs", data_dir=tmp_path / "data")
     assert asked == [tmp_path / "data/keras_distill"]
     assert dataset.test.classes.tolist() == [3, 4, 5, 6]
+
+
+def test_unlabelled_images_of_the_same_data_set(folder):
+    dataset = load_dataset(
+        f"folder:{folder}",
+        train_classes=":2",
+        test_classes="5:",
+        unlabelled=f"folder:{folder}",
+        unlabelled_classes="2:5",
+    )
+    assert dataset.unlabelled.classes.tolist() == [2, 3, 4]
+    together = dataset.train.with_unlabelled(dataset.unlabelled)
+    assert together.labels.tolist() == [0, 1, 1] + 12 * [-1]
+    assert together.classes.tolist() == [0, 1]
+    np.testing.assert_array_equal(together.paths, [*dataset.train.paths, *dataset.unlabelled.paths])
+    assert load_dataset(f"folder:{folder}").unlabelled is None
+
+
+def test_unlabelled_images_of_another_folder(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    for label in range(2):
+        (other / f"class{label}").mkdir()
+        Image.new("RGB", (4, 4)).save(other / f"class{label}" / "0.png")
+    link = other / "link" / "deeper"
+    link.parent.mkdir()
+    link.symlink_to(folder)
+    (other / "link" / "0.png").write_bytes((other / "class0" / "0.png").read_bytes())
+    dataset = load_dataset(f"folder:{link}", unlabelled=f"folder:{other}", unlabelled_classes=":2")
+    together = dataset.train.with_unlabelled(dataset.unlabelled)
+    assert together.labels.tolist() == [0, 1, 1, 2, 2, 2, -1, -1]
+    assert all((together.root / path).is_file() for path in together.paths)
+    assert all("/link/" not in f"{together.root / path}" for path in together.paths)
+    # Their relative paths are among those of the data set, but their ids are not.
+    assert dataset.unlabelled.paths[0] == dataset.train.paths[0]
+    assert len(set(together.ids.tolist())) == len(together)
+    np.testing.assert_array_equal(together.ids[:6], dataset.train.ids)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("", r"in the test split"),
+        ("4:7", r"in the test split, and nothing may learn"),
+        ("2:4", r"in the validation split, and nothing may learn"),
+        ("0:2", r"3 of the images, such as '.*class0/0\.png', are in the train split, and they"),
+        ("6:9", r"unlabelled_classes='6:9' does not lie within the 7 classes"),
+    ],
+)
+def test_unlabelled_images_of_a_split_are_refused(folder, classes, message):
+    splits = {"train_classes": "0:4", "validation_classes": "2:4", "test_classes": "5:7"}
+    with pytest.raises(InputError, match=message):
+        load_dataset(
+            f"folder:{folder}",
+            **splits,
+            unlabelled=f"folder:{folder}/../{folder.name}",
+            unlabelled_classes=classes,
+        )
+
+
+def test_unknown_unlabelled_data_set(folder):
+    with pytest.raises(InputError, match="unlabelled='bees' is unknown"):
+        load_dataset(f"folder:{folder}", unlabelled="bees")

@@ -9,6 +9,8 @@ from PIL import Image
 from keras_distill import InputError, evaluation_batches, training_batches
 from keras_distill.data import pipeline
 from keras_distill.data.class_sampler import ClassSampler
+from keras_distill.data.degradations import parse_degradations
+from keras_distill.data.degrading import degrade
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.views import centre_view
@@ -265,6 +267,73 @@ def test_the_least_area_reaches_the_crop(images):
             assert min(abs(view - whole).max(), abs(view - whole[:, ::-1]).max()) < 0.51
 
 
+DEGRADE = "low_resolution:6,noise:30,jpeg:40"
+
+
+def test_the_student_sees_the_degraded_crop_and_the_teacher_the_good_one(images):
+    plain = take(images, 3, seed=4)
+    batches = take(images, 3, seed=4, degrade=DEGRADE)
+    for step, ((x, y), (good, labels)) in enumerate(zip(batches, plain, strict=True)):
+        assert x.keys() == {"image", "id", "teacher_image"}
+        np.testing.assert_array_equal(x["teacher_image"], good["image"])
+        np.testing.assert_array_equal(x["id"], good["id"])
+        np.testing.assert_array_equal(y, labels)
+        for bad, image, image_id in zip(x["image"], good["image"], good["id"], strict=True):
+            seed = tf.stack([tf.constant(4 * 2**31 + step // 4, tf.int64), image_id])
+            expected = degrade(image, parse_degradations(DEGRADE), seed)
+            np.testing.assert_array_equal(bad, expected)
+            assert (bad.numpy() != image.numpy()).any()
+
+
+def test_degraded_batches_are_a_function_of_seed_and_step(images):
+    options = {"seed": 3, "teacher_image_size": 24, "degrade": "noise:9,blur:1,edges"}
+    batches = take(images, 6, **options)
+    assert_same(take(images, 2, first_step=4, **options), batches[4:])
+    first, epoch_later = take(images, 5, degrade="noise:9", steps_per_epoch=1)[::4]
+    assert (first[0]["image"].numpy() != epoch_later[0]["image"].numpy()).any()
+
+
+def test_no_teacher_sees_a_degraded_image(images):
+    sizes = {"a": 24, "b": 16}
+    good = take(images, 2, teacher_image_size=sizes)
+    for (x, _), (expected, _) in zip(
+        take(images, 2, teacher_image_size=sizes, degrade="grey"), good, strict=True
+    ):
+        for name in sizes:
+            np.testing.assert_array_equal(x["teacher_image"][name], expected["teacher_image"][name])
+        assert (x["image"].numpy() == x["image"].numpy()[..., :1]).all()
+
+
+def test_an_answer_that_is_looked_up_needs_no_teacher_image(images):
+    look_up = {"teacher_embedding": lambda rows, views: rows}
+    batches = take(images, 2, degrade=DEGRADE, **look_up)
+    for (x, _), (asked, _) in zip(batches, take(images, 2, degrade=DEGRADE), strict=True):
+        assert x.keys() == {"image", "id", "teacher_embedding"}
+        np.testing.assert_array_equal(x["image"], asked["image"])
+    ((x, _),) = take(images, 1, degrade=DEGRADE, teacher_image_size=16, **look_up)
+    assert x.keys() == {"image", "id", "teacher_embedding", "teacher_image"}
+
+
+def test_degraded_evaluation(images):
+    ((good, labels),) = evaluation_batches(images, image_size=16)
+    ((x, y),) = evaluation_batches(images, image_size=16, degrade=DEGRADE)
+    np.testing.assert_array_equal(x["id"], good["id"])
+    np.testing.assert_array_equal(y, labels)
+    for bad, image, image_id in zip(x["image"], good["image"], good["id"], strict=True):
+        expected = degrade(image, parse_degradations(DEGRADE), tf.stack([-1, image_id]))
+        np.testing.assert_array_equal(bad, expected)
+    ((alone, _),) = evaluation_batches(images.select(np.array([7])), image_size=16, degrade=DEGRADE)
+    np.testing.assert_array_equal(alone["image"][0], x["image"][7])
+
+
+@pytest.mark.parametrize("degraded", ["haze", "low_resolution:16"])
+def test_degradations_of_no_use(images, degraded):
+    with pytest.raises(InputError, match=f"degrade={degraded}: "):
+        take(images, 1, degrade=degraded)
+    with pytest.raises(InputError, match=f"degrade={degraded}: "):
+        evaluation_batches(images, image_size=16, degrade=degraded)
+
+
 def test_too_few_classes(images):
     with pytest.raises(InputError, match=r"classes_per_batch=8 is more than the 5"):
         training_batches(images, image_size=16, steps_per_epoch=4)
@@ -294,3 +363,52 @@ def test_evaluation_of_a_selection_keeps_its_order(images):
     (x, y), *_ = evaluation_batches(chosen, image_size=8)
     np.testing.assert_array_equal(x["id"], images.ids[[7, 2, 11]])
     assert y.numpy().tolist() == [2, 0, 3]
+
+
+# Images without labels
+
+
+@pytest.fixture(scope="module")
+def mixed(images):
+    """Three labelled classes, and the six images of the others without labels."""
+    return images.of_classes(range(3)).with_unlabelled(images.of_classes(range(3, 5)))
+
+
+def test_unlabelled_rows_follow_the_labelled_ones(images, mixed):
+    plain = take(images.of_classes(range(3)), 6)
+    unlabelled = set(mixed.ids[9:].tolist())
+    seen = []
+    batches = take(mixed, 6, unlabelled_per_batch=4)
+    for (x, y), (plain_x, plain_y) in zip(batches, plain, strict=True):
+        assert x["image"].shape == (10, 16, 16, 3)
+        np.testing.assert_array_equal(y, [*plain_y, -1, -1, -1, -1])
+        np.testing.assert_array_equal(x["id"][:6], plain_x["id"])
+        np.testing.assert_array_equal(x["image"][:6], plain_x["image"])
+        seen += x["id"].numpy()[6:].tolist()
+    for start in range(0, 24, 6):
+        assert set(seen[start : start + 6]) == unlabelled
+    assert_same(take(mixed, 2, unlabelled_per_batch=4, first_step=4), batches[4:])
+
+
+def test_unlabelled_images_are_drawn_only_if_asked_for(images, mixed):
+    assert_same(take(mixed, 3), take(images.of_classes(range(3)), 3))
+
+
+def test_unlabelled_rows_are_looked_up_too(mixed):
+    (x, y), *_ = take(
+        mixed,
+        1,
+        unlabelled_per_batch=4,
+        cached_image=lambda rows, views: tf.tile(rows[:, None], [1, 2]),
+        teacher_embedding=lambda rows, views: tf.cast(rows, tf.float32),
+    )
+    rows = x["teacher_embedding"].numpy().astype(int)
+    np.testing.assert_array_equal(x["image"][:, 0], rows)
+    np.testing.assert_array_equal(x["id"], mixed.ids[rows])
+    np.testing.assert_array_equal(y, mixed.labels[rows])
+    assert (rows[6:] >= 9).all()
+
+
+def test_unlabelled_rows_need_unlabelled_images(images):
+    with pytest.raises(InputError, match="no unlabelled images"):
+        take(images, 1, unlabelled_per_batch=4)

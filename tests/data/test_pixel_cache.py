@@ -72,6 +72,16 @@ def test_holds_no_image_for_a_teacher(images, cache):
         )
 
 
+def test_cached_images_are_degraded_like_decoded_ones(images, cache):
+    options = BATCHES | {"views": 2, "seed": 3, "degrade": "blur:1,noise:20,jpeg:30"}
+    decoded = training_batches(images, **options).take(4)
+    cached = training_batches(images, cached_image=cache.lookup, **options)
+    assert {"image", "id", "teacher_image"} == cached.element_spec[0].keys()
+    assert cached.element_spec[0]["image"].shape[1:] == (16, 16, 3)
+    for one, other in zip(decoded, cached.take(4), strict=True):
+        same(one, other)
+
+
 def test_what_decides_the_pixels_names_the_folder(images, tmp_path):
     caches = [
         PixelCache(images, tmp_path, image_size=16),

@@ -56,6 +56,33 @@ def test_a_gallery_keeps_rows_that_equal_a_query():
     assert not (nearest_neighbours(vectors, k=1)[0][:, 0] == range(20)).any()
 
 
+@pytest.mark.parametrize(("query_block", "gallery_block"), [(1024, 8192), (7, 5)])
+def test_a_gallery_of_other_pictures_of_the_queries_leaves_each_its_own_out(
+    query_block, gallery_block
+):
+    queries, gallery = normal(30, 4), normal(30, 4) + 0.01
+    indices, _ = nearest_neighbours(
+        queries,
+        gallery,
+        k=3,
+        leave_one_out=True,
+        query_block=query_block,
+        gallery_block=gallery_block,
+    )
+    expected, _ = naive(queries, gallery, 30)
+    for i in range(30):
+        assert indices[i].tolist() == [j for j in expected[i] if j != i][:3]
+    kept, _ = nearest_neighbours(queries, gallery, k=1)
+    assert (kept[:, 0] == range(30)).any()
+
+
+def test_leaving_out_needs_a_gallery_row_for_each_query():
+    with pytest.raises(InputError, match="there are 4 queries and 5 gallery rows"):
+        nearest_neighbours(normal(4, 3), normal(5, 3), k=1, leave_one_out=True)
+    indices, _ = nearest_neighbours(normal(4, 3), normal(4, 3), k=9, leave_one_out=True)
+    assert indices.shape == (4, 3)
+
+
 # Small integers: distances are exact in float32 and full of ties.
 grids = hypothesis.extra.numpy.arrays(
     np.float32, st.tuples(st.integers(2, 12), st.just(2)), elements=st.integers(-2, 2)

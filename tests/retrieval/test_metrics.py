@@ -69,6 +69,40 @@ def test_a_separate_gallery_with_missing_and_additional_classes():
     check(embeddings, labels, [1, 3, 10], gallery[~absent], gallery_labels[~absent])
 
 
+def test_a_gallery_of_other_pictures_of_the_queries():
+    embeddings, labels = clusters(40, 9, seed=1)
+    gallery = embeddings + np.random.default_rng(3).normal(0, 0.5, embeddings.shape)
+    found = retrieval_metrics(
+        embeddings,
+        labels,
+        ks=[1, 3],
+        gallery_embeddings=gallery,
+        gallery_labels=labels,
+        leave_one_out=True,
+    )
+    recalled, average_precisions, r_precisions = {1: 0, 3: 0}, [], []
+    for i in range(40):
+        others = np.arange(40) != i
+        recall, map_at_r, r_precision = naive(
+            embeddings[i : i + 1], labels[i : i + 1], [1, 3], gallery[others], labels[others]
+        )
+        recalled = {k: recalled[k] + recall[k] / 40 for k in recalled}
+        if (labels[others] == labels[i]).any():
+            average_precisions.append(map_at_r)
+            r_precisions.append(r_precision)
+    assert found.recall == pytest.approx(recalled)
+    assert found.map_at_r == pytest.approx(np.mean(average_precisions))
+    assert found.r_precision == pytest.approx(np.mean(r_precisions))
+    same = retrieval_metrics(
+        embeddings,
+        labels,
+        gallery_embeddings=embeddings,
+        gallery_labels=labels,
+        leave_one_out=True,
+    )
+    assert same == retrieval_metrics(embeddings, labels)
+
+
 def test_classes_with_one_image_count_as_missed_in_recall_only():
     embeddings = np.array([[0.0], [0.1], [1.0], [1.1], [5.0]], np.float32)
     labels = np.array([-7, -7, 2, 2, 9])
@@ -189,6 +223,14 @@ def test_a_query_never_finds_itself_though_it_does_in_the_reference():
         (
             {"gallery_embeddings": np.zeros((0, 6)), "gallery_labels": np.zeros(0, int)},
             r"nothing to search",
+        ),
+        (
+            {
+                "gallery_embeddings": np.zeros((5, 6)),
+                "gallery_labels": np.arange(5),
+                "leave_one_out": True,
+            },
+            r"leave_one_out needs the same labels",
         ),
         ({"embeddings": np.zeros((0, 6)), "labels": np.zeros(0, int)}, r"nothing to search"),
         ({"embeddings": np.zeros((1, 6)), "labels": np.zeros(1, int)}, r"nothing to search"),

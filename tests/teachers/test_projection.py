@@ -164,11 +164,11 @@ def test_saved_it_answers_the_same_in_another_process(
     }
     assert paths == {
         "fixed": tmp_path / "run" / "projected_fixed",
-        "any": tmp_path / "run" / "projected_any",
+        "any": tmp_path / "run" / "projected_any.keras",
         "table": tmp_path / "run" / "projected_table.npz",
     }
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "projected_any",
+        "projected_any.keras",
         "projected_fixed",
         "projected_table.npz",
     ]
@@ -183,7 +183,7 @@ from keras_distill import load_teacher
 folder = Path(sys.argv[1])
 images, ids = np.load(folder / "images.npy"), np.load(folder / "ids.npy")
 answers = {}
-for name in ("fixed", "any", "table.npz"):
+for name in ("fixed", "any.keras", "table.npz"):
     teacher = load_teacher(folder / "run" / f"projected_{name}")
     print(name, teacher.embedding_dim, teacher.image_size)
     answers[name] = teacher(images, ids)
@@ -191,12 +191,12 @@ np.savez(folder / "answers.npz", **answers)
 """
     assert run_python(code, tmp_path).splitlines() == [
         "fixed 3 16",
-        "any 3 None",
+        "any.keras 3 None",
         "table.npz 3 None",
     ]
     answers = np.load(tmp_path / "answers.npz")
     np.testing.assert_allclose(answers["fixed"], projected["fixed"](images), atol=1e-5)
-    np.testing.assert_allclose(answers["any"], projected["any"](images), atol=1e-5)
+    np.testing.assert_allclose(answers["any.keras"], projected["any"](images), atol=1e-5)
     np.testing.assert_allclose(answers["table.npz"], projected["table"](None, table.ids), atol=1e-6)
 
 

@@ -331,3 +331,19 @@ def test_absolute_teacher_of_another_width(build, small_embedder):
     distiller = build(teacher=small_embedder(dim=7, image_size=8))
     with pytest.raises(ValueError, match="teacher's embedding has width 7, the student's 4"):
         distiller.fit(IMAGES, LABELS, verbose=0)
+
+
+def test_unlabelled_rows_enter_the_teacher_losses_alone(build):
+    distiller = build()
+    labels = np.where(np.arange(16) < 12, LABELS, -1)
+    images, others = IMAGES, IMAGES.copy()
+    others[12:] //= 3
+
+    def losses(images, labels):
+        return distiller.test_on_batch(images, labels, return_dict=True)
+
+    mixed, changed = losses(images, labels), losses(others, labels)
+    assert mixed["triplet"] == pytest.approx(losses(images[:12], labels[:12])["triplet"], rel=1e-5)
+    assert changed["triplet"] == pytest.approx(mixed["triplet"], rel=1e-6)
+    for name in ("absolute", "relative"):
+        assert changed[name] != pytest.approx(mixed[name], rel=1e-3)

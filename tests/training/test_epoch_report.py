@@ -1,5 +1,6 @@
 import io
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,13 +16,13 @@ class Validation(keras.callbacks.Callback):
         logs["val_recall@1"] = 0.5 + epoch / 10
 
 
-def fit(tmp_path, **console):
+def fit(tmp_path, monitor=None, **console):
     run = RunDirectory(tmp_path)
     console = Console(file=io.StringIO(), width=200, **console)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     schedule = keras.optimizers.schedules.PolynomialDecay(0.6, 6, 0.0)
     model.compile(keras.optimizers.SGD(schedule), loss="mse", metrics=["mae"])
-    report = EpochReport(run, console, epochs=2, steps_per_epoch=3, batch_size=4)
+    report = EpochReport(run, console, epochs=2, steps_per_epoch=3, batch_size=4, monitor=monitor)
     history = model.fit(
         np.ones((12, 2)),
         np.ones(12),
@@ -70,6 +71,16 @@ def test_one_line_an_epoch(tmp_path):
         assert line.startswith(f"epoch {number + 1}/2  {values}  ")
         assert "images/s" in line
     assert lines[1].endswith("0:00 left")
+
+
+@pytest.mark.parametrize("note", ["", "collapsing? mae 1"])
+def test_values_of_a_monitor_are_recorded_but_printed_only_as_a_note(tmp_path, note):
+    monitor = SimpleNamespace(names=("mae",), note=note)
+    history, records, _, text = fit(tmp_path, monitor=monitor)
+    assert [record["mae"] for record in records] == history["mae"]
+    for line in text.splitlines():
+        assert "mae" not in line.removesuffix(note)
+        assert line.endswith(f"left  {note}".rstrip())
 
 
 def test_progress_bar_on_a_terminal(tmp_path):

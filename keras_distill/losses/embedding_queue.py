@@ -1,0 +1,51 @@
+"""The last embeddings of a training, kept in variables."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class EmbeddingQueue(keras.layers.Layer):
+    """Holds the last embeddings of a training, with their labels; those not yet filled have -1.
+
+    Args:
+        size: Number of rows.
+        name: Name of the layer.
+    """
+
+    def __init__(self, size: int, name: str = "memory"):
+        super().__init__(name=name, dtype="float32", trainable=False)
+        self._size = size
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the variables, for embeddings `(batch, dim)`."""
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self._size, input_shape[-1]),
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self.labels = self.add_weight(
+            name="labels",
+            shape=(self._size,),
+            initializer=keras.initializers.Constant(-1),
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def remember(self, labels: Any, embeddings: Any) -> None:
+        """Puts a batch in front of the queue, whose last rows fall out.
+
+        Args:
+            labels: int64 tensor `(batch,)`.
+            embeddings: Tensor `(batch, dim)`; no gradient is kept.
+        """
+        for memory, new in (
+            (self.labels, labels),
+            (self.embeddings, ops.stop_gradient(ops.cast(embeddings, "float32"))),
+        ):
+            queue = ops.concatenate([new, ops.convert_to_tensor(memory)])
+            memory.assign(ops.slice(queue, (0,) * len(memory.shape), memory.shape))

@@ -1,0 +1,164 @@
+"""Noticing that the embeddings of a training collapse."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.embedding_queue import EmbeddingQueue
+from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
+from keras_distill.losses.task_loss import TaskLoss, integer_labels
+from keras_distill.training.distiller import Distiller
+from keras_distill.training.embedding_spread import embedding_spread
+
+_NO_MARGIN = 0.2  # for the share of active triplets, where the loss has no margin
+_SAME = 1.05  # negatives this much farther than positives tell no classes apart
+_POINT = 0.01  # deviation over length, of embeddings that lie in one point
+_LINE = 1.5  # effective rank, of embeddings that lie on a line
+_TOLERANCE = 0.15  # of a loss that sits at its collapsed value
+_ACTIVE = 0.99  # share of active triplets, where none is learnt any more
+_PATIENCE = 2  # epochs
+
+
+class CollapseMonitor(keras.callbacks.Callback):
+    """Adds the spread of the last embeddings to the logs of an epoch, and names a collapse.
+
+    A collapsed student gives all images the same embedding, or all on one line, and its loss stays
+    where it is: a triplet loss at the margin. A loss near the margin alone is no sign of it, for
+    batch-hard training lingers there while it learns. So an epoch is suspect if negatives are as
+    near as positives, and either the loss is near its value for equal embeddings and no triplet is
+    content, or all embeddings lie in a point; or if those of four or more classes lie on a line.
+    The second suspect epoch in a row is called a collapse, with advice, once.
+
+    The numbers are those of `embedding_spread`. They cost a copy of the embeddings in a step and a
+    few milliseconds in an epoch. Put it before callbacks that read the logs.
+
+    Args:
+        rows: Embeddings to look at, the latest; unlabelled ones among them are left out.
+        say: Takes the sentence.
+    """
+
+    #: What may be in the logs.
+    names = (
+        "positive_distance",
+        "negative_distance",
+        "active_triplets",
+        "embedding_std",
+        "effective_rank",
+    )
+
+    def __init__(self, rows: int = 64, say: Callable[[str], object] = print):
+        super().__init__()
+        self._rows = rows
+        self._say = say
+        self._suspect_epochs = 0
+        self.collapsed = False  # whether a collapse has been named
+        self.note = ""  # on the last epoch, empty if nothing is wrong
+
+    def set_model(self, model: Distiller) -> None:
+        """Has the model tell its embeddings from now on."""
+        super().set_model(model)
+        self._suspect_epochs, self.collapsed = 0, False
+        self._queue = EmbeddingQueue(self._rows, name="last_embeddings")
+        with model.distribute_strategy.scope():
+            self._queue.build((None, model.student.output_shape[-1]))
+        model.observer = self._observe
+        model.train_function = None  # a step that was traced before would not call it
+
+    def _observe(self, labels: Any, embeddings: Any) -> None:
+        self._queue.remember(integer_labels(labels), embeddings)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        labels = keras.ops.convert_to_numpy(self._queue.labels)
+        embeddings = keras.ops.convert_to_numpy(self._queue.embeddings)[labels >= 0]
+        labels = labels[labels >= 0]
+        self.note = ""
+        if len(labels) < 2 or not np.isfinite(embeddings).all():
+            return
+        task_loss = self.model.task_loss
+        spread = embedding_spread(embeddings, labels, _margin(task_loss))
+        if logs is not None:
+            logs.update(spread)
+        loss = None if task_loss is None else (logs or {}).get(task_loss.name)
+        length = float(np.sqrt(np.mean(np.sum(np.square(embeddings, dtype=np.float64), axis=1))))
+        what = _what_is_wrong(spread, length, labels, task_loss, loss)
+        self._suspect_epochs = self._suspect_epochs + 1 if what else 0
+        if not what:
+            return
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in spread.items())
+        self.note = f"collapsing? {shown}"
+        if self._suspect_epochs >= _PATIENCE and not self.collapsed:
+            self.collapsed = True
+            self._say(
+                f"The student has collapsed: for {_PATIENCE} epochs {what}. Going on is unlikely "
+                f"to help; try {_advice(task_loss, length)}."
+            )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.model.observer = None
+        self.model.train_function = None
+
+
+def _what_is_wrong(
+    spread: dict[str, float],
+    length: float,
+    labels: np.ndarray,
+    task_loss: TaskLoss | None,
+    loss: float | None,
+) -> str:
+    deviation, rank = spread["embedding_std"], spread["effective_rank"]
+    near, far = spread.get("positive_distance"), spread.get("negative_distance")
+    if near is not None and far is not None and far <= _SAME * near:
+        apart = f"images of two classes have been as close ({far:.3g}) as those of one ({near:.3g})"
+        collapsed = _collapsed_loss(task_loss, labels, length)
+        if (
+            loss is not None
+            and collapsed is not None
+            and collapsed > 0
+            and abs(loss / collapsed - 1) <= _TOLERANCE
+            and spread.get("active_triplets", 1.0) >= _ACTIVE
+        ):
+            return (
+                f"{apart}, and the loss has stayed at {loss:.3g}, near the {collapsed:.3g} of "
+                "embeddings that are all the same"
+            )
+        if deviation <= _POINT * length:
+            return f"{apart}, and all embeddings lie within {deviation:.2g} of one point"
+    if rank < _LINE and deviation > 0 and len(np.unique(labels)) >= 4:
+        return f"the embeddings have lain on one line (effective rank {rank:.2f})"
+    return ""
+
+
+def _collapsed_loss(task_loss: TaskLoss | None, labels: np.ndarray, length: float) -> float | None:
+    """The loss of embeddings that are all the same, if it depends on nothing else."""
+    if isinstance(task_loss, CrossBatchMemory):
+        value = _collapsed_loss(task_loss.loss, labels, length)
+        return None if value is None else (1.0 + task_loss.weight) * value
+    if task_loss is None or task_loss.layer is not None:
+        return None
+    return float(task_loss(labels, np.full((len(labels), 1), length, np.float32)))
+
+
+def _margin(task_loss: TaskLoss | None) -> float:
+    if isinstance(task_loss, CrossBatchMemory):
+        task_loss = task_loss.loss
+    margin = getattr(task_loss, "margin", None)
+    return float(margin) if isinstance(margin, int | float) else _NO_MARGIN
+
+
+def _advice(task_loss: TaskLoss | None, length: float) -> str:
+    if isinstance(task_loss, CrossBatchMemory):
+        task_loss = task_loss.loss
+    advice = ["a lower --learning_rate"]
+    if not isinstance(task_loss, SemiHardTriplet):
+        advice.append("--task_loss=semi_hard_triplet")
+    if isinstance(task_loss, BatchHardTriplet) and task_loss.margin != "soft":
+        advice.append("--task_loss=soft_triplet")
+        if task_loss.margin < _NO_MARGIN:
+            advice.append(f"a larger --margin, such as {_NO_MARGIN}")
+    if abs(length - 1.0) > 0.01:
+        advice.append("embeddings of length 1")
+    return ", ".join(advice[:-1]) + f", or {advice[-1]}" if len(advice) > 1 else advice[0]

@@ -1,0 +1,185 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_distill.losses.arc_face import ArcFace
+from keras_distill.losses.batch_all_triplet import BatchAllTriplet
+from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
+from keras_distill.training.collapse_monitor import CollapseMonitor
+from keras_distill.training.distiller import Distiller
+from keras_distill.training.embedding_spread import embedding_spread
+
+LABELS = np.tile(np.arange(4), 4)
+POINT = np.ones((16, 1)) * [1.0, 0.0, 0.0, 0.0]
+
+
+def student(unit=True):
+    """Hands its four input channels through, times a trained number each."""
+    image = keras.Input((1, 1, 4), name="image")
+    x = keras.layers.Flatten()(image)
+    x = keras.layers.Rescaling(1.0)(x)
+    x = keras.layers.Dense(4, kernel_initializer="identity", use_bias=False)(x)
+    return keras.Model(image, keras.layers.UnitNormalization()(x) if unit else x)
+
+
+def fit(vectors, task_loss, epochs=3, labels=LABELS, learning_rate=0.0, unit=True, **fitting):
+    """Trains on given embeddings; returns the monitor, what it said, and the history."""
+    distiller = Distiller(
+        student(unit), task_loss=task_loss, teacher_losses=[RelativeTeacher()] * (not task_loss)
+    )
+    distiller.compile(keras.optimizers.SGD(learning_rate))
+    said = []
+    monitor = CollapseMonitor(rows=len(labels), say=said.append)
+    images = np.float32(vectors).reshape(-1, 1, 1, 4)
+    x = images if task_loss else {"image": images, "teacher_embedding": images[:, 0, 0]}
+    history = distiller.fit(
+        x, labels, batch_size=len(labels), epochs=epochs, callbacks=[monitor], verbose=0, **fitting
+    ).history
+    return monitor, said, history
+
+
+def noise(scale, centre=POINT, seed=0):
+    return centre + scale * np.random.default_rng(seed).normal(size=(16, 4))
+
+
+def classes(between, within):
+    """Four classes around one point, so much apart, and so wide."""
+    return POINT + between * np.eye(4)[LABELS] + within * noise(1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "task_loss",
+    [
+        BatchHardTriplet(0.2),
+        BatchHardTriplet("soft"),
+        BatchAllTriplet(0.2),
+        CrossBatchMemory(BatchHardTriplet(0.2), 16),
+    ],
+)
+def test_collapse_is_named_once_with_advice(task_loss):
+    monitor, said, history = fit(noise(1e-3), task_loss, epochs=4)
+    assert monitor.collapsed
+    (sentence,) = said
+    assert "collapsed" in sentence
+    assert "images of two classes have been as close" in sentence
+    assert "a lower --learning_rate" in sentence
+    assert "--task_loss=semi_hard_triplet" in sentence
+    assert "embeddings of length 1" not in sentence
+    assert monitor.note.startswith("collapsing? ")
+    assert set(monitor.names) < set(history)
+
+
+def test_loss_at_the_margin_is_quoted():
+    # As the batch-hard loss leaves a student of random weights: at no point, but near the margin.
+    _, (sentence,), history = fit(noise(0.015), BatchHardTriplet(0.2))
+    assert history["triplet"][-1] == pytest.approx(0.21, abs=0.02)
+    assert history["embedding_std"][-1] > 0.02
+    assert f"the loss has stayed at {history['triplet'][1]:.3g}, near the 0.2 of" in sentence
+    assert "--task_loss=soft_triplet" in sentence
+
+
+def test_advice_leaves_out_what_is_done_already():
+    _, (sentence,), _ = fit(noise(1e-3), SemiHardTriplet(0.2))
+    assert "semi_hard" not in sentence
+    assert "--margin" not in sentence
+    _, (sentence,), _ = fit(noise(1e-3) * 3, BatchHardTriplet(0.0), unit=False)
+    assert "a larger --margin" in sentence
+    assert "embeddings of length 1" in sentence
+
+
+@pytest.mark.parametrize("task_loss", [None, ArcFace(range(4))])
+def test_point_is_named_whatever_the_loss(task_loss):
+    _, (sentence,), _ = fit(noise(1e-4), task_loss)
+    assert "of one point" in sentence
+
+
+def test_line_is_named():
+    vectors = np.outer(np.linspace(-1, 1, 16), [0.0, 1.0, 1.0, 0.0]) + 3 * POINT
+    _, (sentence,), history = fit(vectors, BatchHardTriplet(0.2), unit=False)
+    assert "on one line (effective rank 1.0" in sentence
+    assert history["effective_rank"][-1] < 1.2
+
+
+def test_one_suspect_epoch_is_no_collapse():
+    monitor, said, _ = fit(noise(1e-3), BatchHardTriplet(0.2), epochs=1)
+    assert monitor.note
+    assert not monitor.collapsed
+    assert said == []
+
+
+def test_loss_at_the_margin_while_classes_part_is_no_collapse():
+    # Batch-hard training on real photographs hovers here for many epochs, and learns.
+    monitor, said, history = fit(classes(0.05, 0.02), BatchHardTriplet(0.2))
+    assert history["triplet"][-1] == pytest.approx(0.2, rel=0.1)
+    assert history["negative_distance"][-1] > 1.1 * history["positive_distance"][-1]
+    assert said == []
+    assert monitor.note == ""
+    assert not monitor.collapsed
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2, "soft"])
+@pytest.mark.parametrize(
+    "vectors", [classes(1.0, 0.1), noise(1.0, 0.0), classes(0.004, 0.001)], ids=str
+)
+def test_spread_or_learning_students_are_left_alone(vectors, margin):
+    assert fit(vectors, BatchHardTriplet(margin))[1] == []
+
+
+def test_two_classes_that_part_lie_on_a_line_rightly():
+    labels = np.arange(16) % 2
+    vectors = np.eye(4)[labels] + 1e-3 * noise(1.0, 0.0)
+    _, said, history = fit(vectors, BatchHardTriplet(0.2), labels=labels)
+    assert history["effective_rank"][-1] < 1.5
+    assert said == []
+
+
+def test_recovery_starts_the_count_anew():
+    distiller = Distiller(student(), task_loss=BatchHardTriplet(0.2))
+    distiller.compile(keras.optimizers.SGD(0.0))
+    said = []
+    monitor = CollapseMonitor(16, said.append)
+    bad, good = (np.float32(v).reshape(-1, 1, 1, 4) for v in (noise(1e-3), classes(1.0, 0.1)))
+    steps = iter([bad, good, bad, good])
+    batches = ((batch, LABELS) for batch in steps)
+    distiller.fit(batches, epochs=4, steps_per_epoch=1, callbacks=[monitor], verbose=0)
+    assert said == []
+    assert not monitor.collapsed
+
+
+def test_values_are_those_of_the_last_rows_and_labels_of_unlabelled_ones_are_left_out():
+    labels = np.where(np.arange(16) < 12, LABELS, -1)
+    vectors = noise(0.5)
+    _, _, history = fit(vectors, BatchHardTriplet(0.3), labels=labels, shuffle=False)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = embedding_spread(unit[:12], labels[:12], 0.3)
+    for name, value in expected.items():
+        assert history[name] == pytest.approx([value] * 3, rel=1e-4)
+
+
+def test_a_traced_model_is_watched_too_and_let_go_afterwards():
+    distiller = Distiller(student(), task_loss=BatchHardTriplet(0.2))
+    distiller.compile(keras.optimizers.SGD(0.0))
+    images = np.float32(noise(0.5)).reshape(-1, 1, 1, 4)
+    weights = len(distiller.weights)
+    assert "effective_rank" not in distiller.fit(images, LABELS, verbose=0).history
+    watched = distiller.fit(images, LABELS, verbose=0, callbacks=[CollapseMonitor(8)]).history
+    assert watched["effective_rank"][0] > 1
+    assert "effective_rank" not in distiller.fit(images, LABELS, verbose=0).history
+    assert len(distiller.weights) == weights
+
+
+@pytest.mark.parametrize("labels", [np.full(16, -1), None])
+def test_nothing_is_said_about_images_without_labels(labels):
+    distiller = Distiller(student(), teacher_losses=[RelativeTeacher()])
+    distiller.compile(keras.optimizers.SGD(0.0))
+    images = np.float32(noise(1e-3)).reshape(-1, 1, 1, 4)
+    x = {"image": images, "teacher_embedding": images[:, 0, 0]}
+    said = []
+    history = distiller.fit(
+        x, labels, epochs=2, verbose=0, callbacks=[CollapseMonitor(16, said.append)]
+    ).history
+    assert history.keys() == {"loss", "relative"}
+    assert said == []

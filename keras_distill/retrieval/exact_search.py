@@ -121,7 +121,8 @@ def neighbour_blocks(
         tf.TensorSpec([], tf.int64),
         tf.TensorSpec([], tf.int32),
         tf.TensorSpec([], tf.int32),
-    ]
+    ],
+    autograph=False,  # which cannot convert loops on Python 3.13
 )
 def _search_block(
     queries: tf.Tensor, gallery: tf.Tensor, first: tf.Tensor, k: tf.Tensor, gallery_block: tf.Tensor
@@ -132,13 +133,9 @@ def _search_block(
     norms = tf.reduce_sum(tf.square(queries), 1, keepdims=True)
     best = tf.fill([rows, k], -np.inf)
     where = tf.fill([rows, k], tf.constant(-1, tf.int64))
-    for start in tf.range(0, tf.shape(gallery)[0], gallery_block):
-        tf.autograph.experimental.set_loop_options(
-            shape_invariants=[
-                (best, tf.TensorShape([None, None])),
-                (where, tf.TensorShape([None, None])),
-            ]
-        )
+    total = tf.shape(gallery)[0]
+
+    def search(start: tf.Tensor, best: tf.Tensor, where: tf.Tensor) -> tuple[tf.Tensor, ...]:
         block = gallery[start : start + gallery_block]
         ids = tf.cast(start, tf.int64) + tf.range(tf.shape(block, tf.int64)[0], dtype=tf.int64)
         scale = norms + tf.reduce_sum(tf.square(block), 1)[None, :]
@@ -149,7 +146,15 @@ def _search_block(
         merged = tf.concat([best, score], 1)
         merged_ids = tf.concat([where, tf.tile(ids[None, :], [rows, 1])], 1)
         best, chosen = tf.math.top_k(merged, k)
-        where = tf.gather(merged_ids, chosen, batch_dims=1)
+        return start + gallery_block, best, tf.gather(merged_ids, chosen, batch_dims=1)
+
+    open_shape = tf.TensorShape([None, None])
+    _, best, where = tf.while_loop(
+        lambda start, *_: start < total,
+        search,
+        (tf.constant(0), best, where),
+        shape_invariants=(tf.TensorShape([]), open_shape, open_shape),
+    )
     return best, where
 
 

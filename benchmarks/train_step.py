@@ -265,7 +265,7 @@ _CONTAINERS = ("Process", "Run", "RunAsync", "Record", "StartRegion", "StopRegio
 def group_of(kernel):
     """What a kernel belongs to, by the path of its name; `None` for what contains kernels."""
     path, colon, operation = kernel.rpartition(":")
-    if not colon or operation in _CONTAINERS or path.startswith("Iterator"):
+    if not colon or "::" in kernel or operation.split("#")[0] in _CONTAINERS:
         return None
     if any(word in operation for word in ("Jpeg", "ReadFile", "ScaleAndTranslate", "Resize")):
         return "decode"

@@ -178,8 +178,9 @@ def view_batches(
     Returns:
         Batches `(image, id)`, uint8 `(rows, image_size, image_size, 3)` and int64 `(rows,)`.
     """
+    if rows is not None:
+        images = images.select(np.arange(rows.start, rows.stop))
     files, ids, _ = _columns(images)
-    rows = range(len(images)) if rows is None else rows
 
     def example(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if view is None:
@@ -189,7 +190,7 @@ def view_batches(
         return pixels[image_size], ids[row]
 
     return (
-        tf.data.Dataset.range(rows.start, rows.stop)
+        tf.data.Dataset.range(len(images))
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_distill.losses.class_masks import class_masks
+from keras_distill.losses.pair_masks import pair_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
 
@@ -42,9 +42,7 @@ class SemiHardTriplet(TaskLoss):
     ) -> Any:
         """Computes the mean hinge of each anchor; see the base class."""
         distances = pairwise_distances(embeddings, ref_embeddings)
-        positive, negative = class_masks(labels, ref_labels)
-        if ref_labels is None:
-            positive &= ~ops.eye(ops.shape(distances)[0], dtype="bool")
+        positive, negative = pair_masks(labels, ref_labels)
         ordered = ops.sort(ops.where(negative, distances, _FAR), axis=1)
         count = ops.sum(ops.cast(negative, "int32"), axis=1, keepdims=True)
         following = tf.searchsorted(ordered, distances, side="right")

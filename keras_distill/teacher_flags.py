@@ -7,6 +7,7 @@ from typing import Any
 from keras_distill.command_line import Command
 from keras_distill.errors import InputError
 from keras_distill.losses.paper_weights import paper_weight
+from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 # Where each loss is, below keras_distill.losses.
 TEACHER_LOSSES = {
@@ -25,7 +26,6 @@ TEACHER_LOSSES = {
 FEATURE_LOSSES = {"attention", "hint"}
 # Those that compare places in one space, so that widths must be equal.
 SAME_SPACE_LOSSES = {"absolute", "cosine", "kde"}
-PREPROCESSING = ("0_255", "-1_1", "0_1", "imagenet_caffe", "imagenet_torch")
 PROJECTIONS = ("none", "pca", "student")
 
 
@@ -81,7 +81,7 @@ def define_teacher_flags(command: Command) -> None:
         group,
         "teacher_preprocessing",
         "0_255",
-        f"What the teacher expects of pixels: {', '.join(PREPROCESSING)}. Embedders made here "
+        f"What the teacher expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here "
         "take 0_255.",
     )
     command.string(
@@ -292,7 +292,7 @@ def check_teacher_flags(flags: Any) -> None:
     for flag in ("hint_layers", "attention_layers"):
         parse_layer_pairs(flag, flags[flag].value)
     for flag, allowed in (
-        ("teacher_preprocessing", PREPROCESSING),
+        ("teacher_preprocessing", PREPROCESSINGS),
         ("teacher_projection", PROJECTIONS),
     ):
         for value in per_teacher(flag, flags[flag].value, names).values():

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import tensorflow as tf
-
 from keras_distill.errors import InputError
-from keras_distill.models.imagenet_scaling import CAFFE_MEAN_BGR, TORCH_DEVIATION, TORCH_MEAN
 
 PREPROCESSINGS = ("0_255", "-1_1", "0_1", "imagenet_caffe", "imagenet_torch")
 
@@ -32,6 +29,11 @@ def preprocess(images: Any, name: str) -> Any:
     check_preprocessing(name)
     if name == "0_255":
         return images
+    # Here, so that the names are known to commands before TensorFlow is loaded.
+    import tensorflow as tf
+
+    from keras_distill.models.imagenet_scaling import CAFFE_MEAN_BGR, TORCH_DEVIATION, TORCH_MEAN
+
     pixels = tf.cast(images, tf.float32)
     if name == "-1_1":
         return pixels / 127.5 - 1.0

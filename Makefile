@@ -55,7 +55,8 @@ lock: ## Fit requirements.lock to setup.py (delete it first to upgrade everythin
 	$(PYTHON) -m venv $$tools; $$tools/bin/python -m pip -qq install uv; \
 	$$tools/bin/uv pip compile --quiet setup.py --extra dev --universal --python-version 3.11 \
 	    --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	    --output-file requirements.lock
+	    --output-file requirements.lock; \
+	$$tools/bin/python -m pip install -qq --dry-run --require-hashes -r requirements.lock
 
 clean: ## Remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -8,6 +8,9 @@ HERE = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "keras_distill/version.py").read_text(), re.M
 )
+# Teachers that are .tflite files; wheels for Python 3.13 on every system since 2.1.1. It needs
+# backports.strenum, whose releases since 1.3 refuse Python 3.11.
+LITERT = ["ai-edge-litert>=2.1.1,<3", "backports.strenum<1.3"]
 
 setup(
     name="keras_distill",
@@ -58,7 +61,7 @@ setup(
             'tf-keras~=2.20.0; python_version < "3.12"',
         ],
         "dev": [
-            "ai-edge-litert>=2.1.1,<3",
+            *LITERT,
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",
@@ -68,7 +71,6 @@ setup(
         ],
         # The peer in benchmarks/train_step.py.
         "bench": ["torch>=2.4"],
-        # Teachers that are .tflite files; wheels for Python 3.13 on every system since 2.1.1.
-        "litert": ["ai-edge-litert>=2.1.1,<3"],
+        "litert": LITERT,
     },
 )

@@ -40,6 +40,11 @@ class Command:
         flags.DEFINE_string(name, default, text, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
+    def strings(self, group: str, name: str, text: str) -> None:
+        """Defines a flag that may be given several times, each time with another text."""
+        flags.DEFINE_multi_string(name, None, text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
     def integer(
         self,
         group: str,
@@ -71,6 +76,27 @@ class Command:
         flags.DEFINE_enum(name, default, list(of), text, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
+    def parse(self, argv: Sequence[str]) -> flags.FlagValues:
+        """Sets the flags to what the arguments say, all others to their defaults.
+
+        Args:
+            argv: Arguments without the program's name.
+
+        Returns:
+            The flags.
+
+        Raises:
+            InputError: If an argument is not a flag, or has a value that it cannot have.
+        """
+        self.flags.unparse_flags()
+        try:
+            unparsed = self.flags([self.module, *argv])[1:]
+        except flags.Error as error:
+            raise InputError(str(error)) from error
+        if unparsed:
+            raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
+        return self.flags
+
     def run(self, main: Callable[[Any], int | None], argv: Sequence[str] | None = None) -> None:
         """Parses the flags, calls `main` with them, and exits.
 
@@ -88,11 +114,8 @@ class Command:
         # TensorFlow reports each missing GPU driver; what a command has to say would drown in it.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
-            unparsed = self.flags([self.module, *argv])[1:]
-            if unparsed:
-                raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
-            code = main(self.flags)
-        except (flags.Error, InputError) as error:
+            code = main(self.parse(argv))
+        except InputError as error:
             self._fail(f"{error}\nSee `python -m {self.module} --help`.", BAD_INPUT)
         except KeyboardInterrupt:
             self._fail("interrupted", INTERRUPTED)
@@ -128,7 +151,8 @@ class Command:
                 flag = self.flags[name]
                 default_text = "" if flag.default in (None, "") else f" (default {flag.default})"
                 console.print(Text(f"  --{name}{_value_hint(flag)}", style="cyan"))
-                text = flag.help.rpartition(">: ")[2]  # absl puts the choices in front
+                # absl puts the choices in front, and how to give several behind.
+                text = flag.help.rpartition(">: ")[2].partition(";\n")[0]
                 console.print(Padding(Text(text + default_text), (0, 0, 0, 6)))
 
 

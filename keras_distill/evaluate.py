@@ -48,11 +48,28 @@ COMMAND.string("Output", "json", "", "File for the figures as JSON.")
 
 def main(flags: Any) -> None:
     """Evaluates as the flags say."""
-    check_data_flags(flags)
     if not flags.model:
         raise InputError("--model is required: a .keras file, a run directory, or a SavedModel.")
     if not Path(flags.model).exists():
         raise InputError(f"--model={flags.model} does not exist.")
+    check_flags(flags)
+    result = _evaluate(flags, parse_ks(flags.ks))
+    if flags.json:
+        with published_file(Path(flags.json)) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def check_flags(flags: Any) -> None:
+    """Rejects what cannot work, whatever the model, before anything slow is loaded.
+
+    Args:
+        flags: The parsed flags.
+
+    Raises:
+        InputError: If a flag is of no use.
+    """
+    check_data_flags(flags)
+    parse_ks(flags.ks)
     if flags.split == "validation" and not flags.validation_classes:
         raise InputError("--split=validation needs --validation_classes.")
     if flags.json and Path(flags.json).is_dir():
@@ -60,10 +77,6 @@ def main(flags: Any) -> None:
     parse_degradations(flags.degrade, argument="--degrade")
     if flags.degrade_side != "both" and not flags.degrade:
         raise InputError(f"--degrade_side={flags.degrade_side} needs --degrade, some of {SYNTAX}.")
-    result = _evaluate(flags, parse_ks(flags.ks))
-    if flags.json:
-        with published_file(Path(flags.json)) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def parse_ks(value: str) -> list[int]:

@@ -32,6 +32,24 @@ define_train_flags(COMMAND)
 
 def main(flags: Any) -> int:
     """Trains as the flags say; returns the exit code."""
+    weights = check_flags(flags)
+    run = RunDirectory(flags.run_dir or Path("runs") / _default_name(flags))
+    run.check_free(overwrite=flags.overwrite)
+    return _train(flags, weights, run)
+
+
+def check_flags(flags: Any) -> dict[str, dict[str, float]]:
+    """Rejects what cannot work before anything slow is loaded.
+
+    Args:
+        flags: The parsed flags.
+
+    Returns:
+        For each teacher the weights of its losses by name.
+
+    Raises:
+        InputError: If a flag is of no use.
+    """
     check_train_flags(flags)
     names = list(parse_teachers(flags.teacher))
     weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names) if names else {}
@@ -42,9 +60,7 @@ def main(flags: Any) -> int:
     path = flags.trunk_weights
     if path not in ("imagenet", "none") and not Path(path).exists():
         raise InputError(f"--trunk_weights={path} does not exist.")
-    run = RunDirectory(flags.run_dir or Path("runs") / _default_name(flags))
-    run.check_free(overwrite=flags.overwrite)
-    return _train(flags, weights, run)
+    return weights
 
 
 def _default_name(flags: Any) -> str:

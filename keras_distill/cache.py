@@ -19,7 +19,7 @@ from typing import Any
 from keras_distill.command_line import Command
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import parse_teacher_losses
+from keras_distill.teacher_flags import teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
 
 COMMAND = Command("keras_distill.cache", __doc__)
@@ -64,8 +64,8 @@ def _fill(flags: Any) -> None:
             trunk_weights="none",
             trunk_layer=flags.trunk_layer,
         )
-        weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, list(teachers))
-        layers = feature_layers(build_teacher_losses(flags, weights, teachers, student))
+        losses = build_teacher_losses(flags, teacher_loss_weights(flags), teachers, student)
+        layers = feature_layers(losses)
     found = open_teacher_caches(flags, teachers, images, image_size=image_size, layers=layers)
     caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}
     if (image_cache := open_image_cache(flags, images, image_size=image_size)) is not None:

@@ -83,9 +83,10 @@ def build_teacher_losses(
 
 def _pairs(loss: str, flags: Any, teacher: Teacher, student: keras.Model) -> list[tuple[str, str]]:
     if not isinstance(teacher.owner, keras.Model):
+        given = f"--{loss}" if flags[loss].value else f"--teacher_losses={flags.teacher_losses}"
         raise InputError(
-            f"--teacher_losses={flags.teacher_losses}: {loss} needs a teacher that is a Keras "
-            "model, whose layers can be looked at; give a .keras file, or leave it out."
+            f"{given}: {loss} needs a teacher that is a Keras model, whose layers can be looked "
+            "at; give a .keras file, or leave it out."
         )
     name = f"{loss}_layers"
     value = flags[name].value

@@ -1,6 +1,7 @@
 """The flags that name teachers, what is learnt from them, and their cache."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def define_teacher_flags(command: Command) -> None:
         f"{', '.join(TEACHER_LOSSES)}. A weight left out is the published one. For one of several "
         "teachers: a.relative:0.3.",
     )
+    for loss in ("attention", "hint"):
+        command.boolean(
+            group, loss, False, f"Short for {loss} in --teacher_losses, with the published weight."
+        )
     command.string(
         group,
         "attention_layers",
@@ -179,13 +184,16 @@ def per_teacher(flag: str, value: str, names: list[str]) -> dict[str, str]:
     return dict.fromkeys(names, "") | values
 
 
-def parse_teacher_losses(value: str, dataset: str, names: list[str]) -> dict[str, dict[str, float]]:
+def parse_teacher_losses(
+    value: str, dataset: str, names: list[str], also: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
     """Reads `--teacher_losses`.
 
     Args:
         value: Such as `"absolute:1,relative"`, or `"a.absolute:1,b.relative"`.
         dataset: Name of the data set, for the weights left out.
         names: Names of the teachers.
+        also: Losses that each teacher has besides, if the text does not name them.
 
     Returns:
         For each teacher the weights of its losses by name.
@@ -219,11 +227,42 @@ def parse_teacher_losses(value: str, dataset: str, names: list[str]) -> dict[str
             )
         for name in chosen:
             weights[name][loss] = weight
+    for own in weights.values():
+        for loss in also:
+            own.setdefault(loss, paper_weight(dataset, loss))
     if idle := [name for name in names if name and not weights[name]]:
         raise InputError(
             f"--teacher_losses={value} gives the teacher {idle[0]!r} nothing to teach; add "
             f"{idle[0]}.relative, or drop it from --teacher."
         )
+    return weights
+
+
+def teacher_loss_weights(flags: Any) -> dict[str, dict[str, float]]:
+    """Reads what is learnt from the teachers.
+
+    Args:
+        flags: The parsed flags; see `define_teacher_flags`.
+
+    Returns:
+        As `parse_teacher_losses`, with `--hint` and `--attention`; empty without a teacher.
+
+    Raises:
+        InputError: As `parse_teacher_losses`, or if a flag would be of no effect.
+    """
+    names = list(parse_teachers(flags.teacher))
+    shortcuts = [loss for loss in sorted(FEATURE_LOSSES) if flags[loss].value]
+    if not names:
+        if shortcuts:
+            raise InputError(f"--{shortcuts[0]} needs a --teacher to learn from.")
+        return {}
+    weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names, shortcuts)
+    for loss in sorted(FEATURE_LOSSES):
+        layers = f"{loss}_layers"
+        if flags[layers].value and not any(loss in own for own in weights.values()):
+            raise InputError(
+                f"--{layers}={flags[layers].value} has no effect without the loss; add --{loss}."
+            )
     return weights
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from keras_distill.command_line import DIVERGED, Command, flag_files
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import parse_teacher_losses, parse_teachers
+from keras_distill.teacher_flags import teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
 from keras_distill.training.run_directory import RunDirectory
 
@@ -51,12 +51,13 @@ def check_flags(flags: Any) -> dict[str, dict[str, float]]:
         InputError: If a flag is of no use.
     """
     check_train_flags(flags)
-    names = list(parse_teachers(flags.teacher))
-    weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names) if names else {}
+    weights = teacher_loss_weights(flags)
     if not any(weights.values()) and flags.task_loss == "none" and flags.epochs:
         raise InputError(
             "--task_loss=none leaves nothing to learn from; give --teacher and --teacher_losses."
         )
+    if flags.memory and flags.task_loss == "none":
+        raise InputError(f"--memory={flags.memory} has no effect with --task_loss=none.")
     path = flags.trunk_weights
     if path not in ("imagenet", "none") and not Path(path).exists():
         raise InputError(f"--trunk_weights={path} does not exist.")

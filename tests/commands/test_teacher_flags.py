@@ -1,6 +1,7 @@
 import pytest
 
 from keras_distill.command_line import Command
+from keras_distill.data_flags import define_data_flags
 from keras_distill.errors import InputError
 from keras_distill.teacher_flags import (
     check_teacher_flags,
@@ -9,6 +10,7 @@ from keras_distill.teacher_flags import (
     parse_teacher_losses,
     parse_teachers,
     per_teacher,
+    teacher_loss_weights,
 )
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
@@ -231,3 +233,30 @@ def test_unusable_sizes_of_a_cache(value, capsys):
         command.run(lambda flags: 0, [f"--cache_max_gb={value}"])
     assert ended.value.code == 2
     assert f"--cache_max_gb={value}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [
+        ([], {"relative": 0.3}),
+        (["--hint"], {"relative": 0.3, "hint": 100.0}),
+        (["--hint", "--teacher_losses="], {"hint": 100.0}),
+        (["--hint", "--teacher_losses=hint:7"], {"hint": 7.0}),
+        (["--hint", "--attention"], {"relative": 0.3, "attention": 1000.0, "hint": 100.0}),
+    ],
+)
+def test_short_flags_of_losses(given, weights):
+    command = Command("test", "doc")
+    define_data_flags(command)
+    define_teacher_flags(command)
+    given = ["--dataset=cub", "--teacher=one", *given]
+    assert teacher_loss_weights(command.parse(given)) == {"": weights}
+    given[1] = "--teacher=a=one,b=two"
+    assert teacher_loss_weights(command.parse(given)) == {"a": weights, "b": weights}
+
+
+def test_no_teacher_has_no_losses():
+    command = Command("test", "doc")
+    define_data_flags(command)
+    define_teacher_flags(command)
+    assert teacher_loss_weights(command.parse(["--dataset=cub"])) == {}

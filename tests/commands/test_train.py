@@ -607,6 +607,10 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
             ["--teacher={teacher}/table.npz", "--teacher_losses=hint"],
             "train: --teacher_losses=hint: hint needs a teacher that is a Keras model",
         ),
+        (
+            ["--teacher={teacher}/table.npz", "--hint"],
+            "train: --hint: hint needs a teacher that is a Keras model",
+        ),
         (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise that"),
         (["--image_cache=views:8", "--cache_max_gb=1e-4"], "the image cache needs 0.000123 GB"),
         (["--unlabelled=folder:{photos}"], "are in the test split, and nothing may learn from it"),
@@ -680,6 +684,12 @@ def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path):
         ("--teacher=a=.,b=", "--teacher=a=.,b=: 'b=' is not NAME=PATH with a name of its own"),
         ("--teacher=a=.,b=. --teacher_losses=a.relative", "gives the teacher 'b' nothing to teach"),
         ("--hint_layers=conv1", "--hint_layers=conv1: 'conv1' is not TEACHER:STUDENT, two names"),
+        (
+            "--teacher=. --hint_layers=a:b",
+            "--hint_layers=a:b has no effect without the loss; add --",
+        ),
+        ("--hint", "--hint needs a --teacher to learn from"),
+        ("--memory=9 --task_loss=none --teacher=.", "--memory=9 has no effect with --task_loss=no"),
         ("--task_loss=n_pairs --margin=1", "--margin=1.0: --task_loss=n_pairs has no margin to"),
         ("--teacher_cache=views:0", "--teacher_cache=views:0 is none of views:K with K of 1 or mo"),
         ("--image_cache=clean", "--image_cache=clean is none of views:K"),

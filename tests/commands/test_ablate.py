@@ -1,0 +1,201 @@
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import filelock
+import pytest
+
+VARIANTS = ("--variant=plain:", "--variant=no margin: --margin=0 --epochs=2")
+
+
+@pytest.fixture(scope="session")
+def base(once, photos, tiny):
+    def write(folder):
+        lines = [f"--dataset=folder:{photos}", *tiny]
+        (folder / "tiny.flags").write_text("\n".join([*lines, ""]))
+
+    return once("ablate_base", write) / "tiny.flags"
+
+
+@pytest.fixture(scope="session")
+def ablated(ended_once, command, base):
+    """A grid of two variants and one seed, its folder in the working directory."""
+    return ended_once(
+        "ablated",
+        lambda folder: command("ablate", f"--base={base}", *VARIANTS, "--seeds=3", cwd=folder),
+    )
+
+
+@pytest.fixture
+def out(ablated, tmp_path):
+    """A copy of that grid's folder."""
+    return shutil.copytree(ablated.path / "runs" / "tiny", tmp_path / "tiny")
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def times(out):
+    """When the models were written."""
+    files = out.rglob("student.keras")
+    return {str(file.relative_to(out)): file.stat().st_mtime_ns for file in files}
+
+
+def test_grid(ablated):
+    assert (ablated.code, ablated.err) == (0, "")
+    out = ablated.path / "runs" / "tiny"
+    lines = ablated.out.splitlines()
+    assert lines[0].startswith("plain, seed 3: done (")
+    assert lines[1].startswith("no margin, seed 3: done (")
+    assert lines[-1] == "runs/tiny/results.json"
+    assert (out / "table.md").read_text() in ablated.out
+    plain, no_margin = results(out)
+    assert (plain["variant"], no_margin["variant"]) == ("plain", "no margin")
+    assert (plain["evaluation"], plain["seed"]) == ("test", 3)
+    assert plain["recall"].keys() == {"1", "2", "4", "8"}
+    assert plain["recall"] != no_margin["recall"]
+    flags = (out / "runs" / "no margin" / "3" / "flags.txt").read_text().splitlines()
+    assert {"--margin=0.0", "--epochs=2", "--seed=3", "--image_size=32"} <= set(flags)
+    log = (out / "runs" / "plain" / "3" / "console.log").read_text()
+    assert "keras_distill.train" in log
+    assert "20 queries of 2 classes" in log
+    with (out / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["R@1_mean"]) for row in rows] == [
+        plain["recall"]["1"],
+        no_margin["recall"]["1"],
+    ]
+    assert (out / "recall.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_done_twice(here, base, out):
+    before = times(out)
+    ended = here("ablate", f"--base={base}", *VARIANTS, "--seeds=3", f"--out={out}")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("2 of 2 runs were done before.\n")
+    assert times(out) == before
+
+
+def test_an_evaluation_more_needs_no_training(here, base, out):
+    before = times(out)
+    given = [f"--base={base}", VARIANTS[0], "--seeds=3", f"--out={out}"]
+    evaluations = ["--evaluation=test:", "--evaluation=grey: --degrade=grey --degrade_side=queries"]
+    ended = here("ablate", *given, *evaluations)
+    assert (ended.code, ended.err) == (0, "")
+    assert times(out) == before
+    assert [result["evaluation"] for result in results(out)] == ["test", "grey"]
+    grey = json.loads((out / "runs/plain/3/evaluations/grey.json").read_text())
+    assert (grey["degrade"], grey["degrade_side"]) == ("grey", "queries")
+
+
+def test_same_name_for_other_flags(here, base, out):
+    before = times(out)
+    given = [f"--base={base}", "--variant=plain: --margin=0.7", "--seeds=3", f"--out={out}"]
+    ended = here("ablate", *given)
+    assert ended.code == 2
+    assert "--variant=plain was run with less before and now has --margin=0.7; give" in ended.err
+    assert times(out) == before
+
+
+def test_half_a_training_is_done_again(here, base, out):
+    (out / "runs/plain/3/summary.json").unlink()
+    (out / "runs/plain/3/student.keras").write_text("half")
+    before = times(out)
+    ended = here("ablate", f"--base={base}", *VARIANTS, "--seeds=3", f"--out={out}")
+    assert (ended.code, ended.err) == (0, "")
+    after = times(out)
+    assert after.pop("runs/plain/3/student.keras") > before.pop("runs/plain/3/student.keras")
+    assert after == before
+    assert len(results(out)) == 2
+
+
+def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
+    given = [f"--base={base}", "--seeds=0", f"--out={tmp_path / 'out'}"]
+    variants = ["--variant=wide: --trunk_layer=nowhere", "--variant=plain:"]
+    ended = here("ablate", *given, *variants)
+    assert ended.code == 1
+    log = tmp_path / "out/runs/wide/0/console.log"
+    assert f"wide, seed 0: the training ended with exit code 2, see {log} (" in ended.out
+    assert "trunk_layer=nowhere" in log.read_text()
+    assert "plain, seed 0: done (" in ended.out
+    assert [result["variant"] for result in results(tmp_path / "out")] == ["plain"]
+
+
+def test_interruption_keeps_what_is_done(base, out):
+    command = [sys.executable, "-m", "keras_distill.ablate", f"--base={base}", *VARIANTS]
+    process = subprocess.Popen(
+        [*command, "--seeds=3,4", f"--out={out}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    log = out / "runs/plain/4/console.log"
+    while not log.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (130, "ablate: interrupted\n")
+    assert len(results(out)) == 2
+    assert not (log.parent / "summary.json").exists()
+
+
+def test_dry_run(early, base, tmp_path):
+    given = [f"--base={base}", "--variant=a b: --margin=0.5", "--out=grid", "--dry_run"]
+    ended = early("ablate", *given, "--evaluation=good:", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert [line.split()[2] for line in lines] == [
+        "keras_distill.train",
+        "keras_distill.evaluate",
+    ] * 2
+    assert lines[0].endswith("--margin=0.5 --seed=0 '--run_dir=grid/runs/a b/0' --overwrite")
+    assert "--test_classes=4:" in lines[1]
+    assert lines[1].endswith("--ks=1,2,4,8 '--json=grid/runs/a b/0/evaluations/good.json'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_process_a_folder(here, base, out):
+    with filelock.FileLock(out / ".lock"):
+        ended = here("ablate", f"--base={base}", *VARIANTS, "--seeds=3", f"--out={out}")
+    assert ended.code == 2
+    assert f"--out={out}: another process works there" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--base="], "--base is required: a flag file of keras_distill.train"),
+        (["--base=nowhere"], "--base=nowhere does not exist"),
+        ([], '--variant is required, as "NAME: FLAGS"'),
+        (["--variant=plain"], '--variant=plain: give "NAME: FLAGS", where NAME can be the name of'),
+        (["--variant=../a:"], '--variant=../a:: give "NAME: FLAGS"'),
+        (["--variant=a: --x='"], "--variant=a: --x=': No closing quotation."),
+        (["--variant=a: --epoch=1"], "--variant=a: --epoch=1: Unknown command line flag 'epoch'"),
+        (["--variant=a: --task_loss=none"], "--variant=a: --task_loss=none: --task_loss=none lea"),
+        (["--variant=a: --seed=1"], "--variant=a: --seed=1: --seed is set by the grid"),
+        (["--variant=a:", "--variant=a: --margin=0"], "--variant=a: there are several of this"),
+        (["--variant=a:", "--seeds=1,1"], "--seeds=1,1 must be different integers"),
+        (["--variant=a:", "--seeds=-1"], "--seeds=-1 must be different integers, such as 0,1,2"),
+        (["--variant=a:", "--seeds="], "--seeds= must be different integers"),
+        (["--variant=a:", "--ks=0"], "--ks=0 must be positive integers"),
+        (["--variant=a:", "--evaluation=x: --ks=3"], "x: --ks=3: for the variant a, --ks is set"),
+        (
+            ["--variant=a:", "--evaluation=x: --split=validation"],
+            "for the variant a, --split=validation needs --validation_classes",
+        ),
+        (["--variant=a:", "--out=file"], "--out=file is a file; give a folder"),
+    ],
+)
+def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, base, tmp_path, flags, said):
+    (tmp_path / "file").touch()
+    ended = early("ablate", f"--base={base}", *flags, cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("ablate: ")
+    assert said in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

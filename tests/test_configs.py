@@ -1,24 +1,56 @@
+import functools
 from pathlib import Path
 
 import pytest
 
-from keras_distill import evaluate, train
+from keras_distill import ablate, evaluate, train
+from keras_distill.ablation_grid import Grid
+from keras_distill.teacher_flags import parse_teacher_losses
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.flags")), ids=lambda path: path.stem)
-def test_config_explains_itself_and_parses(path, monkeypatch):
-    text = path.read_text()
+def test_config_explains_itself(path):
     for word in ("# Purpose: ", "# Cost", "xpected result"):
-        assert word in text
+        assert word in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(CONFIGS.glob("*.flags")) - set(CONFIGS.glob("*_ablation.flags"))),
+    ids=lambda path: path.stem,
+)
+def test_config_parses(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
-    flags = train.COMMAND.flags
-    flags.unparse_flags()
-    flags([train.COMMAND.module, f"--flagfile={path}"])
+    flags = train.COMMAND.parse([f"--flagfile={path}"])
     if flags.teacher:
-        assert train.parse_teacher_losses(flags.teacher_losses, flags.dataset, [""])
-    flags.unparse_flags()
+        assert parse_teacher_losses(flags.teacher_losses, flags.dataset, [""])
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*_ablation.flags")), ids=lambda path: path.stem
+)
+def test_grid_parses(path, monkeypatch, tmp_path):
+    """With a teacher in its place; the photographs are beside the project or replaced."""
+    monkeypatch.chdir(CONFIGS.parent)
+    flags = ablate.COMMAND.parse([f"--flagfile={path}"])
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "trunk.weights.h5").touch()
+    (tmp_path / "teacher").mkdir()
+    replaced = {
+        "--teacher=runs/birds100_teacher": f"--teacher={tmp_path / 'teacher'}",
+        "folder:../shared/data/birds100/images": f"folder:{tmp_path / 'photos'}",
+    }
+    flags.variant = [
+        functools.reduce(lambda text, pair: text.replace(*pair), replaced.items(), variant)
+        + f" --dataset=folder:{tmp_path / 'photos'}"
+        + f" --trunk_weights={tmp_path / 'trunk.weights.h5'}"
+        for variant in flags.variant
+    ]
+    grid = Grid.of(flags, tmp_path)
+    assert len(grid.seeds) >= 2
+    assert len(grid.variants) == len(flags.variant)
 
 
 def test_every_published_set_has_every_recipe():

@@ -11,6 +11,11 @@ VERSION = re.search(
 # Teachers that are .tflite files; wheels for Python 3.13 on every system since 2.1.1. It needs
 # backports.strenum, whose releases since 1.3 refuse Python 3.11.
 LITERT = ["ai-edge-litert>=2.1.1,<3", "backports.strenum<1.3"]
+# Archived in 2024; the last wheels are for Python 3.11. It is written against Keras 2.
+ADDONS = [
+    'tensorflow-addons==0.23.0; python_version < "3.12"',
+    'tf-keras~=2.20.0; python_version < "3.12"',
+]
 
 setup(
     name="keras_distill",
@@ -56,11 +61,9 @@ setup(
         "tensorflow-datasets>=4.9.7",
     ],
     extras_require={
-        "addons": [
-            'tensorflow-addons==0.23.0; python_version < "3.12"',
-            'tf-keras~=2.20.0; python_version < "3.12"',
-        ],
+        "addons": ADDONS,
         "dev": [
+            *ADDONS,
             *LITERT,
             "hypothesis>=6.100",
             "mypy>=1.13",

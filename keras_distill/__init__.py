@@ -10,6 +10,7 @@ from keras_distill.version import __version__ as __version__
 
 _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
+    "AddonsLoss": "losses.tensorflow_addons",
     "ArcFace": "losses.arc_face",
     "AttentionMaps": "losses.attention_maps",
     "BatchAllTriplet": "losses.batch_all_triplet",

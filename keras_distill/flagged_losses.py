@@ -42,9 +42,14 @@ def build_task_loss(flags: Any, classes: np.ndarray) -> TaskLoss | None:
     loss = loss_class(**arguments)
     if flags.memory:
         if not loss.takes_references:
+            compared = (
+                "the images of a batch with each other alone"
+                if loss.layer is None
+                else "images with class vectors, not with other images"
+            )
             raise InputError(
-                f"--memory={flags.memory}: --task_loss={flags.task_loss} compares images with "
-                "class vectors, not with other images; leave the memory out."
+                f"--memory={flags.memory}: --task_loss={flags.task_loss} compares {compared}; "
+                "leave the memory out."
             )
         loss = CrossBatchMemory(loss, flags.memory)
     return loss

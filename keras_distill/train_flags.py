@@ -11,9 +11,11 @@ from keras_distill.data_flags import (
     parse_unlabelled,
 )
 from keras_distill.errors import InputError
+from keras_distill.losses.addons_losses import check_addons
 from keras_distill.models.trunks import TRUNKS
 from keras_distill.teacher_flags import check_teacher_flags, define_teacher_flags
 
+_ADDONS = "tensorflow_addons.AddonsLoss"
 # Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
 # the margin of those that have one, and the training classes take the place of `classes`.
 TASK_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,6 +33,12 @@ TASK_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
         {"classes": None, "margin": 0.0, "scale": 20.0, "name": "normalized_softmax"},
     ),
     "arc_face": ("arc_face.ArcFace", {"classes": None, "margin": 0.5}),
+    # Those of TensorFlow Addons.
+    "tfa:triplet_semihard": (_ADDONS, {"loss": "triplet_semihard", "margin": 0.2}),
+    "tfa:triplet_hard": (_ADDONS, {"loss": "triplet_hard", "margin": 0.2}),
+    "tfa:lifted_struct": (_ADDONS, {"loss": "lifted_struct", "margin": 1.0}),
+    "tfa:npairs": (_ADDONS, {"loss": "npairs", "scale": 20.0}),
+    "tfa:contrastive": (_ADDONS, {"loss": "contrastive", "margin": 1.0}),
 }
 # Settings that are fixed by the name of the loss.
 _WITHOUT_MARGIN = (
@@ -39,6 +47,7 @@ _WITHOUT_MARGIN = (
     "contrastive",
     "multi_similarity",
     "n_pairs",
+    "tfa:npairs",
 )
 
 
@@ -78,14 +87,16 @@ def define_train_flags(command: Command) -> None:
         "batch_hard_triplet",
         [*TASK_LOSSES, "none"],
         f"Loss on the labels, one of {', '.join(TASK_LOSSES)}, none. Batch-hard for pretrained "
-        "trunks, semi-hard to start from random weights, none to learn from the teacher alone.",
+        "trunks, semi-hard to start from random weights, none to learn from the teacher alone. "
+        "Those that begin with tfa: are of TensorFlow Addons.",
     )
     command.number(
         "Loss",
         "margin",
         None,
         "Margin, for the losses that have one; by default 0.2 for triplets (the paper's code has "
-        "0), 1 for lifted_structure, 0.1 for proxy_anchor, 0.5 (radians) for arc_face.",
+        "0), 1 for lifted_structure, tfa:lifted_struct and tfa:contrastive, 0.1 for proxy_anchor, "
+        "0.5 (radians) for arc_face.",
     )
     command.integer(
         "Loss",
@@ -169,6 +180,9 @@ def check_train_flags(flags: Any) -> None:
             f"--margin={flags.margin}: --task_loss={flags.task_loss} has no margin to set; leave "
             "it out."
         )
+    library, _, loss = flags.task_loss.rpartition(":")
+    if library == "tfa":
+        check_addons(loss, argument=f"--task_loss={flags.task_loss}")
     if not 0.0 < flags.crop_area <= 1.0:
         raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")
     image_size = flags.image_size or TRUNKS[flags.trunk].image_size

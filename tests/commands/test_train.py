@@ -304,6 +304,16 @@ def test_feature_maps_may_be_cached(inner, here, tmp_path):
     assert json.loads(manifest.read_text())["outputs"] == outputs
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="no TensorFlow Addons")
+def test_a_loss_of_tensorflow_addons(train):
+    ended = train("addons", "--task_loss=tfa:triplet_semihard", "--margin=1.5")
+    assert (ended.code, ended.err) == (0, "")
+    (record,) = epochs(ended)
+    # Near the margin, since nothing has been learnt.
+    assert record["loss"] == record["triplet_semihard"] == pytest.approx(1.5, abs=0.4)
+    assert f"  triplet_semihard {record['triplet_semihard']:.4f}" in ended.out
+
+
 @pytest.fixture
 def table(photos, tmp_path):
     """A table with 5 numbers for each image."""
@@ -641,6 +651,21 @@ def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flag
 
 def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path):
     assert early("train", f"--dataset=folder:{photos}", *tiny, cwd=tmp_path).code == 99
+
+
+@pytest.mark.parametrize("missing", ["tensorflow_addons", "tf_keras"])
+def test_missing_extra_is_seen_before_tensorflow_is_loaded(
+    command, photos, tiny, tmp_path, missing
+):
+    (tmp_path / "tensorflow.py").write_text("import os\n\nos._exit(99)\n")
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\n\nsys.modules[{missing!r}] = None\n")
+    given = [f"--dataset=folder:{photos}", *tiny, "--task_loss=tfa:npairs"]
+    ended = command("train", *given, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("train: --task_loss=tfa:npairs needs ")
+    assert f"{missing}, not installed here; take n_pairs, which is close, or, on P" in ended.err
+    assert "pip install 'keras_distill[addons]'" in ended.err
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

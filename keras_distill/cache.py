@@ -55,7 +55,7 @@ def _fill(flags: Any) -> None:
     images, _, _ = load_training_images(flags)
     image_size = flags.image_size or TRUNKS[flags.trunk].image_size
     teachers = open_teachers(flags, images)
-    layers: dict[str, list[str]] = {}
+    layers: dict[str, Any] = {}
     if flags.cache_features and teachers:
         student = build_embedder(  # for the shapes of its layers
             flags.trunk,
@@ -65,7 +65,7 @@ def _fill(flags: Any) -> None:
             trunk_layer=flags.trunk_layer,
         )
         losses = build_teacher_losses(flags, teacher_loss_weights(flags), teachers, student)
-        layers = feature_layers(losses)
+        layers = feature_layers(losses, teachers, student)
     found = open_teacher_caches(flags, teachers, images, image_size=image_size, layers=layers)
     caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}
     if (image_cache := open_image_cache(flags, images, image_size=image_size)) is not None:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ def open_teacher_caches(
     images: ImageSet,
     *,
     image_size: int,
-    layers: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    layers: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, TeacherCache]:
     """Opens the cache of each teacher that is asked about pixels, if the flags ask for caches.
 
@@ -34,7 +34,8 @@ def open_teacher_caches(
         teachers: The teachers by name.
         images: The training images.
         image_size: Height and width of the views for teachers of any size, in pixels.
-        layers: Inner layers of each teacher whose feature maps are kept too.
+        layers: Inner layers of each teacher whose feature maps are kept too, as `TeacherCache`
+            takes them.
 
     Returns:
         The caches by the teachers' names.
@@ -51,7 +52,7 @@ def open_teacher_caches(
             views=mode if isinstance(mode, int) else None,
             least_area=flags.crop_area,
             seed=flags.seed,
-            layers=tuple(dict.fromkeys(layers.get(name, ()))),
+            layers=layers.get(name, {}),
         )
         for name, teacher in teachers.items()
         if not teacher.needs_ids

@@ -16,6 +16,7 @@ from keras_distill.errors import InputError
 from keras_distill.flagged_caches import fill_caches, open_teacher_caches
 from keras_distill.flagged_losses import build_teacher_losses
 from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
 from keras_distill.teacher_flags import (
@@ -138,7 +139,7 @@ def load_flagged_teachers(
     for name, teacher in teachers.items():
         _check_width(teacher, projections[name], embedding_dim, flags, needed=name in same_space)
     mode = parse_cache("teacher_cache", flags.teacher_cache)
-    layers = feature_layers(losses)
+    layers = feature_layers(losses, teachers, student)
     cached_layers = layers if flags.cache_features else {}
     caches = open_teacher_caches(
         flags, teachers, images, image_size=image_size, layers=cached_layers
@@ -146,6 +147,8 @@ def load_flagged_teachers(
     asked = {name for name in teachers if name not in caches}
     if not flags.cache_features:
         asked |= {name for name, own in layers.items() if own}
+    if flags.image_cache != "off":
+        _check_cached_size(flags, {name: teachers[name] for name in sorted(asked)}, image_size)
     views = max(flags.epochs, 1 if "pca" in projections.values() else 0)
     if views:
         named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
@@ -173,14 +176,36 @@ def load_flagged_teachers(
     )
 
 
-def feature_layers(losses: Mapping[str, list[Any]]) -> dict[str, list[str]]:
-    """Returns the inner layers that each teacher's losses look at."""
-    return {
-        name: [
-            layer for loss in own if isinstance(loss, FeatureLoss) for layer in loss.teacher_layers
-        ]
-        for name, own in losses.items()
-    }
+def feature_layers(
+    losses: Mapping[str, list[Any]], teachers: Mapping[str, Teacher], student: keras.Model
+) -> dict[str, dict[str, tuple[int, int] | None]]:
+    """Finds the inner layers that each teacher's losses look at.
+
+    Args:
+        losses: The losses against each teacher.
+        teachers: The teachers by name.
+        student: The student.
+
+    Returns:
+        For each teacher its layers, and how little of their maps would do; see
+        `FeatureLoss.strength_sizes`.
+    """
+    found: dict[str, dict[str, tuple[int, int] | None]] = {}
+    for name, own in losses.items():
+        layers = found[name] = {}
+        for loss in own:
+            if isinstance(loss, FeatureLoss):
+                sizes = loss.strength_sizes(
+                    _map_shapes(teachers[name].owner, loss.teacher_layers),
+                    _map_shapes(student, loss.student_layers),
+                )
+                for layer, size in sizes.items():
+                    layers[layer] = size if layers.get(layer, size) == size else None
+    return found
+
+
+def _map_shapes(model: keras.Model, layers: list[str]) -> dict[str, tuple[int | None, ...]]:
+    return {name: layer.output.shape for name, layer in map_layers(model, layers).items()}
 
 
 def open_teachers(flags: Any, images: ImageSet) -> dict[str, Teacher]:
@@ -231,6 +256,16 @@ def _check_width(
         )
 
 
+def _check_cached_size(flags: Any, asked: Mapping[str, Teacher], image_size: int) -> None:
+    for teacher in asked.values():
+        if teacher.image_size not in (None, image_size):
+            raise InputError(
+                f"--image_cache={flags.image_cache} holds {image_size} pixels a side, but the "
+                f"teacher is asked about {teacher.image_size} at each step; keep its answers with "
+                "--teacher_cache and --cache_features, or leave the image cache out."
+            )
+
+
 def _too_narrow(dim: int, width: int) -> InputError:
     return InputError(
         f"--teacher_projection=pca cannot widen the teacher's {dim} dimensions to the student's "
@@ -249,11 +284,13 @@ def _width(teacher: Teacher) -> int:
 def _training_vectors(
     teacher: Teacher, cache: TeacherCache | None, images: ImageSet, image_size: int
 ) -> np.ndarray:
-    """The teacher's embeddings of the training images: their first view, or their centre."""
+    """The teacher's embeddings of the labelled images: their first view, or their centre."""
+    rows = np.flatnonzero(images.labels >= 0)
     if teacher.needs_ids:
-        return teacher(None, images.ids).numpy()
+        return teacher(None, images.ids[rows]).numpy()
     if cache is not None:
-        rows = np.arange(len(images))
         return cache.store.read("embedding", rows, np.zeros_like(rows)).astype(np.float32)
-    batches = view_batches(images, image_size=teacher.image_size or image_size, view=None)
+    batches = view_batches(
+        images.select(rows), image_size=teacher.image_size or image_size, view=None
+    )
     return np.concatenate([teacher(pixels, ids).numpy() for pixels, ids in batches])

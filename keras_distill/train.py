@@ -22,7 +22,7 @@ from typing import Any
 from keras_distill.command_line import DIVERGED, Command, flag_files
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import teacher_loss_weights
+from keras_distill.teacher_flags import FEATURE_LOSSES, teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
 from keras_distill.training.run_directory import RunDirectory
 
@@ -55,6 +55,12 @@ def check_flags(flags: Any) -> dict[str, dict[str, float]]:
     if not any(weights.values()) and flags.task_loss == "none" and flags.epochs:
         raise InputError(
             "--task_loss=none leaves nothing to learn from; give --teacher and --teacher_losses."
+        )
+    learnt = {loss for own in weights.values() for loss in own}
+    if flags.task_loss == "none" and learnt and learnt <= FEATURE_LOSSES and flags.embedding_dim:
+        raise InputError(
+            f"--task_loss=none with {' and '.join(sorted(learnt))} alone leaves the embedding as "
+            "it was drawn; add a loss on embeddings, such as relative, or --embedding_dim=0."
         )
     if flags.memory and flags.task_loss == "none":
         raise InputError(f"--memory={flags.memory} has no effect with --task_loss=none.")

@@ -1,6 +1,6 @@
 """Attention layers: look where the teacher looks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,20 @@ class AttentionMaps(FeatureLoss):
     def __init__(self, pairs: Sequence[tuple[str, str]], name: str = "attention"):
         super().__init__(pairs, name=name)
 
+    def strength_sizes(
+        self,
+        teacher_shapes: Mapping[str, tuple[int | None, ...]],
+        student_shapes: Mapping[str, tuple[int | None, ...]],
+    ) -> dict[str, tuple[int, int] | None]:
+        """Says that the strength at the smaller map's size will do; see the base class."""
+        sizes: dict[str, tuple[int, int] | None] = {}
+        for teacher, student in self.pairs:
+            sides = (*teacher_shapes[teacher][1:3], *student_shapes[student][1:3])
+            known = [side for side in sides if side is not None]
+            size = (min(known[::2]), min(known[1::2])) if len(known) == 4 else None
+            sizes[teacher] = size if sizes.get(teacher, size) == size else None
+        return sizes
+
     def pair_loss(self, pair: int, teacher_map: Any, student_map: Any, training: bool) -> Any:
         """Computes the loss of each image on one pair; see the base class."""
         size = [min(t, s) for t, s in zip(teacher_map.shape[1:3], student_map.shape[1:3])]  # noqa: B905
@@ -47,9 +61,28 @@ class AttentionMaps(FeatureLoss):
         return ops.mean(ops.square(difference), axis=-1)
 
 
-def _attention(features: Any, size: list[int]) -> Any:
+def _attention(features: Any, size: Sequence[int]) -> Any:
     features = adaptive_average_pool(features, size)
     return unit_rows(ops.reshape(ops.mean(ops.square(features), axis=-1), (-1, size[0] * size[1])))
+
+
+def channel_strength(features: Any, size: Sequence[int]) -> Any:
+    """Reduces a map to one channel that has the same attention map.
+
+    Args:
+        features: Tensor `(batch, h, w, channels)`.
+        size: Height and width of the result, at most those of `features`.
+
+    Returns:
+        Tensor `(batch, *size, 1)`: the root of the mean square over the channels, after average
+        pooling.
+
+    Example:
+        >>> channel_strength(ops.convert_to_tensor([[[[3.0, -4.0]]]]), (1, 1)).numpy().item() ** 2
+        12.5
+    """
+    squares = ops.square(adaptive_average_pool(features, size))
+    return ops.sqrt(ops.mean(squares, axis=-1, keepdims=True))
 
 
 def adaptive_average_pool(features: Any, size: Sequence[int]) -> Any:

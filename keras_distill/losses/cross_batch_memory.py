@@ -15,8 +15,8 @@ class CrossBatchMemory(TaskLoss):
     `L = loss(batch) + weight * loss(batch, memory)` ("Cross-Batch Memory for Embedding Learning",
     CVPR 2020, arXiv 1912.06798): a small batch meets the hard negatives of thousands of images,
     at the cost of one matrix product, because embeddings drift slowly. The memory is a queue of the
-    last `size` rows, without gradient and without the batch itself. It starts empty, and only
-    `update` puts rows into it, which `Distiller` calls after each training step and never in
+    last `size` labelled rows, without gradient and without the batch itself. It starts empty, and
+    only `update` puts rows into it, which `Distiller` calls after each training step and never in
     evaluation; its content is saved with the Distiller.
 
     Args:
@@ -79,7 +79,7 @@ class CrossBatchMemory(TaskLoss):
         return self.loss(labels, embeddings, sample_weight) + self.weight * remembered
 
     def update(self, labels: Any, embeddings: Any) -> None:
-        """Puts a batch into the memory, in place of the oldest rows; see the base class."""
+        """Puts a batch's labelled rows in place of the oldest ones; see the base class."""
         self._check_built()
         self._memory.remember(integer_labels(labels), embeddings)
 

@@ -37,15 +37,20 @@ class EmbeddingQueue(keras.layers.Layer):
         )
 
     def remember(self, labels: Any, embeddings: Any) -> None:
-        """Puts a batch in front of the queue, whose last rows fall out.
+        """Puts the labelled rows of a batch in front of the queue, whose last rows fall out.
 
         Args:
-            labels: int64 tensor `(batch,)`.
+            labels: int64 tensor `(batch,)`, negative for unlabelled rows.
             embeddings: Tensor `(batch, dim)`; no gradient is kept.
         """
+        length = ops.shape(labels)[0] + self._size
+        rows = ops.arange(length)
+        unlabelled = ops.concatenate([labels < 0, ops.zeros((self._size,), "bool")])
+        # Unlabelled rows go behind all others, where they fall out: no shape depends on the labels.
+        kept = ops.argsort(ops.where(unlabelled, rows + length, rows))[: self._size]
         for memory, new in (
             (self.labels, labels),
             (self.embeddings, ops.stop_gradient(ops.cast(embeddings, "float32"))),
         ):
             queue = ops.concatenate([new, ops.convert_to_tensor(memory)])
-            memory.assign(ops.slice(queue, (0,) * len(memory.shape), memory.shape))
+            memory.assign(ops.take(queue, kept, axis=0))

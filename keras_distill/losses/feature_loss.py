@@ -53,6 +53,23 @@ class FeatureLoss(keras.losses.Loss):
         """
         return []
 
+    def strength_sizes(
+        self,
+        teacher_shapes: Mapping[str, tuple[int | None, ...]],
+        student_shapes: Mapping[str, tuple[int | None, ...]],
+    ) -> dict[str, tuple[int, int] | None]:
+        """Says how little of the teacher's maps would do, so that a cache keeps no more.
+
+        Args:
+            teacher_shapes: Shapes `(None, h, w, channels)` of the teacher's layers.
+            student_shapes: The same of the student's.
+
+        Returns:
+            For each of the teacher's layers the height and width of the `channel_strength` that
+            can take its place, or `None` if nothing less than the map can.
+        """
+        return dict.fromkeys(self.teacher_layers)
+
     def __call__(
         self,
         teacher_maps: Mapping[str, Any],

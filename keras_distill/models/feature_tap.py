@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_distill.models.inner_layers import find_path, layer_paths
+from keras_distill.models.inner_layers import map_layers
 
 
 class FeatureTap:
@@ -42,11 +42,7 @@ class FeatureTap:
         argument: str = "model",
     ):
         self.model = model
-        paths = layer_paths(model)
-        chosen = {
-            name: paths[find_path(model, name, flag=flag, argument=argument, maps_only=True)]
-            for name in layers
-        }
+        chosen = map_layers(model, layers, flag=flag, argument=argument)
         self.shapes: dict[str, tuple[int | None, ...]] = {
             name: tuple(layer.output.shape) for name, layer in chosen.items()
         }

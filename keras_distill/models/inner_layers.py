@@ -1,6 +1,6 @@
 """Finding the layers within a model, also those of models within it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 
@@ -59,6 +59,30 @@ def find_path(
             f"{', '.join(chosen[:_MOST_NAMES])}."
         )
     return chosen[0]
+
+
+def map_layers(
+    model: keras.Model, names: Iterable[str], *, flag: str = "layer", argument: str = "model"
+) -> dict[str, keras.Layer]:
+    """Finds layers that answer with a feature map.
+
+    Args:
+        model: A functional or sequential model.
+        names: Names of layers, or their ways.
+        flag: What an error message should call a name.
+        argument: What it should call the model.
+
+    Returns:
+        The layers by name.
+
+    Raises:
+        InputError: As `find_path`.
+    """
+    paths = layer_paths(model)
+    return {
+        name: paths[find_path(model, name, flag=flag, argument=argument, maps_only=True)]
+        for name in names
+    }
 
 
 def stage_ends(model: keras.Model) -> dict[int, str]:

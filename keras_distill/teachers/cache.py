@@ -1,6 +1,6 @@
 """The teacher's answers, computed once for each view of each image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.view_cache import ViewCache
 from keras_distill.errors import InputError
+from keras_distill.losses.attention_maps import channel_strength
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -28,7 +29,9 @@ class TeacherCache(ViewCache):
             cheaper, but then the teacher judges other pixels than the student's.
         least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the views.
-        layers: Inner layers of a Keras teacher whose feature maps are kept too.
+        layers: Inner layers of a Keras teacher whose feature maps are kept too. In a dict, the
+            height and width at which `channel_strength` is kept in place of a map, `None` for the
+            map itself: attention needs no more, and it takes a hundredth of the disk.
 
     Raises:
         InputError: If the teacher has no fingerprint or size, or the folder cannot be written.
@@ -53,7 +56,7 @@ class TeacherCache(ViewCache):
         views: int | None = 8,
         least_area: float = 0.08,
         seed: int = 0,
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | Mapping[str, tuple[int, int] | None] = (),
     ):
         fingerprint = teacher.fingerprint
         if fingerprint is None:
@@ -68,8 +71,16 @@ class TeacherCache(ViewCache):
             raise InputError(f"image_size={image_size}: the teacher takes {size} pixels.")
         self.teacher = teacher
         self.layers = tuple(layers)
-        shapes = teacher.tap(layers) if layers else {}
-        maps = {_entry(name): shape[1:] for name, shape in shapes.items()}
+        sizes = layers if isinstance(layers, Mapping) else {}
+        self._sizes = {name: tuple(size) for name, size in sizes.items() if size is not None}
+        shapes = teacher.tap(self.layers) if layers else {}
+        maps = {
+            _entry(name): (*self._sizes[name], 1) if name in self._sizes else shape[1:]
+            for name, shape in shapes.items()
+        }
+        ingredients: dict[str, Any] = {"teacher": fingerprint}
+        if self._sizes:
+            ingredients["strength"] = sorted(self._sizes)
         dim = teacher.embedding_dim
         if dim is None:
             dim = int(teacher(tf.zeros([1, size, size, 3])).shape[1])
@@ -82,13 +93,15 @@ class TeacherCache(ViewCache):
             seed=seed,
             outputs={"embedding": (dim,), **maps},
             dtype=np.float16,
-            ingredients={"teacher": fingerprint},
+            ingredients=ingredients,
         )
 
     def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
         """Asks the teacher; see the base class."""
         if self.layers:
             embedding, maps = self.teacher.features(pixels)
+            for name, size in self._sizes.items():
+                maps[name] = channel_strength(maps[name], size)
             own = {_entry(name): maps[name] for name in self.layers}
             answers = {"embedding": embedding, **own}
         else:
@@ -120,7 +133,7 @@ class TeacherCache(ViewCache):
         """Returns the teacher's feature maps; arguments as of `lookup`.
 
         Returns:
-            float32 tensors `(batch, h, w, channels)` by layer.
+            float32 tensors `(batch, h, w, channels)` by layer, with one channel for a strength.
         """
         return {
             name: tf.cast(self.read(_entry(name), rows, views), tf.float32) for name in self.layers

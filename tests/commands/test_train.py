@@ -300,7 +300,7 @@ def test_feature_maps_may_be_cached(inner, here, tmp_path):
     for name in ("loss", "multi_similarity", "relative", "attention", "hint"):
         assert cached[name] == pytest.approx(live[name], rel=2e-3)
     (manifest,) = (tmp_path / "cache").glob("*/manifest.json")
-    outputs = {"embedding": [8], "layer/trunk/conv_pw_1_relu": [20, 20, 16]}
+    outputs = {"embedding": [8], "layer/trunk/conv_pw_1_relu": [20, 20, 16]}  # hint needs it all
     assert json.loads(manifest.read_text())["outputs"] == outputs
 
 
@@ -621,6 +621,10 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
             ["--teacher={teacher}/table.npz", "--hint"],
             "train: --hint: hint needs a teacher that is a Keras model",
         ),
+        (
+            ["--image_cache=views:8", "--hint"],
+            "--image_cache=views:8 holds 32 pixels a side, but the teacher is asked about 40 at e",
+        ),
         (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise that"),
         (["--image_cache=views:8", "--cache_max_gb=1e-4"], "the image cache needs 0.000123 GB"),
         (["--unlabelled=folder:{photos}"], "are in the test split, and nothing may learn from it"),
@@ -713,6 +717,7 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
             "--teacher=. --hint_layers=a:b",
             "--hint_layers=a:b has no effect without the loss; add --",
         ),
+        ("--task_loss=none --teacher=. --teacher_losses= --hint", "alone leaves the embedding as"),
         ("--hint", "--hint needs a --teacher to learn from"),
         ("--memory=9 --task_loss=none --teacher=.", "--memory=9 has no effect with --task_loss=no"),
         ("--task_loss=n_pairs --margin=1", "--margin=1.0: --task_loss=n_pairs has no margin to"),

@@ -65,14 +65,24 @@ def test_is_a_queue():
     memory = built(Contrastive(), size=5)
     assert content(memory) == ([-1] * 5, [0] * 5)
     memory.update([7, 8], rows([0.1, 0.2]).astype("float64"))
-    memory.update(np.int64([[2**40], [-1]]), tf.cast(rows([0.5, 0.25]), "bfloat16"))
+    memory.update(np.int64([[2**40], [9]]), tf.cast(rows([0.5, 0.25]), "bfloat16"))
     labels, values = content(memory)
-    assert labels == [2**40, -1, 7, 8, -1]
+    assert labels == [2**40, 9, 7, 8, -1]
     assert values == pytest.approx([0.5, 0.25, 0.1, 0.2, 0.0])
     memory.update([1, 2], rows([1, 2]))
-    assert content(memory)[0] == [1, 2, 2**40, -1, 7]
+    assert content(memory)[0] == [1, 2, 2**40, 9, 7]
     memory.update(range(7), rows(range(7)))
     assert content(memory) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+
+
+def test_unlabelled_rows_are_not_remembered():
+    memory = built(Contrastive(), size=4)
+    memory.update([3, -1, 4, -1], rows([0.1, 0.2, 0.3, 0.4]))
+    labels, values = content(memory)
+    assert labels == [3, 4, -1, -1]
+    assert values == pytest.approx([0.1, 0.3, 0.0, 0.0])
+    memory.update([-1, -1], rows([0.5, 0.6]))
+    assert content(memory) == (labels, values)
 
 
 def test_only_update_changes_it():

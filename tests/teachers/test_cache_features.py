@@ -9,6 +9,7 @@ from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import training_batches, view_batches
 from keras_distill.data.shard_store import Shard
 from keras_distill.errors import InputError
+from keras_distill.losses.attention_maps import channel_strength
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
@@ -132,6 +133,22 @@ def test_another_tap_does_not_disturb_it(images, tmp_path):
     teacher.tap(["trunk"])
     cache.fill(1)
     check_views(cache, 0)
+
+
+def test_a_strength_takes_the_place_of_a_map(open_cache, teacher, images):
+    cache = open_cache(layers={"late": None, "early": (3, 5)})
+    assert cache.nbytes(1) == 12 * 2 * (3 + 4 * 4 * 5 + 3 * 5)
+    cache.fill(1)
+    rows = np.arange(12)
+    (pixels, _), *_ = view_batches(images, image_size=16, view=0)
+    _, maps = teacher.features(pixels)
+    found = cache.lookup_features(rows, 0 * rows)
+    np.testing.assert_allclose(found["late"], maps["late"], **ROUNDING)
+    np.testing.assert_allclose(found["early"], channel_strength(maps["early"], (3, 5)), **ROUNDING)
+    others = [("late", "early"), {"late": None, "early": (3, 4)}, {"late": None, "early": (8, 8)}]
+    folders = {open_cache(layers=layers).folder for layers in others}
+    assert len({cache.folder, *folders}) == 4
+    assert open_cache(layers={"late": None, "early": None}).folder in folders
 
 
 def test_a_cache_with_maps_is_another_one(open_cache):

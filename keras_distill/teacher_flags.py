@@ -323,7 +323,7 @@ def check_teacher_flags(flags: Any) -> None:
     """
     names = list(parse_teachers(flags.teacher))
     modes = [parse_cache(flag, flags[flag].value) for flag in ("teacher_cache", "image_cache")]
-    if names and isinstance(modes[1], int) and modes[0] != modes[1]:
+    if names and len(set(modes)) > 1 and all(isinstance(mode, int) for mode in modes):
         raise InputError(
             f"--teacher_cache={flags.teacher_cache} and --image_cache={flags.image_cache} must "
             "name the same views, or the teacher would not be asked about what is shown."

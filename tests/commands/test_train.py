@@ -367,6 +367,29 @@ def test_several_teachers_are_cached_or_asked_alike(
     assert len(list((tmp_path / "cache").glob("*/manifest.json"))) == 2
 
 
+@pytest.mark.parametrize("mode", ["clean", "off"])
+def test_cached_images_serve_whatever_the_teacher_is_asked_about(
+    mode, here, tiny, photos, teacher, tmp_path
+):
+    given = [
+        f"--dataset=folder:{photos}",
+        *tiny,
+        "--epochs=2",
+        f"--cache_dir={tmp_path / 'cache'}",
+        f"--teacher={teacher.path}",
+        f"--teacher_cache={mode}",
+        "--image_size=40",  # the teacher's own
+    ]
+    decoding, cached = tmp_path / "decoding", tmp_path / "cached"
+    assert here("train", *given, f"--run_dir={decoding}").code == 0
+    ended = here("train", *given, "--image_cache=views:2", f"--run_dir={cached}")
+    assert (ended.code, ended.err) == (0, "")
+    for one, other in zip(
+        *(epochs(replace(ended, path=path)) for path in (decoding, cached)), strict=True
+    ):
+        assert one["relative"] == pytest.approx(other["relative"], rel=1e-5)
+
+
 def test_the_student_is_degraded_and_the_teacher_is_not(here, tiny, photos, teacher, tmp_path):
     given = [
         f"--dataset=folder:{photos}",

@@ -56,7 +56,7 @@ def main(flags: Any) -> int:
         raise InputError("--base is required: a flag file of keras_distill.train.")
     if not Path(flags.base).is_file():
         raise InputError(f"--base={flags.base} does not exist.")
-    out = Path(flags.out or Path("runs") / [*flag_files(), Path(flags.base)][0].stem)
+    out = Path(flags.out or Path("runs") / (flag_files() or [Path(flags.base)])[-1].stem)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out={out} is a file; give a folder.")
     grid = Grid.of(flags, out)

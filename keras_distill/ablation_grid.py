@@ -1,5 +1,6 @@
 """The grid of an ablation: variants of one training, seeds, and evaluations."""
 
+import glob
 import json
 import shlex
 import sys
@@ -135,10 +136,16 @@ class Grid:
             "variant": {variant.name: variant.flags.splitlines() for variant in self.variants},
             "evaluation": {each.name: list(each.arguments) for each in self.evaluations},
         }
+        results = {
+            "variant": "runs/{}/*/summary.json",
+            "evaluation": "runs/*/*/evaluations/{}.json",
+        }
         for flag, definitions in new.items():
             for name, arguments in definitions.items():
-                former = plan[flag].setdefault(name, arguments)
-                if former != arguments:
+                former = plan[flag].get(name, arguments)
+                plan[flag][name] = arguments
+                used = any(self.out.glob(results[flag].format(glob.escape(name))))
+                if former != arguments and used:
                     now = set(arguments) - set(former)
                     before = set(former) - set(arguments)
                     raise InputError(

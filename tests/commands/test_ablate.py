@@ -102,6 +102,12 @@ def test_same_name_for_other_flags(here, base, out):
     assert times(out) == before
 
 
+def test_a_name_without_results_is_free(here, base, tmp_path):
+    given = [f"--base={base}", "--seeds=3", f"--out={tmp_path / 'out'}"]
+    assert here("ablate", *given, "--variant=a: --trunk_layer=nowhere").code == 1
+    assert here("ablate", *given, VARIANTS[0].replace("plain", "a")).code == 0
+
+
 def test_half_a_training_is_done_again(here, base, out):
     (out / "runs/plain/3/summary.json").unlink()
     (out / "runs/plain/3/student.keras").write_text("half")

@@ -1,11 +1,13 @@
-"""Recall@K, MAP@R and R-precision."""
+"""Recall@K, mAP@K, MAP@R and R-precision, of each query and on average."""
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.retrieval.bootstrap import mean_intervals
 from keras_distill.retrieval.exact_search import neighbour_blocks
 
 
@@ -13,21 +15,63 @@ from keras_distill.retrieval.exact_search import neighbour_blocks
 class RetrievalMetrics:
     """How well neighbours share their query's class; all values are fractions.
 
+    R is the number of the query's matches in the gallery, P(i) the share of matches among the
+    first i ranks.
+
     Attributes:
         recall: For each K, the share of queries with a neighbour of their class among K.
-        map_at_r: Mean over queries of the mean, over the first R ranks, of the precision at each
-            rank that holds a match; R is the number of the query's matches in the gallery.
-            Defined in "A Metric Learning Reality Check" (arXiv 2003.08505).
-        r_precision: Mean over queries of the share of matches among the first R ranks.
+        map_at_k: For each K, the mean over queries of AP@K: the sum of P(i) over those of the first
+            K ranks that hold a match, divided by min(K, R). A perfect ranking has 1. Other
+            definitions are in use that divide by R, so that 1 is out of reach where K < R, or by
+            the number of matches found, so that matches further down lower it.
+        map_at_r: Mean over queries of AP@R, which takes K = R for each query. Defined in "A Metric
+            Learning Reality Check" (arXiv 2003.08505).
+        r_precision: Mean over queries of P(R).
         queries: Number of queries.
         gallery: Number of gallery rows.
+        labels: Class of each query, `(queries,)`.
+        per_query: By name (`R@1`, `mAP@10`, `MAP@R`, `R-precision`), the value of each query,
+            float64 `(queries,)`; NaN where it does not count, for the query has no match.
     """
 
     recall: dict[int, float]
+    map_at_k: dict[int, float]
     map_at_r: float
     r_precision: float
     queries: int
     gallery: int
+    labels: np.ndarray = field(compare=False, repr=False)
+    per_query: dict[str, np.ndarray] = field(compare=False, repr=False)
+
+    @functools.cached_property
+    def means(self) -> dict[str, float]:
+        """The mean over queries of each measure, by the names of `per_query`."""
+        return {name: _mean(values) for name, values in self.per_query.items()}
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % bootstrap interval of each mean, by the names of `per_query`.
+
+        From 1,000 resamples of the queries; `mean_intervals` computes others of `per_query`.
+        """
+        bounds = mean_intervals(np.stack(list(self.per_query.values()), axis=1))
+        return dict(zip(self.per_query, map(tuple, bounds.tolist()), strict=True))
+
+    def by_class(self) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Returns the means over the queries of each class.
+
+        Returns:
+            The classes, sorted, `(c,)`; the number of their queries, `(c,)`; and by the names of
+            `per_query` their means, float64 `(c,)`, NaN where no query of the class counts.
+        """
+        classes, place, sizes = np.unique(self.labels, return_inverse=True, return_counts=True)
+        means = {}
+        for name, values in self.per_query.items():
+            counted = np.isfinite(values)
+            sums = np.bincount(place, np.where(counted, values, 0), len(classes))
+            counts = np.bincount(place, counted, len(classes))
+            means[name] = sums / np.where(counts, counts, np.nan)
+        return classes, sizes, means
 
 
 def retrieval_metrics(
@@ -35,6 +79,7 @@ def retrieval_metrics(
     labels: np.ndarray,
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
+    map_ks: Sequence[int] = (),
     gallery_embeddings: np.ndarray | None = None,
     gallery_labels: np.ndarray | None = None,
     leave_one_out: bool = False,
@@ -42,13 +87,14 @@ def retrieval_metrics(
     """Measures retrieval by exact Euclidean nearest neighbours.
 
     Every row is a query. Without a gallery, all other rows are searched (the paper's protocol). A
-    query without any match in the gallery counts as missed in Recall@K, and not at all in MAP@R and
-    R-precision.
+    query without any match in the gallery counts as missed in Recall@K, and not at all in the other
+    measures.
 
     Args:
         embeddings: Query embeddings, float array `(n, dim)`.
         labels: Their classes, integers `(n,)`.
         ks: The K of Recall@K.
+        map_ks: The K of mAP@K.
         gallery_embeddings: Gallery embeddings, `(m, dim)`; `None` for leave-one-out.
         gallery_labels: Their classes, integers `(m,)`.
         leave_one_out: Whether row i of the gallery shows the image of query i and is left out for
@@ -58,7 +104,7 @@ def retrieval_metrics(
         The metrics.
 
     Raises:
-        InputError: If `ks` holds no positive numbers or the arrays do not fit each other.
+        InputError: If the K are not positive numbers or the arrays do not fit each other.
 
     Example:
         >>> metrics = retrieval_metrics(np.array([[0.0], [0.1], [2.0]]), np.array([5, 5, 6]))
@@ -67,6 +113,8 @@ def retrieval_metrics(
     """
     if not ks or min(ks) < 1:
         raise InputError(f"ks={list(ks)} must be positive numbers, e.g. 1,2,4,8.")
+    if min(map_ks, default=1) < 1:
+        raise InputError(f"map_ks={list(map_ks)} must be positive numbers, e.g. 10,100.")
     if (gallery_embeddings is None) != (gallery_labels is None):
         raise InputError("gallery_embeddings and gallery_labels go together; give both or neither.")
     labels = _checked_labels("labels", labels, embeddings)
@@ -86,29 +134,59 @@ def retrieval_metrics(
     place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     relevant = np.where(classes[place] == labels, sizes[place] - leave_one_out, 0)
 
-    depth = max(max(ks), int(relevant.max()))
-    recalled = dict.fromkeys(map(int, ks), 0)
-    average_precision, r_precision = 0.0, 0.0
-    for rows, neighbours, _ in neighbour_blocks(
-        embeddings, gallery_embeddings, k=depth, leave_one_out=leave_one_out
-    ):
-        match = gallery_labels[neighbours] == labels[rows, None]
-        for k in recalled:
-            recalled[k] += int(match[:, :k].any(1).sum())
-        ranks = np.arange(1, match.shape[1] + 1)
-        match &= ranks <= relevant[rows, None]
-        precision = np.cumsum(match, axis=1) / ranks
-        share = 1.0 / np.maximum(relevant[rows], 1)
-        average_precision += float(((precision * match).sum(1) * share).sum())
-        r_precision += float((match.sum(1) * share).sum())
-    judged = max(int((relevant > 0).sum()), 1)
+    depth = max(*ks, *map_ks, int(relevant.max()))
+    blocks = [
+        _scores(gallery_labels[neighbours] == labels[rows, None], relevant[rows], ks, map_ks)
+        for rows, neighbours, _ in neighbour_blocks(
+            embeddings, gallery_embeddings, k=depth, leave_one_out=leave_one_out
+        )
+    ]
+    per_query = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return RetrievalMetrics(
-        recall={k: count / len(labels) for k, count in recalled.items()},
-        map_at_r=average_precision / judged,
-        r_precision=r_precision / judged,
+        recall={int(k): _mean(per_query[f"R@{k}"]) for k in ks},
+        map_at_k={int(k): _mean(per_query[f"mAP@{k}"]) for k in map_ks},
+        map_at_r=_mean(per_query["MAP@R"]),
+        r_precision=_mean(per_query["R-precision"]),
         queries=len(labels),
         gallery=gallery_count,
+        labels=labels,
+        per_query=per_query,
     )
+
+
+def _scores(
+    match: np.ndarray, relevant: np.ndarray, ks: Sequence[int], map_ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The measures of each query.
+
+    Args:
+        match: Whether the neighbour at each rank is of the query's class, `(n, depth)`.
+        relevant: Number of matches in the whole gallery, `(n,)`.
+        ks: As of `retrieval_metrics`.
+        map_ks: As there.
+
+    Returns:
+        The columns of `RetrievalMetrics.per_query`.
+    """
+    rows, depth = np.arange(len(match)), match.shape[1]
+    found = np.cumsum(match, axis=1)
+    gained = np.cumsum(match * (found / np.arange(1, depth + 1)), axis=1)
+
+    def at(rank: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        column = np.clip(rank, 1, depth) - 1
+        return found[rows, column], gained[rows, column]
+
+    counted = np.where(relevant > 0, relevant, np.nan)
+    scores = {f"R@{k}": (at(k)[0] > 0).astype(np.float64) for k in ks}
+    scores |= {f"mAP@{k}": at(k)[1] / np.minimum(k, counted) for k in map_ks}
+    found_at_r, gained_at_r = at(relevant)
+    return {**scores, "MAP@R": gained_at_r / counted, "R-precision": found_at_r / counted}
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of what is not NaN, 0 if all is."""
+    counted = np.isfinite(values)
+    return float(np.where(counted, values, 0.0).sum() / max(int(counted.sum()), 1))
 
 
 def _checked_labels(name: str, labels: np.ndarray | None, embeddings: np.ndarray) -> np.ndarray:

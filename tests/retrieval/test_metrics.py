@@ -12,12 +12,13 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def naive(embeddings, labels, ks, gallery=None, gallery_labels=None):
-    """Recall, MAP@R and R-precision, query by query and rank by rank."""
+    """Recall, MAP@R, R-precision and mAP@K, query by query and rank by rank."""
     leave_one_out = gallery is None
     if leave_one_out:
         gallery, gallery_labels = embeddings, labels
     recalled = dict.fromkeys(ks, 0)
     average_precisions, r_precisions = [], []
+    at_k = {k: [] for k in ks}
     for i, query in enumerate(embeddings):
         others = [j for j in range(len(gallery)) if not (leave_one_out and i == j)]
         others.sort(key=lambda j: (np.sum((query - gallery[j]) ** 2), j))
@@ -31,19 +32,30 @@ def naive(embeddings, labels, ks, gallery=None, gallery_labels=None):
             ]
             average_precisions.append(sum(precisions) / relevant)
             r_precisions.append(sum(matches[:relevant]) / relevant)
+            for k in ks:
+                ranks = [rank for rank in range(min(k, len(others))) if matches[rank]]
+                gains = [sum(matches[: rank + 1]) / (rank + 1) for rank in ranks]
+                at_k[k].append(sum(gains) / min(k, relevant))
     return (
         {k: count / len(labels) for k, count in recalled.items()},
         np.mean(average_precisions) if average_precisions else 0.0,
         np.mean(r_precisions) if r_precisions else 0.0,
+        {k: np.mean(values) if values else 0.0 for k, values in at_k.items()},
     )
 
 
 def check(embeddings, labels, ks, gallery=None, gallery_labels=None):
     found = retrieval_metrics(
-        embeddings, labels, ks=ks, gallery_embeddings=gallery, gallery_labels=gallery_labels
+        embeddings,
+        labels,
+        ks=ks,
+        map_ks=ks,
+        gallery_embeddings=gallery,
+        gallery_labels=gallery_labels,
     )
-    recall, map_at_r, r_precision = naive(embeddings, labels, ks, gallery, gallery_labels)
+    recall, map_at_r, r_precision, map_at_k = naive(embeddings, labels, ks, gallery, gallery_labels)
     assert found.recall == pytest.approx(recall)
+    assert found.map_at_k == pytest.approx(map_at_k)
     assert found.map_at_r == pytest.approx(map_at_r)
     assert found.r_precision == pytest.approx(r_precision)
     assert found.queries == len(labels)
@@ -83,7 +95,7 @@ def test_a_gallery_of_other_pictures_of_the_queries():
     recalled, average_precisions, r_precisions = {1: 0, 3: 0}, [], []
     for i in range(40):
         others = np.arange(40) != i
-        recall, map_at_r, r_precision = naive(
+        recall, map_at_r, r_precision, _ = naive(
             embeddings[i : i + 1], labels[i : i + 1], [1, 3], gallery[others], labels[others]
         )
         recalled = {k: recalled[k] + recall[k] / 40 for k in recalled}
@@ -133,6 +145,81 @@ def test_map_at_r_by_hand():
     )
     assert metrics.map_at_r == pytest.approx((1 / 1 + 2 / 3) / 3)
     assert metrics.r_precision == pytest.approx(2 / 3)
+
+
+def test_map_at_k_is_shared_by_the_smaller_of_k_and_the_matches():
+    # Matches at the ranks 1, 3 and 4 again, out of three.
+    vectors, labels = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]]), np.array([1, 1, 0, 1, 1])
+    metrics = retrieval_metrics(
+        vectors[:1],
+        labels[:1],
+        map_ks=[1, 2, 3, 4, 50],
+        gallery_embeddings=vectors[1:],
+        gallery_labels=labels[1:],
+    )
+    full = (1 / 1 + 2 / 3 + 3 / 4) / 3
+    assert metrics.map_at_k == pytest.approx(
+        {1: 1.0, 2: 1 / 2, 3: (1 / 1 + 2 / 3) / 3, 4: full, 50: full}
+    )
+    assert metrics.map_at_k[3] == metrics.map_at_r
+
+
+def test_each_query_has_its_own_values():
+    embeddings, labels = clusters(60, 9, seed=4)
+    gallery, gallery_labels = clusters(50, 9, seed=5)
+    gallery_labels[gallery_labels == labels[0]] = 99
+    metrics = retrieval_metrics(
+        embeddings,
+        labels,
+        ks=[1, 5],
+        map_ks=[3],
+        gallery_embeddings=gallery,
+        gallery_labels=gallery_labels,
+    )
+    assert list(metrics.per_query) == ["R@1", "R@5", "mAP@3", "MAP@R", "R-precision"]
+    assert list(metrics.means.values()) == [
+        *metrics.recall.values(),
+        *metrics.map_at_k.values(),
+        metrics.map_at_r,
+        metrics.r_precision,
+    ]
+    for i in range(60):
+        recall, map_at_r, r_precision, map_at_k = naive(
+            embeddings[i : i + 1], labels[i : i + 1], [1, 3, 5], gallery, gallery_labels
+        )
+        values = [recall[1], recall[5], map_at_k[3], map_at_r, r_precision]
+        if labels[i] == labels[0]:
+            values[2:] = [np.nan] * 3
+        own = [column[i] for column in metrics.per_query.values()]
+        np.testing.assert_allclose(own, values, rtol=1e-12)
+
+
+def test_classes_apart():
+    embeddings = np.array([[0.0], [0.1], [1.0], [1.1], [0.2], [5.0]], np.float32)
+    labels = np.array([-7, -7, 2, 2, 2, 9])
+    metrics = retrieval_metrics(embeddings, labels, ks=[1])
+    classes, sizes, means = metrics.by_class()
+    assert (classes.tolist(), sizes.tolist()) == ([-7, 2, 9], [2, 3, 1])
+    assert means["R@1"] == pytest.approx([1, 2 / 3, 0])
+    # The two nearest of the fifth row are of the first class; the last row has no match.
+    assert means["R-precision"] == pytest.approx([1, (1 + 1 + 0) / 3, np.nan], nan_ok=True)
+    assert means.keys() == metrics.means.keys()
+
+
+def test_intervals_are_those_of_the_values_of_the_queries():
+    metrics = retrieval_metrics(*clusters(300, 40), map_ks=[5])
+    assert metrics.intervals.keys() == metrics.means.keys()
+    for name, (low, high) in metrics.intervals.items():
+        values = metrics.per_query[name]
+        values = values[np.isfinite(values)]
+        deviation = values.std() / np.sqrt(len(values))
+        assert low == pytest.approx(values.mean() - 1.96 * deviation, abs=0.4 * deviation)
+        assert high == pytest.approx(values.mean() + 1.96 * deviation, abs=0.4 * deviation)
+
+
+def test_intervals_where_no_query_has_a_match():
+    metrics = retrieval_metrics(clusters(6, 6)[0], np.arange(6))
+    assert set(metrics.intervals.values()) == {(0.0, 0.0)}
 
 
 @hypothesis.settings(max_examples=60, deadline=None)
@@ -202,11 +289,27 @@ def test_a_query_never_finds_itself_though_it_does_in_the_reference():
     assert {k: metrics.recall[k] for k in correct} == correct
 
 
+def test_map_over_the_whole_gallery_equals_that_of_the_asymmetric_loss():
+    # It ranks images by the score of a class; so do distances from a query above all scores.
+    with np.load(GOLDEN / "asl__metric_mAP.npz") as file:
+        scores, targets, expected = file["preds"], file["targets"], file["ap"]
+    for column in range(targets.shape[1]):
+        metrics = retrieval_metrics(
+            np.full((1, 1), 2.0),
+            np.ones(1, np.int64),
+            map_ks=[len(scores)],
+            gallery_embeddings=scores[:, column, None],
+            gallery_labels=targets[:, column].astype(np.int64),
+        )
+        assert metrics.map_at_k[len(scores)] == pytest.approx(expected[column], abs=1e-7)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"ks": []}, r"ks=\[\] must be positive"),
         ({"ks": [1, 0]}, r"ks=\[1, 0\] must be positive"),
+        ({"map_ks": [10, 0]}, r"map_ks=\[10, 0\] must be positive"),
         ({"gallery_labels": np.arange(5)}, r"go together"),
         ({"gallery_embeddings": np.zeros((5, 6))}, r"go together"),
         ({"labels": np.arange(4)}, r"labels must be 5 integers.*shape \(4,\)"),

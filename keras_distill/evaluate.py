@@ -1,12 +1,18 @@
 r"""Measures how well an embedder retrieves images of classes that it was not trained on.
 
 Every image of the split is a query against all others (the paper's protocol: exact Euclidean
-neighbours of unit vectors, the query left out). Prints a table, and with --json writes the figures,
-as fractions, for machines. --degrade makes queries, gallery or both worse first.
+neighbours of unit vectors, the query left out). Prints a table, each value with its 95 % bootstrap
+interval over the queries, and with --json writes the figures, as fractions, for machines. --degrade
+makes queries, gallery or both worse first.
+
+With --gallery_model, the queries are those of --model, the student, and the gallery is what
+--gallery_model, its teacher, made of the same images: can the student ask an index that the teacher
+built? Both alone stand beside it, and the cosine of the two for the same image.
 
   python -m keras_distill.evaluate --model=runs/relative --dataset=cub
   python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \
       --test_classes=50:75 --ks=1,2,4,8 --json=recall.json
+  python -m keras_distill.evaluate --model=runs/absolute --gallery_model=runs/teacher --dataset=cub
 
 Exit codes: 0 done, 2 unusable flags or input.
 """
@@ -20,18 +26,48 @@ from keras_distill.command_line import Command
 from keras_distill.data.degradations import SYNTAX, parse_degradations
 from keras_distill.data_flags import check_data_flags, define_data_flags, load_flagged_images
 from keras_distill.errors import InputError
+from keras_distill.evaluation_report import (
+    asymmetric_figures,
+    asymmetric_sentences,
+    figures,
+    metrics_table,
+)
 from keras_distill.publishing import published_file
+from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 COMMAND = Command("keras_distill.evaluate", __doc__)
 COMMAND.string(
     "Model", "model", "", "A .keras file, a run directory, or a SavedModel folder. Required."
 )
 COMMAND.integer("Model", "image_size", None, "Pixels a side, for a model that takes any size.", 1)
+COMMAND.string(
+    "Gallery model",
+    "gallery_model",
+    "",
+    "What embeds the gallery, where it is not --model: a .keras file, such as "
+    "projected_teacher.keras of a run, a run directory, a SavedModel, a .tflite file, or a table "
+    "of vectors.",
+)
+COMMAND.string(
+    "Gallery model", "gallery_output", "", "Its layer or output; as --teacher_output of train."
+)
+COMMAND.string("Gallery model", "gallery_signature", "", "Its signature, of a SavedModel.")
+COMMAND.integer(
+    "Gallery model", "gallery_image_size", None, "Pixels a side, if it takes any size.", 1
+)
+COMMAND.choice(
+    "Gallery model",
+    "gallery_preprocessing",
+    "0_255",
+    PREPROCESSINGS,
+    f"What it expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here take 0_255.",
+)
 define_data_flags(COMMAND)
 COMMAND.choice(
     "Evaluation", "split", "test", ["test", "validation", "train"], "Which classes to evaluate on."
 )
 COMMAND.string("Evaluation", "ks", "1,2,4,8", "The K of Recall@K, e.g. 1,10,100,1000 for SOP.")
+COMMAND.string("Evaluation", "map_ks", "", "The K of mAP@K, e.g. 10,100; none if empty.")
 COMMAND.integer("Evaluation", "batch_size", 64, "Images embedded at once.", 1)
 COMMAND.string(
     "Evaluation", "degrade", "", f"What makes the images worse, in this order: some of {SYNTAX}."
@@ -41,9 +77,12 @@ COMMAND.choice(
     "degrade_side",
     "both",
     ["queries", "gallery", "both"],
-    "Which images --degrade makes worse; a query's own image is never in its gallery.",
+    "Which images --degrade makes worse; a query's own image is never in its gallery. With "
+    "--gallery_model, what each model sees of them is made worse, at its own size, and the cosine "
+    "compares the student's query with the teacher's gallery.",
 )
 COMMAND.string("Output", "json", "", "File for the figures as JSON.")
+COMMAND.boolean("Output", "per_class", False, "List the figures of each class too, in --json.")
 
 
 def main(flags: Any) -> None:
@@ -53,7 +92,9 @@ def main(flags: Any) -> None:
     if not Path(flags.model).exists():
         raise InputError(f"--model={flags.model} does not exist.")
     check_flags(flags)
-    result = _evaluate(flags, parse_ks(flags.ks))
+    if flags.per_class and not flags.json:
+        raise InputError("--per_class needs --json, the file to list the classes in.")
+    result = _evaluate(flags)
     if flags.json:
         with published_file(Path(flags.json)) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")
@@ -70,6 +111,12 @@ def check_flags(flags: Any) -> None:
     """
     check_data_flags(flags)
     parse_ks(flags.ks)
+    parse_map_ks(flags.map_ks)
+    if flags.gallery_model and not Path(flags.gallery_model).exists():
+        raise InputError(f"--gallery_model={flags.gallery_model} does not exist.")
+    for name in ("output", "signature", "image_size", "preprocessing"):
+        if flags[f"gallery_{name}"].present and not flags.gallery_model:
+            raise InputError(f"--gallery_{name} needs --gallery_model.")
     if flags.split == "validation" and not flags.validation_classes:
         raise InputError("--split=validation needs --validation_classes.")
     if flags.json and Path(flags.json).is_dir():
@@ -79,11 +126,12 @@ def check_flags(flags: Any) -> None:
         raise InputError(f"--degrade_side={flags.degrade_side} needs --degrade, some of {SYNTAX}.")
 
 
-def parse_ks(value: str) -> list[int]:
+def parse_ks(value: str, *, flag: str = "ks") -> list[int]:
     """Reads `--ks`.
 
     Args:
         value: Positive integers, such as `"1,2,4,8"`.
+        flag: Name of the flag, for the error message.
 
     Returns:
         The numbers, ascending, each once.
@@ -96,75 +144,71 @@ def parse_ks(value: str) -> list[int]:
     except ValueError:
         ks = [0]
     if ks[0] < 1:
-        raise InputError(f"--ks={value} must be positive integers, such as 1,2,4,8.")
+        raise InputError(f"--{flag}={value} must be positive integers, such as 1,2,4,8.")
     return ks
 
 
-def _evaluate(flags: Any, ks: list[int]) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import Progress
-    from rich.table import Table
+def parse_map_ks(value: str) -> list[int]:
+    """Reads `--map_ks`, which may be empty; else as `parse_ks`."""
+    return parse_ks(value, flag="map_ks") if value else []
 
-    from keras_distill.data.pipeline import evaluation_batches
-    from keras_distill.retrieval.embedding import embed
+
+def _evaluate(flags: Any) -> dict[str, Any]:
+    from rich.console import Console
+
+    from keras_distill.flagged_embedder import load_gallery_model, load_student
+    from keras_distill.retrieval.asymmetric import asymmetric_metrics, check_equal_widths
     from keras_distill.retrieval.metrics import retrieval_metrics
-    from keras_distill.teachers.loading import load_teacher
 
     console = Console()
     (images,), skipped = load_flagged_images(flags, flags.split)
-    embedder = load_teacher(flags.model, argument="model")
-    embedder.check_covers(images)
-    image_size = embedder.image_size or flags.image_size
-    if embedder.needs_ids:
-        image_size = image_size or 1  # a table looks at no pixels
-    if image_size is None:
-        raise InputError(f"--model={flags.model} takes images of any size; give --image_size.")
-    if flags.image_size not in (None, image_size):
-        raise InputError(f"--image_size={flags.image_size}: the model takes {image_size} pixels.")
-
-    if flags.degrade and embedder.needs_ids:
-        raise InputError(
-            f"--degrade={flags.degrade}: {flags.model} is a table of vectors, which looks at no "
-            "pixels; give a model."
-        )
-    parse_degradations(flags.degrade, argument="--degrade", image_size=image_size)
-
-    def embedded(degrade: str) -> tuple[Any, Any]:
-        batches = evaluation_batches(
-            images, image_size=image_size, batch_size=flags.batch_size, degrade=degrade
-        )
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("embedding", total=len(images))
-            return embed(embedder, batches, on_batch=lambda rows: progress.advance(task, rows))
+    student, teacher = load_student(flags, images), load_gallery_model(flags, images)
+    if teacher is not None:
+        check_equal_widths(student.model.embedding_dim, teacher.model.embedding_dim)
 
     begun = time.perf_counter()
-    embeddings, labels = embedded("" if flags.degrade_side == "gallery" else flags.degrade)
-    gallery = None
-    if flags.degrade_side != "both":
-        gallery, _ = embedded("" if flags.degrade_side == "queries" else flags.degrade)
-    metrics = retrieval_metrics(
-        embeddings,
-        labels,
-        ks=ks,
-        gallery_embeddings=gallery,
-        gallery_labels=None if gallery is None else labels,
-        leave_one_out=True,
-    )
+    ks = {"ks": parse_ks(flags.ks), "map_ks": parse_map_ks(flags.map_ks)}
+    class_names = images.class_names if flags.per_class else None
+    queries, gallery, labels = student.embed_sides(flags, images, console)
+    title = f"{flags.model} on {flags.dataset} ({flags.split})"
+    if teacher is None:
+        metrics = retrieval_metrics(
+            queries,
+            labels,
+            **ks,
+            gallery_embeddings=gallery,
+            gallery_labels=labels,
+            leave_one_out=True,
+        )
+        columns, said = {"": metrics}, ""
+        measured = figures(metrics, class_names)
+    else:
+        teachers_queries, teachers_gallery, _ = teacher.embed_sides(flags, images, console)
+        pair = asymmetric_metrics(
+            (queries, gallery), (teachers_queries, teachers_gallery), labels, **ks
+        )
+        metrics = pair.asymmetric
+        columns = {
+            "student → teacher": metrics,
+            "student → student": pair.student,
+            "teacher → teacher": pair.teacher,
+        }
+        said = asymmetric_sentences(pair) + "\n"
+        asymmetric = asymmetric_figures(pair, class_names)
+        measured = {
+            **asymmetric["student_to_teacher"],
+            "asymmetric": {"gallery_model": flags.gallery_model, **asymmetric},
+        }
+        title += f", with the gallery of {flags.gallery_model}"
     seconds = time.perf_counter() - begun
 
-    title = f"{flags.model} on {flags.dataset} ({flags.split})"
     if flags.degrade:
         title += f", {flags.degrade} on {flags.degrade_side}"
-    table = Table(title=title)
-    values = {f"R@{k}": recall for k, recall in metrics.recall.items()}
-    values |= {"MAP@R": metrics.map_at_r, "R-precision": metrics.r_precision}
-    for heading in values:
-        table.add_column(heading, justify="right")
-    table.add_row(*(f"{value:.4f}" for value in values.values()))
-    console.print(table)
+    console.print(metrics_table(title, columns))
     console.print(
-        f"{metrics.queries} queries of {len(images.classes)} classes in {seconds:.1f} s",
+        f"{said}{metrics.queries} queries of {len(images.classes)} classes in {seconds:.1f} s",
         highlight=False,
+        markup=False,
     )
     return {
         "model": flags.model,
@@ -177,11 +221,9 @@ def _evaluate(flags: Any, ks: list[int]) -> dict[str, Any]:
         "backend": "exact",
         "degrade": flags.degrade or None,
         "degrade_side": flags.degrade_side if flags.degrade else None,
-        "recall": {str(k): recall for k, recall in metrics.recall.items()},
-        "map_at_r": metrics.map_at_r,
-        "r_precision": metrics.r_precision,
+        **measured,
         "seconds": round(seconds, 3),
-        "index": {"dim": embeddings.shape[1], "metric": "euclidean", "dtype": "float32"},
+        "index": {"dim": queries.shape[1], "metric": "euclidean", "dtype": "float32"},
         "skipped_images": skipped,
     }
 

@@ -15,6 +15,7 @@ def embed(
     model: "Teacher | keras.Model | Callable[[Any], Any]",
     batches: tf.data.Dataset,
     *,
+    source: str = "the model",
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeds every image of a data set, in inference mode.
@@ -23,6 +24,7 @@ def embed(
         model: An embedder: a Keras model, a `Teacher`, or a callable on raw images.
         batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` holds `image` and,
             for a table of vectors, `id`.
+        source: What an error message should call the model.
         on_batch: Called with the number of rows after each batch, to show progress.
 
     Returns:
@@ -39,17 +41,17 @@ def embed(
     embedder = as_teacher(model)
     embeddings, labels = [], []
     for x, y in batches:
-        embeddings.append(_finite(embedder(x["image"], x.get("id"))).numpy())
+        embeddings.append(_finite(embedder(x["image"], x.get("id")), source).numpy())
         labels.append(y.numpy())
         if on_batch is not None:
             on_batch(len(y))
     return np.concatenate(embeddings), np.concatenate(labels)
 
 
-def _finite(embeddings: Any) -> Any:
+def _finite(embeddings: Any, source: str) -> Any:
     if not tf.reduce_all(tf.math.is_finite(embeddings)):
         raise InputError(
-            "the model returned embeddings that are not finite; it diverged in training, or its "
+            f"{source} returned embeddings that are not finite; it diverged in training, or its "
             "weights were damaged."
         )
     return embeddings

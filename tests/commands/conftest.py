@@ -218,6 +218,19 @@ def distilled(train, teacher):
 
 
 @pytest.fixture(scope="session")
+def narrow(train, teacher):
+    """A student of 4 dimensions under that teacher of 8, in the teacher's main directions."""
+    losses = "--teacher_losses=absolute:1"
+    return train(
+        "narrow",
+        f"--teacher={teacher.path}",
+        losses,
+        "--teacher_projection=pca",
+        "--embedding_dim=4",
+    )
+
+
+@pytest.fixture(scope="session")
 def exported(ended_once, command, teacher):
     """The teacher as a SavedModel."""
 

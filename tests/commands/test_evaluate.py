@@ -12,15 +12,27 @@ from keras_distill.retrieval.embedding import embed
 from keras_distill.retrieval.metrics import retrieval_metrics
 
 
+def approx(values):
+    return pytest.approx(list(values))
+
+
+def cells(out):
+    """What the table shows, by the names of its rows: value, least and greatest of each column."""
+    rows = re.findall(r"^ *(m?M?AP@\w+|R@\d+|R-precision) +(\d.*)$", out, re.M)
+    cell = r"(\d\.\d{4}) \[(\d\.\d{3}), (\d\.\d{3})\]"
+    return {name: re.findall(cell, row) for name, row in rows}
+
+
 @pytest.fixture(scope="session")
 def expected(photos, teacher):
     """Metrics of the teacher on one split, computed in this process."""
     student = keras.models.load_model(teacher.path / "student.keras", compile=False)
 
-    def compute(split, ks):
+    def compute(split, ks, map_ks=()):
         ranges = {"train_classes": ":4", "validation_classes": "2:4", "test_classes": "4:"}
         images = getattr(load_dataset(f"folder:{photos}", **ranges), split)
-        return retrieval_metrics(*embed(student, evaluation_batches(images, image_size=40)), ks=ks)
+        embeddings, labels = embed(student, evaluation_batches(images, image_size=40))
+        return retrieval_metrics(embeddings, labels, ks=ks, map_ks=map_ks)
 
     return compute
 
@@ -32,11 +44,12 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         f"--model={teacher.path}",
         *data,
         "--ks=3,1,16",
+        "--map_ks=5",
         "--json=figures/recall.json",
         cwd=tmp_path,
     )
     assert (ended.code, ended.err) == (0, "")
-    metrics = expected("test", [1, 3, 16])
+    metrics = expected("test", [1, 3, 16], [5])
     figures = json.loads((tmp_path / "figures" / "recall.json").read_text())
     seconds = figures.pop("seconds")
     assert seconds > 0
@@ -52,22 +65,25 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         "degrade": None,
         "degrade_side": None,
         "recall": {str(k): recall for k, recall in metrics.recall.items()},
+        "map_at_k": {"5": pytest.approx(metrics.map_at_k[5])},
         "map_at_r": pytest.approx(metrics.map_at_r),
         "r_precision": pytest.approx(metrics.r_precision),
+        "intervals": {
+            "recall": {k: approx(metrics.intervals[f"R@{k}"]) for k in ("1", "3", "16")},
+            "map_at_k": {"5": approx(metrics.intervals["mAP@5"])},
+            "map_at_r": approx(metrics.intervals["MAP@R"]),
+            "r_precision": approx(metrics.intervals["R-precision"]),
+        },
         "index": {"dim": 8, "metric": "euclidean", "dtype": "float32"},
         "skipped_images": [],
     }
     assert 0 < metrics.map_at_r < 1
     assert sorted((tmp_path / "figures").iterdir()) == [tmp_path / "figures" / "recall.json"]
-    shown = [*metrics.recall.values(), metrics.map_at_r, metrics.r_precision]
-    assert re.findall(r"R@\d+|MAP@R|R-precision", ended.out) == [
-        "R@1",
-        "R@3",
-        "R@16",
-        "MAP@R",
-        "R-precision",
-    ]
-    assert re.findall(r"\d\.\d{4}", ended.out) == [f"{value:.4f}" for value in shown]
+    assert cells(ended.out) == {
+        name: [(f"{value:.4f}", *(f"{bound:.3f}" for bound in metrics.intervals[name]))]
+        for name, value in metrics.means.items()
+    }
+    assert list(cells(ended.out)) == ["R@1", "R@3", "R@16", "mAP@5", "MAP@R", "R-precision"]
     assert "20 queries of 2 classes" in ended.out
 
 
@@ -124,6 +140,25 @@ def test_degraded_images(here, teacher, photos, tmp_path, side):
     for k in (1, 3):
         recall = (nearest[:, :k] == labels[:, None]).any(1).mean()
         assert figures["recall"][str(k)] == pytest.approx(recall)
+
+
+def test_classes_are_listed_on_demand(here, teacher, photos, expected, tmp_path):
+    file = tmp_path / "recall.json"
+    given = [f"--model={teacher.path}", f"--dataset=folder:{photos}", "--test_classes=4:"]
+    assert here("evaluate", *given, "--map_ks=2", "--per_class", f"--json={file}").code == 0
+    _, sizes, means = expected("test", [1, 2, 4, 8], [2]).by_class()
+    assert sizes.tolist() == [10, 10]
+    assert json.loads(file.read_text())["per_class"] == [
+        {
+            "class": f"class_{4 + row}",
+            "queries": 10,
+            "recall": {k: pytest.approx(means[f"R@{k}"][row]) for k in "1248"},
+            "map_at_k": {"2": pytest.approx(means["mAP@2"][row])},
+            "map_at_r": pytest.approx(means["MAP@R"][row]),
+            "r_precision": pytest.approx(means["R-precision"][row]),
+        }
+        for row in range(2)
+    ]
 
 
 def test_degradations_that_do_not_fit_are_refused(here, teacher, photos, tmp_path):
@@ -185,6 +220,12 @@ def test_usable_flags_load_tensorflow(early, photos):
         ("--ks=0", "--ks=0 must be positive integers, such as 1,2,4,8."),
         ("--ks=1,two", "--ks=1,two must be positive integers"),
         ("--ks=", "--ks= must be positive integers"),
+        ("--map_ks=0", "--map_ks=0 must be positive integers"),
+        ("--per_class", "--per_class needs --json"),
+        ("--gallery_model=nowhere.keras", "--gallery_model=nowhere.keras does not exist."),
+        ("--gallery_output=pooled", "--gallery_output needs --gallery_model."),
+        ("--gallery_image_size=0", "--gallery_image_size=0: 0 is not a positive integer"),
+        ("--gallery_preprocessing=bgr", "value should be one of <0_255|-1_1|0_1|imagenet_caffe"),
         ("--split=tests", "--split=tests: value should be one of <test|validation|train>"),
         ("--split=validation", "--split=validation needs --validation_classes."),
         ("--degrade=haze", "--degrade=haze: 'haze' is unknown; give one or several of low_res"),

@@ -424,19 +424,6 @@ def test_the_student_is_degraded_and_the_teacher_is_not(here, tiny, photos, teac
     assert retrieval_metrics(embeddings, labels).recall[1] == records["live"]["val_recall@1"]
 
 
-@pytest.fixture(scope="session")
-def narrow(train, teacher):
-    """A student of 4 dimensions under that teacher of 8, in the teacher's main directions."""
-    losses = "--teacher_losses=absolute:1"
-    return train(
-        "narrow",
-        f"--teacher={teacher.path}",
-        losses,
-        "--teacher_projection=pca",
-        "--embedding_dim=4",
-    )
-
-
 def test_projected_teacher_is_kept_with_the_run(narrow, here, teacher, photos, tmp_path):
     assert (narrow.code, narrow.err) == (0, "")
     assert epochs(narrow)[0]["absolute"] > 0

@@ -7,7 +7,8 @@ makes queries, gallery or both worse first.
 
 With --gallery_model, the queries are those of --model, the student, and the gallery is what
 --gallery_model, its teacher, made of the same images: can the student ask an index that the teacher
-built? Both alone stand beside it, and the cosine of the two for the same image.
+built? Both alone stand beside it, and the cosine of the two for the same image. In the JSON the
+usual keys then hold the student in the teacher's gallery, and "asymmetric" holds all three.
 
   python -m keras_distill.evaluate --model=runs/relative --dataset=cub
   python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \

@@ -24,10 +24,13 @@ class Command:
     Args:
         module: What stands behind `python -m`.
         description: Text of the help; its first line also names the command in error messages.
+        verbs: Words, one of which the command line must begin with; `parse` puts it into `verb`.
     """
 
-    def __init__(self, module: str, description: str):
+    def __init__(self, module: str, description: str, verbs: Sequence[str] = ()):
         self.module = module
+        self.verbs = tuple(verbs)
+        self.verb = ""
         self.flags = flags.FlagValues()
         self._description = description
         self._groups: dict[str, list[str]] = {}
@@ -89,6 +92,10 @@ class Command:
             InputError: If an argument is not a flag, or has a value that it cannot have.
         """
         self.flags.unparse_flags()
+        if self.verbs:
+            self.verb, argv = (argv[0], argv[1:]) if argv else ("", argv)
+            if self.verb not in self.verbs:
+                raise InputError(f"{self.verb!r} must be one of {', '.join(self.verbs)}.")
         try:
             unparsed = self.flags([self.module, *argv])[1:]
         except flags.Error as error:

@@ -65,7 +65,7 @@ def load_dataset(
         >>> len(birds.train), len(birds.test)  # doctest: +SKIP
         (2953, 1464)
     """
-    images = _find("dataset", name, data_dir)
+    images = find_images("dataset", name, data_dir)
     count = len(images.class_names)
     half = None
     if name in PUBLISHED_SETS:
@@ -99,7 +99,7 @@ def load_dataset(
     dataset = Dataset(name, train_images, validation_images, images.of_classes(test))
     if not unlabelled:
         return dataset
-    more = _find("unlabelled", unlabelled, data_dir)
+    more = find_images("unlabelled", unlabelled, data_dir)
     chosen = parse_classes("unlabelled_classes", unlabelled_classes, len(more.class_names))
     if chosen is not None:
         more = more.of_classes(chosen)
@@ -127,7 +127,20 @@ def _files(images: ImageSet) -> list[str]:
     return [f"{root}/{path}" for path in images.paths]
 
 
-def _find(argument: str, name: str, data_dir: str | Path) -> ImageSet:
+def find_images(argument: str, name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> ImageSet:
+    """Finds all images of a data set, not split.
+
+    Args:
+        argument: Name of the argument that an error message should name.
+        name: As of `load_dataset`.
+        data_dir: Where the data sets that are not a folder lie, or are put.
+
+    Returns:
+        The images.
+
+    Raises:
+        InputError: If the name or the folder is of no use.
+    """
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return read_folder(Path(path).expanduser())

@@ -113,11 +113,7 @@ def read_folder(root: str | Path) -> ImageSet:
     paths: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        files = sorted(
-            str(path.relative_to(root).as_posix())
-            for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
+        files = _images_below(folder, root)
         if not files:
             raise InputError(
                 f"class folder {str(folder)!r} has no JPEG or PNG images; fill it or remove it."
@@ -126,4 +122,38 @@ def read_folder(root: str | Path) -> ImageSet:
         labels += [label] * len(files)
     return ImageSet(
         root, np.array(paths), np.array(labels, np.int64), tuple(f.name for f in folders)
+    )
+
+
+def read_pictures(root: str | Path) -> ImageSet:
+    """Lists the images anywhere below a folder, which need no classes.
+
+    The first folder on the way to an image is its class; those that lie directly in `root` have
+    none. Files that are neither JPEG nor PNG by their suffix, and hidden ones, are passed over.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The images, sorted by path; the classes in alphabetical order.
+
+    Raises:
+        InputError: If there is no such folder or no image below it.
+    """
+    root = Path(root)
+    files = _images_below(root, root) if root.is_dir() else []
+    if not files:
+        raise InputError(f"folder {str(root)!r} has no JPEG or PNG images.")
+    of = [path.partition("/")[0] if "/" in path else "" for path in files]
+    names = sorted(set(of) - {""})
+    number = {name: label for label, name in enumerate(names)} | {"": -1}
+    labels = np.array([number[name] for name in of], np.int64)
+    return ImageSet(root, np.array(files), labels, tuple(names))
+
+
+def _images_below(folder: Path, root: Path) -> list[str]:
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )

@@ -1,0 +1,32 @@
+"""Nearest neighbours with FAISS, where ScaNN has no wheel."""
+
+import warnings
+
+import numpy as np
+
+from keras_distill.retrieval.searcher import Searcher
+
+
+class FaissSearcher(Searcher):
+    """FAISS' flat index, which compares each query with each row.
+
+    Of rows at the same distance as the last neighbour it may return another than exact search.
+
+    Args:
+        gallery: Finite vectors, float32 `(m, dim)`.
+    """
+
+    backend = "faiss"
+
+    def __init__(self, gallery: np.ndarray):
+        super().__init__(gallery)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of SWIG
+            import faiss
+
+        self._index = faiss.IndexFlatL2(gallery.shape[1])
+        self._index.add(np.ascontiguousarray(gallery))
+
+    def _squared(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        squared, indices = self._index.search(queries, k)
+        return indices, squared

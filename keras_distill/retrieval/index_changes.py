@@ -1,0 +1,271 @@
+"""Making an index on disk, and changing it.
+
+Parts are written beside those that count and never changed; an index changes at the moment at which
+its manifest is renamed. A process that is killed leaves the old index or the new one.
+"""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_distill.errors import InputError
+from keras_distill.publishing import published_file
+from keras_distill.retrieval.backends import build_searcher
+from keras_distill.retrieval.index_parts import (
+    FORMAT,
+    IndexEntries,
+    commit,
+    free_name,
+    locked,
+    write_part,
+)
+from keras_distill.retrieval.vector_index import VectorIndex, open_index
+from keras_distill.version import __version__
+
+_SAMPLE, _SAMPLE_K = 100, 10
+
+
+def build_index(
+    folder: str | Path,
+    entries: IndexEntries,
+    *,
+    embedder: str | None = None,
+    backend: str = "auto",
+    details: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> VectorIndex:
+    """Writes an index.
+
+    Args:
+        folder: Where it shall be.
+        entries: The images and their vectors.
+        embedder: Fingerprint of the model that embedded them, see `Teacher.fingerprint`.
+        backend: How it is searched, see `build_searcher`.
+        details: What else the manifest shall tell people, such as the model's path.
+        overwrite: Whether an index that is there is replaced.
+
+    Returns:
+        The index.
+
+    Raises:
+        InputError: If the entries are of no use, something is there, or the disk is full.
+
+    Example:
+        >>> entries = IndexEntries(
+        ...     vectors, paths, labels, ("cat", "dog"), Path("photos")
+        ... )  # doctest: +SKIP
+        >>> build_index("photos.index", entries).search(vectors, k=1)  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    entries = _checked(entries)
+    with locked(folder):
+        if (folder / "manifest.json").exists() and not overwrite:
+            raise InputError(
+                f"{str(folder)!r} holds an index already; choose another place, or overwrite it."
+            )
+        manifest = {"model": None, **(details or {}), "embedder": embedder}
+        return _write(folder, entries, manifest, backend)
+
+
+def add_to_index(
+    folder: str | Path,
+    entries: IndexEntries,
+    *,
+    embedder: str | None = None,
+    rebuild: bool = False,
+) -> VectorIndex:
+    """Adds images that an index does not have yet; those whose path it has are passed over.
+
+    Args:
+        folder: The index.
+        entries: The images and their vectors.
+        embedder: Fingerprint of the model that embedded them; `None` if known to fit.
+        rebuild: Whether everything is merged and prepared for the search anew.
+
+    Returns:
+        The changed index.
+
+    Raises:
+        InputError: If they do not fit, more rows would be loose than the index's `most_loose`, or
+            the disk is full.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        index = open_index(folder)
+        if embedder is not None:
+            index.check_embedder(embedder)
+        entries = _for_index(_checked(entries), index)
+        if rebuild:
+            return _write(folder, _joined(_living(index), entries), index.manifest)
+        if not len(entries.paths):
+            return index
+        index.check_loose(len(entries.paths))
+        name = free_name(folder, "part")
+        write_part(folder / name, entries)
+        changes = {
+            "parts": [*index.manifest["parts"], _described(name, entries)],
+            "rows": len(index) + len(entries.paths),
+            "class_names": list(entries.class_names),
+        }
+        commit(folder, index.manifest | changes)
+        return open_index(folder)
+
+
+def delete_from_index(
+    folder: str | Path, patterns: Sequence[str], *, rebuild: bool = False
+) -> VectorIndex:
+    """Deletes images from an index.
+
+    Args:
+        folder: The index.
+        patterns: Their paths; `*`, `?` and `[...]` stand for more than one, as in a shell.
+        rebuild: Whether everything is merged and prepared for the search anew.
+
+    Returns:
+        The changed index.
+
+    Raises:
+        InputError: If nothing has such a path, more rows would be loose than the index's
+            `most_loose`, or the disk is full.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        index = open_index(folder)
+        place = dict(zip(index.paths(index.rows), index.rows.tolist(), strict=True))
+        found: set[int] = set()
+        for pattern in patterns:
+            paths = [pattern] if pattern in place else fnmatch.filter(place, pattern)
+            if not paths:
+                raise InputError(f"{str(folder)!r} holds no image {pattern!r}.")
+            found.update(place[path] for path in paths)
+        dead = np.array(sorted(found), np.int64)
+        if rebuild:
+            return _write(folder, _living(index, without=dead), index.manifest)
+        index.check_loose(len(dead))
+        name = f"{free_name(folder, 'deleted')}.npy"
+        with published_file(folder / name) as temporary:
+            np.save(temporary, np.union1d(index.deleted, dead))
+        commit(folder, index.manifest | {"deleted": name, "rows": len(index) - len(dead)})
+        return open_index(folder)
+
+
+def rebuild_index(folder: str | Path, *, backend: str | None = None) -> VectorIndex:
+    """Merges all parts of an index and prepares them for the search anew, without a model.
+
+    Args:
+        folder: The index.
+        backend: Another way to search, see `build_searcher`; by default the present one.
+
+    Returns:
+        The changed index.
+
+    Raises:
+        InputError: If the index is empty, or the disk is full.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        index = open_index(folder)
+        return _write(folder, _living(index), index.manifest, backend)
+
+
+def _write(
+    folder: Path, entries: IndexEntries, manifest: Mapping[str, Any], backend: str | None = None
+) -> VectorIndex:
+    """Writes an index of one part in the place of what is there."""
+    if not len(entries.paths):
+        raise InputError(f"there would be no image left in {str(folder)!r}; delete the folder.")
+    searcher = build_searcher(entries.vectors, backend=backend or manifest["asked_backend"])
+    agreement = None
+    if searcher.approximate:
+        chosen = np.random.default_rng(0).permutation(len(entries.paths))[:_SAMPLE]
+        agreement = searcher.search(searcher.gallery[chosen], k=_SAMPLE_K).agreement
+    name = free_name(folder, "part")
+    write_part(folder / name, entries, searcher)
+    commit(
+        folder,
+        {
+            **manifest,
+            "format": FORMAT,
+            "keras_distill": __version__,
+            "dim": int(searcher.gallery.shape[1]),
+            "dtype": "float32",
+            "metric": "euclidean",
+            "root": str(entries.root.absolute()),
+            "rows": len(entries.paths),
+            "class_names": list(entries.class_names),
+            "asked_backend": backend or manifest["asked_backend"],
+            "backend": searcher.backend,
+            "settings": searcher.settings,
+            "agreement": None if agreement is None else vars(agreement),
+            "parts": [_described(name, entries)],
+            "deleted": None,
+        },
+    )
+    return open_index(folder)
+
+
+def _described(name: str, entries: IndexEntries) -> dict[str, Any]:
+    return {"name": name, "rows": len(entries.paths)}
+
+
+def _checked(entries: IndexEntries) -> IndexEntries:
+    from keras_distill.retrieval.exact_search import checked_vectors
+
+    vectors = checked_vectors("vectors", entries.vectors)
+    counts = {len(vectors), len(entries.paths), len(entries.labels)}
+    if len(counts) > 1:
+        raise InputError(
+            f"there are {len(vectors)} vectors, {len(entries.paths)} paths and "
+            f"{len(entries.labels)} labels; each image needs one of each."
+        )
+    paths, times = np.unique(entries.paths, return_counts=True)
+    if len(paths) < len(vectors):
+        raise InputError(f"the path {str(paths[times > 1][0])!r} occurs twice; each needs its own.")
+    return replace(
+        entries,
+        vectors=vectors,
+        paths=np.asarray(entries.paths, np.str_),
+        labels=np.asarray(entries.labels, np.int64),
+    )
+
+
+def _for_index(entries: IndexEntries, index: VectorIndex) -> IndexEntries:
+    """The entries that an index lacks, with its classes, which new ones follow."""
+    if entries.vectors.shape[1] != index.dim:
+        raise InputError(
+            f"the vectors have width {entries.vectors.shape[1]}, the index {str(index.folder)!r} "
+            f"{index.dim}; both must come from the same embedding space."
+        )
+    paths = index.named(entries.paths, entries.root)
+    new = index.lacks(paths)
+    more = (name for name in entries.class_names if name not in index.class_names)
+    names = (*index.class_names, *more)
+    number = np.array([*(names.index(name) for name in entries.class_names), -1], np.int64)
+    return IndexEntries(
+        entries.vectors[new], paths[new], number[entries.labels[new]], names, index.root
+    )
+
+
+def _living(index: VectorIndex, *, without: np.ndarray | None = None) -> IndexEntries:
+    """What an index holds, in memory."""
+    rows = index.rows
+    if without is not None:
+        rows = np.setdiff1d(rows, without)
+    paths = np.array(index.paths(rows), np.str_)
+    return IndexEntries(
+        index.vectors(rows), paths, index.labels(rows), index.class_names, index.root
+    )
+
+
+def _joined(first: IndexEntries, second: IndexEntries) -> IndexEntries:
+    return IndexEntries(
+        np.concatenate([first.vectors, second.vectors]),
+        np.concatenate([first.paths, second.paths]),
+        np.concatenate([first.labels, second.labels]),
+        second.class_names,
+        first.root,
+    )

@@ -1,0 +1,52 @@
+"""A picture of a query and of what was found."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from keras_distill.publishing import published_file
+
+_COLUMNS = 6
+_PIXELS = 160
+
+
+def draw_neighbours(
+    query: Path, neighbours: Sequence[Path], captions: Sequence[str], file: Path
+) -> None:
+    """Draws a query and its neighbours, nearest first, as a PNG file.
+
+    Args:
+        query: The image that was searched by.
+        neighbours: The images that were found; a grey square stands for one that is not there.
+        captions: What to write above each.
+        file: Where to draw, replacing what is there.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    images = [query, *neighbours]
+    rows = -(-len(images) // _COLUMNS)
+    columns = min(len(images), _COLUMNS)
+    figure = Figure(figsize=(1.8 * columns, 2.0 * rows), layout="constrained", dpi=100)
+    texts = ["query", *(f"{rank}: {text}" for rank, text in enumerate(captions, 1))]
+    grid: Any = figure.subplots(rows, _COLUMNS if rows > 1 else columns, squeeze=False)
+    for place in grid.flat:
+        place.axis("off")
+    for place, path, text in zip(grid.flat, images, texts, strict=False):
+        place.imshow(_thumbnail(path))
+        place.set_title(text if len(text) <= 26 else f"{text[:12]}…{text[-13:]}", fontsize=7)
+    with published_file(file) as temporary:
+        figure.savefig(temporary)
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+    except OSError:
+        return Image.new("RGB", (_PIXELS, _PIXELS), (200, 200, 200))
+    small.thumbnail((_PIXELS, _PIXELS))
+    return small

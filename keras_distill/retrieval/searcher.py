@@ -1,0 +1,138 @@
+"""One interface to nearest neighbours, however they are found."""
+
+import functools
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_distill.retrieval.exact_search import (
+    checked_k,
+    checked_vectors,
+    distances_from_squares,
+    nearest_neighbours,
+)
+from keras_distill.retrieval.neighbours import (
+    Neighbours,
+    agreement_of,
+    nearest_first,
+    sample_rows,
+)
+
+_QUERY_BLOCK = 4096
+
+
+class Searcher:
+    """Finds nearest rows of a gallery by Euclidean distance; made by `build_searcher`.
+
+    Args:
+        gallery: Finite vectors, float32 `(m, dim)`; may be memory-mapped.
+    """
+
+    #: Its name in flags and manifests.
+    backend: ClassVar[str]
+
+    def __init__(self, gallery: np.ndarray):
+        self.gallery = gallery
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was built with, as plain values."""
+        return {}
+
+    def search(
+        self, queries: np.ndarray, *, k: int, leave_one_out: bool = False, sample: int = 100
+    ) -> Neighbours:
+        """Finds the k nearest gallery rows of each query.
+
+        Args:
+            queries: float array `(n, dim)`.
+            k: Number of neighbours; fewer are returned if the gallery has fewer.
+            leave_one_out: Whether gallery row i is left out of the neighbours of query i.
+            sample: Queries that are searched exactly too, to measure the agreement; 0 for none.
+
+        Returns:
+            The neighbours, with the contract of `nearest_neighbours`.
+
+        Raises:
+            InputError: If the queries are not finite or do not fit the gallery.
+        """
+        queries = checked_vectors("queries", queries)
+        k = checked_k(queries, self.gallery, k, leave_one_out=leave_one_out)
+        chosen = sample_rows(len(queries), sample if self.approximate else 0)
+
+        def search(rows: np.ndarray | slice, find: Any) -> tuple[np.ndarray, np.ndarray]:
+            found = find(queries[rows], k=k + leave_one_out)
+            return _without(np.arange(len(queries))[rows], *found) if leave_one_out else found
+
+        indices, distances = search(slice(None), self.nearest)
+        if not len(chosen):
+            return Neighbours(indices, distances)
+        exact, _ = search(chosen, functools.partial(nearest_neighbours, gallery=self.gallery))
+        return Neighbours(indices, distances, agreement_of(indices[chosen], exact))
+
+    @property
+    def approximate(self) -> bool:
+        """Whether its answers have to be compared with exact search."""
+        return True
+
+    def nearest(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Finds neighbours without looking at the agreement.
+
+        Args:
+            queries: Finite vectors, float32 `(n, dim)`.
+            k: Number of neighbours, at most the gallery's rows.
+
+        Returns:
+            Indices and distances, as of `Neighbours`.
+        """
+        indices = np.empty((len(queries), k), np.int64)
+        distances = np.empty((len(queries), k), np.float32)
+        for start in range(0, len(queries), _QUERY_BLOCK):
+            rows = slice(start, start + _QUERY_BLOCK)
+            block = np.ascontiguousarray(queries[rows])
+            where, squared = self._squared(block, k)
+            scale = np.square(block).sum(1)[:, None] + self._squared_lengths[where]
+            found = nearest_first(where, distances_from_squares(squared, scale), k)
+            indices[rows], distances[rows] = found
+            lacking = start + np.flatnonzero((where < 0).any(1))
+            if len(lacking):
+                found = nearest_neighbours(queries[lacking], self.gallery, k=k)
+                indices[lacking], distances[lacking] = found
+        return indices, distances
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load_searcher` needs beside the vectors, into a new folder, if anything."""
+
+    @functools.cached_property
+    def _squared_lengths(self) -> np.ndarray:
+        return np.einsum("ij,ij->i", self.gallery, self.gallery)
+
+    def _squared(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices, int64 `(n, k)`, -1 where too few were found, and squared distances."""
+        raise NotImplementedError
+
+
+class ExactSearcher(Searcher):
+    """Compares each query with each row, see `nearest_neighbours`."""
+
+    backend = "exact"
+
+    @property
+    def approximate(self) -> bool:
+        """It is what others are compared with."""
+        return False
+
+    def nearest(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """See the base class."""
+        return nearest_neighbours(queries, self.gallery, k=k)
+
+
+def _without(
+    own: np.ndarray, indices: np.ndarray, distances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves each query's own row out, or the last where that was not found."""
+    drop = indices == own[:, None]
+    drop[~drop.any(1), -1] = True
+    shape = (len(indices), indices.shape[1] - 1)
+    return indices[~drop].reshape(shape), distances[~drop].reshape(shape)

@@ -11,6 +11,8 @@ VERSION = re.search(
 # Teachers that are .tflite files; wheels for Python 3.13 on every system since 2.1.1. It needs
 # backports.strenum, whose releases since 1.3 refuse Python 3.11.
 LITERT = ["ai-edge-litert>=2.1.1,<3", "backports.strenum<1.3"]
+# Exact search where ScaNN has no wheel.
+FAISS = ["faiss-cpu>=1.9,<2"]
 # Archived in 2024; the last wheels are for Python 3.11. It is written against Keras 2.
 ADDONS = [
     'tensorflow-addons==0.23.0; python_version < "3.12"',
@@ -64,6 +66,7 @@ setup(
         "addons": ADDONS,
         "dev": [
             *ADDONS,
+            *FAISS,
             *LITERT,
             "hypothesis>=6.100",
             "mypy>=1.13",
@@ -74,6 +77,7 @@ setup(
         ],
         # The peer in benchmarks/train_step.py.
         "bench": ["torch>=2.4"],
+        "faiss": FAISS,
         "litert": LITERT,
     },
 )

@@ -1,0 +1,132 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keras_distill import InputError
+from keras_distill.retrieval.exact_search import nearest_neighbours
+from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings, scann_settings
+
+ROWS, LEAVES = 3000, 55
+
+
+@pytest.fixture(scope="session")
+def vectors(clustered):
+    return clustered(ROWS, 32)
+
+
+@pytest.fixture(scope="session")
+def tree(vectors):
+    """A tree, which `scann_settings` would plant for larger galleries only."""
+    return ScannSearcher(vectors, ScannSettings(LEAVES, 10))
+
+
+def test_tree_finds_nearly_all_of_the_exact_neighbours(tree, vectors):
+    found = tree.search(vectors, k=4, leave_one_out=True, sample=ROWS)
+    exact, distances = nearest_neighbours(vectors, k=4)
+    assert (found.indices[:, 0] == exact[:, 0]).mean() > 0.998
+    assert found.agreement.share > 0.99
+    assert found.agreement.queries == ROWS
+    same = found.indices == exact
+    assert same.mean() > 0.98
+    np.testing.assert_allclose(found.distances[same] ** 2, distances[same] ** 2, atol=2e-6)
+
+
+def test_starved_search_says_so(vectors):
+    starved = ScannSearcher(vectors, ScannSettings(LEAVES, 1, reorder=1, reorder_factor=1))
+    found = starved.search(vectors, k=4, leave_one_out=True, sample=ROWS)
+    exact, _ = nearest_neighbours(vectors, k=4)
+    share = np.mean([np.isin(b, a).mean() for a, b in zip(found.indices, exact, strict=True)])
+    assert found.agreement.share == pytest.approx(share)
+    assert found.agreement.share < 0.8
+
+
+def test_more_neighbours_than_the_leaves_hold(tree, vectors):
+    found = tree.search(vectors[:20], k=ROWS - 1)
+    assert found.agreement.share > 0.999
+    _, distances = nearest_neighbours(vectors[:20], vectors, k=ROWS - 1)
+    np.testing.assert_allclose(found.distances**2, distances**2, atol=2e-6)
+    few = ScannSearcher(vectors, ScannSettings(LEAVES, 1, reorder=1, reorder_factor=1))
+    assert few.search(vectors[:20], k=500).agreement.share > 0.5
+    assert (few.search(vectors[:20], k=500).indices >= 0).all()
+
+
+def test_tree_on_vectors_of_any_length(vectors):
+    lengths = np.random.default_rng(0).uniform(1, 2, (ROWS, 1)).astype(np.float32)
+    tree = ScannSearcher(vectors * lengths, ScannSettings(LEAVES, 20))
+    found = tree.search(vectors * lengths, k=4, leave_one_out=True, sample=500)
+    assert found.agreement.share > 0.95
+    exact, distances = nearest_neighbours(vectors * lengths, k=4)
+    same = found.indices == exact
+    np.testing.assert_allclose(found.distances[same], distances[same], rtol=1e-3)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 33])
+def test_odd_widths(dim, clustered):
+    vectors = clustered(500, dim)
+    found = ScannSearcher(vectors, ScannSettings(20, 20)).search(vectors, k=3)
+    _, distances = nearest_neighbours(vectors, vectors, k=3)
+    np.testing.assert_allclose(found.distances**2, distances**2, atol=2e-6)
+
+
+@pytest.mark.parametrize("settings", [None, ScannSettings(LEAVES, 10)])
+def test_saved_assets_answer_the_same_after_a_move(tmp_path, vectors, settings):
+    searcher = ScannSearcher(vectors, settings)
+    (tmp_path / "here").mkdir()
+    np.save(tmp_path / "here" / "vectors.npy", vectors)
+    searcher.save(tmp_path / "here" / "scann")
+    before = searcher.search(vectors[:100], k=5)
+    (tmp_path / "here").rename(tmp_path / "there")
+    folder = tmp_path / "there"
+    stored = sum(f.stat().st_size for f in (folder / "scann").iterdir() if not f.is_symlink())
+    assert stored < vectors.nbytes / 2  # the vectors lie on the disk once
+    mapped = np.load(folder / "vectors.npy", mmap_mode="r")
+    again = ScannSearcher(
+        mapped, ScannSettings(**searcher.settings), assets=folder / "scann"
+    ).search(vectors[:100], k=5)
+    np.testing.assert_array_equal(again.indices, before.indices)
+    np.testing.assert_array_equal(again.distances, before.distances)
+
+
+@pytest.mark.parametrize("rows", [1, 10, 19_999, 20_000, 60_502, 1_000_000])
+def test_settings_follow_the_documented_rule(rows):
+    settings = scann_settings(rows)
+    assert settings.num_leaves <= rows
+    if rows < 20_000:
+        assert settings.num_leaves == 0
+        return
+    assert settings.num_leaves == round(rows**0.5)
+    assert settings.leaves_to_search == -(-settings.num_leaves // 10)
+    assert settings.reorder == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (ScannSettings(31, 3), "num_leaves=31 is more than the gallery's 30 rows"),
+        (ScannSettings(10, 11), "leaves_to_search=11 must be from 1 to num_leaves=10"),
+        (ScannSettings(10, 0), "leaves_to_search=0 must be from 1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(clustered, settings, message):
+    with pytest.raises(InputError, match=message):
+        ScannSearcher(clustered(30, 4), settings)
+
+
+def test_settings_are_plain_values(tree):
+    assert tree.settings == dataclasses.asdict(ScannSettings(LEAVES, 10))
+    assert all(type(value) is int for value in tree.settings.values())
+
+
+def test_scann_is_imported_at_need(run_python):
+    code = """
+import sys
+import numpy as np
+from keras_distill import build_searcher
+import keras_distill.retrieval.scann_search
+build_searcher(np.eye(3)).search(np.eye(3), k=1)
+print("scann" in sys.modules)
+build_searcher(np.eye(3), backend="scann").search(np.eye(3), k=1)
+print("scann" in sys.modules)
+"""
+    assert run_python(code).split() == ["False", "True"]

@@ -1,6 +1,8 @@
 import os
+import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -63,3 +65,19 @@ def small_embedder():
         return keras.Model(image, keras.layers.UnitNormalization(dtype="float32")(x))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def small_disk():
+    """A context in which no file can grow beyond 64 KiB, the nearest to a full disk."""
+
+    @contextmanager
+    def limited():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

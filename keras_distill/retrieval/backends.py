@@ -3,14 +3,15 @@
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_distill.errors import InputError
-
-if TYPE_CHECKING:  # they import TensorFlow
-    from keras_distill.retrieval.searcher import Searcher
+from keras_distill.retrieval.faiss_search import FaissSearcher
+from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
+from keras_distill.retrieval.searcher import ExactSearcher, Searcher
+from keras_distill.retrieval.vector_checks import checked_vectors
 
 BACKENDS = ("exact", "scann", "faiss")
 # From here on approximate search saves more than it costs.
@@ -59,7 +60,7 @@ def choose_backend(rows: int) -> str:
     return "exact"
 
 
-def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> "Searcher":
+def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> Searcher:
     """Prepares the search of a gallery.
 
     Args:
@@ -78,8 +79,6 @@ def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> "Searcher":
         >>> searcher.search(np.array([[0.9]]), k=2).indices
         array([[1, 0]])
     """
-    from keras_distill.retrieval.exact_search import checked_vectors
-
     check_backend(backend)
     gallery = checked_vectors("gallery", gallery)
     if not len(gallery):
@@ -89,7 +88,7 @@ def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> "Searcher":
 
 def load_searcher(
     backend: str, gallery: np.ndarray, settings: Mapping[str, Any], assets: Path
-) -> "Searcher":
+) -> Searcher:
     """Prepares a search as it was built before.
 
     Args:
@@ -113,18 +112,12 @@ def _searcher(
     gallery: np.ndarray,
     settings: Mapping[str, Any] | None = None,
     assets: Path | None = None,
-) -> "Searcher":
+) -> Searcher:
     if backend == "scann":
-        from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
-
         chosen = None if settings is None else ScannSettings(**settings)
         return ScannSearcher(gallery, chosen, assets=assets)
     if backend == "faiss":
-        from keras_distill.retrieval.faiss_search import FaissSearcher
-
         return FaissSearcher(gallery)
-    from keras_distill.retrieval.searcher import ExactSearcher
-
     return ExactSearcher(gallery)
 
 

@@ -5,10 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.errors import InputError
-
-# Squared distances below this share of |q|^2 + |g|^2 are rounding noise of float32 and count as 0.
-_NOISE = 4 * float(np.finfo(np.float32).eps)
+from keras_distill.retrieval.vector_checks import NOISE, checked_k, checked_vectors
 
 
 def nearest_neighbours(
@@ -125,7 +122,7 @@ def _search_block(
         ids = tf.cast(start, tf.int64) + tf.range(tf.shape(block, tf.int64)[0], dtype=tf.int64)
         scale = norms + tf.reduce_sum(tf.square(block), 1)[None, :]
         squared = scale - 2.0 * tf.matmul(queries, block, transpose_b=True)
-        squared = tf.where(squared < _NOISE * scale, 0.0, squared)
+        squared = tf.where(squared < NOISE * scale, 0.0, squared)
         score = tf.where(ids[None, :] == own[:, None], -np.inf, -squared)
         # Earlier rows stand first, so that top_k, which is stable, keeps the lower index of a tie.
         merged = tf.concat([best, score], 1)
@@ -141,71 +138,3 @@ def _search_block(
         shape_invariants=(tf.TensorShape([]), open_shape, open_shape),
     )
     return best, where
-
-
-def checked_vectors(name: str, vectors: np.ndarray) -> np.ndarray:
-    """Returns vectors as float32.
-
-    Args:
-        name: What an error message should call them.
-        vectors: float array `(n, dim)`.
-
-    Returns:
-        The same values, float32.
-
-    Raises:
-        InputError: If they are not finite or not two-dimensional.
-    """
-    vectors = np.asarray(vectors, np.float32)
-    if vectors.ndim != 2:
-        raise InputError(f"{name} has the shape {vectors.shape}; it must be (n, dim).")
-    if not np.isfinite(vectors).all():
-        raise InputError(f"{name} holds values that are not finite; check how it was embedded.")
-    return vectors
-
-
-def checked_k(queries: np.ndarray, gallery: np.ndarray, k: int, *, leave_one_out: bool) -> int:
-    """Returns how many neighbours each query can have.
-
-    Args:
-        queries: float array `(n, dim)`.
-        gallery: float array `(m, dim)`.
-        k: How many are asked for.
-        leave_one_out: Whether row i of the gallery is no neighbour of query i.
-
-    Returns:
-        `k`, or fewer if the gallery has fewer.
-
-    Raises:
-        InputError: If the arrays do not fit each other, or there is nothing to search.
-    """
-    if queries.shape[1] != gallery.shape[1]:
-        raise InputError(
-            f"queries have width {queries.shape[1]}, the gallery {gallery.shape[1]}; both must "
-            "come from the same embedding space."
-        )
-    if leave_one_out and len(queries) != len(gallery):
-        raise InputError(
-            f"leave_one_out needs one gallery row for each query; there are {len(queries)} queries "
-            f"and {len(gallery)} gallery rows."
-        )
-    k = min(k, len(gallery) - leave_one_out)
-    if k < 1 or not len(queries):
-        raise InputError(
-            f"there is nothing to search: k={k}, {len(queries)} queries, {len(gallery)} gallery "
-            "rows."
-        )
-    return k
-
-
-def distances_from_squares(squared: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Returns distances from squared ones, without the noise of rounding.
-
-    Args:
-        squared: Squared distances, any float array.
-        scale: The sum of the squared lengths of the two vectors of each.
-
-    Returns:
-        The distances, float32, those of equal vectors 0.
-    """
-    return np.sqrt(np.where(squared < _NOISE * scale, 0, squared)).astype(np.float32)

@@ -21,8 +21,10 @@ from keras_distill.retrieval.index_parts import (
     commit,
     free_name,
     locked,
+    sync,
     write_part,
 )
+from keras_distill.retrieval.vector_checks import checked_vectors
 from keras_distill.retrieval.vector_index import VectorIndex, open_index
 from keras_distill.version import __version__
 
@@ -149,6 +151,7 @@ def delete_from_index(
         name = f"{free_name(folder, 'deleted')}.npy"
         with published_file(folder / name) as temporary:
             np.save(temporary, np.union1d(index.deleted, dead))
+            sync(temporary)
         commit(folder, index.manifest | {"deleted": name, "rows": len(index) - len(dead)})
         return open_index(folder)
 
@@ -213,8 +216,6 @@ def _described(name: str, entries: IndexEntries) -> dict[str, Any]:
 
 
 def _checked(entries: IndexEntries) -> IndexEntries:
-    from keras_distill.retrieval.exact_search import checked_vectors
-
     vectors = checked_vectors("vectors", entries.vectors)
     counts = {len(vectors), len(entries.paths), len(entries.labels)}
     if len(counts) > 1:

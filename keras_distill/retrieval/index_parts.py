@@ -93,7 +93,7 @@ def write_part(folder: Path, entries: IndexEntries, searcher: Any = None) -> Non
             except RuntimeError as error:  # how ScaNN says that the disk is full
                 raise OSError(str(error)) from error
         for file in temporary.rglob("*"):
-            _sync(file)
+            sync(file)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def commit(folder: Path, manifest: dict[str, Any]) -> None:
     }
     with published_file(folder / "manifest.json") as temporary:
         temporary.write_text(json.dumps({**manifest, "files": sizes}, indent=2) + "\n")
-        _sync(temporary)
+        sync(temporary)
     _sweep(folder)
 
 
@@ -259,8 +259,8 @@ def _damage(path: Path, how: str) -> InputError:
     )
 
 
-def _sync(path: Path) -> None:
-    """Brings a file to the disk, or a power cut could leave the name without the content."""
+def sync(path: Path) -> None:
+    """Brings a file to the disk, or a power cut could leave its name without the content."""
     if path.is_file() and not path.is_symlink():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -6,17 +6,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_distill.retrieval.exact_search import (
-    checked_k,
-    checked_vectors,
-    distances_from_squares,
-    nearest_neighbours,
-)
 from keras_distill.retrieval.neighbours import (
     Neighbours,
     agreement_of,
     nearest_first,
     sample_rows,
+)
+from keras_distill.retrieval.vector_checks import (
+    checked_k,
+    checked_vectors,
+    distances_from_squares,
 )
 
 _QUERY_BLOCK = 4096
@@ -31,6 +30,8 @@ class Searcher:
 
     #: Its name in flags and manifests.
     backend: ClassVar[str]
+    #: Whether its answers have to be compared with exact search.
+    approximate: ClassVar[bool] = True
 
     def __init__(self, gallery: np.ndarray):
         self.gallery = gallery
@@ -68,13 +69,8 @@ class Searcher:
         indices, distances = search(slice(None), self.nearest)
         if not len(chosen):
             return Neighbours(indices, distances)
-        exact, _ = search(chosen, functools.partial(nearest_neighbours, gallery=self.gallery))
+        exact, _ = search(chosen, ExactSearcher(self.gallery).nearest)
         return Neighbours(indices, distances, agreement_of(indices[chosen], exact))
-
-    @property
-    def approximate(self) -> bool:
-        """Whether its answers have to be compared with exact search."""
-        return True
 
     def nearest(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Finds neighbours without looking at the agreement.
@@ -97,7 +93,7 @@ class Searcher:
             indices[rows], distances[rows] = found
             lacking = start + np.flatnonzero((where < 0).any(1))
             if len(lacking):
-                found = nearest_neighbours(queries[lacking], self.gallery, k=k)
+                found = ExactSearcher(self.gallery).nearest(queries[lacking], k=k)
                 indices[lacking], distances[lacking] = found
         return indices, distances
 
@@ -117,14 +113,12 @@ class ExactSearcher(Searcher):
     """Compares each query with each row, see `nearest_neighbours`."""
 
     backend = "exact"
-
-    @property
-    def approximate(self) -> bool:
-        """It is what others are compared with."""
-        return False
+    approximate = False
 
     def nearest(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See the base class."""
+        from keras_distill.retrieval.exact_search import nearest_neighbours  # loads TensorFlow
+
         return nearest_neighbours(queries, self.gallery, k=k)
 
 

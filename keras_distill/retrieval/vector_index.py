@@ -3,7 +3,7 @@
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,8 @@ from keras_distill.retrieval.neighbours import (
     nearest_first,
     sample_rows,
 )
-
-if TYPE_CHECKING:  # it imports TensorFlow
-    from keras_distill.retrieval.searcher import Searcher
+from keras_distill.retrieval.searcher import ExactSearcher, Searcher
+from keras_distill.retrieval.vector_checks import checked_vectors
 
 # Rows that may be added to an index, or deleted from it, before it has to be rebuilt: what is
 # added is compared row by row, and what is deleted is still found and then dropped.
@@ -165,9 +164,6 @@ class VectorIndex:
         Raises:
             InputError: If the queries are of no use, of another width or another model's.
         """
-        from keras_distill.retrieval.exact_search import checked_vectors
-        from keras_distill.retrieval.searcher import ExactSearcher
-
         if embedder is not None:
             self.check_embedder(embedder)
         queries = checked_vectors("queries", queries)
@@ -188,7 +184,7 @@ class VectorIndex:
         return Neighbours(indices, distances, agreement_of(indices[chosen], exact))
 
     @functools.cached_property
-    def searcher(self) -> "Searcher":
+    def searcher(self) -> Searcher:
         """What searches the images that were there when it was built."""
         folder = self._parts[0].folder / self.backend
         vectors, settings = self._parts[0].vectors, self.manifest["settings"]
@@ -201,16 +197,14 @@ class VectorIndex:
             ) from error
 
     def _nearest(
-        self, searcher: "Searcher", queries: np.ndarray, k: int
+        self, searcher: Searcher, queries: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         k = min(k, len(self))
         indices, distances = _nearest_living(searcher, queries, k, self.deleted)
         side = self.rows
         side = side[side >= self._starts[1]]
         if len(side):
-            from keras_distill.retrieval.exact_search import nearest_neighbours
-
-            where, more = nearest_neighbours(queries, self.vectors(side), k=k)
+            where, more = ExactSearcher(self.vectors(side)).nearest(queries, k=min(k, len(side)))
             indices = np.concatenate([indices, side[where]], axis=1)
             distances = np.concatenate([distances, more], axis=1)
         return nearest_first(indices, distances, k)
@@ -254,7 +248,7 @@ def open_index(folder: str | Path) -> VectorIndex:
 
 
 def _nearest_living(
-    searcher: "Searcher", queries: np.ndarray, k: int, dead: np.ndarray
+    searcher: Searcher, queries: np.ndarray, k: int, dead: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of a searcher that are not dead, or all of them if they are fewer."""
     total = len(searcher.gallery)

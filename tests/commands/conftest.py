@@ -3,11 +3,9 @@
 import fcntl
 import json
 import os
-import resource
 import runpy
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,22 +90,6 @@ def here(monkeypatch, capfd):
         return Ended(ended.value.code or 0, *capfd.readouterr())
 
     return run
-
-
-@pytest.fixture(scope="session")
-def small_disk():
-    """A context in which no file can grow beyond 64 KiB, the nearest to a full disk."""
-
-    @contextmanager
-    def limited():
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limited
 
 
 @pytest.fixture(scope="session")

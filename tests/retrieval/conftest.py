@@ -1,5 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from keras_distill import IndexEntries
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,20 @@ def clustered():
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def entries(clustered):
+    """Entries of an index: 300 images of 60 classes, or some of them by their numbers."""
+    vectors = clustered(300, 16)
+    labels = np.arange(300) % 60
+    paths = np.array([f"class_{label:02d}/{row}.jpg" for row, label in enumerate(labels)])
+    names = tuple(f"class_{label:02d}" for label in range(60))
+
+    def take(*rows):
+        chosen = np.arange(300)[slice(*rows)]
+        return IndexEntries(
+            vectors[chosen], paths[chosen], labels[chosen], names, Path("/photos/mine")
+        )
+
+    return take

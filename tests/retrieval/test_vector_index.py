@@ -1,0 +1,171 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_distill import InputError, add_to_index, build_index, delete_from_index, open_index
+from keras_distill.retrieval import scann_search
+from keras_distill.retrieval.exact_search import nearest_neighbours
+
+BACKENDS = ["exact", "scann", "faiss"]
+
+
+@pytest.fixture(params=BACKENDS)
+def changed(request, tmp_path, entries):
+    """An index of 200 images, to which 60 were added, and from which 19 were deleted."""
+    folder = tmp_path / "photos.index"
+    build_index(folder, entries(200), embedder="one", backend=request.param)
+    add_to_index(folder, entries(200, 230))
+    delete_from_index(folder, ["class_0[0-3]/*", "class_59/*"])
+    return add_to_index(folder, entries(230, 260))
+
+
+def check(index, entries, queries, k):
+    """Compares with exact search among what should be there."""
+    rows = index.rows
+    paths = np.array(index.paths(rows))
+    everything = entries(300)
+    place = {path: row for row, path in enumerate(everything.paths)}
+    vectors = everything.vectors[[place[path] for path in paths]]
+    np.testing.assert_array_equal(index.vectors(rows), vectors)
+    np.testing.assert_array_equal(
+        index.labels(rows), everything.labels[[place[path] for path in paths]]
+    )
+    found = index.search(queries, k=k)
+    expected, distances = nearest_neighbours(queries, vectors, k=k)
+    np.testing.assert_array_equal(found.indices, rows[expected])
+    np.testing.assert_allclose(found.distances**2, distances**2, atol=2e-6)
+    return found
+
+
+@pytest.mark.parametrize("k", [1, 10])
+def test_search_after_changes(changed, entries, k):
+    assert len(changed) == 260 - 4 * 4 - 3
+    queries = entries(300).vectors[::7]
+    found = check(changed, entries, queries, k)
+    if changed.backend == "exact":
+        assert found.agreement is None
+    else:
+        assert (found.agreement.share, found.agreement.queries) == (1.0, len(queries))
+        assert changed.search(queries, k=k, sample=5).agreement.queries == 5
+        assert changed.search(queries, k=k, sample=0).agreement is None
+
+
+def test_more_neighbours_than_images(changed, entries):
+    indices = changed.search(entries(3).vectors, k=10_000).indices
+    np.testing.assert_array_equal(np.sort(indices), [changed.rows] * 3)
+
+
+def test_neighbours_that_were_all_deleted_make_place_for_the_next(tmp_path, entries):
+    build_index(tmp_path / "i", entries(300), backend="scann")
+    query = entries(1).vectors
+    nearest = nearest_neighbours(query, entries(300).vectors, k=200)[0][0]
+    index = delete_from_index(tmp_path / "i", list(entries(300).paths[nearest]))
+    check(index, entries, query, 3)
+    index = delete_from_index(tmp_path / "i", ["*"])
+    assert len(index) == 0
+    with pytest.raises(InputError, match="nothing to search: k=3, 1 queries, 0 images"):
+        index.search(query, k=3)
+    index = add_to_index(tmp_path / "i", entries(10, 20))
+    check(index, entries, query, 3)
+
+
+def test_starved_search_is_told_by_the_agreement(tmp_path, clustered, entries, monkeypatch):
+    monkeypatch.setattr(
+        scann_search, "scann_settings", lambda rows: scann_search.ScannSettings(40, 1, 1, 1)
+    )
+    vectors = clustered(2000, 16)
+    paths, labels = np.arange(2000).astype(str), np.zeros(2000, int)
+    many = replace(entries(1), vectors=vectors, paths=paths, labels=labels)
+    index = build_index(tmp_path / "i", many, backend="scann")
+    assert 0 < index.manifest["agreement"]["share"] < 0.9
+    found = index.search(vectors[:50], k=4)
+    exact, _ = nearest_neighbours(vectors[:50], vectors, k=4)
+    share = np.mean([np.isin(b, a).mean() for a, b in zip(found.indices, exact, strict=True)])
+    assert found.agreement.share == pytest.approx(share)
+    assert share < 0.9
+
+
+def test_it_answers_the_same_in_a_fresh_process_after_a_move(
+    changed, entries, tmp_path, run_python
+):
+    queries = entries(40).vectors
+    before = changed.search(queries, k=4)
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "moved.index"
+    changed.folder.rename(moved)
+    copied = tmp_path / "copied.index"
+    shutil.copytree(moved, copied, symlinks=False)
+    np.save(tmp_path / "queries.npy", queries)
+    program = """
+import sys
+import numpy as np
+from keras_distill import open_index
+
+queries = np.load(sys.argv[1])
+for folder in sys.argv[2:]:
+    found = open_index(folder).search(queries, k=4)
+    print(found.indices.tolist(), found.distances.tolist(), sep=";")
+"""
+    expected = f"{before.indices.tolist()};{before.distances.tolist()}"
+    printed = run_python(program, tmp_path / "queries.npy", moved, copied).splitlines()
+    assert printed[-2:] == [expected] * 2
+
+
+def test_vectors_are_memory_mapped(changed):
+    for part in changed._parts:
+        for column in (part.vectors, part.labels, part.ids):
+            assert isinstance(column, np.memmap)
+            assert not column.flags.writeable
+
+
+def test_opening_and_reading_load_no_tensorflow(changed, run_python):
+    program = """
+import sys
+from keras_distill import open_index
+index = open_index(sys.argv[1])
+print(len(index), index.paths(index.rows[:1]), "tensorflow" in sys.modules)
+"""
+    assert run_python(program, changed.folder) == "241 ['class_04/4.jpg'] False\n"
+
+
+def test_an_open_index_goes_on_while_another_process_changes_it(changed, entries):
+    queries = entries(300).vectors[::7]
+    before = changed.search(queries, k=5)
+    delete_from_index(changed.folder, ["class_1*"])
+    after = changed.search(queries, k=5)
+    np.testing.assert_array_equal(after.indices, before.indices)
+    assert not np.array_equal(open_index(changed.folder).search(queries, k=5).indices, after)
+
+
+def test_another_models_vectors_are_refused(changed, entries):
+    with pytest.raises(InputError, match=r"model is not the one that .*fingerprint two, not one"):
+        changed.search(entries(2).vectors, k=1, embedder="two")
+    with pytest.raises(InputError, match=r"--model=x is not the one .* --other_model trusts it"):
+        changed.check_embedder(None, argument="--model=x")
+    assert len(changed.search(entries(2).vectors, k=1, embedder="one").indices) == 2
+
+
+@pytest.mark.parametrize(
+    ("queries", "k", "message"),
+    [
+        (np.zeros((2, 15)), 1, r"queries have width 15, the index '.*photos.index' 16; both must"),
+        (np.zeros(16), 1, r"queries has the shape \(16,\)"),
+        (np.full((2, 16), np.nan), 1, "queries holds values that are not finite"),
+        (np.zeros((2, 16)), 0, "nothing to search: k=0, 2 queries, 241 images"),
+        (np.zeros((0, 16)), 1, "nothing to search: k=1, 0 queries"),
+    ],
+)
+def test_unusable_queries(changed, queries, k, message):
+    with pytest.raises(InputError, match=message):
+        changed.search(queries, k=k)
+
+
+def test_names_of_images_in_another_folder(changed):
+    assert changed.named(np.array(["a/1.jpg"]), Path("/photos/mine")).tolist() == ["a/1.jpg"]
+    other = changed.named(np.array(["a/1.jpg"]), Path("/photos/more"))
+    assert other.tolist() == ["../more/a/1.jpg"]
+    known = np.array(["class_04/4.jpg", "class_00/0.jpg", "../more/a/1.jpg"])
+    assert changed.lacks(known).tolist() == [False, True, True]

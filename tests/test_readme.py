@@ -33,7 +33,7 @@ def test_notebook_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "student.keras").is_file()
 
 
-@pytest.mark.parametrize("command", ["train", "cache", "evaluate", "ablate", "export"])
+@pytest.mark.parametrize("command", ["train", "cache", "evaluate", "ablate", "export", "index"])
 def test_flags_of_the_shell_examples_exist(command):
     shell = "\n".join(re.findall(r"```sh\n(.*?)```", README.read_text(), re.S)).replace("\\\n", " ")
     lines = [line for line in shell.splitlines() if f"keras_distill.{command} " in line]

@@ -14,6 +14,7 @@ GROUPS = {
     "cache": ["Cache", "Data", "Student", "Teacher", "Loss", "Training", "Output"],
     "evaluate": ["Model", "Data", "Evaluation", "Output"],
     "export": ["Model", "Output"],
+    "index": ["Index", "Writing", "Model", "Pictures", "Search", "Output"],
 }
 
 
@@ -156,3 +157,34 @@ def test_flag_files_are_found_in_a_command_line():
     argv = ["--flagfile=a/b.flags", "--name=flagfile", "-flagfile", "c.flags", "--flagfiles=d"]
     assert flag_files(argv) == [Path("a/b.flags"), Path("c.flags")]
     assert flag_files(["--name=x"]) == []
+
+
+@pytest.fixture
+def with_verbs():
+    command = Command("keras_distill.shop", "Trades.", verbs=["buy", "sell"])
+    command.integer("Numbers", "count", 1, "How many.", 1)
+    return command
+
+
+def test_the_command_line_begins_with_a_verb(with_verbs):
+    seen = []
+    for argv in (["sell", "--count=3"], ["buy"]):
+        end(with_verbs, lambda flags: seen.append((with_verbs.verb, flags.count)), *argv)
+    assert seen == [("sell", 3), ("buy", 1)]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "'' must be one of buy, sell."),
+        (["rent"], "'rent' must be one of buy, sell."),
+        (["--count=3", "buy"], "'--count=3' must be one of buy, sell."),
+        (["buy", "sell"], "'sell' is not a flag; flags look like --name=value."),
+    ],
+)
+def test_unknown_verb_is_refused(with_verbs, capsys, argv, said):
+    reached = []
+    assert end(with_verbs, reached.append, *argv) == 2
+    assert f"shop: {said}" in capsys.readouterr().err
+    assert not reached
+    assert end(with_verbs, reached.append, "rent", "--help") == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_distill import InputError
-from keras_distill.data.image_set import image_id, read_folder
+from keras_distill.data.image_set import image_id, read_folder, read_pictures
 
 
 def write(root, *paths):
@@ -90,3 +90,31 @@ def test_errors_name_the_folder(tmp_path):
     holed = write(tmp_path / "holed", "a/1.jpg", "b/note.txt")
     with pytest.raises(InputError, match=re.escape(f"{str(holed / 'b')!r} has no JPEG or PNG")):
         read_folder(holed)
+
+
+# Pictures in no order
+
+
+def test_pictures_need_no_classes(tmp_path):
+    write(tmp_path, "b/2.jpg", "b/deep/1.png", "a/1.JPG", "loose.jpeg", "a/.hidden.jpg", "note.txt")
+    images = read_pictures(tmp_path)
+    assert images.root == tmp_path
+    assert images.paths.tolist() == ["a/1.JPG", "b/2.jpg", "b/deep/1.png", "loose.jpeg"]
+    assert images.class_names == ("a", "b")
+    assert images.labels.tolist() == [0, 1, 1, -1]
+    assert images.labels.dtype == np.int64
+
+
+def test_pictures_of_a_folder_without_classes(tmp_path):
+    images = read_pictures(write(tmp_path, "2.jpg", "1.jpg"))
+    assert images.paths.tolist() == ["1.jpg", "2.jpg"]
+    assert images.class_names == ()
+    assert images.labels.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "note.txt"])
+def test_no_pictures(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("")
+    with pytest.raises(InputError, match=rf"{name}' has no JPEG or PNG images"):
+        read_pictures(tmp_path / name)

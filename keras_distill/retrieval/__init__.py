@@ -1,1 +1,1 @@
-"""Embedding a data set, exact nearest neighbours, and the metrics on them."""
+"""Embedding a data set, nearest neighbours, the metrics on them, and an index on disk."""

@@ -78,7 +78,8 @@ def channel_strength(features: Any, size: Sequence[int]) -> Any:
         pooling.
 
     Example:
-        >>> channel_strength(ops.convert_to_tensor([[[[3.0, -4.0]]]]), (1, 1)).numpy().item() ** 2
+        >>> strength = channel_strength(ops.convert_to_tensor([[[[3.0, -4.0]]]]), (1, 1))
+        >>> round(float(strength[0, 0, 0, 0]) ** 2, 3)
         12.5
     """
     squares = ops.square(adaptive_average_pool(features, size))

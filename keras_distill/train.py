@@ -209,7 +209,7 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             every=flags.checkpoint_every,
         )
         monitor = CollapseMonitor(
-            batch_size, functools.partial(console.print, highlight=False, soft_wrap=True)
+            labelled_per_batch, functools.partial(console.print, highlight=False, soft_wrap=True)
         )
         report = EpochReport(
             run,

@@ -37,7 +37,7 @@ class CollapseMonitor(keras.callbacks.Callback):
     few milliseconds in an epoch. Put it before callbacks that read the logs.
 
     Args:
-        rows: Embeddings to look at, the latest; unlabelled ones among them are left out.
+        rows: Embeddings of labelled images to look at, the latest; those of a batch, best.
         say: Takes the sentence.
     """
 
@@ -74,7 +74,7 @@ class CollapseMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         labels = keras.ops.convert_to_numpy(self._queue.labels)
         embeddings = keras.ops.convert_to_numpy(self._queue.embeddings)[labels >= 0]
-        labels = labels[labels >= 0]
+        labels = labels[labels >= 0]  # fewer, until the queue is full
         self.note = ""
         if len(labels) < 2 or not np.isfinite(embeddings).all():
             return

@@ -30,6 +30,7 @@ from keras_distill.losses import (  # noqa: F401
     rkd_distance,
     semi_hard_triplet,
     similarity_preserving,
+    tensorflow_addons,
 )
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.task_loss import TaskLoss

@@ -12,7 +12,8 @@ from keras_distill.errors import InputError
 GROUPS = {
     "train": ["Data", "Student", "Teacher", "Cache", "Loss", "Training", "Output"],
     "cache": ["Cache", "Data", "Student", "Teacher", "Loss", "Training", "Output"],
-    "evaluate": ["Model", "Data", "Evaluation", "Output"],
+    "evaluate": ["Model", "Gallery model", "Data", "Evaluation", "Output"],
+    "ablate": ["Grid", "Output"],
     "export": ["Model", "Output"],
     "index": ["Index", "Writing", "Model", "Pictures", "Search", "Output"],
 }

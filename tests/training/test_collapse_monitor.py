@@ -32,7 +32,7 @@ def fit(vectors, task_loss, epochs=3, labels=LABELS, learning_rate=0.0, unit=Tru
     )
     distiller.compile(keras.optimizers.SGD(learning_rate))
     said = []
-    monitor = CollapseMonitor(rows=len(labels), say=said.append)
+    monitor = CollapseMonitor(rows=int(np.sum(labels >= 0)), say=said.append)
     images = np.float32(vectors).reshape(-1, 1, 1, 4)
     x = images if task_loss else {"image": images, "teacher_embedding": images[:, 0, 0]}
     history = distiller.fit(

@@ -289,6 +289,8 @@ def main(_):
         "memory": lambda: memory(images),
         "profile": lambda: profile(images),
     }
+    if unknown := set(CASES.value or ()) - cases.keys():
+        raise app.UsageError(f"--cases: {', '.join(unknown)} unknown; {', '.join(cases)}.")
     images = read_folder(IMAGES.value) if IMAGES.value else load_dataset("glyphs").train
     with tempfile.TemporaryDirectory() as folder:
         for name in CASES.value or cases:

@@ -96,6 +96,7 @@ def _run(grid: Grid, *, overwrite: bool) -> int:
         )
         if len(missing) < len(runs):
             console.print(f"{len(runs) - len(missing)} of {len(runs)} runs were done before.")
+        write_report(grid.out, _read_results(grid))
         progress = Progress(
             "{task.description}",
             BarColumn(),
@@ -119,7 +120,6 @@ def _run(grid: Grid, *, overwrite: bool) -> int:
                     f"({time.perf_counter() - begun:.0f} s)"
                 )
                 progress.advance(task)
-        write_report(grid.out, _read_results(grid))
     console.print(f"\n{(grid.out / 'table.md').read_text()}", markup=False)
     console.print(str(grid.out / "results.json"))
     return FAILURE if failed else SUCCESS

@@ -55,18 +55,31 @@ class ImageSet:
         Images of another folder are named by their way from this one, such as `../more/a/1.jpg`,
         so that ids stay distinct.
         """
-        root, other = self.root, images.root
-        paths = images.paths
-        if root.resolve() != other.resolve():
-            root, other = root.resolve(), other.resolve()  # ".." must not lead out of a link
-            way = Path(os.path.relpath(other, root))
-            paths = np.array([(way / path).as_posix() for path in paths])
+        same = self.root.resolve() == images.root.resolve()
         return ImageSet(
-            root,
-            np.concatenate([self.paths, paths]),
+            self.root if same else self.root.resolve(),  # ".." must not lead out of a link
+            np.concatenate([self.paths, paths_from(self.root, images.root, images.paths)]),
             np.concatenate([self.labels, np.full(len(images), -1, np.int64)]),
             self.class_names,
         )
+
+
+def paths_from(base: Path, root: Path, paths: np.ndarray) -> np.ndarray:
+    """Names images by their way from another folder.
+
+    Args:
+        base: The other folder.
+        root: The folder that `paths` are relative to.
+        paths: Relative paths, `(n,)`.
+
+    Returns:
+        The same paths if both are one folder, such as `../more/a/1.jpg` otherwise.
+    """
+    here, there = base.resolve(), root.resolve()
+    if here == there:
+        return np.asarray(paths, np.str_)
+    way = Path(os.path.relpath(there, here))
+    return np.array([(way / path).as_posix() for path in paths], np.str_)
 
 
 def image_id(path: str) -> int:

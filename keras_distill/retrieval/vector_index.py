@@ -1,12 +1,12 @@
 """An index on disk: vectors, what they show, and how they are searched."""
 
 import functools
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_distill.data.image_set import paths_from
 from keras_distill.errors import InputError
 from keras_distill.retrieval.backends import load_searcher
 from keras_distill.retrieval.index_parts import IndexPart, check_files, read_manifest
@@ -102,11 +102,7 @@ class VectorIndex:
         Returns:
             The same paths if `root` is the index's own, such as `../more/a/1.jpg` otherwise.
         """
-        here, there = self.root.resolve(), root.resolve()
-        if here == there:
-            return np.asarray(paths, np.str_)
-        way = Path(os.path.relpath(there, here))
-        return np.array([(way / path).as_posix() for path in paths], np.str_)
+        return paths_from(self.root, root, paths)
 
     def lacks(self, paths: np.ndarray) -> np.ndarray:
         """Tells which images are not there, by what they would be called; bool `(n,)`."""

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_distill.losses.task_loss import TaskLoss, integer_labels
+from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.unit_rows import unit_rows
 
 
@@ -43,27 +43,19 @@ class ClassVectorLoss(TaskLoss):
         self.classes = values.astype("int64")
         self.layer = self._class_vectors = _ClassVectors(len(values))
 
-    def __call__(
+    def batch_loss(
         self,
         labels: Any,
         embeddings: Any,
         sample_weight: Any = None,
-        *,
         ref_labels: Any = None,
         ref_embeddings: Any = None,
     ) -> Any:
-        """Computes the loss of one batch; see the base class. There can be no references."""
-        if ref_labels is not None or ref_embeddings is not None:
-            raise ValueError(f"{self.name} compares with its class vectors; give no references.")
+        """Compares the batch with the class vectors; see the base class."""
         self._check_built()
-        with keras.name_scope(self.name):
-            labels = integer_labels(labels)[:, None]
-            own = labels == ops.convert_to_tensor(self.classes)[None, :]
-            weights = ops.ones(ops.shape(own)[0], "float32")
-            if sample_weight is not None:
-                weights = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
-            cosines = self._class_vectors(ops.convert_to_tensor(embeddings, "float32"))
-            return self.compare(cosines, own, weights)
+        own = labels[:, None] == ops.convert_to_tensor(self.classes)[None, :]
+        weights = ops.ones_like(embeddings[:, 0]) if sample_weight is None else sample_weight
+        return self.compare(self._class_vectors(embeddings), own, weights)
 
     def compare(self, cosines: Any, own: Any, weights: Any) -> Any:
         """Computes the loss of one batch.

@@ -56,18 +56,15 @@ class CrossBatchMemory(TaskLoss):
         self.weight = weight
         self.layer = self._memory = EmbeddingQueue(size)
 
-    def __call__(
+    def batch_loss(
         self,
         labels: Any,
         embeddings: Any,
         sample_weight: Any = None,
-        *,
         ref_labels: Any = None,
         ref_embeddings: Any = None,
     ) -> Any:
-        """Computes the loss of one batch; see the base class. The memory is the references."""
-        if ref_labels is not None or ref_embeddings is not None:
-            raise ValueError(f"{self.name}: the references are in the memory; give no others.")
+        """Compares the batch with itself and with the memory; see the base class."""
         self._check_built()
         remembered = self.loss(
             labels,

@@ -9,10 +9,11 @@ from keras import ops
 class TaskLoss(keras.losses.Loss):
     """Base class of the losses on `(labels, embeddings)`.
 
-    A subclass implements `call`. In contrast to `keras.losses.Loss`, labels stay integers
-    (Keras casts them to float32, where 16777216 equals 16777217), everything is computed in
-    float32 whatever the dtype policy, and rows labelled -1 (unlabelled) are neither anchors nor
-    references. The loss is the weighted sum over the labelled anchors divided by their number.
+    A subclass implements `call`, the loss of each anchor, or `batch_loss`. In contrast to
+    `keras.losses.Loss`, labels stay integers (Keras casts them to float32, where 16777216 equals
+    16777217), everything is computed in float32 whatever the dtype policy, and rows labelled -1
+    (unlabelled) are neither anchors nor references. The loss is the weighted sum over the labelled
+    anchors divided by their number.
 
     It works in `Distiller(task_loss=...)` and, unless it has a `layer`, in plain
     `model.compile(loss=...)`.
@@ -59,16 +60,41 @@ class TaskLoss(keras.losses.Loss):
                 f"{self.name}: ref_labels and ref_embeddings go together; "
                 f"only {'ref_embeddings' if ref_labels is None else 'ref_labels'} was given."
             )
+        if ref_labels is not None and not self.takes_references:
+            raise ValueError(f"{self.name} chooses what it compares with; give no references.")
         with keras.name_scope(self.name):
             labels = integer_labels(labels)
             ref_labels = None if ref_labels is None else integer_labels(ref_labels)
-            embeddings = ops.cast(embeddings, "float32")
-            losses = self.call(labels, embeddings, ref_labels, ref_embeddings)
-            labelled = ops.cast(labels >= 0, "float32")
-            weights = labelled
             if sample_weight is not None:
-                weights *= ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
-            return ops.sum(losses * weights) / ops.maximum(ops.sum(labelled), 1.0)
+                sample_weight = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+            embeddings = ops.cast(embeddings, "float32")
+            return self.batch_loss(labels, embeddings, sample_weight, ref_labels, ref_embeddings)
+
+    def batch_loss(
+        self,
+        labels: Any,
+        embeddings: Any,
+        sample_weight: Any = None,
+        ref_labels: Any = None,
+        ref_embeddings: Any = None,
+    ) -> Any:
+        """Computes the loss of one batch; by default the mean of `call` over labelled anchors.
+
+        Args:
+            labels: int64 tensor `(batch,)`.
+            embeddings: float32 tensor `(batch, dim)`.
+            sample_weight: float32 tensor `(batch,)`, or `None`.
+            ref_labels: int64 tensor `(refs,)`, or `None` for the batch itself.
+            ref_embeddings: Tensor `(refs, dim)`, or `None` for the batch itself.
+
+        Returns:
+            Scalar float32 tensor.
+        """
+        losses = self.call(labels, embeddings, ref_labels, ref_embeddings)
+        weights = labelled = ops.cast(labels >= 0, "float32")
+        if sample_weight is not None:
+            weights *= sample_weight
+        return ops.sum(losses * weights) / ops.maximum(ops.sum(labelled), 1.0)
 
     def call(
         self, labels: Any, embeddings: Any, ref_labels: Any = None, ref_embeddings: Any = None

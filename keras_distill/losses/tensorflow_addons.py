@@ -15,7 +15,7 @@ from keras import ops
 from keras_distill.losses.addons_losses import ADDONS_LOSSES, check_addons
 from keras_distill.losses.pair_masks import pair_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
-from keras_distill.losses.task_loss import TaskLoss, integer_labels
+from keras_distill.losses.task_loss import TaskLoss
 
 
 @keras.saving.register_keras_serializable("keras_distill")
@@ -77,25 +77,20 @@ class AddonsLoss(TaskLoss):
         # Without the tf.function around it, which would compile anew for every size of a batch.
         self._function = getattr(_imported_losses(), f"{loss}_loss").python_function
 
-    def __call__(
+    def batch_loss(
         self,
         labels: Any,
         embeddings: Any,
         sample_weight: Any = None,
-        *,
         ref_labels: Any = None,
         ref_embeddings: Any = None,
     ) -> Any:
-        """Computes the loss of one batch; see the base class."""
-        if ref_labels is not None or ref_embeddings is not None:
-            raise ValueError(f"{self.name} compares the rows of one batch; give no references.")
+        """Computes the loss of the labelled rows; see the base class."""
         if sample_weight is not None:
             raise ValueError(f"{self.name} has one value for a batch; give no sample_weight.")
-        with keras.name_scope(self.name):
-            labels = integer_labels(labels)
-            enough = self._is_defined(labels)
-            labels, embeddings = _labelled_rows(labels, ops.cast(embeddings, "float32"), enough)
-            return ops.where(enough, self._of_labelled(labels, embeddings), 0.0)
+        enough = self._is_defined(labels)
+        labels, embeddings = _labelled_rows(labels, embeddings, enough)
+        return ops.where(enough, self._of_labelled(labels, embeddings), 0.0)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

@@ -13,6 +13,8 @@ VERSION = re.search(
 LITERT = ["ai-edge-litert>=2.1.1,<3", "backports.strenum<1.3"]
 # Exact search where ScaNN has no wheel.
 FAISS = ["faiss-cpu>=1.9,<2"]
+# The official stubs, which import TensorFlow.
+SERVE = ["tensorflow-serving-api~=2.20.0"]
 # Archived in 2024; the last wheels are for Python 3.11. It is written against Keras 2.
 ADDONS = [
     'tensorflow-addons==0.23.0; python_version < "3.12"',
@@ -42,15 +44,17 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["keras_distill", "keras_distill.*"]),
-    package_data={"keras_distill": ["py.typed"]},
+    package_data={"keras_distill": ["py.typed", "serving/prediction.proto"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",
         "filelock>=3.15,<4",
+        "grpcio>=1.62,<2",
         "keras>=3.12,<4",
         "matplotlib>=3.9,<4",
         "numpy>=1.26,<3",
         "pillow>=10",
+        "protobuf>=5.28",
         "rich>=13",
         'scann[tf]==1.4.2; platform_system == "Linux"',
         # The `tensorboard` command of 2.20 imports pkg_resources, which setuptools 82 removed.
@@ -68,6 +72,7 @@ setup(
             *ADDONS,
             *FAISS,
             *LITERT,
+            *SERVE,
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",
@@ -79,5 +84,6 @@ setup(
         "bench": ["torch>=2.4"],
         "faiss": FAISS,
         "litert": LITERT,
+        "serve": SERVE,
     },
 )

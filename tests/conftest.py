@@ -81,3 +81,12 @@ def small_disk():
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture
+def served():
+    """A server that answers like TF-Serving with a model `birds`, and fails on demand."""
+    from fake_server import FakeServer
+
+    with FakeServer().running() as server:
+        yield server

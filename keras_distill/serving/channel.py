@@ -1,0 +1,84 @@
+"""How the client reaches a server."""
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from keras_distill.serving.messages import METHODS
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A server that comes back is found within 2 seconds, not after up to 120.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Encryption, with files in PEM format.
+
+    Attributes:
+        root_certificates: File of those who may sign the server's certificate; by default those
+            that gRPC brings along.
+        certificate: File of the client's certificate, if the server asks for one.
+        key: File of its private key.
+    """
+
+    root_certificates: str | PathLike[str] | None = None
+    certificate: str | PathLike[str] | None = None
+    key: str | PathLike[str] | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Reads the files.
+
+        Raises:
+            ValueError: If a file cannot be read, or there is a certificate without a key.
+        """
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a client's certificate and its key go together; give both.")
+        return grpc.ssl_channel_credentials(
+            _content("root_certificates", self.root_certificates),
+            _content("key", self.key),
+            _content("certificate", self.certificate),
+        )
+
+
+def open_channel(api: Any, server: str, credentials: grpc.ChannelCredentials | None) -> Any:
+    """Opens a channel without limits to the size of messages.
+
+    Args:
+        api: `grpc` or `grpc.aio`.
+        server: Address.
+        credentials: Those of TLS; `None` for plain text.
+
+    Returns:
+        The channel of that API.
+    """
+    if credentials is None:
+        return api.insecure_channel(server, _OPTIONS)
+    return api.secure_channel(server, credentials, _OPTIONS)
+
+
+def callables(channel: Any) -> dict[str, Any]:
+    """Returns what calls the methods of TF-Serving over a channel, by name."""
+    return {
+        name: channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        for name, method in METHODS.items()
+    }
+
+
+def _content(name: str, file: str | PathLike[str] | None) -> bytes | None:
+    try:
+        return None if file is None else Path(file).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name}={str(file)!r} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,84 @@
+"""What the blocking and the asynchronous client have in common."""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from keras_distill.serving.channel import Tls, callables, open_channel
+from keras_distill.serving.embedding_work import EmbeddingWork, Progress
+from keras_distill.serving.exchange import Exchange
+from keras_distill.serving.image_items import list_items
+from keras_distill.serving.model_contract import ServedModel, connect
+from keras_distill.serving.model_reference import ModelReference
+
+# Below the 4 MiB that a server of gRPC accepts unless told otherwise, with room for the rest of the
+# message.
+_MOST_BYTES = 4 * 2**20 - 2**16
+
+
+class ClientSettings:
+    """The arguments of both clients, which `EmbeddingClient` explains, and their channel."""
+
+    _api: ClassVar[Any]  # grpc or grpc.aio
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        dim: int | None = None,
+        timeout: float = 30.0,
+        batch_size: int = 32,
+        in_flight: int = 4,
+        most_bytes: int = _MOST_BYTES,
+        tls: Tls | None = None,
+        metadata: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    ):
+        for name, value in (
+            ("timeout", timeout),
+            ("batch_size", batch_size),
+            ("in_flight", in_flight),
+            ("most_bytes", most_bytes),
+        ):
+            if not value > 0:
+                raise ValueError(f"{name}={value} is not positive.")
+        self.reference = ModelReference(address, model, version, label)
+        self.timeout = timeout
+        self._dim = dim
+        self._batch_size = batch_size
+        self._in_flight = in_flight
+        self._most_bytes = most_bytes
+        self._credentials = tls and tls.credentials()
+        pairs = metadata.items() if isinstance(metadata, Mapping) else metadata
+        self._metadata = tuple((key.lower(), value) for key, value in pairs)
+        self._model: ServedModel | None = None
+
+    @cached_property
+    def _channel(self) -> Any:
+        # At first use: an asynchronous channel belongs to the loop that runs then.
+        return open_channel(self._api, self.reference.server, self._credentials)
+
+    @cached_property
+    def _methods(self) -> dict[str, Any]:
+        return callables(self._channel)
+
+    def _connecting(self) -> Exchange[ServedModel]:
+        return connect(self.reference, self._dim, self.timeout)
+
+    def _work(
+        self, model: ServedModel, items: Any, on_error: str, progress: Progress | None
+    ) -> EmbeddingWork:
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"on_error={on_error!r} must be 'raise' or 'return'.")
+        return EmbeddingWork(
+            self.reference,
+            model,
+            list_items(items),
+            batch_size=self._batch_size,
+            most_bytes=self._most_bytes,
+            timeout=self.timeout,
+            on_error=on_error,
+            progress=progress,
+        )

@@ -1,0 +1,35 @@
+"""The client is light: a web service imports it."""
+
+CODE = """
+import sys
+import keras_distill.serving.client, keras_distill.serving.async_client
+from keras_distill import EmbeddingClient
+print(*sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)))
+print(*sorted(name for name in sys.modules if name.startswith("keras_distill")))
+"""
+OF_THE_CLIENT = {
+    "async_client",
+    "channel",
+    "client",
+    "client_errors",
+    "client_settings",
+    "embed_result",
+    "embedding_work",
+    "exchange",
+    "image_items",
+    "messages",
+    "model_contract",
+    "model_reference",
+    "model_status",
+    "proto_file",
+    "request_batches",
+    "tensors",
+}
+
+
+def test_client_imports_neither_tensorflow_nor_keras_nor_the_rest_of_the_package(run_python):
+    imported, own = run_python(CODE).splitlines()
+    assert {"grpc", "google", "numpy"} <= set(imported.split())
+    assert not {"tensorflow", "keras", "PIL", "rich", "absl", "scipy"} & set(imported.split())
+    rooms = {"keras_distill", "keras_distill.version", "keras_distill.serving"}
+    assert set(own.split()) == rooms | {f"keras_distill.serving.{name}" for name in OF_THE_CLIENT}

@@ -1,0 +1,84 @@
+import grpc
+import pytest
+
+from keras_distill.serving import exchange
+from keras_distill.serving.exchange import Call, Pause, call
+
+CODES = grpc.StatusCode
+
+
+class Failure(grpc.RpcError):
+    def __init__(self, code, details="", seconds=0.0):
+        self._code, self._details, self.seconds = code, details, seconds
+
+    def code(self):
+        return self._code
+
+    def details(self):
+        return self._details
+
+
+@pytest.fixture
+def perform(monkeypatch):
+    """Performs a call whose answers are given, by a clock that nothing but it moves."""
+    now = [100.0]
+    monkeypatch.setattr(exchange.time, "monotonic", lambda: now[0])
+
+    def run(answers, timeout=30.0):
+        steps, answers = [], iter(answers)
+        conversation = call("Predict", "request", timeout)
+        step = next(conversation)
+        while True:
+            steps.append(step)
+            try:
+                if isinstance(step, Pause):
+                    now[0] += step.seconds
+                    step = conversation.send(None)
+                    continue
+                answer = next(answers)
+                if isinstance(answer, Failure):
+                    now[0] += answer.seconds
+                    step = conversation.throw(answer)
+                else:
+                    step = conversation.send(answer)
+            except StopIteration as end:
+                return steps, end.value
+            except grpc.RpcError as error:
+                return steps, error
+
+    return run
+
+
+def test_an_answer_needs_one_call(perform):
+    assert perform(["answer"], timeout=7) == ([Call("Predict", "request", 7)], "answer")
+
+
+def test_pauses_double_with_jitter_up_to_five_seconds(perform):
+    steps, answer = perform([Failure(CODES.UNAVAILABLE)] * 9 + ["answer"], timeout=60)
+    assert answer == "answer"
+    pauses = [step.seconds for step in steps if isinstance(step, Pause)]
+    whole = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    assert all(full / 2 <= pause <= full for pause, full in zip(pauses, whole, strict=True))
+    assert len({pause / full for pause, full in zip(pauses, whole, strict=True)}) > 1
+
+
+def test_calls_and_pauses_share_the_time(perform):
+    failures = [Failure(CODES.RESOURCE_EXHAUSTED, seconds=2.0)] * 100
+    steps, error = perform(failures, timeout=10)
+    assert error.code() is CODES.RESOURCE_EXHAUSTED
+    calls = [step.timeout for step in steps if isinstance(step, Call)]
+    pauses = [step.seconds for step in steps if isinstance(step, Pause)]
+    assert calls[0] == 10
+    for left, pause, rest in zip(calls, pauses, calls[1:], strict=False):
+        assert rest == pytest.approx(left - 2 - pause)
+    assert isinstance(steps[-1], Call)  # no pause beyond the end
+    assert len(calls) <= 5
+
+
+@pytest.mark.parametrize("code", sorted(set(CODES) - {CODES.UNAVAILABLE}, key=str))
+def test_nothing_else_is_retried(perform, code):
+    too_large = "SERVER: Received message larger than max (9 vs. 4)"
+    failure = Failure(code, too_large)
+    steps, error = perform([failure, "answer"])
+    assert error is failure
+    assert len(steps) == 1

@@ -1,0 +1,209 @@
+import json
+
+import grpc
+import numpy as np
+import pytest
+from fake_server import FakeServer
+
+from keras_distill.teachers.vector_file import load_vectors
+
+CODES = grpc.StatusCode
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    for name in ("b/2.png", "a/1.jpg", "c.JPG", "bäume/3.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture
+def client(here, served):
+    def run(verb, *flags):
+        return here("client", verb, f"--address={served.address}", "--model=birds", *flags)
+
+    return run
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_embed_in_a_process_without_tensorflow(early, served, pictures, tmp_path):
+    out = tmp_path / "new" / "vectors.npz"
+    ended = early(
+        "client",
+        "embed",
+        f"--address={served.address}",
+        "--model=birds",
+        f"--images={pictures}",
+        f"--out={out}",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    summary = json.loads(ended.out)
+    assert summary.pop("seconds") > 0
+    assert summary == {
+        "out": str(out),
+        "model": "birds",
+        "version": 1,
+        "dim": 4,
+        "images": 4,
+        "refused": 0,
+    }
+    names = ["a/1.jpg", "b/2.png", "bäume/3.jpg", "c.JPG"]
+    with np.load(out) as written:
+        assert written["ids"].tolist() == names
+        np.testing.assert_array_equal(
+            written["vectors"], [FakeServer.embedding(name.encode()) for name in names]
+        )
+    assert len(load_vectors(out)) == 4
+    assert [file.name for file in out.parent.iterdir()] == ["vectors.npz"]
+
+
+def test_embed_writes_a_table_of_two_files(client, pictures, tmp_path):
+    out = tmp_path / "vectors.npy"
+    assert client("embed", f"--images={pictures}", f"--out={out}").code == 0
+    assert (tmp_path / "vectors.ids.txt").read_text("utf-8").splitlines() == [
+        "a/1.jpg",
+        "b/2.png",
+        "bäume/3.jpg",
+        "c.JPG",
+    ]
+    np.testing.assert_array_equal(np.load(out)[1], FakeServer.embedding(b"b/2.png"))
+    assert len(load_vectors(out)) == 4
+
+
+def test_embed_goes_around_bad_images(client, pictures, tmp_path):
+    (pictures / "b" / "2.png").write_bytes(b"bad")
+    (pictures / "c.JPG").write_bytes(b"")
+    out, errors = tmp_path / "vectors.npz", tmp_path / "vectors.errors.jsonl"
+    ended = client("embed", f"--images={pictures}", f"--out={out}")
+    assert ended.code == 4
+    assert f"2 of 4 images have no embedding; {errors} lists them. The first: " in ended.err
+    assert json.loads(ended.out)["refused"] == 2
+    with np.load(out) as written:
+        assert written["ids"].tolist() == ["a/1.jpg", "bäume/3.jpg"]
+        np.testing.assert_array_equal(
+            written["vectors"][1], FakeServer.embedding("bäume/3.jpg".encode())
+        )
+    assert [(line["index"], line["id"]) for line in lines(errors)] == [(1, "b/2.png"), (3, "c.JPG")]
+    assert lines(errors)[0]["error"].startswith("Unknown image file format")
+    assert lines(errors)[1]["error"] == "no bytes"
+
+    (pictures / "b" / "2.png").write_bytes(b"good")
+    (pictures / "c.JPG").write_bytes(b"good")
+    assert client("embed", f"--images={pictures}", f"--out={out}").code == 0
+    assert not errors.exists()
+
+
+def test_embed_single_files_in_small_requests(client, served, pictures, tmp_path):
+    files = [str(pictures / "c.JPG"), str(pictures / "a" / "1.jpg")]
+    out = tmp_path / "vectors.npz"
+    given = [f"--image={file}" for file in files]
+    ended = client("embed", *given, f"--out={out}", "--batch_size=1", "--in_flight=1", "--json=-")
+    assert json.loads(ended.out)["images"] == 2
+    with np.load(out) as written:
+        assert written["ids"].tolist() == files
+    assert len(served.requests) == 2
+
+
+def test_a_failing_server_leaves_nothing(client, served, pictures, tmp_path):
+    served.failures.extend([(CODES.INTERNAL, "no luck")] * 2)
+    out = tmp_path / "vectors.npz"
+    ended = client("embed", f"--images={pictures}", f"--out={out}")
+    assert ended.code == 1
+    assert ended.err.startswith("client: model 'birds' at localhost:")
+    assert "INTERNAL: no luck" in ended.err
+    assert not out.exists()
+
+
+def test_headers_version_and_label_go_along(client, served, tmp_path):
+    (tmp_path / "secret.flags").write_text("--metadata=x-api-key=a=b\n")
+    assert client("status", f"--flagfile={tmp_path / 'secret.flags'}", "--label=stable").code == 0
+    ((_, metadata, _),) = served.calls
+    assert ("x-api-key", "a=b") in metadata
+
+
+def test_status(client, served, tmp_path):
+    served.states = [(1, 30, 0, ""), (2, 50, 3, "no warm-up")]
+    ended = client("status", f"--json={tmp_path / 'status.json'}")
+    assert ended.code == 0
+    assert "AVAILABLE" in ended.out
+    assert "INVALID_ARGUMENT: no warm-up" in ended.out
+    expected = {
+        "model": "birds",
+        "versions": [
+            {"version": 2, "state": "END", "error": "INVALID_ARGUMENT: no warm-up"},
+            {"version": 1, "state": "AVAILABLE", "error": ""},
+        ],
+    }
+    assert json.loads((tmp_path / "status.json").read_text()) == expected
+    assert json.loads(client("status", "--json=-").out) == expected
+    served.states = [(1, 20, 0, "")]
+    assert client("status").code == 1
+
+
+def test_wait(client, served):
+    ended = client("wait", "--limit=5")
+    assert (ended.code, ended.out) == (
+        0,
+        f"model 'birds' at {served.address}: version 1 AVAILABLE\n",
+    )
+    assert json.loads(client("wait", "--json=-").out)["version"] == 1
+    served.states = []
+    ended = client("wait", "--limit=0.1")
+    assert ended.code == 1
+    assert "was not available within 0.1 s" in ended.err
+
+
+def test_smoke_tells_what_is_wrong(client, served):
+    served.embedding = lambda image, dim: np.full(dim, 0.5, np.float32)
+    ended = client("smoke")
+    assert (ended.code, ended.err) == (0, "")
+    assert "length of serve_float" in ended.out
+    assert "8×6" in ended.out
+    served.embedding = FakeServer.embedding
+    ended = client("smoke", "--json=-")
+    assert ended.code == 1
+    assert "client: serving_default, serve_uint8 disagree: cosine" in ended.err
+    result = json.loads(ended.out)
+    assert result["model"]["dim"] == 4
+    assert len(result["faults"]) == len(ended.err.splitlines()) >= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["status"], "--model is required"),
+        (["status", "--model=m", "--address=box"], "address='box' has no port"),
+        (["status", "--model=m", "--out=x.npz"], "--out has no effect on status"),
+        (["embed", "--model=m", "--limit=3"], "--limit has no effect on embed"),
+        (["embed", "--model=m", "--out=x.npz"], "either --images=FOLDER or --image=FILE"),
+        (["embed", "--model=m", "--images=.", "--image=a", "--out=x.npz"], "either --images"),
+        (["embed", "--model=m", "--images=nowhere", "--out=x.npz"], "--images=nowhere is not a f"),
+        (["embed", "--model=m", "--images=.", "--out=x.csv"], "--out=x.csv must end in .npz or"),
+        (["embed", "--model=m", "--images=."], "--out= must end in .npz or .npy"),
+        (["embed", "--model=m", "--images={empty}", "--out=x.npz"], "has no JPEG or PNG images"),
+        (["wait", "--model=m", "--version=1", "--label=stable"], "version=1 and label='stable'"),
+        (["wait", "--model=m", "--metadata=secret"], "--metadata=secret must be KEY=VALUE"),
+        (["wait", "--model=m", "--root_certificates=gone.pem"], "'gone.pem' cannot be read"),
+        (["wait", "--model=m", "--certificate=gone.pem"], "certificate and its key go together"),
+        (["wait", "--model=m", "--json={empty}"], "is a folder; give a file, or -"),
+        (["wait", "--model=m", "--timeout=0"], "timeout=0.0 is not positive"),
+        (["greet"], "'greet' must be one of embed, status, wait, smoke"),
+    ],
+)
+def test_unusable_flags(here, tmp_path, given, message):
+    ended = here("client", *(flag.format(empty=tmp_path) for flag in given))
+    assert ended.code == 2
+    assert message in ended.err
+    assert ended.err.startswith("client: ")
+    assert "Traceback" not in ended.err
+
+
+def test_help(early):
+    ended = early("client", "--help")
+    assert ended.code == 0
+    assert "--root_certificates=TEXT" in ended.out

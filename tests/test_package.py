@@ -80,8 +80,8 @@ def test_import_is_light(run_python):
     code = """
 import sys
 import keras_distill
-import keras_distill.cache, keras_distill.data_flags, keras_distill.evaluate, keras_distill.export
-import keras_distill.index, keras_distill.train
+import keras_distill.cache, keras_distill.client, keras_distill.data_flags, keras_distill.evaluate
+import keras_distill.export, keras_distill.index, keras_distill.train
 print(sorted({"tensorflow", "keras", "numpy", "scann"} & set(sys.modules)))
 print(sorted(set(keras_distill.__all__) - set(dir(keras_distill))))
 """

@@ -1,3 +1,5 @@
+import base64
+import json
 import re
 import subprocess
 import sys
@@ -5,15 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from google.protobuf import json_format
 from PIL import Image
+from tensorflow.core.framework import tensor_pb2
 
 from keras_distill import build_embedder
+from keras_distill.serving.messages import PredictRequest
 
 README = Path(__file__).parents[1] / "README.md"
 
 
+def python_example(word):
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    (example,) = (text for text in examples if word in text)
+    return example
+
+
 def test_notebook_example_runs(tmp_path, monkeypatch):
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    example = python_example("Distiller")
     noise = np.random.default_rng(0)
     for label in range(3):
         folder = tmp_path / "photos" / str(label)
@@ -33,7 +45,45 @@ def test_notebook_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "student.keras").is_file()
 
 
-@pytest.mark.parametrize("command", ["train", "cache", "evaluate", "ablate", "export", "index"])
+def test_client_example_runs(served, tmp_path, monkeypatch):
+    served.name = "photos"
+    (tmp_path / "birds").mkdir()
+    for name in ("robin.jpg", "wren.png", "birds/1.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(python_example("EmbeddingClient").replace("localhost:8500", served.address), names)
+    np.testing.assert_array_equal(names["vectors"][1], served.embedding(b"wren.png"))
+    np.testing.assert_array_equal(names["result"].vectors, [served.embedding(b"birds/1.jpg")])
+
+
+@pytest.mark.parametrize("tool", ["grpcurl", "curl"])
+def test_other_clients_are_shown_a_request_with_the_image(tool, tmp_path):
+    (tmp_path / "robin.jpg").write_bytes(bytes(range(256)))
+    examples = re.findall(r"^printf .*?(?=\n\n|```)", README.read_text(), re.S | re.M)
+    (example,) = (text for text in examples if f" {tool} " in text)
+    sent = subprocess.run(
+        ["bash", "-c", f"{tool}() {{ cat; }}\n{example}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if tool == "grpcurl":
+        request = json_format.Parse(sent, PredictRequest())
+        tensor = tensor_pb2.TensorProto.FromString(
+            request.inputs["image_bytes"].SerializeToString()
+        )
+        assert request.model_spec.name == "photos"
+        assert tf.make_ndarray(tensor).tolist() == [bytes(range(256))]
+    else:
+        (instance,) = json.loads(sent)["instances"]
+        assert base64.b64decode(instance["b64"]) == bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "cache", "evaluate", "ablate", "export", "index", "client"]
+)
 def test_flags_of_the_shell_examples_exist(command):
     shell = "\n".join(re.findall(r"```sh\n(.*?)```", README.read_text(), re.S)).replace("\\\n", " ")
     lines = [line for line in shell.splitlines() if f"keras_distill.{command} " in line]

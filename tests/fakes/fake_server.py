@@ -30,7 +30,7 @@ class FakeServer:
     """What the tests set: how it answers, and what it has seen.
 
     Attributes:
-        version, dim: Of the model.
+        name, version, dim: Of the model.
         signatures: The SignatureDefMap that it gives out.
         states: (version, state, error code, error message) of the model's versions.
         failures: (status code, message) for the next calls, one each.
@@ -43,7 +43,7 @@ class FakeServer:
     """
 
     def __init__(self):
-        self.version, self.dim = 1, 4
+        self.name, self.version, self.dim = "birds", 1, 4
         self.signatures = SignatureDefMap()
         for name, (key, dtype, shape) in SIGNATURES.items():
             self._add(self.signatures.signature_def[name].inputs[key], dtype, shape)
@@ -121,7 +121,7 @@ class FakeServer:
         return response
 
     def GetModelMetadata(self, request, context):
-        if request.model_spec.name != "birds":
+        if request.model_spec.name != self.name:
             message = f"Servable not found for request: Latest({request.model_spec.name})"
             context.abort(grpc.StatusCode.NOT_FOUND, message)
         response = GetModelMetadataResponse(model_spec=request.model_spec)

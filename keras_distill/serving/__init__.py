@@ -1,1 +1,1 @@
-"""The SavedModel bundle that TF-Serving loads."""
+"""The SavedModel bundle that TF-Serving loads, and the client of a served model."""

@@ -1,4 +1,8 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import grpc
 import numpy as np
@@ -117,6 +121,20 @@ def test_a_failing_server_leaves_nothing(client, served, pictures, tmp_path):
     assert ended.err.startswith("client: model 'birds' at localhost:")
     assert "INTERNAL: no luck" in ended.err
     assert not out.exists()
+
+
+def test_interrupted(served, pictures, tmp_path):
+    served.slow = 1.0
+    given = [f"--address={served.address}", "--model=birds", f"--images={pictures}"]
+    command = [sys.executable, "-m", "keras_distill.client", "embed", *given, "--out=vectors.npz"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not any(name == "Predict" for name, *_ in served.calls):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "client: interrupted\n"
+    assert process.returncode == 130
+    assert not (tmp_path / "vectors.npz").exists()
 
 
 def test_headers_version_and_label_go_along(client, served, tmp_path):

@@ -78,6 +78,8 @@ setup(
             "pytest>=8.2",
             "pytest-xdist>=3.6",
             "ruff>=0.9",
+            # Drives the browser that tests the report.
+            "selenium>=4.25,<5",
             "wheel>=0.43",
         ],
         # The peer in benchmarks/train_step.py.

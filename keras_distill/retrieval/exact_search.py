@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.retrieval.neighbours import without_own
 from keras_distill.retrieval.vector_checks import NOISE, checked_k, checked_vectors
+
+_LARGEST_GROUP = 32
 
 
 def nearest_neighbours(
@@ -15,7 +18,7 @@ def nearest_neighbours(
     k: int,
     leave_one_out: bool = False,
     query_block: int = 1024,
-    gallery_block: int = 8192,
+    gallery_block: int = 32768,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the k nearest gallery rows of each query by Euclidean distance.
 
@@ -42,19 +45,20 @@ def nearest_neighbours(
         >>> indices[:, 0]
         array([1, 0, 1])
     """
-    blocks = [
-        block
-        for _, *block in neighbour_blocks(
-            queries,
-            gallery,
-            k=k,
-            leave_one_out=leave_one_out,
-            query_block=query_block,
-            gallery_block=gallery_block,
-        )
-    ]
-    indices, distances = zip(*blocks, strict=True)
-    return np.concatenate(indices), np.concatenate(distances)
+    blocks = neighbour_blocks(
+        queries,
+        gallery,
+        k=k,
+        leave_one_out=leave_one_out,
+        query_block=query_block,
+        gallery_block=gallery_block,
+    )
+    for rows, *block in blocks:
+        if not rows.start:  # only now it is known how many neighbours there are
+            shape = (len(queries), block[0].shape[1])
+            indices, distances = np.empty(shape, np.int64), np.empty(shape, np.float32)
+        indices[rows], distances[rows] = block
+    return indices, distances
 
 
 def neighbour_blocks(
@@ -64,7 +68,7 @@ def neighbour_blocks(
     k: int,
     leave_one_out: bool = False,
     query_block: int = 1024,
-    gallery_block: int = 8192,
+    gallery_block: int = 32768,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Finds the same neighbours as `nearest_neighbours`, one block of queries at a time.
 
@@ -87,54 +91,104 @@ def neighbour_blocks(
     gallery = queries if gallery is None else checked_vectors("gallery", gallery)
     k = checked_k(queries, gallery, k, leave_one_out=leave_one_out)
     gallery_tensor = tf.constant(gallery)
+    squares = _squared_lengths(gallery)
     for start in range(0, len(queries), query_block):
         rows = slice(start, start + query_block)
-        first = start if leave_one_out else -len(queries) - 1
-        nearest, indices = _search_block(
-            queries[rows], gallery_tensor, first, k, max(gallery_block, k)
+        block = queries[rows]
+        found = _search_block(
+            block,
+            _squared_lengths(block),
+            gallery_tensor,
+            squares,
+            k + leave_one_out,
+            gallery_block,
         )
-        yield rows, indices.numpy(), tf.sqrt(-nearest).numpy()
+        indices, distances = (tensor.numpy() for tensor in found)
+        if leave_one_out:
+            own = np.arange(len(queries))[rows]
+            indices, distances = without_own(own, indices, distances)
+        yield rows, indices, distances
 
 
 @tf.function(
     input_signature=[
         tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None], tf.float32),
         tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([None], tf.float32),
         tf.TensorSpec([], tf.int32),
         tf.TensorSpec([], tf.int32),
     ],
     autograph=False,  # which cannot convert loops on Python 3.13
 )
 def _search_block(
-    queries: tf.Tensor, gallery: tf.Tensor, first: tf.Tensor, k: tf.Tensor, gallery_block: tf.Tensor
+    queries: tf.Tensor,
+    query_squares: tf.Tensor,
+    gallery: tf.Tensor,
+    gallery_squares: tf.Tensor,
+    k: tf.Tensor,
+    gallery_block: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Negated squared distances and indices of the k nearest; row i is gallery row first + i."""
-    rows = tf.shape(queries)[0]
-    own = first + tf.range(tf.cast(rows, tf.int64), dtype=tf.int64)
-    norms = tf.reduce_sum(tf.square(queries), 1, keepdims=True)
-    best = tf.fill([rows, k], -np.inf)
-    where = tf.fill([rows, k], tf.constant(-1, tf.int64))
+    """Indices and distances of the k nearest of each query; squares are squared lengths.
+
+    Rows are compared by their score |g|^2 - 2 q.g, which lacks |q|^2 to the squared distance. Of
+    each block of rows only those are sorted that can be among the k nearest.
+    """
+    query_squares = query_squares[:, None]
+    least = (2 * NOISE - 1) * query_squares  # at distance 0, but for rounding
     total = tf.shape(gallery)[0]
 
     def search(start: tf.Tensor, best: tf.Tensor, where: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        block = gallery[start : start + gallery_block]
-        ids = tf.cast(start, tf.int64) + tf.range(tf.shape(block, tf.int64)[0], dtype=tf.int64)
-        scale = norms + tf.reduce_sum(tf.square(block), 1)[None, :]
-        squared = scale - 2.0 * tf.matmul(queries, block, transpose_b=True)
-        squared = tf.where(squared < NOISE * scale, 0.0, squared)
-        score = tf.where(ids[None, :] == own[:, None], -np.inf, -squared)
-        # Earlier rows stand first, so that top_k, which is stable, keeps the lower index of a tie.
-        merged = tf.concat([best, score], 1)
-        merged_ids = tf.concat([where, tf.tile(ids[None, :], [rows, 1])], 1)
-        best, chosen = tf.math.top_k(merged, k)
-        return start + gallery_block, best, tf.gather(merged_ids, chosen, batch_dims=1)
+        end = start + gallery_block
+        products = tf.matmul(-2.0 * queries, gallery[start:end], transpose_b=True)
+        score = tf.nn.bias_add(products, gallery_squares[start:end])
+        limit = tf.concat([best[:, k - 1 :], _kth_bound(score, k)], 1)
+        limit = tf.maximum(tf.reduce_min(limit, 1, keepdims=True), least)
+        columns = _columns(score <= limit)
+        score = tf.gather(score, tf.maximum(columns, 0), batch_dims=1)
+        score = tf.where(columns < 0, np.inf, tf.maximum(score, least))
+        # Lower indices stand first, so that top_k, which is stable, keeps them of a tie.
+        score = tf.concat([best, score], 1)
+        where = tf.concat([where, columns + tf.cast(start, tf.int64)], 1)
+        best, chosen = tf.math.top_k(-score, tf.minimum(k, tf.shape(score)[1]))
+        return end, -best, tf.gather(where, chosen, batch_dims=1)
 
     open_shape = tf.TensorShape([None, None])
+    nothing = tf.zeros([tf.shape(queries)[0], 0])
     _, best, where = tf.while_loop(
         lambda start, *_: start < total,
         search,
-        (tf.constant(0), best, where),
+        (tf.constant(0), nothing, tf.cast(nothing, tf.int64)),
         shape_invariants=(tf.TensorShape([]), open_shape, open_shape),
     )
-    return best, where
+    return where, tf.sqrt(tf.where(best <= least, 0.0, best + query_squares))
+
+
+def _kth_bound(score: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
+    """An upper bound of each row's k-th smallest score, `(n, 1)`; `(n, 0)` if there are fewer.
+
+    The k-th smallest of the minima of groups of columns: it costs far less than that of all, and
+    hardly more scores lie below it. Columns side by side, often of one class, are in different
+    groups.
+    """
+    rows, width = tf.unstack(tf.shape(score))
+
+    def bound() -> tf.Tensor:
+        size = tf.clip_by_value(width // (4 * k), 1, _LARGEST_GROUP)
+        groups = width // size
+        minima = tf.reduce_min(tf.reshape(score[:, : size * groups], [rows, size, groups]), 1)
+        return tf.raw_ops.NthElement(input=minima, n=k - 1)[:, None]
+
+    return tf.cond(width < k, lambda: tf.zeros([rows, 0]), bound)
+
+
+def _columns(chosen: tf.Tensor) -> tf.Tensor:
+    """The columns that are chosen in each row, ascending, int64; -1 where others have more."""
+    places = tf.where(chosen)
+    rows = tf.shape(chosen, tf.int64)[0]
+    ragged = tf.RaggedTensor.from_value_rowids(places[:, 1], places[:, 0], rows, validate=False)
+    return ragged.to_tensor(-1)
+
+
+def _squared_lengths(vectors: np.ndarray) -> np.ndarray:
+    return np.einsum("nd,nd->n", vectors, vectors)

@@ -54,3 +54,13 @@ def nearest_first(
     """Returns the k nearest of each row, of several at the same distance the lower index first."""
     order = np.lexsort((indices, distances), axis=-1)[:, :k]
     return np.take_along_axis(indices, order, 1), np.take_along_axis(distances, order, 1)
+
+
+def without_own(
+    own: np.ndarray, indices: np.ndarray, distances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves each query's own row out, or the last where that was not found."""
+    drop = indices == own[:, None]
+    drop[~drop.any(1), -1] = True
+    shape = (len(indices), indices.shape[1] - 1)
+    return indices[~drop].reshape(shape), distances[~drop].reshape(shape)

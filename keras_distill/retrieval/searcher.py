@@ -11,6 +11,7 @@ from keras_distill.retrieval.neighbours import (
     agreement_of,
     nearest_first,
     sample_rows,
+    without_own,
 )
 from keras_distill.retrieval.vector_checks import (
     checked_k,
@@ -64,7 +65,7 @@ class Searcher:
 
         def search(rows: np.ndarray | slice, find: Any) -> tuple[np.ndarray, np.ndarray]:
             found = find(queries[rows], k=k + leave_one_out)
-            return _without(np.arange(len(queries))[rows], *found) if leave_one_out else found
+            return without_own(np.arange(len(queries))[rows], *found) if leave_one_out else found
 
         indices, distances = search(slice(None), self.nearest)
         if not len(chosen):
@@ -120,13 +121,3 @@ class ExactSearcher(Searcher):
         from keras_distill.retrieval.exact_search import nearest_neighbours  # loads TensorFlow
 
         return nearest_neighbours(queries, self.gallery, k=k)
-
-
-def _without(
-    own: np.ndarray, indices: np.ndarray, distances: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Leaves each query's own row out, or the last where that was not found."""
-    drop = indices == own[:, None]
-    drop[~drop.any(1), -1] = True
-    shape = (len(indices), indices.shape[1] - 1)
-    return indices[~drop].reshape(shape), distances[~drop].reshape(shape)

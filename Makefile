@@ -49,6 +49,7 @@ format: $(INSTALLED) ## Put the source into the house style
 benchmark: $(INSTALLED) ## Measure every claim in benchmarks/
 	$(BIN)/python benchmarks/class_sampler.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/retrieval.py
 
 lock: ## Fit requirements.lock to setup.py (delete it first to upgrade everything)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf $$tools' EXIT; \

@@ -1,0 +1,61 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "retrieval.py"
+
+
+def run(*flags):
+    """The lines of a run, by case."""
+    command = [sys.executable, str(BENCHMARK), "--rounds=1", "--queries=50", *map(str, flags)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    cases = {}
+    for line in map(json.loads, result.stdout.splitlines()):
+        assert {"benchmark", "case", "value", "unit", "against", "ratio"} <= line.keys()
+        assert line["ratio"] == pytest.approx(line["value"] / line["against"], rel=1e-2)
+        cases.setdefault(line["case"], []).append(line)
+    return cases
+
+
+def test_all_sides_answer_the_same_question_alike():
+    cases = run("--cases=exact_vs_faiss,exact_memory,scann_vs_exact", "--vectors=1500", "--dim=32")
+    assert [len(lines) for lines in cases.values()] == [2, 2, 1]
+    for case in ("exact_vs_faiss", "scann_vs_exact"):
+        few, many = cases[case]
+        assert (few["k"], many["k"]) == (10, 1000)
+        assert few["recall"].items() <= many["recall"].items()
+        # So few vectors ScaNN compares one by one, too.
+        assert many["recall"] == cases["exact_vs_faiss"][1]["recall"]
+        assert many["recall_at_1_difference"] == 0
+        assert 0.5 < many["recall"]["1"] < many["recall"]["10"] < many["recall"]["1000"]
+    (memory,) = cases["exact_memory"]
+    assert memory["value"] == cases["exact_vs_faiss"][1]["peak_mb"]
+
+
+@pytest.mark.slow
+def test_an_index_on_disk():
+    (line,) = run("--cases=million", "--million=3000")["million"]
+    assert line["vectors"] == 3000
+    assert line["agreement"] == 1
+    assert line["disk_mb"] > line["vectors_mb"] == pytest.approx(3000 * 128 * 4 / 1e6, rel=1e-2)
+    assert line["build_s"] > line["open_s"] > 0
+
+
+@pytest.mark.slow
+def test_cost_by_size(tmp_path):
+    lines = run("--cases=cost", "--sizes=300,900", f"--plot={tmp_path / 'cost.png'}")["cost"]
+    assert [(line["vectors"], line["backend"]) for line in lines] == [
+        (size, backend) for size in (300, 900) for backend in ("exact", "faiss", "scann")
+    ]
+    assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_case_is_refused():
+    command = [sys.executable, str(BENCHMARK), "--cases=exact,cost"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "--cases: exact unknown; exact_vs_faiss, exact_memory" in result.stderr + result.stdout

@@ -6,7 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.retrieval.neighbours import without_own
-from keras_distill.retrieval.vector_checks import NOISE, checked_k, checked_vectors
+from keras_distill.retrieval.vector_checks import (
+    NOISE,
+    checked_k,
+    checked_vectors,
+    squared_lengths,
+)
 
 _LARGEST_GROUP = 32
 
@@ -91,13 +96,13 @@ def neighbour_blocks(
     gallery = queries if gallery is None else checked_vectors("gallery", gallery)
     k = checked_k(queries, gallery, k, leave_one_out=leave_one_out)
     gallery_tensor = tf.constant(gallery)
-    squares = _squared_lengths(gallery)
+    squares = squared_lengths(gallery)
     for start in range(0, len(queries), query_block):
         rows = slice(start, start + query_block)
         block = queries[rows]
         found = _search_block(
             block,
-            _squared_lengths(block),
+            squared_lengths(block),
             gallery_tensor,
             squares,
             k + leave_one_out,
@@ -135,7 +140,7 @@ def _search_block(
     each block of rows only those are sorted that can be among the k nearest.
     """
     query_squares = query_squares[:, None]
-    least = (2 * NOISE - 1) * query_squares  # at distance 0, but for rounding
+    least = (2 * NOISE - 1) * query_squares  # at distance 0, up to rounding: there |g| is |q|
     total = tf.shape(gallery)[0]
 
     def search(start: tf.Tensor, best: tf.Tensor, where: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -188,7 +193,3 @@ def _columns(chosen: tf.Tensor) -> tf.Tensor:
     rows = tf.shape(chosen, tf.int64)[0]
     ragged = tf.RaggedTensor.from_value_rowids(places[:, 1], places[:, 0], rows, validate=False)
     return ragged.to_tensor(-1)
-
-
-def _squared_lengths(vectors: np.ndarray) -> np.ndarray:
-    return np.einsum("nd,nd->n", vectors, vectors)

@@ -17,6 +17,7 @@ from keras_distill.retrieval.vector_checks import (
     checked_k,
     checked_vectors,
     distances_from_squares,
+    squared_lengths,
 )
 
 _QUERY_BLOCK = 4096
@@ -89,7 +90,7 @@ class Searcher:
             rows = slice(start, start + _QUERY_BLOCK)
             block = np.ascontiguousarray(queries[rows])
             where, squared = self._squared(block, k)
-            scale = np.square(block).sum(1)[:, None] + self._squared_lengths[where]
+            scale = squared_lengths(block)[:, None] + self._squared_lengths[where]
             found = nearest_first(where, distances_from_squares(squared, scale), k)
             indices[rows], distances[rows] = found
             lacking = start + np.flatnonzero((where < 0).any(1))
@@ -103,7 +104,7 @@ class Searcher:
 
     @functools.cached_property
     def _squared_lengths(self) -> np.ndarray:
-        return np.einsum("ij,ij->i", self.gallery, self.gallery)
+        return squared_lengths(self.gallery)
 
     def _squared(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices, int64 `(n, k)`, -1 where too few were found, and squared distances."""

@@ -6,6 +6,8 @@ from keras_distill.errors import InputError
 
 #: Squared distances below this share of |q|^2 + |g|^2 are rounding noise of float32 and count as 0.
 NOISE = 4 * float(np.finfo(np.float32).eps)
+# Squared distances are up to four times a squared length.
+_LONGEST = float(np.finfo(np.float32).max) / 8
 
 
 def checked_vectors(name: str, vectors: np.ndarray) -> np.ndarray:
@@ -19,14 +21,21 @@ def checked_vectors(name: str, vectors: np.ndarray) -> np.ndarray:
         The same values, float32.
 
     Raises:
-        InputError: If they are not finite or not two-dimensional.
+        InputError: If they are not finite, so large that squared distances were not, or not
+            two-dimensional.
     """
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2:
         raise InputError(f"{name} has the shape {vectors.shape}; it must be (n, dim).")
-    if not np.isfinite(vectors).all():
-        raise InputError(f"{name} holds values that are not finite; check how it was embedded.")
+    if not (squared_lengths(vectors) < _LONGEST).all():
+        fault = "too large" if np.isfinite(vectors).all() else "not finite"
+        raise InputError(f"{name} holds values that are {fault}; check how it was embedded.")
     return vectors
+
+
+def squared_lengths(vectors: np.ndarray) -> np.ndarray:
+    """Returns the squared length of each row of `(n, dim)`, `(n,)`."""
+    return np.einsum("nd,nd->n", vectors, vectors)
 
 
 def checked_k(queries: np.ndarray, gallery: np.ndarray, k: int, *, leave_one_out: bool) -> int:

@@ -99,6 +99,23 @@ def test_ties_go_to_the_lower_index_whatever_the_blocks(
     check(queries, gallery, k, **blocks)
 
 
+@pytest.mark.parametrize("k", [1, 10, 700])
+@pytest.mark.parametrize("gallery_block", [900, 2000, 32768])
+def test_far_more_rows_than_neighbours_with_ties_at_the_last(k, gallery_block):
+    # As many points as a grid of 9 x 9 has, so that each distance occurs dozens of times.
+    gallery = np.random.default_rng(0).integers(-4, 5, (5000, 2)).astype(np.float32)
+    gallery[1000:2000] = 0.0  # a class that lies together
+    queries = np.concatenate([gallery[:20], normal(20, 2).round(1), np.zeros((1, 2), np.float32)])
+    squared = np.square(queries[:, None].astype(np.float64) - gallery).sum(2)
+    expected = np.argsort(squared.astype(np.float32), axis=1, kind="stable")[:, :k]
+    indices, distances = nearest_neighbours(queries, gallery, k=k, gallery_block=gallery_block)
+    found = np.take_along_axis(squared, indices, 1)
+    np.testing.assert_allclose(distances**2, found, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(indices[:20], expected[:20])  # whose distances are exact
+    np.testing.assert_array_equal(indices[-1], expected[-1])
+    np.testing.assert_allclose(found, np.take_along_axis(squared, expected, 1), atol=1e-5)
+
+
 def test_all_rows_identical():
     vectors = np.tile(normal(1, 64), (30, 1))
     indices, distances = nearest_neighbours(vectors, k=29, gallery_block=7)
@@ -187,6 +204,7 @@ print((peak() - before) / before)
         (normal(4, 3), normal(2, 2, 3), 1, r"gallery has the shape \(2, 2, 3\)"),
         (normal(4, 3) * np.nan, None, 1, r"queries holds values that are not finite"),
         (normal(4, 3), np.full((2, 3), np.inf), 1, r"gallery holds values that are not finite"),
+        (normal(4, 3) * 1e20, None, 1, r"queries holds values that are too large"),
         (normal(4, 3), None, 0, r"nothing to search: k=0"),
         (normal(1, 3), None, 1, r"nothing to search: k=0, 1 queries, 1 gallery"),
         (normal(0, 3), normal(2, 3), 1, r"nothing to search: k=1, 0 queries, 2 gallery"),

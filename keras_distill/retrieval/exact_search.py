@@ -22,7 +22,7 @@ def nearest_neighbours(
     *,
     k: int,
     leave_one_out: bool = False,
-    query_block: int = 1024,
+    query_block: int = 512,
     gallery_block: int = 32768,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the k nearest gallery rows of each query by Euclidean distance.
@@ -72,7 +72,7 @@ def neighbour_blocks(
     *,
     k: int,
     leave_one_out: bool = False,
-    query_block: int = 1024,
+    query_block: int = 512,
     gallery_block: int = 32768,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Finds the same neighbours as `nearest_neighbours`, one block of queries at a time.

@@ -89,7 +89,8 @@ def training_batches(
             len(unlabelled), batch_size=unlabelled_per_batch, seed=seed
         )
     batch_size = sampler.batch_size + unlabelled_per_batch
-    files, ids, labels = _columns(images)
+    columns = _columns(images)
+    _, ids, labels = columns
     several = isinstance(teacher_image_size, Mapping)
     named: Mapping[str, int | None] = (
         teacher_image_size if isinstance(teacher_image_size, Mapping) else {"": teacher_image_size}
@@ -110,10 +111,15 @@ def training_batches(
             rows = tf.concat([rows, more], axis=0)
         return rows, tf.fill([batch_size], view)
 
-    def example(row: tf.Tensor, view: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
-        pixels = _view(files[row], ids[row], view, seed, sizes, least_area)
-        image = worse(pixels[image_size], ids[row], view)
-        return {"image": image, "id": ids[row], **for_teacher(pixels)}, labels[row]
+    def with_columns(rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return rows, views, *(tf.gather(column, rows) for column in columns)
+
+    def example(
+        row: tf.Tensor, view: tf.Tensor, file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, Any], tf.Tensor]:
+        pixels = _view(file, id, view, seed, sizes, least_area)
+        image = worse(pixels[image_size], id, view)
+        return row, view, {"image": image, "id": id, **for_teacher(pixels)}, label
 
     def worse(image: tf.Tensor, id: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
         return degraded(image, degradations, _view_seed(seed, view, id))
@@ -144,11 +150,11 @@ def training_batches(
     )
     if cached_image is not None:
         return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    # Columns are gathered for the batch: for an image, operations this small cost the most.
     batches = (
-        batches.unbatch()
-        .map(
-            lambda row, view: (row, view, *example(row, view)), num_parallel_calls=tf.data.AUTOTUNE
-        )
+        batches.map(with_columns)
+        .unbatch()
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
     )
     return batches.map(look_up).prefetch(tf.data.AUTOTUNE)
@@ -180,17 +186,15 @@ def view_batches(
     """
     if rows is not None:
         images = images.select(np.arange(rows.start, rows.stop))
-    files, ids, _ = _columns(images)
 
-    def example(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def example(file: tf.Tensor, id: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if view is None:
-            return centre_view(tf.io.read_file(files[row]), image_size), ids[row]
-        number = tf.constant(view, tf.int64)
-        pixels = _view(files[row], ids[row], number, seed, [image_size], least_area)
-        return pixels[image_size], ids[row]
+            return centre_view(tf.io.read_file(file), image_size), id
+        pixels = _view(file, id, tf.constant(view, tf.int64), seed, [image_size], least_area)
+        return pixels[image_size], id
 
     return (
-        tf.data.Dataset.range(len(images))
+        tf.data.Dataset.from_tensor_slices(_columns(images))
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
@@ -215,16 +219,17 @@ def evaluation_batches(
         InputError: If a degradation is of no use.
     """
     degradations = parse_degradations(degrade, image_size=image_size)
-    files, ids, labels = _columns(images)
 
-    def example(row: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        image = centre_view(tf.io.read_file(files[row]), image_size)
+    def example(
+        file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        image = centre_view(tf.io.read_file(file), image_size)
         # No view has the number -1.
-        image = degraded(image, degradations, _view_seed(0, tf.constant(-1, tf.int64), ids[row]))
-        return {"image": image, "id": ids[row]}, labels[row]
+        image = degraded(image, degradations, _view_seed(0, tf.constant(-1, tf.int64), id))
+        return {"image": image, "id": id}, label
 
     return (
-        tf.data.Dataset.range(len(images))
+        tf.data.Dataset.from_tensor_slices(_columns(images))
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)

@@ -22,18 +22,18 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def decode_window(data: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+def decode_window(data: tf.Tensor, window: tf.Tensor, image_width: tf.Tensor) -> tf.Tensor:
     """Decodes a window of a JPEG without decoding the rest; equal to decoding and slicing.
 
     Args:
         data: Scalar string tensor, the bytes of a JPEG file.
         window: int32 tensor `(4,)`: top, left, height, width, in pixels, within the image.
+        image_width: int32 scalar, the width of the whole image, in pixels.
 
     Returns:
         uint8 tensor `(height, width, 3)`.
     """
     top, left, height, width = tf.unstack(window)
-    image_width = tf.io.extract_jpeg_shape(data)[1]
     start = tf.maximum(left - _MARGIN, 0)
     stop = tf.minimum(left + width + _MARGIN, image_width)
     image = tf.image.decode_and_crop_jpeg(

@@ -9,7 +9,11 @@ from keras_distill.data.decoding import decode_image, decode_window
 
 WINDOW = tf.function(
     decode_window,
-    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([4], tf.int32)],
+    input_signature=[
+        tf.TensorSpec([], tf.string),
+        tf.TensorSpec([4], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ],
 )
 
 JPEGS = {
@@ -54,7 +58,7 @@ def test_a_window_equals_decoding_and_slicing(options, shape):
         top, left = rng.integers(0, (shape[0] - height + 1, shape[1] - width + 1))
         windows.append((top, left, height, width))
     for top, left, height, width in windows:
-        window = WINDOW(data, tf.constant([top, left, height, width], tf.int32))
+        window = WINDOW(data, tf.constant([top, left, height, width], tf.int32), shape[1])
         np.testing.assert_array_equal(
             window, whole[top : top + height, left : left + width], (top, left, height, width)
         )

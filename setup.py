@@ -73,6 +73,10 @@ setup(
             *FAISS,
             *LITERT,
             *SERVE,
+            # Read the files of serving/ as their programs would.
+            "check-jsonschema>=0.37,<1",
+            "promql-parser>=0.12,<1",
+            "pyyaml>=6",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",

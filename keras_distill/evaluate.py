@@ -30,10 +30,10 @@ from keras_distill.errors import InputError
 from keras_distill.evaluation_report import (
     asymmetric_figures,
     asymmetric_sentences,
-    figures,
     metrics_table,
 )
 from keras_distill.publishing import published_file
+from keras_distill.retrieval.metric_figures import figures
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 COMMAND = Command("keras_distill.evaluate", __doc__)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_distill.retrieval.metric_figures import figures
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -43,39 +45,6 @@ def metrics_table(title: str, columns: "Mapping[str, RetrievalMetrics]") -> "Tab
             cells.append(f"{metrics.means[name]:.4f} [{low:.3f}, {high:.3f}]")
         table.add_row(name, *cells)
     return table
-
-
-def figures(
-    metrics: "RetrievalMetrics", class_names: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Returns a measurement as JSON holds it.
-
-    Args:
-        metrics: The measurement.
-        class_names: Names of the classes by label, to list each class too.
-
-    Returns:
-        `recall` and `map_at_k` by K, `map_at_r`, `r_precision`; `intervals` with the same keys;
-        and, with names, `per_class`, a list of the same with `class` and `queries`, `null` where no
-        query counts.
-    """
-    result = _by_measure(metrics.means) | {"intervals": _by_measure(metrics.intervals)}
-    if class_names is not None:
-        classes, sizes, means = metrics.by_class()
-        result["per_class"] = [
-            {
-                "class": class_names[label],
-                "queries": int(sizes[row]),
-                **_by_measure(
-                    {
-                        name: None if values[row] != values[row] else float(values[row])
-                        for name, values in means.items()
-                    }
-                ),
-            }
-            for row, label in enumerate(classes.tolist())
-        ]
-    return result
 
 
 def asymmetric_figures(
@@ -124,21 +93,3 @@ def asymmetric_sentences(metrics: "AsymmetricMetrics") -> str:
         f"{first}\nCosine of student and teacher, same image: mean {mean:.3f}; percentiles "
         f"{percentiles}."
     )
-
-
-def _by_measure(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nests what `RetrievalMetrics.per_query` names, as JSON has it."""
-
-    def by_k(prefix: str) -> dict[str, Any]:
-        return {
-            name.removeprefix(prefix): value
-            for name, value in values.items()
-            if name.startswith(prefix)
-        }
-
-    return {
-        "recall": by_k("R@"),
-        "map_at_k": by_k("mAP@"),
-        "map_at_r": values["MAP@R"],
-        "r_precision": values["R-precision"],
-    }

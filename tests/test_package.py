@@ -20,6 +20,7 @@ FLOORS = {
     "teachers": 2,
     "retrieval": 3,
     "serving": 3,
+    "ledger": 4,
     "training": 4,  # validates by retrieval
     "commands": 5,
 }
@@ -81,7 +82,7 @@ def test_import_is_light(run_python):
 import sys
 import keras_distill
 import keras_distill.cache, keras_distill.client, keras_distill.data_flags, keras_distill.evaluate
-import keras_distill.export, keras_distill.index, keras_distill.train
+import keras_distill.export, keras_distill.index, keras_distill.report, keras_distill.train
 print(sorted({"tensorflow", "keras", "numpy", "scann"} & set(sys.modules)))
 print(sorted(set(keras_distill.__all__) - set(dir(keras_distill))))
 """

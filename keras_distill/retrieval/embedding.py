@@ -17,6 +17,7 @@ def embed(
     *,
     source: str = "the model",
     on_batch: Callable[[int], None] | None = None,
+    finite: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeds every image of a data set, in inference mode.
 
@@ -26,12 +27,13 @@ def embed(
             for a table of vectors, `id`.
         source: What an error message should call the model.
         on_batch: Called with the number of rows after each batch, to show progress.
+        finite: Whether an embedding that is not finite is an error.
 
     Returns:
         The embeddings, float32 `(n, dim)`, and the labels, int64 `(n,)`.
 
     Raises:
-        InputError: If an embedding is not finite.
+        InputError: If an embedding is not finite, and has to be.
 
     Example:
         >>> embeddings, labels = embed(
@@ -41,7 +43,8 @@ def embed(
     embedder = as_teacher(model)
     embeddings, labels = [], []
     for x, y in batches:
-        embeddings.append(_finite(embedder(x["image"], x.get("id")), source).numpy())
+        answer = embedder(x["image"], x.get("id"))
+        embeddings.append((_finite(answer, source) if finite else answer).numpy())
         labels.append(y.numpy())
         if on_batch is not None:
             on_batch(len(y))

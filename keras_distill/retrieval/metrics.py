@@ -1,7 +1,7 @@
 """Recall@K, mAP@K, MAP@R and R-precision, of each query and on average."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 from keras_distill.errors import InputError
 from keras_distill.retrieval.bootstrap import mean_intervals
 from keras_distill.retrieval.exact_search import neighbour_blocks
+
+_QUERY_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -111,36 +113,124 @@ def retrieval_metrics(
         >>> round(metrics.recall[1], 3)
         0.667
     """
-    if not ks or min(ks) < 1:
-        raise InputError(f"ks={list(ks)} must be positive numbers, e.g. 1,2,4,8.")
-    if min(map_ks, default=1) < 1:
-        raise InputError(f"map_ks={list(map_ks)} must be positive numbers, e.g. 10,100.")
+    _check_ks(ks, map_ks)
     if (gallery_embeddings is None) != (gallery_labels is None):
         raise InputError("gallery_embeddings and gallery_labels go together; give both or neither.")
     labels = _checked_labels("labels", labels, embeddings)
     leave_one_out |= gallery_embeddings is None
     if gallery_embeddings is None:
-        gallery_labels, gallery_count = labels, len(labels)
+        gallery_labels = labels
     else:
         gallery_labels = _checked_labels("gallery_labels", gallery_labels, gallery_embeddings)
-        gallery_count = len(gallery_labels)
-    if not len(labels) or not gallery_count:
-        raise InputError(
-            f"there is nothing to search: {len(labels)} queries, {gallery_count} gallery rows."
-        )
-    if leave_one_out and not np.array_equal(labels, gallery_labels):
-        raise InputError("leave_one_out needs the same labels for the queries and the gallery.")
-    classes, sizes = np.unique(gallery_labels, return_counts=True)
-    place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    relevant = np.where(classes[place] == labels, sizes[place] - leave_one_out, 0)
+    relevant = _relevant(labels, gallery_labels, leave_one_out=leave_one_out)
+    blocks = neighbour_blocks(
+        embeddings,
+        gallery_embeddings,
+        k=max(*ks, *map_ks, int(relevant.max())),
+        leave_one_out=leave_one_out,
+    )
+    lists = ((rows, neighbours) for rows, neighbours, _ in blocks)
+    return _metrics(lists, labels, gallery_labels, relevant, ks, map_ks)
 
-    depth = max(*ks, *map_ks, int(relevant.max()))
-    blocks = [
-        _scores(gallery_labels[neighbours] == labels[rows, None], relevant[rows], ks, map_ks)
-        for rows, neighbours, _ in neighbour_blocks(
-            embeddings, gallery_embeddings, k=depth, leave_one_out=leave_one_out
+
+def neighbour_metrics(
+    neighbours: np.ndarray,
+    labels: np.ndarray,
+    *,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    map_ks: Sequence[int] = (),
+    gallery_labels: np.ndarray | None = None,
+    leave_one_out: bool = False,
+) -> RetrievalMetrics:
+    """Measures retrieval by neighbours that were found elsewhere, such as by an approximate index.
+
+    Args:
+        neighbours: Gallery row at each rank, nearest first, integers `(n, depth)`; -1 where nothing
+            was found. `needed_depth` says how many ranks it takes.
+        labels: Classes of the queries, integers `(n,)`.
+        ks: As of `retrieval_metrics`, as are the other arguments.
+        map_ks: As there.
+        gallery_labels: As there; `None` for leave-one-out.
+        leave_one_out: As there; the neighbours must leave the query's own row out.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        InputError: If the lists are too short, or as of `retrieval_metrics`.
+
+    Example:
+        >>> metrics = neighbour_metrics(np.array([[2, 1], [0, 2], [1, 0]]), np.array([5, 5, 6]))
+        >>> round(metrics.recall[1], 3), round(metrics.recall[2], 3)
+        (0.333, 0.667)
+    """
+    labels = _checked_labels("labels", labels, neighbours)
+    leave_one_out |= gallery_labels is None
+    if gallery_labels is None:
+        gallery_labels = labels
+    depth = needed_depth(
+        labels, ks=ks, map_ks=map_ks, gallery_labels=gallery_labels, leave_one_out=leave_one_out
+    )
+    if neighbours.shape[1] < depth:
+        raise InputError(
+            f"neighbours has {neighbours.shape[1]} ranks, but ks={list(ks)} and the sizes of the "
+            f"classes need {depth}; search for more."
         )
-    ]
+    starts = range(0, len(neighbours), _QUERY_BLOCK)
+    slices = (slice(start, start + _QUERY_BLOCK) for start in starts)
+    relevant = _relevant(labels, gallery_labels, leave_one_out=leave_one_out)
+    lists = ((rows, neighbours[rows]) for rows in slices)
+    return _metrics(lists, labels, gallery_labels, relevant, ks, map_ks)
+
+
+def needed_depth(
+    labels: np.ndarray,
+    *,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    map_ks: Sequence[int] = (),
+    gallery_labels: np.ndarray | None = None,
+    leave_one_out: bool = False,
+) -> int:
+    """Returns how many neighbours of each query `neighbour_metrics` has to be given.
+
+    Args:
+        labels: Classes of the queries, integers `(n,)`.
+        ks: As of `retrieval_metrics`, as are the other arguments.
+        map_ks: As there.
+        gallery_labels: As there; `None` for leave-one-out.
+        leave_one_out: As there.
+
+    Returns:
+        The greatest K, or the greatest number of matches if it is more, but not more than the
+        gallery has.
+
+    Raises:
+        InputError: As of `retrieval_metrics`.
+
+    Example:
+        >>> needed_depth(np.array([5, 5, 5, 6, 6]), ks=[1])
+        2
+    """
+    _check_ks(ks, map_ks)
+    leave_one_out |= gallery_labels is None
+    gallery_labels = labels if gallery_labels is None else gallery_labels
+    relevant = _relevant(labels, gallery_labels, leave_one_out=leave_one_out)
+    return min(max(*ks, *map_ks, int(relevant.max())), len(gallery_labels) - leave_one_out)
+
+
+def _metrics(
+    lists: Iterable[tuple[slice, np.ndarray]],
+    labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    relevant: np.ndarray,
+    ks: Sequence[int],
+    map_ks: Sequence[int],
+) -> RetrievalMetrics:
+    """The metrics of neighbour lists, which come with the slice of their queries."""
+    blocks = []
+    for rows, neighbours in lists:
+        match = (gallery_labels[neighbours] == labels[rows, None]) & (neighbours >= 0)
+        blocks.append(_scores(match, relevant[rows], ks, map_ks))
     per_query = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return RetrievalMetrics(
         recall={int(k): _mean(per_query[f"R@{k}"]) for k in ks},
@@ -148,10 +238,24 @@ def retrieval_metrics(
         map_at_r=_mean(per_query["MAP@R"]),
         r_precision=_mean(per_query["R-precision"]),
         queries=len(labels),
-        gallery=gallery_count,
+        gallery=len(gallery_labels),
         labels=labels,
         per_query=per_query,
     )
+
+
+def _relevant(labels: np.ndarray, gallery_labels: np.ndarray, *, leave_one_out: bool) -> np.ndarray:
+    """The number of matches in the gallery of each query, `(n,)`."""
+    if not len(labels) or not len(gallery_labels):
+        raise InputError(
+            f"there is nothing to search: {len(labels)} queries, {len(gallery_labels)} gallery "
+            "rows."
+        )
+    if leave_one_out and not np.array_equal(labels, gallery_labels):
+        raise InputError("leave_one_out needs the same labels for the queries and the gallery.")
+    classes, sizes = np.unique(gallery_labels, return_counts=True)
+    place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return np.where(classes[place] == labels, sizes[place] - leave_one_out, 0)
 
 
 def _scores(
@@ -189,11 +293,18 @@ def _mean(values: np.ndarray) -> float:
     return float(np.where(counted, values, 0.0).sum() / max(int(counted.sum()), 1))
 
 
+def _check_ks(ks: Sequence[int], map_ks: Sequence[int]) -> None:
+    if not len(ks) or min(ks) < 1:
+        raise InputError(f"ks={list(ks)} must be positive numbers, e.g. 1,2,4,8.")
+    if min(map_ks, default=1) < 1:
+        raise InputError(f"map_ks={list(map_ks)} must be positive numbers, e.g. 10,100.")
+
+
 def _checked_labels(name: str, labels: np.ndarray | None, embeddings: np.ndarray) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (len(embeddings),) or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
-            f"{name} must be {len(embeddings)} integers, one for each embedding; got "
+            f"{name} must be {len(embeddings)} integers, one for each row; got "
             f"{labels.dtype} of shape {labels.shape}."
         )
     return labels

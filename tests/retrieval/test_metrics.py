@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_distill import InputError, retrieval_metrics
+from keras_distill.retrieval.metrics import needed_depth, neighbour_metrics
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -344,3 +345,51 @@ def test_unusable_arguments(changed, message):
     embeddings, labels = clusters(5, 2)
     with pytest.raises(InputError, match=message):
         retrieval_metrics(**{"embeddings": embeddings, "labels": labels} | changed)
+
+
+def exact_lists(embeddings, depth):
+    distances = np.linalg.norm(embeddings[:, None] - embeddings, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return np.argsort(distances, axis=1, kind="stable")[:, :depth]
+
+
+def test_given_neighbours_are_measured_as_those_that_are_searched_here():
+    embeddings, labels = clusters(80, 7, seed=3)
+    ks = {"ks": [1, 3, 30], "map_ks": [5]}
+    searched = retrieval_metrics(embeddings, labels, **ks)
+    lists = exact_lists(embeddings, needed_depth(labels, **ks))
+    given = neighbour_metrics(lists, labels, **ks)
+    assert given == searched
+    for name, values in searched.per_query.items():
+        np.testing.assert_array_equal(given.per_query[name], values)
+
+
+def test_neighbours_in_a_gallery_of_its_own():
+    gallery_labels = np.array([4, 5, 5])
+    lists = np.array([[0, 2, 1], [1, 2, 0], [0, 1, 2]])
+    found = neighbour_metrics(lists, np.array([5, 5, 9]), ks=[1], gallery_labels=gallery_labels)
+    assert found.recall == {1: pytest.approx(1 / 3)}
+    assert found.map_at_r == pytest.approx((1 / 4 + 1) / 2)
+    assert np.isnan(found.per_query["MAP@R"][2])
+
+
+def test_what_was_not_found_is_no_match_of_the_last_row():
+    lists = np.array([[-1, -1], [0, 2], [1, -1]])
+    found = neighbour_metrics(lists, np.array([6, 6, 6]), ks=[1, 2])
+    np.testing.assert_array_equal(found.per_query["R@1"], [0, 1, 1])
+    np.testing.assert_array_equal(found.per_query["R-precision"], [0, 1, 1 / 2])
+
+
+def test_depth_is_that_of_the_largest_class_or_k_within_the_gallery():
+    labels = np.array([1] * 6 + [2] * 3)
+    assert needed_depth(labels, ks=[2]) == 5
+    assert needed_depth(labels, ks=[2], map_ks=[7]) == 7
+    assert needed_depth(labels, ks=[100]) == 8
+    assert needed_depth(np.array([2]), ks=[1], gallery_labels=labels) == 3
+
+
+def test_lists_that_are_too_short_are_refused():
+    lists = exact_lists(*clusters(30, 2)[:1], 4)
+    labels = clusters(30, 2)[1]
+    with pytest.raises(InputError, match=r"neighbours has 4 ranks, but ks=\[1\] .* need 1\d; sea"):
+        neighbour_metrics(lists, labels, ks=[1])

@@ -1,0 +1,169 @@
+"""The steps that the flags of `report` name, loaded and measured."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import Progress
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.errors import InputError
+from keras_distill.evaluate import parse_ks
+from keras_distill.ledger.chain_model import ChainModel
+from keras_distill.ledger.cost import index_cost, model_cost
+from keras_distill.ledger.jpeg_model import JpegModel, takes_files
+from keras_distill.ledger.pixel_model import PixelModel
+from keras_distill.ledger.step import Step, exact_step, index_step
+from keras_distill.report_flags import parse_scann
+from keras_distill.retrieval.backends import build_searcher, check_backend
+from keras_distill.retrieval.neighbours import sample_rows
+from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
+from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.teacher import Teacher
+
+_TIMED_FILES = 64
+
+
+def load_chain(flags: Any, images: ImageSet) -> list[ChainModel]:
+    """Loads the models of the chain.
+
+    Args:
+        flags: The parsed flags of `report`.
+        images: The images that they have to embed.
+
+    Returns:
+        The models, from the teacher on.
+
+    Raises:
+        InputError: If one is of no use.
+    """
+    loaded = load_teacher(flags.run, argument="--run")
+    student = _pixel_model("student", Path(flags.run), loaded, images, flags.image_size)
+    size = student.image_size
+    if flags.image_size not in (None, size):
+        raise InputError(f"--image_size={flags.image_size}: the student takes {size} pixels.")
+    models: list[ChainModel] = [student]
+    if flags.teacher:
+        teacher = load_teacher(
+            flags.teacher,
+            argument="--teacher",
+            output=flags.teacher_output,
+            signature=flags.teacher_signature,
+            image_size=flags.teacher_image_size,
+            preprocessing=flags.teacher_preprocessing,
+        )
+        models.insert(0, _pixel_model("teacher", Path(flags.teacher), teacher, images, size))
+    if flags.export:
+        models.append(_export(_latest_version(Path(flags.export)), images, size))
+    for text in flags.format or []:
+        path = Path(text)
+        model = load_teacher(path, argument="--format")
+        taken = {model.name for model in models}
+        name = path.name if path.name not in taken else str(path)
+        models.append(_pixel_model(name, path, model, images, size))
+    return models
+
+
+def measured_chain(
+    flags: Any, models: list[ChainModel], images: ImageSet, console: Console
+) -> list[Step]:
+    """Embeds the images by each model, and measures what is found.
+
+    Args:
+        flags: The parsed flags of `report`.
+        models: As of `load_chain`.
+        images: The images.
+        console: Where progress is shown.
+
+    Returns:
+        The steps; the index is the last, unless there is none.
+
+    Raises:
+        InputError: If the index cannot be built.
+    """
+    ks = parse_ks(flags.ks)
+    files = [images.root / images.paths[row] for row in sample_rows(len(images), _TIMED_FILES)]
+    jpegs = [file.read_bytes() for file in files]
+    steps = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for model in models:
+            task = progress.add_task(f"embedding by the {model.name}", total=len(images))
+            begun = time.perf_counter()
+            vectors = model.embed(
+                images,
+                batch_size=flags.batch_size,
+                on_batch=partial(progress.advance, task),
+            )
+            seconds = time.perf_counter() - begun
+            progress.update(task, description=f"timing the {model.name}")
+            cost = model_cost(model, jpegs, batch_size=flags.batch_size)
+            cost |= {"image_size": model.image_size, "route": model.route}
+            cost |= {"embedding_seconds": round(seconds, 3)}
+            steps.append(
+                exact_step(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
+            )
+        backend = _index_backend(flags)
+        if backend is not None:
+            progress.add_task(f"searching by {backend}", total=None)
+            steps.append(_index(flags, steps[-1], backend, ks))
+    return steps
+
+
+def _index(flags: Any, before: Step, backend: str, ks: list[int]) -> Step:
+    def build(gallery: Any) -> Any:
+        if flags.scann:
+            leaves, searched, reorder = parse_scann(flags.scann)
+            settings = ScannSettings(leaves, searched, reorder=reorder, reorder_factor=1)
+            return ScannSearcher(gallery, settings)
+        return build_searcher(gallery, backend=backend)
+
+    return index_step(
+        "index",
+        before,
+        build,
+        ks=ks,
+        cost=lambda searcher, gallery: index_cost(searcher, gallery, k=max(ks)),
+    )
+
+
+def _index_backend(flags: Any) -> str | None:
+    if flags.backend == "none":
+        return None
+    for backend in ("scann", "faiss") if flags.backend == "auto" else (flags.backend,):
+        try:
+            check_backend(backend, argument="--backend")
+        except InputError:
+            if flags.backend != "auto" or flags.scann:
+                raise
+        else:
+            return backend
+    return None
+
+
+def _pixel_model(
+    name: str, path: Path, model: Teacher, images: ImageSet, default_size: int | None
+) -> PixelModel:
+    model.check_covers(images)
+    size = model.image_size or default_size
+    if size is None and not model.needs_ids:
+        raise InputError(f"the {name} {path} takes images of any size; give --image_size.")
+    return PixelModel(name, path, model, size or 1)
+
+
+def _export(path: Path, images: ImageSet, size: int | None) -> ChainModel:
+    """The bundle as TF-Serving answers; as a model of pixels if it takes no files."""
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError, IndexError, tf.errors.OpError):
+        loaded = None  # load_teacher says what is wrong, or reads it otherwise
+    if loaded is not None and takes_files(loaded):
+        return JpegModel("export", path, loaded)
+    return _pixel_model("export", path, load_teacher(path, argument="--export"), images, size)
+
+
+def _latest_version(path: Path) -> Path:
+    versions = [folder for folder in path.glob("*") if folder.name.isdecimal()]
+    return max(versions, key=lambda folder: int(folder.name), default=path)

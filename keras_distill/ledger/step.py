@@ -1,0 +1,200 @@
+"""One step of the way from the teacher to the index: what it makes of the images, measured."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_distill.errors import InputError
+from keras_distill.retrieval.exact_search import nearest_neighbours
+from keras_distill.retrieval.metrics import RetrievalMetrics, needed_depth, neighbour_metrics
+from keras_distill.retrieval.neighbours import Agreement
+from keras_distill.retrieval.searcher import Searcher
+
+# Farther from length 1 than this, the page says so; as VectorTable has it.
+_UNIT = 1e-3
+_AGREEMENT_QUERIES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What one step finds; each image is a query, and all others are its gallery.
+
+    Attributes:
+        name: What people call it, such as `student`.
+        model: The path of the model that made the vectors.
+        vectors: Its vectors as they came, float32 `(n, dim)`.
+        neighbours: Row at each rank, nearest first, int64 `(n, depth)`; -1 where nothing was found.
+        distances: Euclidean distances of those, float32 `(n, depth)`; NaN where nothing was found.
+        metrics: The measures of the neighbours.
+        backend: What found them: `exact`, `scann` or `faiss`.
+        agreement: Agreement with exact search, of a step that searches otherwise.
+        settings: What the search was built with.
+        cost: What it takes, by the names of `model_cost` or `index_cost`.
+    """
+
+    name: str
+    model: str
+    vectors: np.ndarray = field(repr=False)
+    neighbours: np.ndarray = field(repr=False)
+    distances: np.ndarray = field(repr=False)
+    metrics: RetrievalMetrics
+    backend: str = "exact"
+    agreement: Agreement | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def finite(self) -> np.ndarray:
+        """Whether each vector is finite, bool `(n,)`."""
+        return np.isfinite(self.vectors).all(axis=1)
+
+    @functools.cached_property
+    def lengths(self) -> tuple[float, float]:
+        """The least and the greatest length of the finite vectors; NaN if there are none."""
+        vectors = self.vectors[self.finite].astype(np.float64)
+        lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+        return (float(lengths.min()), float(lengths.max())) if len(lengths) else (np.nan, np.nan)
+
+    @functools.cached_property
+    def first_match(self) -> np.ndarray:
+        """Rank from 1 of the first neighbour of the query's class, `(n,)`; 0 if not in the list."""
+        labels = self.metrics.labels
+        match = (labels[self.neighbours] == labels[:, None]) & (self.neighbours >= 0)
+        return np.where(match.any(axis=1), match.argmax(axis=1) + 1, 0)
+
+    @property
+    def notes(self) -> list[str]:
+        """What somebody who looks at the figures has to know, as sentences."""
+        notes = []
+        if lost := int((~self.finite).sum()):
+            notes.append(
+                f"{lost} of {len(self.vectors)} vectors are not finite: these queries find "
+                "nothing, and no query finds them."
+            )
+        low, high = self.lengths
+        if max(abs(low - 1), abs(high - 1)) > _UNIT:
+            notes.append(
+                f"Vectors are not of length 1, but from {low:.3g} to {high:.3g}: measured by "
+                "Euclidean distance as they came."
+            )
+        if self.agreement is not None:
+            notes.append(
+                f"Finds {self.agreement.share:.2%} of the exact {self.agreement.k} nearest, on "
+                f"{self.agreement.queries} queries."
+            )
+            if not self.settings.get("num_leaves", 1):
+                notes.append("ScaNN compares with every row: a tree pays off from 20,000 rows on.")
+        return notes
+
+
+def exact_step(
+    name: str,
+    model: str,
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    *,
+    ks: Sequence[int],
+    cost: Mapping[str, Any] | None = None,
+) -> Step:
+    """Measures a step by the exact neighbours of its vectors, whatever they are.
+
+    Args:
+        name: As of `Step`, as are the other arguments.
+        model: As there.
+        vectors: As there.
+        labels: Classes of the images, integers `(n,)`.
+        ks: The K of Recall@K.
+        cost: As there.
+
+    Returns:
+        The step.
+
+    Raises:
+        InputError: If there are fewer than two images, or the K are of no use.
+    """
+    depth = _depth(labels, ks)
+
+    def search(finite: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return nearest_neighbours(finite, k=k)
+
+    neighbours, distances = _found_among_finite(vectors, depth, search)
+    metrics = neighbour_metrics(neighbours, labels, ks=ks)
+    return Step(name, model, vectors, neighbours, distances, metrics, cost=cost or {})
+
+
+def index_step(
+    name: str,
+    before: Step,
+    build: Callable[[np.ndarray], Searcher],
+    *,
+    ks: Sequence[int],
+    cost: Callable[[Searcher, np.ndarray], Mapping[str, Any]] | None = None,
+) -> Step:
+    """Measures what an index finds of the vectors of the step before.
+
+    Args:
+        name: What people call it.
+        before: The step whose vectors it holds.
+        build: Prepares the search of vectors, float32 `(m, dim)`.
+        ks: The K of Recall@K.
+        cost: Measures what the search takes, given it and its gallery.
+
+    Returns:
+        The step.
+
+    Raises:
+        InputError: If the index cannot be built.
+    """
+    labels = before.metrics.labels
+    gallery = np.ascontiguousarray(before.vectors[before.finite], np.float32)
+    if len(gallery) < 2:
+        raise InputError(
+            f"the index has nothing to hold: the step {before.name} gave {len(gallery)} finite "
+            "vectors."
+        )
+    searcher = build(gallery)
+    agreements = []
+
+    def search(finite: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        found = searcher.search(finite, k=k, leave_one_out=True, sample=_AGREEMENT_QUERIES)
+        agreements.append(found.agreement)
+        return found.indices, found.distances
+
+    neighbours, distances = _found_among_finite(before.vectors, _depth(labels, ks), search)
+    return Step(
+        name,
+        before.model,
+        before.vectors,
+        neighbours,
+        distances,
+        neighbour_metrics(neighbours, labels, ks=ks),
+        backend=searcher.backend,
+        agreement=agreements[0],
+        settings=searcher.settings,
+        cost={} if cost is None else cost(searcher, gallery),
+    )
+
+
+def _depth(labels: np.ndarray, ks: Sequence[int]) -> int:
+    if len(labels) < 2:
+        raise InputError(f"there is nothing to search: {len(labels)} images; give more classes.")
+    return needed_depth(labels, ks=ks)
+
+
+def _found_among_finite(
+    vectors: np.ndarray,
+    depth: int,
+    search: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Searches the finite vectors, each among the others; the rest finds and is found nowhere."""
+    rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    neighbours = np.full((len(vectors), depth), -1, np.int64)
+    distances = np.full((len(vectors), depth), np.nan, np.float32)
+    k = min(depth, len(rows) - 1)
+    if k > 0:
+        found, far = search(np.ascontiguousarray(vectors[rows], np.float32), k)
+        neighbours[rows, :k], distances[rows, :k] = rows[found], far
+    return neighbours, distances

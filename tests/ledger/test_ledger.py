@@ -1,0 +1,70 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keras_distill import InputError
+from keras_distill.ledger.ledger import Ledger, changes
+from keras_distill.ledger.step import index_step
+from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
+
+
+@pytest.fixture(scope="module")
+def steps(step):
+    size = {"classes": 200, "each": 5}
+    made = [step(noise, name, **size) for noise, name in ((0.6, "teacher"), (0.9, "student"))]
+    made.append(step(0.9, "export", **size))
+
+    def starved(gallery):
+        return ScannSearcher(gallery, ScannSettings(40, 1, reorder=1, reorder_factor=1))
+
+    return [*made, index_step("index", made[-1], starved, ks=(1, 2, 4))]
+
+
+def test_steps_add_up_to_the_total(steps):
+    ledger = Ledger(steps)
+    assert set(ledger.total) == {"R@1", "R@2", "R@4", "MAP@R", "R-precision"}
+    for name, total in ledger.total.items():
+        assert sum(change[name].value for change in ledger.changes) == pytest.approx(total.value)
+        assert total.value == pytest.approx(
+            steps[-1].metrics.means[name] - steps[0].metrics.means[name]
+        )
+        assert total.value < 0
+
+
+def test_loss_is_at_its_step_and_beyond_noise_there_only(steps):
+    student, export, index = Ledger(steps).changes
+    assert student["R@1"].value < -0.05
+    assert student["R@1"].beyond_noise
+    assert student["R@1"].low < student["R@1"].value < student["R@1"].high < 0
+    assert vars(export["R@1"]) == {"value": 0, "low": 0, "high": 0}
+    assert not export["R@1"].beyond_noise
+    assert index["R@1"].value < -0.05
+    assert index["R@1"].beyond_noise
+
+
+def test_intervals_are_of_paired_queries(steps):
+    """What all queries lose alike is certain, however far apart the queries are."""
+    before, after = steps[0].metrics, steps[1].metrics
+    random = np.random.default_rng(0)
+    difference = after.per_query["MAP@R"] - before.per_query["MAP@R"]
+    rows = random.integers(len(difference), size=(4000, len(difference)))
+    low, high = np.quantile(difference[rows].mean(axis=1), [0.025, 0.975])
+    change = changes(before, after)["MAP@R"]
+    assert (change.low, change.high) == pytest.approx((low, high), abs=0.004)
+    shifted = before.per_query | {"MAP@R": before.per_query["MAP@R"] - 0.1}
+    sure = changes(before, dataclasses.replace(before, per_query=shifted))["MAP@R"]
+    assert (sure.low, sure.high) == pytest.approx((-0.1, -0.1))
+
+
+def test_pairs(steps):
+    assert Ledger(steps).pairs == [(0, 1), (1, 2), (2, 3), (0, 3)]
+    assert Ledger(steps[:2]).pairs == [(0, 1)]
+    assert Ledger(steps[:1]).pairs == []
+
+
+def test_steps_of_other_images_are_refused(steps, step):
+    with pytest.raises(InputError, match="teacher and other measure different images"):
+        Ledger([steps[0], step(1.0, "other")])
+    with pytest.raises(InputError, match="at least one step"):
+        Ledger([])

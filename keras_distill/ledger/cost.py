@@ -5,7 +5,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from keras_distill.retrieval.neighbours import sample_rows
 from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 
 _WARM_UP = 3
+_LEAST_ROUNDS = 3
 _QUERIES = 1000
 
 
@@ -30,30 +31,35 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
 
     Returns:
         `megabytes` on disk; `parameters`; `milliseconds`, the median time of one image from decoded
-        pixels to the vector; `milliseconds_from_jpeg`, from the bytes of its file;
-        `images_per_second`, from the bytes of files in batches of `batch_size`. `null` where it
-        cannot be known.
+        pixels to the vector; `milliseconds_from_jpeg`, from the bytes of its file; each with the
+        `…_quartiles` of the calls; `images_per_second`, from the bytes of files in batches of
+        `batch_size`. `null` where it cannot be known.
     """
-    cost: dict[str, Any] = {
-        "megabytes": model.megabytes,
-        "parameters": model.parameters,
+    single: dict[str, Callable[[], Any] | None] = {
         "milliseconds": None,
         "milliseconds_from_jpeg": None,
-        "images_per_second": None,
     }
     from_jpeg, from_pixels = model.from_jpeg, model.from_pixels
+    images_per_second = None
     if from_jpeg is not None:
-        single = tf.constant(jpegs[:1])
+        one = tf.constant(jpegs[:1])
         batch = tf.constant([jpegs[row % len(jpegs)] for row in range(batch_size)])
-        cost["milliseconds_from_jpeg"] = 1e3 * _median_seconds(lambda: from_jpeg(single))
-        seconds = _median_seconds(lambda: from_jpeg(batch), calls=5)
-        cost["images_per_second"] = batch_size / seconds
+        single["milliseconds_from_jpeg"] = lambda: from_jpeg(one)
+        (taken,) = _seconds([lambda: from_jpeg(batch)], rounds=5)
+        images_per_second = batch_size / statistics.median(taken)
     if from_pixels is not None and model.image_size is not None:
         noise = np.random.default_rng(0)
         shape = (1, model.image_size, model.image_size, 3)
         pixels = tf.constant(noise.integers(0, 256, shape, np.uint8))
-        cost["milliseconds"] = 1e3 * _median_seconds(lambda: from_pixels(pixels))
-    return cost
+        single["milliseconds"] = lambda: from_pixels(pixels)
+    cost: dict[str, Any] = {"megabytes": model.megabytes, "parameters": model.parameters}
+    known = {name: call for name, call in single.items() if call is not None}
+    times = dict(zip(known, _seconds(list(known.values()), rounds=30), strict=True))
+    for name in single:
+        low, middle, high = 1e3 * np.quantile(times.get(name, [np.nan]), [0.25, 0.5, 0.75])
+        cost[name] = float(middle) if name in times else None
+        cost[f"{name}_quartiles"] = [float(low), float(high)] if name in times else None
+    return cost | {"images_per_second": images_per_second}
 
 
 def index_cost(searcher: Searcher, gallery: np.ndarray, *, k: int) -> dict[str, Any]:
@@ -70,12 +76,12 @@ def index_cost(searcher: Searcher, gallery: np.ndarray, *, k: int) -> dict[str, 
     queries = np.ascontiguousarray(gallery[sample_rows(len(gallery), _QUERIES)])
     k = min(k, len(gallery))
     exact = ExactSearcher(gallery)
-    seconds = _median_seconds(lambda: searcher.nearest(queries, k=k), calls=5)
-    exact_seconds = _median_seconds(lambda: exact.nearest(queries, k=k), calls=5)
+    searches = [lambda: searcher.nearest(queries, k=k), lambda: exact.nearest(queries, k=k)]
+    own, exactly = map(statistics.median, _seconds(searches, rounds=5))
     return {
         "megabytes": (gallery.nbytes + _bytes_of(searcher)) / 1e6,
-        "queries_per_second": len(queries) / seconds,
-        "exact_queries_per_second": len(queries) / exact_seconds,
+        "queries_per_second": len(queries) / own,
+        "exact_queries_per_second": len(queries) / exactly,
     }
 
 
@@ -93,20 +99,27 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _median_seconds(
-    call: Callable[[], Any], *, calls: int = 30, most_seconds: float = 3.0
-) -> float:
-    """The median of up to `calls` calls, fewer where they would take too long."""
-    for _ in range(_WARM_UP):
+def _seconds(
+    calls: Sequence[Callable[[], Any]], *, rounds: int, most_seconds: float = 6.0
+) -> list[list[float]]:
+    """The times of each call, all in turn so that they meet the same machine, in so many rounds.
+
+    In fewer rounds where they would take too long.
+    """
+    for call in [*calls] * _WARM_UP:
         call()
-    taken: list[float] = []
-    while len(taken) < calls and (sum(taken) < most_seconds or len(taken) < 3):
-        begun = time.perf_counter()
-        answer = call()
-        if isinstance(answer, tf.Tensor):
-            answer.numpy()  # a GPU answers before it has computed
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken)
+    taken: list[list[float]] = [[] for _ in calls]
+    begun = time.perf_counter()
+    for done in range(rounds):
+        if done >= _LEAST_ROUNDS and time.perf_counter() - begun > most_seconds:
+            break
+        for call, own in zip(calls, taken, strict=True):
+            start = time.perf_counter()
+            answer = call()
+            if isinstance(answer, tf.Tensor):
+                answer.numpy()  # a GPU answers before it has computed
+            own.append(time.perf_counter() - start)
+    return taken
 
 
 def _bytes_of(searcher: Searcher) -> int:

@@ -48,7 +48,7 @@ def ledger_table(title: str, ledger: Ledger) -> "Table":
         )
     if len(ledger.steps) > 1:
         table.add_section()
-        table.add_row("all together", "", _change(ledger.total[first]), "", "", "")
+        table.add_row("in all", "", _change(ledger.total[first]), "", "", "")
     return table
 
 

@@ -82,7 +82,7 @@ class Step:
             )
         if self.agreement is not None:
             notes.append(
-                f"Finds {self.agreement.share:.2%} of the exact {self.agreement.k} nearest, on "
+                f"Finds {100 * self.agreement.share:.2f} % of the exact {self.agreement.k} nearest, on "
                 f"{self.agreement.queries} queries."
             )
             if not self.settings.get("num_leaves", 1):

@@ -70,7 +70,9 @@ def test_starved_index_loses_recall_and_says_so(step):
     index = index_step("index", before, starved, ks=[1, 2, 4])
     assert index.metrics.recall[1] < before.metrics.recall[1] - 0.1
     assert index.agreement.share < 0.9
-    assert index.notes[-1].startswith(f"Finds {index.agreement.share:.2%} of the exact 4 nearest")
+    assert index.notes[-1].startswith(
+        f"Finds {100 * index.agreement.share:.2f} % of the exact 4 nearest"
+    )
 
 
 def test_index_holds_finite_vectors_only(labelled):

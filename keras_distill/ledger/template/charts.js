@@ -1,0 +1,233 @@
+// Charts: functions of their width that return an SVG, and how they come into the page.
+
+/** Shows a chart in a figure, redrawn for its width, with its data as a table. */
+function showChart(id, caption, label, draw, dataTable) {
+  const figure = byId(id);
+  const place = el("div", { class: "chart" });
+  figure.replaceChildren(
+    el("figcaption", {}, caption),
+    place,
+    el("details", {}, el("summary", {}, "As a table"), dataTable));
+  let width = 0;
+  const redraw = () => {
+    width = place.clientWidth;
+    if (!width) return;
+    const picture = draw(width);
+    fill(picture, { role: "img", "aria-label": label, width: "100%" }, []);
+    place.replaceChildren(picture);
+  };
+  redraw();
+  figure.observer?.disconnect();
+  figure.observer = new ResizeObserver(() => {
+    if (place.clientWidth !== width) requestAnimationFrame(redraw);
+  });
+  figure.observer.observe(place);
+}
+
+const canvas = (width, height, ...children) =>
+  svg("svg", { viewBox: `0 0 ${width} ${height}` }, ...children);
+const text = (x, y, content, attributes) => svg("text", { x, y, ...attributes }, content);
+const line = (x1, y1, x2, y2, name) => svg("line", { x1, y1, x2, y2, class: name });
+
+const linear = ([a, b], [from, to]) => (value) => from + ((value - a) / (b - a || 1)) * (to - from);
+const logarithmic = ([a, b], places) => {
+  const scale = linear([Math.log(a), Math.log(b)], places);
+  return (value) => scale(Math.log(value));
+};
+
+/** Round numbers within a range, about as many as asked. */
+function ticks([low, high], count) {
+  const rough = (high - low) / count || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const size = [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
+  const found = [];
+  for (let n = Math.ceil(low / size - 1e-9); n * size <= high + size * 1e-9; n++) found.push(n * size);
+  return found;
+}
+
+function logTicks([low, high], most) {
+  const all = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+    for (const factor of [1, 2, 5]) all.push(factor * 10 ** power);
+  const inside = all.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+  return inside.length > most ? inside.filter((value) => /^[1]|^0\.0*1/.test(String(value))) : inside;
+}
+
+/** Percentages on the left. */
+const shareAxis = (domain, y, left, right) =>
+  ticks(domain, 5).map((value) => [
+    line(left, y(value), right, y(value), "grid"),
+    text(left - 8, y(value) + 4, percent(value, domain[1] - domain[0] < 0.04 ? 1 : 0), { class: "tick end" }),
+  ]);
+
+/** A range around values, with some room. */
+function around(values, room = 0.15) {
+  const low = Math.min(...values), high = Math.max(...values);
+  const pad = Math.max((high - low) * room, 0.01);
+  return [Math.max(low - pad, 0), Math.min(high + pad, 1)];
+}
+
+/** First and last step as bars from 0, and between them what each step changed. */
+function waterfall(measure, zoomed) {
+  const values = steps.map((step) => pick(step, measure));
+  const changes = steps.map((step) => step.change && pick(step.change, measure));
+  const bars = [
+    { name: steps[0].name, from: 0, to: values[0], span: pick(steps[0].intervals, measure), total: true },
+    ...steps.slice(1).map((step, index) => ({
+      name: step.name, from: values[index], to: values[index + 1], change: changes[index + 1],
+      span: changes[index + 1].interval.map((bound) => values[index] + bound),
+    })),
+  ];
+  if (steps.length > 1)
+    bars.push({ name: "left at the end", from: 0, to: values.at(-1), span: pick(steps.at(-1).intervals, measure), total: true });
+  const domain = zoomed ? around(bars.flatMap((bar) => [bar.to, ...bar.span]), 0.2) : [0, 1];
+  return (width) => {
+    const narrow = width < 620;
+    const left = narrow ? 2 : 150, rowHeight = narrow ? 62 : 48, thick = 26, top = 4;
+    const height = top + bars.length * rowHeight + 26;
+    const x = linear(domain, [left, width - 14]);
+    const clamp = (value) => Math.min(Math.max(x(value), left), width - 2);
+    return canvas(width, height,
+      svg("defs", {}, svg("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+        svg("rect", { width: 6, height: 6, class: "loss" }), line(0, 0, 0, 6, "hatch"))),
+      ticks(domain, narrow ? 4 : 8).map((value) => [
+        line(x(value), top, x(value), height - 22, "grid"),
+        text(x(value), height - 6, percent(value, domain[1] - domain[0] < 0.08 ? 1 : 0), { class: "tick middle" }),
+      ]),
+      bars.map((bar, number) => {
+        const y = top + number * rowHeight + (narrow ? 24 : (rowHeight - thick) / 2), middle = y + thick / 2;
+        const start = clamp(bar.total ? domain[0] : Math.min(bar.from, bar.to));
+        const end = clamp(bar.total ? bar.to : Math.max(bar.from, bar.to));
+        const [low, high] = bar.span.map(clamp);
+        const kind = bar.total ? "whole" : bar.change.value < 0 ? "lost" : bar.change.value > 0 ? "gain" : "even";
+        const said = bar.total
+          ? `${percent(bar.to)}  [${range(bar.span)}]`
+          : `${points(bar.change.value)}  ${pointRange(bar.change.interval)}  ${verdictOf(bar.change)}`;
+        const roomLeft = Math.min(start, low) - left, roomRight = width - Math.max(end, high);
+        const wide = 7.2 * said.length;
+        const label = bar.total
+          ? (end - start > wide + 20 ? text(start + 10, middle + 5, said, { class: "on-bar" })
+            : text(Math.max(end, high) + 8, middle + 5, said, { class: "value" }))
+          : roomLeft > wide || roomLeft > roomRight
+            ? text(Math.min(start, low) - 8, middle + 5, said, { class: "value end" })
+            : text(Math.max(end, high) + 8, middle + 5, said, { class: "value" });
+        return svg("g", { class: "bar" },
+          narrow ? text(left, y - 7, bar.name, { class: "name" })
+            : text(left - 12, middle + 5, bar.name, { class: "name end" }),
+          number
+            ? line(x(bars[number - 1].to), y - rowHeight + thick, x(bars[number - 1].to), y, "joint") : null,
+          svg("rect", { x: start, y, width: Math.max(end - start, 2), height: thick, rx: 2, class: kind }),
+          ["halo", "whisker"].map((name) => [line(low, middle, high, middle, name),
+            [low, high].map((at) => line(at, middle - 5, at, middle + 5, name))]),
+          label);
+      }));
+  };
+}
+
+/** Recall against K, a line a step. */
+function recallCurve(width) {
+  const height = Math.min(360, Math.max(240, width * 0.42)), left = 48, right = width - 16, bottom = height - 40, top = 12;
+  const ks = steps[0].recall_curve.k;
+  const domain = around(steps.flatMap((step) => step.recall_curve.recall), 0.04);
+  const kRange = [1, Math.max(ks.at(-1), 2)];
+  const x = logarithmic(kRange, [left, right]), y = linear(domain, [bottom, top]);
+  const guide = line(0, top, 0, bottom, "guide");
+  guide.style.visibility = "hidden";
+  const picture = canvas(width, height,
+    shareAxis(domain, y, left, right),
+    logTicks(kRange, 8).map((k) => text(x(k), bottom + 18, String(k), { class: "tick middle" })),
+    text((left + right) / 2, height - 4, "K: neighbours looked at", { class: "tick middle" }),
+    steps.map((step, number) => svg("path", {
+      class: `curve ${stepClass(number)}`, "stroke-dasharray": DASHES[number % 6],
+      d: step.recall_curve.recall.map((recall, place) => `${place ? "L" : "M"}${x(ks[place]).toFixed(1)},${y(recall).toFixed(1)}`).join(""),
+    })),
+    steps.map((step, number) => report.ks.filter((k) => k <= ks.at(-1)).map((k) =>
+      mark(number, { transform: `translate(${x(k)},${y(step.recall[k])}) scale(.8)` }))),
+    guide);
+  picture.addEventListener("pointermove", (event) => {
+    const at = (event.offsetX / picture.clientWidth) * width;
+    const nearest = ks.reduce((best, k, place) => Math.abs(x(k) - at) < Math.abs(x(ks[best]) - at) ? place : best, 0);
+    for (const end of ["x1", "x2"]) guide.setAttribute(end, x(ks[nearest]));
+    guide.style.visibility = "visible";
+    showTip(event.clientX, event.clientY, el("b", {}, `Recall@${ks[nearest]}`),
+      ...steps.map((step, number) => el("div", { class: "line" }, stepKey(number), percent(step.recall_curve.recall[nearest]))));
+  });
+  picture.addEventListener("pointerleave", () => { guide.style.visibility = "hidden"; hideTip(); });
+  return picture;
+}
+
+/** Recall against what a model takes; only models of which that is known. */
+function tradeOff(measure, cost, unit) {
+  const shown = embedding.filter((step) => step.cost[cost] > 0);
+  return (width) => {
+    const height = 280, left = 48, right = width - 20, bottom = height - 42, top = 18;
+    const domain = around(shown.flatMap((step) => pick(step.intervals, measure)));
+    const costs = shown.map((step) => step.cost[cost]);
+    const span = [Math.min(...costs) / 1.8, Math.max(...costs) * 1.8];
+    const x = logarithmic(span, [left, right]), y = linear(domain, [bottom, top]);
+    const labelled = labelPlaces(left, width, shown.map((step) => [x(step.cost[cost]), y(pick(step, measure))]));
+    return canvas(width, height,
+      shareAxis(domain, y, left, right),
+      logTicks(span, 7).map((value) => [
+        line(x(value), top, x(value), bottom, "grid"),
+        text(x(value), bottom + 18, String(Number(value.toPrecision(2))), { class: "tick middle" })]),
+      text((left + right) / 2, height - 5, `${unit}, less is better`, { class: "tick middle" }),
+      svg("path", { class: "way", d: shown.map((step, place) => `${place ? "L" : "M"}${x(step.cost[cost])},${y(pick(step, measure))}`).join("") }),
+      shown.map((step) => {
+        const number = steps.indexOf(step), at = x(step.cost[cost]), high = y(pick(step, measure));
+        const [low, top95] = pick(step.intervals, measure);
+        return svg("g", {},
+          line(at, y(low), at, y(top95), `whisker-step ${stepClass(number)}`),
+          mark(number, { transform: `translate(${at},${high})` }),
+          labelled(at, high, `${step.name} ${short(step.cost[cost])}`));
+      }));
+  };
+}
+
+/** Writes labels beside points where they hide neither each other nor another point. */
+function labelPlaces(left, right, marks) {
+  const taken = marks.map(([x, y]) => [x - 8, y - 8, x + 8, y + 8]);
+  const free = (box) => box[0] >= left && box[2] <= right
+    && taken.every((other) => box[2] < other[0] || box[0] > other[2] || box[3] < other[1] || box[1] > other[3]);
+  return (x, y, content) => {
+    const wide = 7.4 * content.length;
+    const boxAt = ([dx, dy]) => [x + dx, y + dy - 8, x + dx + wide, y + dy + 8];
+    const places = [0, -20, 20, -38, 38].flatMap((dy) => [[12, dy], [-12 - wide, dy], [-wide / 2, dy || -24]]);
+    const box = boxAt(places.find((place) => free(boxAt(place))) ?? places[0]);
+    taken.push(box);
+    return text(box[0], box[3] - 4, content, { class: "value" });
+  };
+}
+
+/** Distances of pairs of one class, and of different classes, each as a share of its pairs. */
+function distanceHistogram(distances, [first, last]) {
+  const total = (counts) => counts.reduce((sum, count) => sum + count, 0) || 1;
+  const kinds = ["positive", "negative"].map((kind) => distances[kind].map((count) => count / total(distances[kind])));
+  return (width) => {
+    const height = 190, left = 6, right = width - 6, bottom = height - 34, top = 8;
+    const edges = distances.edges;
+    const x = linear([edges[first], edges[last]], [left, right]);
+    const y = linear([0, Math.max(...kinds.flat(), 1e-9)], [bottom, top]);
+    const outline = (shares) => {
+      let path = `M${x(edges[first])},${bottom}`;
+      for (let bin = first; bin < last; bin++) path += `V${y(shares[bin]).toFixed(1)}H${x(edges[bin + 1]).toFixed(1)}`;
+      return `${path}V${bottom}Z`;
+    };
+    const picture = canvas(width, height,
+      ticks([edges[first], edges[last]], 4).map((value) => [
+        line(x(value), bottom, x(value), bottom + 4, "axis"),
+        text(x(value), bottom + 18, String(Number(value.toPrecision(3))), { class: "tick middle" })]),
+      line(left, bottom, right, bottom, "axis"),
+      svg("path", { class: "negative", d: outline(kinds[1]) }),
+      svg("path", { class: "positive", d: outline(kinds[0]) }),
+      text((left + right) / 2, height - 3, "distance", { class: "tick middle" }));
+    picture.addEventListener("pointermove", (event) => {
+      const at = (event.offsetX / picture.clientWidth) * width;
+      const bin = Math.min(Math.max(edges.findIndex((edge) => x(edge) > at) - 1, first), last - 1);
+      showTip(event.clientX, event.clientY, el("b", {}, `${edges[bin].toFixed(2)} to ${edges[bin + 1].toFixed(2)}`),
+        el("div", {}, `same class ${percent(kinds[0][bin])}`), el("div", {}, `different ${percent(kinds[1][bin])}`));
+    });
+    picture.addEventListener("pointerleave", hideTip);
+    return picture;
+  };
+}

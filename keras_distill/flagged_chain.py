@@ -62,7 +62,8 @@ def load_chain(flags: Any, images: ImageSet) -> list[ChainModel]:
         path = Path(text)
         model = load_teacher(path, argument="--format")
         taken = {model.name for model in models}
-        name = path.name if path.name not in taken else str(path)
+        name = "/".join(path.parts[-2:]) if path.name.isdecimal() else path.name
+        name = name if name not in taken else str(path)
         models.append(_pixel_model(name, path, model, images, size))
     return models
 

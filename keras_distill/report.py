@@ -59,7 +59,8 @@ def _report(flags: Any, inherited: dict[str, str], out: Path) -> None:
     console = Console()
     if inherited:
         text = ", ".join(f"--{name}={value}" for name, value in inherited.items())
-        console.print(f"From {flags.run}/flags.txt: {text}", highlight=False, markup=False)
+        said = f"From {flags.run}/flags.txt: {text}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     (images,), skipped = load_flagged_images(flags, flags.split)
     models = load_chain(flags, images)
     ledger = Ledger(measured_chain(flags, models, images, console))

@@ -81,10 +81,9 @@ class Step:
                 "Euclidean distance as they came."
             )
         if self.agreement is not None:
-            notes.append(
-                f"Finds {100 * self.agreement.share:.2f} % of the exact {self.agreement.k} nearest, on "
-                f"{self.agreement.queries} queries."
-            )
+            share, k = 100 * self.agreement.share, self.agreement.k
+            queries = self.agreement.queries
+            notes.append(f"Finds {share:.2f} % of the exact {k} nearest, on {queries} queries.")
             if not self.settings.get("num_leaves", 1):
                 notes.append("ScaNN compares with every row: a tree pays off from 20,000 rows on.")
         return notes

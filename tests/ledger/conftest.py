@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from keras_distill.ledger.step import exact_step
+from keras_distill.data.image_set import ImageSet
+from keras_distill.ledger.contents import report_contents, rows_by_importance
+from keras_distill.ledger.cost import machine
+from keras_distill.ledger.ledger import Ledger
+from keras_distill.ledger.pictures import picture_uri
+from keras_distill.ledger.step import exact_step, index_step
+from keras_distill.retrieval.searcher import ExactSearcher
 
 KS = (1, 2, 4)
 
@@ -30,3 +37,73 @@ def step(labelled):
         return exact_step(name, f"{name}.keras", vectors, labels, ks=KS)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """96 pictures of 12 classes, some with names that HTML could take for its own."""
+    root = tmp_path_factory.mktemp("drawn")
+    names = tuple(f"{label:02d}.shade_{label}" for label in range(10))
+    names += ("10.<img src=x onerror=document.title='broken'>", "11.</script>&amp;\"'ßł\u2028")
+    labels = np.repeat(np.arange(12), 8)
+    paths = np.array([f"shade {label}/{row}.jpg" for row, label in enumerate(labels)])
+    for path, label in zip(paths, labels, strict=True):
+        (root / path).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (60, 48), (20 * int(label), 120, 90)).save(root / path)
+    return ImageSet(root, paths, labels, names)
+
+
+@pytest.fixture(scope="session")
+def ledger(labelled):
+    """Teacher, student, an export that lost its normalisation, and an index of it."""
+    size = {"classes": 12, "each": 8}
+    (teacher, labels), (student, _) = labelled(0.7, **size), labelled(1.1, **size)
+    cost = {
+        "megabytes": 9.6,
+        "parameters": 2_257_984,
+        "milliseconds": 22.0,
+        "milliseconds_quartiles": [21.0, 25.0],
+        "milliseconds_from_jpeg": 23.0,
+        "milliseconds_from_jpeg_quartiles": [22.0, 26.0],
+        "images_per_second": 50.0,
+        "image_size": 224,
+        "route": "the centre of each image",
+    }
+    small = cost | {"megabytes": 0.6, "parameters": 180_000, "milliseconds": 4.0}
+    scaled = student * np.random.default_rng(0).uniform(0.2, 3, (96, 1)).astype(np.float32)
+    steps = [
+        exact_step("teacher", "teacher.keras", teacher, labels, ks=KS, cost=cost),
+        exact_step("student", "student.keras", student, labels, ks=KS, cost=small),
+        exact_step("export", "models/1", scaled, labels, ks=KS, cost=small | {"megabytes": 0.9}),
+    ]
+    searched = {"megabytes": 0.1, "queries_per_second": 9e4, "exact_queries_per_second": 3e4}
+    index = index_step(
+        "index", steps[-1], ExactSearcher, ks=KS, cost=lambda searcher, gallery: searched
+    )
+    return Ledger([*steps, index])
+
+
+@pytest.fixture(scope="session")
+def contents(ledger, drawn):
+    """What a report says of that, with what the command knows besides."""
+    return {
+        "run": "runs/shades",
+        "data": "folder:shades",
+        "split": "test",
+        "classes": 12,
+        "ks": list(KS),
+        "settings_of_the_run": {"dataset": "folder:shades"},
+        "batch_size": 64,
+        "machine": machine(),
+        "skipped_images": [],
+        "date": "2026-11-22",
+        "pictures": {"shown": 96, "named": 96},
+        **report_contents(ledger, drawn, most_queries=2000),
+    }
+
+
+@pytest.fixture(scope="session")
+def pictures(contents, drawn):
+    """The pictures of the first 60 rows that the page needs."""
+    rows = rows_by_importance(contents)[:60]
+    return {str(row): picture_uri(drawn.root / drawn.paths[row]) for row in rows}

@@ -24,6 +24,9 @@ function showChart(id, caption, label, draw, dataTable) {
   figure.observer.observe(place);
 }
 
+/** Where the pointer is, across a chart that is drawn in pixels. */
+const pointerAt = (event, picture) => event.clientX - picture.getBoundingClientRect().left;
+
 const canvas = (width, height, ...children) =>
   svg("svg", { viewBox: `0 0 ${width} ${height}` }, ...children);
 const text = (x, y, content, attributes) => svg("text", { x, y, ...attributes }, content);
@@ -145,7 +148,7 @@ function recallCurve(width) {
       mark(number, { transform: `translate(${x(k)},${y(step.recall[k])}) scale(.8)` }))),
     guide);
   picture.addEventListener("pointermove", (event) => {
-    const at = (event.offsetX / picture.clientWidth) * width;
+    const at = pointerAt(event, picture);
     const nearest = ks.reduce((best, k, place) => Math.abs(x(k) - at) < Math.abs(x(ks[best]) - at) ? place : best, 0);
     for (const end of ["x1", "x2"]) guide.setAttribute(end, x(ks[nearest]));
     guide.style.visibility = "visible";
@@ -222,7 +225,7 @@ function distanceHistogram(distances, [first, last]) {
       svg("path", { class: "positive", d: outline(kinds[0]) }),
       text((left + right) / 2, height - 3, "distance", { class: "tick middle" }));
     picture.addEventListener("pointermove", (event) => {
-      const at = (event.offsetX / picture.clientWidth) * width;
+      const at = pointerAt(event, picture);
       const bin = Math.min(Math.max(edges.findIndex((edge) => x(edge) > at) - 1, first), last - 1);
       showTip(event.clientX, event.clientY, el("b", {}, `${edges[bin].toFixed(2)} to ${edges[bin + 1].toFixed(2)}`),
         el("div", {}, `same class ${percent(kinds[0][bin])}`), el("div", {}, `different ${percent(kinds[1][bin])}`));

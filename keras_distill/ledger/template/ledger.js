@@ -99,8 +99,9 @@ function showLedger() {
 }
 
 function showNotes() {
-  const notes = steps.flatMap((step) => step.notes.map((note) => [step.name, note]));
+  const notes = [];
   steps.forEach((step) => {
+    notes.push(...step.notes.map((note) => [step.name, note]));
     const compared = step.compared_with_before;
     if (!compared || step.index.agreement) return;
     const same = `Of the ${compared.same_neighbours.k} nearest, ${percent(compared.same_neighbours.share)} are those of the step before.`;

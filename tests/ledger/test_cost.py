@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill.ledger.chain_model import ChainModel
+from keras_distill.ledger.cost import index_cost, machine, model_cost
+from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
+
+
+class Counting(ChainModel):
+    """A model that notes what it is asked."""
+
+    def __init__(self, path):
+        self.name, self.path, self.image_size, self.parameters = "student", path, 4, 7
+        self.asked = []
+        self.from_jpeg = lambda data: self.answer("jpeg", data)
+        self.from_pixels = lambda images: self.answer("pixels", images)
+
+    def answer(self, kind, batch):
+        self.asked.append((kind, tuple(batch.shape), batch.dtype))
+        return tf.zeros([len(batch), 2])
+
+
+def test_single_images_are_timed_in_turn(tmp_path):
+    (tmp_path / "student.keras").write_bytes(bytes(3_000_000))
+    model = Counting(tmp_path)
+    cost = model_cost(model, [b"one", b"two", b"three"], batch_size=5)
+    assert (cost["megabytes"], cost["parameters"]) == (3, 7)
+    for name in ("milliseconds", "milliseconds_from_jpeg"):
+        low, high = cost[f"{name}_quartiles"]
+        assert 0 < low <= cost[name] <= high
+    assert cost["images_per_second"] > 0
+    kinds = {kind: model.asked.count(kind) for kind in dict.fromkeys(model.asked)}
+    batch = ("jpeg", (5,), tf.string)
+    single, pixels = ("jpeg", (1,), tf.string), ("pixels", (1, 4, 4, 3), tf.uint8)
+    assert set(kinds) == {batch, single, pixels}
+    assert kinds[single] == kinds[pixels] > kinds[batch]
+    assert model.asked[-2:] in ([single, pixels], [pixels, single])
+
+
+def test_what_looks_at_no_pixels_has_no_time(tmp_path):
+    table = ChainModel()
+    table.name, table.path = "teacher", Path(tmp_path)
+    cost = model_cost(table, [b""], batch_size=2)
+    assert cost.pop("megabytes") == 0
+    assert set(cost.values()) == {None}
+
+
+def test_index_weighs_vectors_and_tree(clustered_rows):
+    exact = ScannSearcher(clustered_rows)
+    tree = ScannSearcher(clustered_rows, ScannSettings(20, 4))
+    costs = [index_cost(searcher, clustered_rows, k=3) for searcher in (exact, tree)]
+    vectors = clustered_rows.nbytes / 1e6
+    assert vectors <= costs[0]["megabytes"] < costs[1]["megabytes"] < 2 * vectors
+    assert all(c["queries_per_second"] > 0 < c["exact_queries_per_second"] for c in costs)
+
+
+@pytest.fixture(scope="module")
+def clustered_rows(labelled):
+    return np.array(labelled(0.3, classes=400, each=5, dim=64)[0])
+
+
+def test_machine_names_what_times_depend_on():
+    described = machine()
+    assert described["cpus"] >= 1
+    assert described["tensorflow"] == tf.__version__
+    assert "CPU" in described["devices"]

@@ -1,0 +1,29 @@
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from keras_distill.ledger.pictures import picture_uri
+
+
+def test_picture_is_the_centre(tmp_path):
+    pixels = np.zeros((160, 320, 3), np.uint8)
+    pixels[10:150, 90:230] = (200, 40, 10)  # the central 7/8 of the height
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    kind, _, data = picture_uri(tmp_path / "wide.png").partition(",")
+    assert kind == "data:image/jpeg;base64"
+    small = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert small.shape == (96, 96, 3)
+    assert np.abs(small.astype(int) - (200, 40, 10)).max() < 12
+    assert len(data) < 3000
+
+
+def test_grey_and_large_and_broken(tmp_path):
+    Image.new("L", (3000, 2000), 80).save(tmp_path / "grey.jpg")
+    assert picture_uri(tmp_path / "grey.jpg").startswith("data:image/jpeg")
+    Image.new("RGBA", (1, 9)).save(tmp_path / "thin.png")
+    assert picture_uri(tmp_path / "thin.png").startswith("data:image/jpeg")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    assert picture_uri(tmp_path / "broken.jpg") is None
+    assert picture_uri(tmp_path / "missing.jpg") is None

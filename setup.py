@@ -44,9 +44,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["keras_distill", "keras_distill.*"]),
-    package_data={
-        "keras_distill": ["py.typed", "ledger/template/*", "serving/prediction.proto"]
-    },
+    package_data={"keras_distill": ["py.typed", "ledger/template/*", "serving/prediction.proto"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",

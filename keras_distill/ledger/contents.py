@@ -126,6 +126,7 @@ def _step(ledger: Ledger, number: int, class_names: tuple[str, ...]) -> dict[str
             "agreement": agreement and {**vars(agreement)},
         },
         "lengths": [_number(length) for length in step.lengths],
+        "seconds": step.cost.get("embedding_seconds"),
         "cost": dict(step.cost),
         "notes": step.notes,
         "distances": _distances(step),

@@ -94,6 +94,18 @@ def press(driver, *keys):
     ActionChains(driver).send_keys(*keys).perform()
 
 
+def scroll_to(driver, element):
+    """Scrolls, and waits until the page has noticed, for it hides its tip then."""
+    driver.execute_async_script(
+        """
+        const [element, done] = arguments;
+        element.scrollIntoView({block: "center"});
+        requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));
+        """,
+        element,
+    )
+
+
 def screenshot(driver):
     return np.asarray(
         Image.open(io.BytesIO(base64.b64decode(driver.get_screenshot_as_base64()))).convert("RGB")
@@ -294,7 +306,7 @@ def test_map_tells_what_is_under_the_pointer(page, contents):
 
     driver = page()
     host = driver.find_element("css selector", ".map-host")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", host)
+    scroll_to(driver, host)
     dot = by_css(driver, "#map .dot")[40]
     ActionChains(driver).move_to_element(dot).perform()
     tip = driver.find_element("id", "tip")
@@ -310,7 +322,7 @@ def test_map_by_keyboard(page):
 
     driver = page()
     buttons = by_css(driver, "#map-legend button")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", buttons[2])
+    scroll_to(driver, buttons[2])
     buttons[2].click()
     faint = "return document.querySelectorAll('#map g.faint').length"
     assert driver.execute_script(faint) == 11
@@ -339,7 +351,7 @@ def test_curve_tells_the_recall_under_the_pointer(page, contents):
 
     driver = page()
     chart = driver.find_element("css selector", "#curve svg.chart, #curve .chart > svg")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    scroll_to(driver, chart)
     ActionChains(driver).move_to_element_with_offset(
         chart, 60 - chart.size["width"] // 2, 0
     ).perform()

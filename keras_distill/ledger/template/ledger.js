@@ -56,20 +56,25 @@ function worstClass() {
     ? el("p", {}, `Worst class: ${label(rows[0].name)}, ${points(rows[0].change)}.`) : null;
 }
 
+const formatOf = (step) => /\.\w+$/.exec(step.model)?.[0] ?? "SavedModel";
+
 function boughtAnswer() {
   const [from, to] = [firstModel.cost, lastModel.cost];
-  const size = from.megabytes && to.megabytes && from.megabytes / to.megabytes;
+  // Weights are comparable across formats, which add graphs and names of their own to a file.
+  const weighed = from.parameters && to.parameters;
+  const size = weighed ? from.parameters / to.parameters : from.megabytes && to.megabytes && from.megabytes / to.megabytes;
   const time = from.milliseconds && to.milliseconds && from.milliseconds / to.milliseconds;
   const details = [
-    to.megabytes === null ? null : el("p", {}, size && firstModel !== lastModel
-      ? `${short(from.megabytes)} → ${short(to.megabytes)}${NARROW}MB on disk.` : `${short(to.megabytes)}${NARROW}MB on disk.`),
+    weighed && firstModel !== lastModel ? el("p", {}, `${whole(from.parameters)} → ${whole(to.parameters)} weights.`) : null,
+    to.megabytes === null ? null : el("p", {}, from.megabytes && firstModel !== lastModel
+      ? `${short(from.megabytes)} → ${short(to.megabytes)}${NARROW}MB on disk (${formatOf(firstModel)} → ${formatOf(lastModel)}).` : `${short(to.megabytes)}${NARROW}MB on disk.`),
     to.milliseconds === null ? null : el("p", {}, time && firstModel !== lastModel
       ? `${short(from.milliseconds)} → ${short(to.milliseconds)}${NARROW}ms an image.` : `${short(to.milliseconds)}${NARROW}ms an image.`),
   ];
   if (firstModel === lastModel || !(size || time))
     return answer("What does it take?", to.megabytes === null ? "–" : [short(to.megabytes), el("small", {}, " MB")], details);
   const ratio = (value, better, worse) => value >= 1 ? `${times(value)} ${better}` : `${times(1 / value)} ${worse}`;
-  const said = [size && ratio(size, "smaller", "larger"), time && ratio(time, "faster", "slower")].filter(Boolean);
+  const said = [size && ratio(size, ...(weighed ? ["fewer weights", "more weights"] : ["smaller", "larger"])), time && ratio(time, "faster", "slower")].filter(Boolean);
   return answer("What did it buy?", said.map((part) => el("span", { class: "part" }, part)), details);
 }
 

@@ -86,6 +86,9 @@ def measured_chain(
         InputError: If the index cannot be built.
     """
     ks = parse_ks(flags.ks)
+    backend = _index_backend(flags)
+    if flags.scann and (leaves := parse_scann(flags.scann)[0]) > len(images):
+        raise InputError(f"--scann={flags.scann}: {leaves} leaves for {len(images)} images.")
     files = [images.root / images.paths[row] for row in sample_rows(len(images), _TIMED_FILES)]
     jpegs = [file.read_bytes() for file in files]
     steps = []
@@ -106,7 +109,6 @@ def measured_chain(
             steps.append(
                 exact_step(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
             )
-        backend = _index_backend(flags)
         if backend is not None:
             progress.add_task(f"searching by {backend}", total=None)
             steps.append(_index(flags, steps[-1], backend, ks))
@@ -126,7 +128,7 @@ def _index(flags: Any, before: Step, backend: str, ks: list[int]) -> Step:
         before,
         build,
         ks=ks,
-        cost=lambda searcher, gallery: index_cost(searcher, gallery, k=max(ks)),
+        cost=lambda searcher, gallery, k: index_cost(searcher, gallery, k=k),
     )
 
 

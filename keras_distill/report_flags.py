@@ -133,4 +133,6 @@ def parse_scann(value: str) -> tuple[int, int, int]:
             "300:30:200."
         )
     leaves, searched, reordered = map(int, parts)
+    if searched > leaves:
+        raise InputError(f"--scann={value} searches {searched} leaves of {leaves}; give fewer.")
     return leaves, searched, reordered

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras_distill.data_flags import check_data_flags
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import parse_teachers
+from keras_distill.teacher_flags import parse_teachers, per_teacher
 from keras_distill.training.run_directory import RunDirectory
 
 # Each with what describes it further, which is of no use beside another one.
@@ -49,7 +49,7 @@ def inherit_settings(flags: Any) -> dict[str, str]:
             if written.get(setting) and not flags[setting].present:
                 inherited[setting] = written[setting]
     source = f"from {run.flags}; its relative paths start where it was trained"
-    _check_teacher(inherited, source)
+    _take_the_only_teacher(inherited, source)
     for name, value in inherited.items():
         flags[name].parse(value)
     if "dataset" in inherited:
@@ -60,7 +60,8 @@ def inherit_settings(flags: Any) -> dict[str, str]:
     return inherited
 
 
-def _check_teacher(inherited: dict[str, str], source: str) -> None:
+def _take_the_only_teacher(inherited: dict[str, str], source: str) -> None:
+    """Checks the teacher, and takes away the name that it may have beside others."""
     try:
         teachers = parse_teachers(inherited.get("teacher", ""))
     except InputError as error:
@@ -72,3 +73,10 @@ def _check_teacher(inherited: dict[str, str], source: str) -> None:
             f"the run has several teachers, {', '.join(teachers)}; choose the one to begin with by "
             "--teacher=PATH, or leave all out by --teacher= ."
         )
+    for name, path in teachers.items():
+        for setting in _SETTINGS["teacher"]:
+            if setting in inherited:
+                inherited[setting] = per_teacher(setting, inherited[setting], [name])[name]
+                if not inherited[setting]:
+                    del inherited[setting]
+        inherited["teacher"] = str(path)

@@ -26,7 +26,7 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
 
     Args:
         model: The model.
-        jpegs: Image files to embed; one after the other, and all at once as a batch.
+        jpegs: Image files: the first is timed alone, all of them as a batch.
         batch_size: Images in the batch.
 
     Returns:

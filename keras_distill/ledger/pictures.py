@@ -28,7 +28,7 @@ def picture_uri(path: Path) -> str | None:
             left, top = (image.width - side) // 2, (image.height - side) // 2
             box = (left, top, left + side, top + side)
             small = image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BOX, box)
-    except OSError:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises all
         return None
     file = io.BytesIO()
     small.save(file, "JPEG", quality=_QUALITY, optimize=True)

@@ -130,7 +130,7 @@ def index_step(
     build: Callable[[np.ndarray], Searcher],
     *,
     ks: Sequence[int],
-    cost: Callable[[Searcher, np.ndarray], Mapping[str, Any]] | None = None,
+    cost: Callable[[Searcher, np.ndarray, int], Mapping[str, Any]] | None = None,
 ) -> Step:
     """Measures what an index finds of the vectors of the step before.
 
@@ -139,7 +139,8 @@ def index_step(
         before: The step whose vectors it holds.
         build: Prepares the search of vectors, float32 `(m, dim)`.
         ks: The K of Recall@K.
-        cost: Measures what the search takes, given it and its gallery.
+        cost: Measures what the search takes, given it, its gallery, and the number of neighbours
+            that it was asked for here.
 
     Returns:
         The step.
@@ -156,13 +157,14 @@ def index_step(
         )
     searcher = build(gallery)
     agreements = []
+    depth = _depth(labels, ks)
 
     def search(finite: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         found = searcher.search(finite, k=k, leave_one_out=True, sample=_AGREEMENT_QUERIES)
         agreements.append(found.agreement)
         return found.indices, found.distances
 
-    neighbours, distances = _found_among_finite(before.vectors, _depth(labels, ks), search)
+    neighbours, distances = _found_among_finite(before.vectors, depth, search)
     return Step(
         name,
         before.model,
@@ -173,7 +175,7 @@ def index_step(
         backend=searcher.backend,
         agreement=agreements[0],
         settings=searcher.settings,
-        cost={} if cost is None else cost(searcher, gallery),
+        cost={} if cost is None else cost(searcher, gallery, depth),
     )
 
 

@@ -297,6 +297,7 @@ def test_usable_flags_load_tensorflow(early, bare):
         ("--backend=annoy", "--backend=annoy: value should be one of <auto|scann|faiss|exact|no"),
         ("--scann=3:4", "--scann=3:4 is not LEAVES:SEARCHED:REORDERED, three positive integers"),
         ("--scann=3:0:1", "--scann=3:0:1 is not LEAVES:SEARCHED:REORDERED"),
+        ("--scann=3:4:1", "--scann=3:4:1 searches 4 leaves of 3; give fewer."),
         ("--scann=3:1:1 --backend=exact", "--scann=3:1:1 has no effect on --backend=exact."),
         ("--ks=0", "--ks=0 must be positive integers"),
         ("--split=validation", "--split=validation needs --validation_classes."),

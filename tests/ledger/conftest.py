@@ -78,7 +78,7 @@ def ledger(labelled):
     ]
     searched = {"megabytes": 0.1, "queries_per_second": 9e4, "exact_queries_per_second": 3e4}
     index = index_step(
-        "index", steps[-1], ExactSearcher, ks=KS, cost=lambda searcher, gallery: searched
+        "index", steps[-1], ExactSearcher, ks=KS, cost=lambda searcher, gallery, k: searched
     )
     return Ledger([*steps, index])
 

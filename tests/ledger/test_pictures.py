@@ -26,4 +26,6 @@ def test_grey_and_large_and_broken(tmp_path):
     assert picture_uri(tmp_path / "thin.png").startswith("data:image/jpeg")
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     assert picture_uri(tmp_path / "broken.jpg") is None
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    assert picture_uri(tmp_path / "bomb.png") is None
     assert picture_uri(tmp_path / "missing.jpg") is None

@@ -14,7 +14,7 @@ function showTitle() {
 function showVerdict() {
   const last = steps.at(-1), value = pick(last, headline);
   if (steps.length === 1) {
-    byId("verdict").append(`The ${last.name} finds the right class first for `, el("strong", {}, percent(value)), " of the queries.");
+    byId("verdict").append(`${headline.name} of the ${last.name} is `, el("strong", {}, percent(value)), ".");
     return;
   }
   const first = steps[0], before = pick(first, headline), total = pick(report.total, headline);

@@ -116,7 +116,7 @@ def _arguments(flags: Any) -> dict[str, Any]:
     pairs = [pair.partition("=") for pair in flags.metadata or ()]
     for key, equals, _ in pairs:
         if not (key and equals):
-            raise InputError(f"--metadata={key} must be KEY=VALUE.")
+            raise InputError("--metadata must be KEY=VALUE; one of them is not.")
     files = (flags.root_certificates, flags.certificate, flags.key)
     encrypted = flags.tls or any(files)
     return {

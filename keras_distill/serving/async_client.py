@@ -79,7 +79,8 @@ class AsyncEmbeddingClient(ClientSettings):
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._channel.close()
+        if self._channel is not None:
+            await self._channel.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -124,7 +124,8 @@ class EmbeddingClient(ClientSettings):
 
     def close(self) -> None:
         """Closes the connection."""
-        self._channel.close()
+        if self._channel is not None:
+            self._channel.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """What the blocking and the asynchronous client have in common."""
 
+import threading
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any, ClassVar
 
 from keras_distill.serving.channel import Tls, callables, open_channel
@@ -53,16 +53,22 @@ class ClientSettings:
         self._credentials = tls and tls.credentials()
         pairs = metadata.items() if isinstance(metadata, Mapping) else metadata
         self._metadata = tuple((key.lower(), value) for key, value in pairs)
+        for key, _ in self._metadata:
+            if key.endswith("-bin"):
+                raise ValueError(f"metadata: {key!r} is a binary header; texts alone can be sent.")
+        self._opening = threading.Lock()
         self._model: ServedModel | None = None
+        self._channel: Any = None
+        self._callables: dict[str, Any] = {}
 
-    @cached_property
-    def _channel(self) -> Any:
-        # At first use: an asynchronous channel belongs to the loop that runs then.
-        return open_channel(self._api, self.reference.server, self._credentials)
-
-    @cached_property
+    @property
     def _methods(self) -> dict[str, Any]:
-        return callables(self._channel)
+        with self._opening:
+            if self._channel is None:
+                # At first use: an asynchronous channel belongs to the loop that runs then.
+                self._channel = open_channel(self._api, self.reference.server, self._credentials)
+                self._callables = callables(self._channel)
+        return self._callables
 
     def _connecting(self) -> Exchange[ServedModel]:
         return connect(self.reference, self._dim, self.timeout)

@@ -79,7 +79,6 @@ def call(method: str, request: Any, timeout: float) -> Exchange[Any]:
 
 def too_large(error: grpc.RpcError) -> bool:
     """Whether a call failed because its message exceeds a limit, which no retry helps."""
-    return (
-        error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        and "message larger than max" in error.details()
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in (
+        error.details() or ""
     )

@@ -205,7 +205,7 @@ def test_smoke_tells_what_is_wrong(client, served):
         (["embed", "--model=m", "--images=."], "--out= must end in .npz or .npy"),
         (["embed", "--model=m", "--images={empty}", "--out=x.npz"], "has no JPEG or PNG images"),
         (["wait", "--model=m", "--version=1", "--label=stable"], "version=1 and label='stable'"),
-        (["wait", "--model=m", "--metadata=secret"], "--metadata=secret must be KEY=VALUE"),
+        (["wait", "--model=m", "--metadata=secret"], "--metadata must be KEY=VALUE"),
         (["wait", "--model=m", "--root_certificates=gone.pem"], "'gone.pem' cannot be read"),
         (["wait", "--model=m", "--certificate=gone.pem"], "certificate and its key go together"),
         (["wait", "--model=m", "--json={empty}"], "is a folder; give a file, or -"),

@@ -328,6 +328,7 @@ def test_metadata_version_and_label_are_sent(make_client, served):
         ({"batch_size": 0}, r"batch_size=0 is not positive"),
         ({"in_flight": -1}, r"in_flight=-1 is not positive"),
         ({"most_bytes": 0}, r"most_bytes=0 is not positive"),
+        ({"metadata": {"Key-bin": "x"}}, r"metadata: 'key-bin' is a binary header"),
     ],
 )
 def test_unusable_arguments(make_client, options, message):

@@ -128,7 +128,7 @@ def _index(flags: Any, before: Step, backend: str, ks: list[int]) -> Step:
         before,
         build,
         ks=ks,
-        cost=lambda searcher, gallery, k: index_cost(searcher, gallery, k=k),
+        cost=index_cost,
     )
 
 

@@ -62,7 +62,7 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
     return cost | {"images_per_second": images_per_second}
 
 
-def index_cost(searcher: Searcher, gallery: np.ndarray, *, k: int) -> dict[str, Any]:
+def index_cost(searcher: Searcher, gallery: np.ndarray, k: int) -> dict[str, Any]:
     """Measures a search, and exact search beside it, on up to 1,000 queries at once.
 
     Args:

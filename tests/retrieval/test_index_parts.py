@@ -50,6 +50,7 @@ def test_manifest_tells_what_the_index_is(folder):
             "leaves_to_search": 0,
             "reorder": 200,
             "reorder_factor": 5,
+            "principal": 0,
         },
         "agreement": {"share": 1.0, "queries": 100, "k": 10},
         "parts": [{"name": "part-0001", "rows": 200}, {"name": "part-0002", "rows": 10}],

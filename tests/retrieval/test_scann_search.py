@@ -5,7 +5,12 @@ import pytest
 
 from keras_distill import InputError
 from keras_distill.retrieval.exact_search import nearest_neighbours
-from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings, scann_settings
+from keras_distill.retrieval.scann_search import (
+    ScannSearcher,
+    ScannSettings,
+    principal_directions,
+    scann_settings,
+)
 
 ROWS, LEAVES = 3000, 55
 
@@ -69,7 +74,9 @@ def test_odd_widths(dim, clustered):
     np.testing.assert_allclose(found.distances**2, distances**2, atol=2e-6)
 
 
-@pytest.mark.parametrize("settings", [None, ScannSettings(LEAVES, 10)])
+@pytest.mark.parametrize(
+    "settings", [None, ScannSettings(LEAVES, 10), ScannSettings(LEAVES, 10, principal=16)]
+)
 def test_saved_assets_answer_the_same_after_a_move(tmp_path, vectors, settings):
     searcher = ScannSearcher(vectors, settings)
     (tmp_path / "here").mkdir()
@@ -95,9 +102,30 @@ def test_settings_follow_the_documented_rule(rows):
     if rows < 20_000:
         assert settings.num_leaves == 0
         return
-    assert settings.num_leaves == round(rows**0.5)
-    assert settings.leaves_to_search == -(-settings.num_leaves // 10)
-    assert settings.reorder == 200
+    assert settings.num_leaves == round(2 * rows**0.5)
+    assert settings.leaves_to_search == -(-settings.num_leaves // 20)
+    assert settings.reorder == 300
+    assert scann_settings(rows, 64) == dataclasses.replace(settings, principal=64)
+
+
+def test_principal_directions_hold_nearly_all_of_the_vectors(clustered):
+    rng = np.random.default_rng(0)
+    assert principal_directions(rng.standard_normal((500, 64), np.float32)) == 0
+    assert principal_directions(np.zeros((10, 64), np.float32)) == 8
+    flat = np.zeros((20_000, 64), np.float32)
+    flat[:, :20] = clustered(20_000, 20)
+    turned = flat @ np.linalg.qr(rng.standard_normal((64, 64)))[0].astype(np.float32)
+    searcher = ScannSearcher(turned)
+    assert searcher.settings["principal"] == 24
+    assert searcher.search(turned, k=4, sample=500).agreement.share > 0.95
+    assert ScannSearcher(2 * turned).settings["principal"] == 0  # not of length 1
+
+
+def test_few_principal_directions_still_find_the_nearest(vectors):
+    found = ScannSearcher(vectors, ScannSettings(LEAVES, 10, principal=16)).search(
+        vectors, k=4, leave_one_out=True, sample=ROWS
+    )
+    assert found.agreement.share > 0.95
 
 
 @pytest.mark.parametrize(
@@ -106,11 +134,17 @@ def test_settings_follow_the_documented_rule(rows):
         (ScannSettings(31, 3), "num_leaves=31 is more than the gallery's 30 rows"),
         (ScannSettings(10, 11), "leaves_to_search=11 must be from 1 to num_leaves=10"),
         (ScannSettings(10, 0), "leaves_to_search=0 must be from 1"),
+        (ScannSettings(10, 2, principal=5), "principal=5 must be from 0 to the width .* 4"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(clustered, settings, message):
     with pytest.raises(InputError, match=message):
         ScannSearcher(clustered(30, 4), settings)
+
+
+def test_principal_directions_need_rows_of_length_1(vectors):
+    with pytest.raises(InputError, match="principal=16 needs rows of length 1"):
+        ScannSearcher(vectors * 2, ScannSettings(LEAVES, 10, principal=16))
 
 
 def test_settings_are_plain_values(tree):

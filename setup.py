@@ -13,6 +13,8 @@ VERSION = re.search(
 LITERT = ["ai-edge-litert>=2.1.1,<3", "backports.strenum<1.3"]
 # Exact search where ScaNN has no wheel.
 FAISS = ["faiss-cpu>=1.9,<2"]
+# Students that are .onnx files, by Keras' own exporter; wheels for Python 3.11 to 3.13.
+ONNX = ["onnx>=1.19,<2", "onnxruntime>=1.23,<2", "tf2onnx>=1.17,<2"]
 # The official stubs, which import TensorFlow.
 SERVE = ["tensorflow-serving-api~=2.20.0"]
 # Archived in 2024; the last wheels are for Python 3.11. It is written against Keras 2.
@@ -72,6 +74,7 @@ setup(
             *ADDONS,
             *FAISS,
             *LITERT,
+            *ONNX,
             *SERVE,
             # Read the files of serving/ as their programs would.
             "check-jsonschema>=0.37,<1",
@@ -90,6 +93,7 @@ setup(
         "bench": ["torch>=2.4"],
         "faiss": FAISS,
         "litert": LITERT,
+        "onnx": ONNX,
         "serve": SERVE,
     },
 )

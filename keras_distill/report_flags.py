@@ -40,7 +40,7 @@ def define_report_flags(command: Command) -> None:
     command.strings(
         group,
         "format",
-        "The same student in another format, such as a .tflite file; several times.",
+        "The same student in another format, such as a .tflite or .onnx file; several times.",
     )
     command.choice(
         group,

@@ -1,6 +1,7 @@
 """The settings that a report takes from the run that it is about."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from keras_distill.data_flags import check_data_flags
@@ -40,8 +41,7 @@ def inherit_settings(flags: Any) -> dict[str, str]:
         raise InputError(
             f"--run={flags.run} is no run directory with a student.keras; train writes one."
         )
-    text = run.flags.read_text() if run.flags.is_file() else ""
-    written = dict(re.findall(r"^--(\w+)=(.*)$", text, re.M))
+    written = written_settings(flags.run)
     inherited = {}
     for name, details in _SETTINGS.items():
         given = flags[name].present
@@ -58,6 +58,12 @@ def inherit_settings(flags: Any) -> dict[str, str]:
         except InputError as error:
             raise InputError(f"{error} This is {source}. Give --dataset=folder:PATH.") from error
     return inherited
+
+
+def written_settings(run: str | Path) -> dict[str, str]:
+    """Returns the settings that a run directory was made with, by flag; none if it is no run."""
+    file = RunDirectory(run).flags
+    return dict(re.findall(r"^--(\w+)=(.*)$", file.read_text() if file.is_file() else "", re.M))
 
 
 def _take_the_only_teacher(inherited: dict[str, str], source: str) -> None:

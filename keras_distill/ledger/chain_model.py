@@ -19,6 +19,7 @@ class ChainModel:
         parameters: Number of its weights; `None` if that cannot be known.
         from_jpeg: Embeds a batch of files, strings `(n,)`; `None` if it looks at no pixels.
         from_pixels: Embeds decoded images, uint8 `(n, size, size, 3)`, or `None`.
+        runtime: As of `Teacher`; `None` if TensorFlow runs it.
         route: How the images got into it, as a phrase.
     """
 
@@ -28,6 +29,7 @@ class ChainModel:
     parameters: int | None = None
     from_jpeg: Callable[[tf.Tensor], tf.Tensor] | None = None
     from_pixels: Callable[[tf.Tensor], tf.Tensor] | None = None
+    runtime: Callable[[int], Callable[[np.ndarray], np.ndarray]] | None = None
     route: str = ""
 
     @property

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
     Returns:
         `megabytes` on disk; `parameters`; `milliseconds`, the median time of one image from decoded
         pixels to the vector; `milliseconds_from_jpeg`, from the bytes of its file; each with the
-        `…_quartiles` of the calls; `images_per_second`, from the bytes of files in batches of
-        `batch_size`. `null` where it cannot be known.
+        `…_quartiles` of the calls; `runtime_milliseconds`, those of one image in the model's own
+        runtime, without TensorFlow around it, by the number of threads: one, and one a CPU;
+        `images_per_second`, from the bytes of files in batches of `batch_size`. `null` where it
+        cannot be known.
     """
     single: dict[str, Callable[[], Any] | None] = {
         "milliseconds": None,
@@ -59,7 +62,10 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
         low, middle, high = 1e3 * np.quantile(times.get(name, [np.nan]), [0.25, 0.5, 0.75])
         cost[name] = float(middle) if name in times else None
         cost[f"{name}_quartiles"] = [float(low), float(high)] if name in times else None
-    return cost | {"images_per_second": images_per_second}
+    return cost | {
+        "runtime_milliseconds": _runtime_milliseconds(model),
+        "images_per_second": images_per_second,
+    }
 
 
 def index_cost(searcher: Searcher, gallery: np.ndarray, k: int) -> dict[str, Any]:
@@ -96,6 +102,20 @@ def machine() -> dict[str, Any]:
         "devices": sorted(set(devices)),
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
+    }
+
+
+def _runtime_milliseconds(model: ChainModel) -> dict[str, float] | None:
+    if model.runtime is None or model.image_size is None:
+        return None
+    shape = (1, model.image_size, model.image_size, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    threads = sorted({1, os.cpu_count() or 1})
+    calls = [partial(model.runtime(count), pixels) for count in threads]
+    times = _seconds(calls, rounds=100)
+    return {
+        str(count): 1e3 * statistics.median(taken)
+        for count, taken in zip(threads, times, strict=True)
     }
 
 

@@ -38,6 +38,7 @@ class PixelModel(ChainModel):
         self.image_size = self._embedded_size = image_size
         self.route = "the centre of each image, decoded as in evaluation"
         self.from_pixels = model
+        self.runtime = model.runtime
         self.from_jpeg = tf.function(
             self._from_jpeg, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )

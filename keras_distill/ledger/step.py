@@ -80,6 +80,9 @@ class Step:
                 f"Vectors are not of length 1, but from {low:.3g} to {high:.3g}: measured by "
                 "Euclidean distance as they came."
             )
+        if times := self.cost.get("runtime_milliseconds"):
+            by_threads = ", ".join(f"{ms:.3g} ms with {count}" for count, ms in times.items())
+            notes.append(f"One image in its own runtime, by threads: {by_threads}.")
         if self.agreement is not None:
             share, k = 100 * self.agreement.share, self.agreement.k
             queries = self.agreement.queries

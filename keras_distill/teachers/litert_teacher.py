@@ -77,6 +77,9 @@ def load_litert(
         image_size=size,
         preprocessing=preprocessing,
         fingerprint=lambda: fingerprint_of("litert", content, vector["name"], vector["index"]),
+        runtime=lambda threads: _Runner(
+            Interpreter(model_content=content, num_threads=threads), image, vector
+        ),
     )
 
 

@@ -6,14 +6,16 @@ from keras_distill.errors import InputError
 from keras_distill.models.loading import load_model
 from keras_distill.teachers.inner_layer import end_at_layer
 from keras_distill.teachers.litert_teacher import load_litert
+from keras_distill.teachers.onnx_teacher import load_onnx
 from keras_distill.teachers.saved_model_teacher import load_saved_model
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.teachers.vector_file import load_vectors
 
 _KINDS = (
-    "a run directory, a SavedModel folder, a .tflite file, or a table of vectors (.npz, or .npy "
-    "with an .ids.txt beside it)"
+    "a run directory, a SavedModel folder, a .tflite or .onnx file, or a table of vectors (.npz, "
+    "or .npy with an .ids.txt beside it)"
 )
+_SUFFIXES = (".keras", ".tflite", ".onnx", ".npz", ".npy")
 
 
 def load_teacher(
@@ -29,7 +31,7 @@ def load_teacher(
 
     Args:
         path: A `.keras` file, or a run directory with one; a SavedModel folder; a `.tflite` file;
-            or a table of vectors, see `load_vectors`.
+            an `.onnx` file; or a table of vectors, see `load_vectors`.
         argument: Name of the argument that an error message should name.
         output: Of a Keras model, an inner layer to end with, whose answer is averaged over places
             and divided by its L2 norm, see `end_at_layer`; of another model, the output to take.
@@ -56,7 +58,7 @@ def load_teacher(
         raise InputError(f"{source} does not exist; give a .keras file, {_KINDS}.")
     is_run = (path / "student.keras").is_file()
     is_saved_model = (path / "saved_model.pb").is_file()
-    if not (is_run or is_saved_model or path.suffix in (".keras", ".tflite", ".npz", ".npy")):
+    if not (is_run or is_saved_model or path.suffix in _SUFFIXES):
         raise InputError(f"{source} is not a .keras file, {_KINDS}.")
     if signature and not is_saved_model:
         raise InputError(f"signature={signature!r}: {source} is no SavedModel; leave it out.")
@@ -69,8 +71,9 @@ def load_teacher(
             image_size=image_size,
             preprocessing=preprocessing,
         )
-    if path.suffix == ".tflite":
-        return load_litert(
+    if path.suffix in (".tflite", ".onnx"):
+        load = load_litert if path.suffix == ".tflite" else load_onnx
+        return load(
             path,
             argument=argument,
             output=output,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet
@@ -32,6 +33,9 @@ class Teacher:
         fingerprint: A text that stands for `function` and no other, or a function that computes
             it; `None` if it cannot be known. Where it is asked for, it must be a different text as
             soon as `function` would give different answers.
+        runtime: Loads the model for so many threads into a runtime other than TensorFlow; returns
+            what maps an array of images, float32 and preprocessed, to vectors. `None` if there is
+            no other.
 
     Raises:
         InputError: If there is no such preprocessing.
@@ -54,6 +58,7 @@ class Teacher:
         owner: Any = None,
         preprocessing: str = "0_255",
         fingerprint: Callable[[], str | None] | str | None = None,
+        runtime: Callable[[int], Callable[[np.ndarray], np.ndarray]] | None = None,
     ):
         check_preprocessing(preprocessing)
         self.embedding_dim = embedding_dim
@@ -66,6 +71,7 @@ class Teacher:
             reduce_retracing=True,
         )
         self.owner = owner
+        self.runtime = runtime
         self._fingerprint = fingerprint
         self._tapped: list[str] = []
 

@@ -46,8 +46,8 @@ COMMAND.string(
     "gallery_model",
     "",
     "What embeds the gallery, where it is not --model: a .keras file, such as "
-    "projected_teacher.keras of a run, a run directory, a SavedModel, a .tflite file, or a table "
-    "of vectors.",
+    "projected_teacher.keras of a run, a run directory, a SavedModel, a .tflite or .onnx file, "
+    "or a table of vectors.",
 )
 COMMAND.string(
     "Gallery model", "gallery_output", "", "Its layer or output; as --teacher_output of train."

@@ -11,7 +11,7 @@ say otherwise. Times are of this machine: let nothing else run.
 
   python -m keras_distill.report --run=runs/student
   python -m keras_distill.report --run=runs/student --export=models/photos \
-      --format=student.tflite --out=report
+      --format=models/photos/litert/photos_int8.tflite --out=report
 
 Writes report.html, which opens from the disk without a network, and report.json.
 Exit codes: 0 done, 2 unusable flags or input.

@@ -18,8 +18,8 @@ def define_report_flags(command: Command) -> None:
         group,
         "teacher",
         "",
-        "A .keras file, a run directory, a SavedModel, a .tflite file, or a table of vectors; by "
-        "default that of the run. --teacher= leaves it out.",
+        "A .keras file, a run directory, a SavedModel, a .tflite or .onnx file, or a table of "
+        "vectors; by default that of the run. --teacher= leaves it out.",
     )
     command.string(group, "teacher_output", "", "Its layer or output, as of train.")
     command.string(group, "teacher_signature", "", "Its signature, of a SavedModel.")

@@ -37,9 +37,9 @@ def define_teacher_flags(command: Command) -> None:
         group,
         "teacher",
         "",
-        "A .keras file, a run directory, a SavedModel folder, a .tflite file, or a table of "
-        "vectors (.npz, .npy); empty to learn from labels alone. Several with a name each: "
-        "a=PATH,b=PATH; the flags below then take a value for all, or a:VALUE,b:VALUE.",
+        "A .keras file, a run directory, a SavedModel folder, a .tflite or .onnx file, or a "
+        "table of vectors (.npz, .npy); empty to learn from labels alone. Several with a name "
+        "each: a=PATH,b=PATH; the flags below then take a value for all, or a:VALUE,b:VALUE.",
     )
     command.string(
         group,
@@ -70,8 +70,8 @@ def define_teacher_flags(command: Command) -> None:
         group,
         "teacher_output",
         "",
-        "Layer of a Keras teacher (pooled if it is a map), or output of a SavedModel or .tflite "
-        "file; a wrong name lists them.",
+        "Layer of a Keras teacher (pooled if it is a map), or output of a SavedModel, .tflite or "
+        ".onnx file; a wrong name lists them.",
     )
     command.string(
         group,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.serving import bundle
+from keras_distill.serving import bundle, file_formats
 
 
 def versions(folder):
@@ -80,6 +80,69 @@ def test_full_disk_publishes_nothing(here, teacher, tmp_path, small_disk):
     assert not list((tmp_path / "embedder").iterdir())
 
 
+def test_litert_files_calibrated_by_the_classes_of_the_run(command, teacher, photos, tmp_path):
+    given = [f"--model={teacher.path}", f"--out={tmp_path}", "--name=birds", "--format=litert"]
+    ended = command(
+        "export", *given, "--precision=int8", "--precision=float16", "--calibration_images=5"
+    )
+    assert ended.code == 0
+    folder = tmp_path / "birds" / "litert"
+    assert versions(folder) == [
+        "birds_float16.json",
+        "birds_float16.tflite",
+        "birds_int8.json",
+        "birds_int8.tflite",
+    ]
+    said = [json.loads(line) for line in ended.out.splitlines()]
+    assert [one["file"] for one in said] == [
+        str(folder / "birds_int8.tflite"),
+        str(folder / "birds_float16.tflite"),
+    ]
+    card = json.loads((folder / "birds_int8.json").read_text())
+    assert card["images"] == f"the training classes of folder:{photos}"
+    # Classes :4 but for 2:4, which the run held out.
+    assert (card["calibration_images"], card["compared_images"]) == (5, 20)
+    assert said[0]["cosine"] == card["cosine"]
+    assert said[0]["cosine"]["least"] > 0.9
+
+
+def test_onnx_file_of_a_model_without_images(here, teacher, tmp_path):
+    (tmp_path / "alone.keras").write_bytes((teacher.path / "student.keras").read_bytes())
+    given = [f"--model={tmp_path / 'alone.keras'}", f"--out={tmp_path}", "--format=onnx"]
+    assert here("export", *given).code == 0
+    card = json.loads((tmp_path / "embedder" / "onnx" / "embedder_float32.json").read_text())
+    assert (card["images"], card["compared_images"]) == ("generated glyphs", 64)
+    # A run whose data is elsewhere is checked on glyphs too, but glyphs calibrate nothing.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "alone.keras").rename(tmp_path / "run" / "student.keras")
+    (tmp_path / "run" / "flags.txt").write_text("--dataset=folder:gone\n")
+    given = [f"--model={tmp_path / 'run'}", f"--out={tmp_path}", "--name=b"]
+    ended = here("export", *given, "--format=litert", "--precision=int8")
+    assert ended.code == 2
+    assert "'gone' does not exist" in ended.err
+    assert "calibrate int8; give --calibration=FOLDER." in ended.err
+    assert not (tmp_path / "b").exists()
+
+
+def test_calibration_by_a_folder(here, monkeypatch, teacher, photos, tmp_path):
+    given = [f"--model={teacher.path}", f"--out={tmp_path}", "--format=litert"]
+    calibrated = [*given, f"--calibration={photos / 'class_5'}", "--precision=int8"]
+    assert here("export", *calibrated).code == 0
+    folder = tmp_path / "embedder" / "litert"
+    card = json.loads((folder / "embedder_int8.json").read_text())
+    assert (card["calibration_images"], card["compared_images"]) == (10, 10)
+    before = (folder / "embedder_int8.tflite").read_bytes()
+    monkeypatch.setitem(file_formats.LEAST_COSINE, "int8", 1.5)
+    ended = here("export", *calibrated)
+    assert ended.code == 1
+    assert "export: litert int8: The exported file differs from the Keras model: " in ended.out
+    assert (folder / "embedder_int8.tflite").read_bytes() == before
+    (tmp_path / "empty").mkdir()
+    ended = here("export", *given, f"--calibration={tmp_path / 'empty'}")
+    assert ended.code == 2
+    assert "has no JPEG or PNG images" in ended.err
+
+
 def test_model_that_is_no_embedder_is_refused(here, photos, tmp_path):
     ended = here("export", f"--model={photos}", f"--out={tmp_path}")
     assert ended.code == 2
@@ -110,11 +173,20 @@ def test_usable_flags_load_tensorflow(early):
         ("--name=.tmp", "--name=.tmp cannot be the name of a folder."),
         ("--version=0", "--version=0: 0 is not a positive integer"),
         ("--version=new", "--version=new: invalid literal for int()"),
+        ("--format=tflite", "--format=tflite: value should be one of <saved_model|litert|onnx>"),
+        ("--format=litert --precision=int4", "--precision=int4 is not one of float32, float16, dy"),
+        ("--precision=int8", "--precision=int8 has no effect on --format=saved_model; LiteRT"),
+        ("--format=onnx --precision=int8", "--precision=int8 has no effect on --format=onnx"),
+        ("--calibration=.", "--calibration has no effect on --format=saved_model."),
+        ("--format=litert --calibration=no", "--calibration=no is not a folder."),
+        ("--format=litert --version=2", "--version has no effect on --format=litert; leave"),
+        ("--format=litert --precision=int8", "--precision=int8 needs images to calibrate with: "),
+        ("--calibration_images=0", "--calibration_images=0: 0 is not a positive integer"),
     ],
 )
 def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, flags, said):
     (tmp_path / "model.keras").touch()
-    ended = early("export", "--model=model.keras", "--out=models", flags, cwd=tmp_path)
+    ended = early("export", "--model=model.keras", "--out=models", *flags.split(), cwd=tmp_path)
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
     assert ended.err.startswith("export: ")

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 
 import keras
@@ -6,8 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_distill.data.image_set import read_folder
+from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.report_flags import parse_scann
 from keras_distill.serving.bundle import export_embedder
+from keras_distill.serving.file_formats import PRECISIONS
+from keras_distill.serving.model_file import export_file
 
 CLASSES, EACH, SIZE = 26, 10, 16
 
@@ -215,6 +220,42 @@ def test_formats_and_settings_of_the_command_line(report, run, shades, tmp_path)
     assert found["comparisons"][0]["improved_count"] > 4 == len(found["comparisons"][0]["improved"])
     assert set(found["settings_of_the_run"]) == {"dataset", "train_classes", "image_size"}
     assert "--teacher" not in ended.out.split("folder:")[0]
+
+
+def test_files_of_other_runtimes(report, run, shades, tmp_path):
+    images = read_folder(shades)
+    every = images.select(np.arange(0, len(images), 5))
+    pixels = np.concatenate([x["image"] for x, _ in evaluation_batches(every, image_size=SIZE)])
+    model = red_embedder()
+    files = [
+        export_file(model, tmp_path, pixels, name="red", precision=precision, calibration=pixels)
+        for precision in PRECISIONS
+    ]
+    files.append(export_file(model, tmp_path, pixels, name="red", format="onnx"))
+    formats = [f"--format={file}" for file in files]
+    ended, found = report("--teacher=", "--backend=none", "--batch_size=37", *formats)
+    names = [file.name for file in files]
+    assert [step["name"] for step in found["steps"]] == ["student", *names]
+    recall = [step["recall"]["1"] for step in found["steps"]]
+    for step, file, value in zip(found["steps"][1:], files, recall[1:], strict=True):
+        assert step["cost"]["megabytes"] == file.stat().st_size / 1e6
+        assert step["cost"]["milliseconds"] > 0
+        times = step["cost"]["runtime_milliseconds"]
+        assert set(times) == {"1", str(os.cpu_count())}
+        assert min(times.values()) > 0
+        assert step["notes"][-1].startswith("One image in its own runtime, by threads: ")
+        assert "ms with 1" in step["notes"][-1]
+        exact = "float32" in file.name
+        assert value == pytest.approx(recall[0], abs=0.005 if exact else 0.05)
+    assert found["steps"][0]["cost"]["runtime_milliseconds"] is None
+    assert "red_int8.tflite" in ended.out
+
+
+def test_channels_swapped_in_a_file(report, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
+    file = export_file(red_embedder(bgr=True), tmp_path, noise)
+    _, found = report("--teacher=", "--backend=none", f"--format={file}")
+    assert changes(found)["embedder_float32.tflite"][0] < -0.3
 
 
 def test_student_alone(report):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,24 @@ def test_single_images_are_timed_in_turn(tmp_path):
     assert set(kinds) == {batch, single, pixels}
     assert kinds[single] == kinds[pixels] > kinds[batch]
     assert model.asked[-2:] in ([single, pixels], [pixels, single])
+
+
+def test_own_runtime_is_timed_by_threads(tmp_path):
+    model = Counting(tmp_path)
+    assert model_cost(model, [b""], batch_size=1)["runtime_milliseconds"] is None
+    asked = []
+
+    def runtime(threads):
+        def run(pixels):
+            asked.append((threads, pixels.shape, pixels.dtype))
+
+        return run
+
+    model.runtime = runtime
+    times = model_cost(model, [b""], batch_size=1)["runtime_milliseconds"]
+    threads = {1, os.cpu_count()}
+    assert set(times) == {str(count) for count in threads}
+    assert set(asked) == {(count, (1, 4, 4, 3), np.dtype(np.float32)) for count in threads}
 
 
 def test_what_looks_at_no_pixels_has_no_time(tmp_path):

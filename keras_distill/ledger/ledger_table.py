@@ -31,7 +31,7 @@ def ledger_table(title: str, ledger: Ledger) -> "Table":
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("")
+    table.add_column("", overflow="fold")  # names of files are long, and must differ
     for heading in (first, "change", "MAP@R", "MB", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     changes = [None, *(changes[first] for changes in ledger.changes)]

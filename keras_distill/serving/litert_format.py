@@ -22,7 +22,7 @@ def write_litert(
     - `float16`: half the size; weights are rounded, arithmetic is float32 on CPUs.
     - `dynamic_int8`: weights of 8 bits; activations are quantised by each image's own range.
     - `int8`: weights, activations and arithmetic of 8 bits, by the ranges of calibration images.
-      The final normalisation is of 8 bits too, so that lengths are 1 within a few per cent.
+      The final normalisation is of 8 bits too, so that lengths are only about 1.
 
     The input is `image`, `(n, size, size, 3)`, from 0 to 255: float32, but uint8 of scale 1 for
     `int8`. The output is `embedding`, float32 `(n, dim)`. The size of the batch can be changed.

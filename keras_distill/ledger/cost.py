@@ -32,11 +32,11 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
 
     Returns:
         `megabytes` on disk; `parameters`; `milliseconds`, the median time of one image from decoded
-        pixels to the vector; `milliseconds_from_jpeg`, from the bytes of its file; each with the
-        `…_quartiles` of the calls; `runtime_milliseconds`, those of one image in the model's own
-        runtime, without TensorFlow around it, by the number of threads: one, and one a CPU;
-        `images_per_second`, from the bytes of files in batches of `batch_size`. `null` where it
-        cannot be known.
+        pixels to the vector, in the model's own runtime if it has one; `milliseconds_from_jpeg`,
+        from the bytes of its file; each with the `…_quartiles` of the calls;
+        `runtime_milliseconds`, those of the own runtime by the number of threads: one, and one a
+        CPU; `images_per_second`, from the bytes of files in batches of `batch_size`. `null` where
+        it cannot be known.
     """
     single: dict[str, Callable[[], Any] | None] = {
         "milliseconds": None,
@@ -55,6 +55,9 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
         shape = (1, model.image_size, model.image_size, 3)
         pixels = tf.constant(noise.integers(0, 256, shape, np.uint8))
         single["milliseconds"] = lambda: from_pixels(pixels)
+        if model.runtime is not None:  # TensorFlow around it would take longer than itself
+            run = model.runtime(os.cpu_count() or 1)
+            single["milliseconds"] = partial(run, pixels.numpy().astype(np.float32))
     cost: dict[str, Any] = {"megabytes": model.megabytes, "parameters": model.parameters}
     known = {name: call for name, call in single.items() if call is not None}
     times = dict(zip(known, _seconds(list(known.values()), rounds=30), strict=True))

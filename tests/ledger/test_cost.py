@@ -44,7 +44,7 @@ def test_single_images_are_timed_in_turn(tmp_path):
 def test_own_runtime_is_timed_by_threads(tmp_path):
     model = Counting(tmp_path)
     assert model_cost(model, [b""], batch_size=1)["runtime_milliseconds"] is None
-    asked = []
+    asked, before = [], len(model.asked)
 
     def runtime(threads):
         def run(pixels):
@@ -53,7 +53,10 @@ def test_own_runtime_is_timed_by_threads(tmp_path):
         return run
 
     model.runtime = runtime
-    times = model_cost(model, [b""], batch_size=1)["runtime_milliseconds"]
+    cost = model_cost(model, [b""], batch_size=1)
+    times = cost["runtime_milliseconds"]
+    assert cost["milliseconds"] > 0
+    assert not [kind for kind, *_ in model.asked[before:] if kind == "pixels"]
     threads = {1, os.cpu_count()}
     assert set(times) == {str(count) for count in threads}
     assert set(asked) == {(count, (1, 4, 4, 3), np.dtype(np.float32)) for count in threads}

@@ -15,8 +15,14 @@ LITERT = ["ai-edge-litert>=2.1.1,<3", "backports.strenum<1.3"]
 FAISS = ["faiss-cpu>=1.9,<2"]
 # Students that are .onnx files, by Keras' own exporter; wheels for Python 3.11 to 3.13.
 ONNX = ["onnx>=1.19,<2", "onnxruntime>=1.23,<2", "tf2onnx>=1.17,<2"]
-# The official stubs, which import TensorFlow.
-SERVE = ["tensorflow-serving-api~=2.20.0"]
+# The embedded server: the official stubs, which import TensorFlow, health, metrics, REST.
+SERVE = [
+    "grpcio-health-checking>=1.62,<2",
+    "prometheus-client>=0.20,<1",
+    "tensorflow-serving-api~=2.20.0",
+    "waitress>=3.0.1,<4",
+    "werkzeug>=3.0.6,<4",
+]
 # Archived in 2024; the last wheels are for Python 3.11. It is written against Keras 2.
 ADDONS = [
     'tensorflow-addons==0.23.0; python_version < "3.12"',

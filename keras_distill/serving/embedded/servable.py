@@ -1,0 +1,120 @@
+"""A version of a model in memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from keras_distill.serving.embedded.graph_errors import graph_refusal
+from keras_distill.serving.embedded.image_limits import check_images
+from keras_distill.serving.embedded.refusal import Refusal, invalid
+from keras_distill.serving.embedded.request_checks import (
+    check_arrays,
+    check_names,
+    chosen_outputs,
+    find_signature,
+)
+from keras_distill.serving.embedded.request_tensors import read_tensor, write_tensor
+
+DEFAULT_SIGNATURE = "serving_default"
+# How TF-Serving's REST interface, too, tells inputs that are files from inputs that are text.
+_FILES = "_bytes"
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What a request may cost.
+
+    Attributes:
+        most_bytes: Most bytes of an input, once unpacked.
+        most_pixels: Most pixels of an image.
+    """
+
+    most_bytes: int
+    most_pixels: int
+
+
+class Servable:
+    """A SavedModel that answers requests; several threads may ask at once.
+
+    Args:
+        folder: The folder of the version.
+        name: Name of the model.
+        version: Number of the version.
+        limits: What a request may cost.
+
+    Raises:
+        Refusal: If it cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, name: str, version: int, limits: RequestLimits):
+        self.name = name
+        self.version = version
+        self._limits = limits
+        try:
+            file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+            # Kept, for its variables live as long as it does.
+            self._model = tf.saved_model.load(str(folder))
+            (graph,) = (graph for graph in file.meta_graphs if "serve" in graph.meta_info_def.tags)
+        except FileNotFoundError as error:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"No SavedModel in {folder}.") from error
+        except tf.errors.OpError as error:
+            raise graph_refusal(error) from error
+        except (DecodeError, OSError, ValueError) as error:
+            raise invalid(f"{folder} cannot be loaded: {error}") from error
+        self.signatures = dict(graph.signature_def)
+
+    def predict(
+        self, request: Any, check_deadline: Callable[[], None] = lambda: None
+    ) -> predict_pb2.PredictResponse:
+        """Answers a request for this version.
+
+        Args:
+            request: The `PredictRequest`.
+            check_deadline: Called right before the model is run; raises if nobody waits any more.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Refusal: If the request does not fit the signature, or the graph fails.
+        """
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        signature = find_signature(self.signatures, name)
+        check_names(signature, request.inputs)
+        arrays = {
+            key: read_tensor(key, tensor, self._limits.most_bytes)
+            for key, tensor in request.inputs.items()
+        }
+        outputs = chosen_outputs(signature, request.output_filter)
+        check_arrays(signature, arrays)
+        for key, array in arrays.items():
+            if array.dtype == object and key.endswith(_FILES):
+                check_images(array.ravel(), self._limits.most_pixels)
+        check_deadline()
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = self.name
+        response.model_spec.version.value = self.version
+        response.model_spec.signature_name = name
+        for key, array in self._run(name, arrays, outputs).items():
+            write_tensor(response.outputs[key], array)
+        return response
+
+    def _run(
+        self, name: str, arrays: dict[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        if name not in self._model.signatures:  # the initialiser of the graph is no function
+            find_signature({}, name)
+        tensors = {key: tf.constant(array) for key, array in arrays.items()}
+        try:
+            results = self._model.signatures[name](**tensors)
+            return {key: results[key].numpy() for key in outputs}
+        except tf.errors.OpError as error:
+            raise graph_refusal(error) from error

@@ -1,0 +1,199 @@
+"""The server: ports, threads, start and end."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import waitress
+from grpc_health.v1 import health_pb2
+
+from keras_distill.errors import InputError
+from keras_distill.serving.embedded.admission import Admission
+from keras_distill.serving.embedded.grpc_services import add_services
+from keras_distill.serving.embedded.metrics import Metrics
+from keras_distill.serving.embedded.model_config import ModelConfig
+from keras_distill.serving.embedded.models import Models
+from keras_distill.serving.embedded.predicting import Predicting
+from keras_distill.serving.embedded.refusal import Refusal
+from keras_distill.serving.embedded.rest import Rest
+from keras_distill.serving.embedded.secret import SecretInterceptor
+from keras_distill.serving.embedded.servable import RequestLimits, Servable
+from keras_distill.serving.embedded.warm_up import warm_up
+
+_log = logging.getLogger(__name__)
+
+# Threads for what is asked beside predictions, and to refuse what is too much.
+_SPARE_THREADS = 8
+_MOST_WAITING = 1000
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a server is reached, and what a request may cost.
+
+    Attributes:
+        host: Address to listen at.
+        port: Port for gRPC; 0 for a free one.
+        rest_port: Port for REST and metrics; 0 for a free one, `None` for none.
+        max_concurrent: Most predictions at once.
+        max_message_bytes: Most bytes of a message of gRPC, and of an input once unpacked.
+        max_body_bytes: Most bytes of a body of REST.
+        max_pixels: Most pixels of an image.
+        poll_seconds: Pause between two looks at the disk; 0 for a single look.
+        credentials: Those of TLS; `None` for plain text.
+        secret: What callers have to know; `None` if nothing.
+    """
+
+    host: str
+    port: int
+    rest_port: int | None
+    max_concurrent: int
+    max_message_bytes: int
+    max_body_bytes: int
+    max_pixels: int
+    poll_seconds: float
+    credentials: grpc.ServerCredentials | None = None
+    secret: bytes | None = None
+
+
+class EmbeddedServer:
+    """A server, whose ports are taken when it is made.
+
+    Args:
+        settings: How it is reached.
+        wanted: Tells which models are to be served, each time anew.
+        folder: Folder of all models, outside of which no client can have a model loaded; `None`
+            for any.
+
+    Raises:
+        InputError: If a port cannot be taken.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        wanted: Callable[[], list[ModelConfig]],
+        folder: Path | None = None,
+    ):
+        self._settings = settings
+        self._metrics = Metrics()
+        self._admission = Admission(settings.max_concurrent)
+        self._limits = RequestLimits(settings.max_message_bytes, settings.max_pixels)
+        self.models = Models(wanted, self._load)
+        predicting = Predicting(self.models, self._admission, self._metrics)
+        threads = settings.max_concurrent + _SPARE_THREADS
+        self._grpc = grpc.server(
+            ThreadPoolExecutor(threads, "grpc"),
+            interceptors=[SecretInterceptor(settings.secret)] if settings.secret else [],
+            options=(
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a port that is in use is an error
+            ),
+            maximum_concurrent_rpcs=threads + _MOST_WAITING,
+        )
+        self._health = add_services(self._grpc, predicting, folder)
+        self.grpc_address = _address(settings.host, self._bind_grpc())
+        self._rest = None
+        self.rest_address = None
+        if settings.rest_port is not None:
+            self._rest = waitress.create_server(
+                Rest(predicting, self._metrics, settings.secret),
+                sockets=[_listen(settings.host, settings.rest_port)],
+                threads=threads,
+                max_request_body_size=settings.max_body_bytes,
+                ident=None,
+            )
+            self.rest_address = _address(settings.host, self._rest.effective_port)
+
+    def start(self) -> None:
+        """Loads the models, and then answers.
+
+        Raises:
+            InputError: If the configuration of the models cannot be used.
+        """
+        self.models.refresh()
+        if self._settings.poll_seconds:
+            _run_aside("poll", lambda: self.models.poll(self._settings.poll_seconds))
+        self._grpc.start()
+        if self._rest is not None:
+            _run_aside("rest", self._rest.run)
+        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    def stop(self, seconds: float) -> bool:
+        """Takes nothing new, and waits for what runs.
+
+        Args:
+            seconds: How long at most; what runs then is cut off.
+
+        Returns:
+            Whether everything has ended.
+        """
+        end = time.monotonic() + seconds
+        self._health.enter_graceful_shutdown()
+        self.models.close()
+        if self._rest is not None:
+            self._rest.accepting = False
+        stopped = self._grpc.stop(seconds)
+        drained = self._admission.drain(seconds)
+        stopped.wait()
+        while drained and self._is_sending() and time.monotonic() < end:
+            time.sleep(0.01)
+        return drained
+
+    def _is_sending(self) -> bool:
+        channels = list(self._rest.active_channels.values()) if self._rest else []
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+    def _load(self, folder: Path, name: str, version: int) -> Servable:
+        try:
+            servable = Servable(folder, name, version, self._limits)
+            count = warm_up(servable, folder)
+        except Refusal:
+            self._metrics.count_load(str(folder), success=False)
+            raise
+        except Exception as error:  # a SavedModel can hold anything
+            self._metrics.count_load(str(folder), success=False)
+            _log.exception("%s", folder)
+            message = f"{folder} cannot be loaded: {error}"
+            raise Refusal(grpc.StatusCode.UNKNOWN, message) from error
+        self._metrics.count_load(str(folder), success=True)
+        _log.info("%s is loaded; it answered %d requests to warm up", folder, count)
+        return servable
+
+    def _bind_grpc(self) -> int:
+        place = _address(self._settings.host, self._settings.port)
+        try:
+            if self._settings.credentials is None:
+                return self._grpc.add_insecure_port(place)
+            return self._grpc.add_secure_port(place, self._settings.credentials)
+        except RuntimeError as error:
+            raise _port_error("port", place) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise _port_error("rest_port", _address(host, port)) from error
+
+
+def _port_error(flag: str, place: str) -> InputError:
+    return InputError(
+        f"--{flag}: cannot listen at {place}; is it in use? Name another, or 0 for any."
+    )
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _run_aside(name: str, function: Callable[[], object]) -> None:
+    threading.Thread(target=function, name=name, daemon=True).start()

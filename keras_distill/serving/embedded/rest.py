@@ -94,14 +94,14 @@ class Rest:
         return self._metadata(spec) if found["metadata"] else self._status(spec)
 
     def _post(self, spec: Any, verb: str, request: Request) -> Response:
-        if verb != "predict":
-            raise single_refusal(self._models.find(spec), "", f"tensorflow/serving/{verb}")
-
         def predict(check_deadline: Callable[[], None]) -> Response:
             servable = self._models.find(spec)
             with self._reading:
                 body = _read_json(request)
                 spec.signature_name = body.get("signature_name", "")
+                if verb != "predict":
+                    method = f"tensorflow/serving/{verb}"
+                    raise single_refusal(servable, spec.signature_name, method)
                 name = spec.signature_name or DEFAULT_SIGNATURE
                 tensors, rows = request_tensors(body, find_signature(servable.signatures, name))
                 del body

@@ -113,6 +113,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         except InputError as error:
             raise invalid(str(error)) from error
         self._models.refresh(lambda: configs)
+        available = self._models.available()
+        missing = [config.name for config in configs if not available[config.name]]
+        if missing:
+            names = ", ".join(missing)
+            message = f"{len(missing)} servable(s) did not become available: {{{names}}}"
+            raise Refusal(grpc.StatusCode.UNKNOWN, message)
         return model_management_pb2.ReloadConfigResponse(status={})
 
 

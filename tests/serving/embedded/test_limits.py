@@ -68,7 +68,7 @@ def test_images_that_claim_too_many_pixels(embedded, stub, encode):
     server = psutil.Process(embedded.process.pid)
     before = server.memory_info().rss
     for bomb, size in (
-        (png_of_zeros(10_000, 5_001), "5001x10000"),
+        (png_of_zeros(10_000, 5_001), "10000x5001"),
         (jpeg_that_claims(encode, 65_000, 65_000), "65000x65000"),
     ):
         code, message = refused(stub, request(image_bytes=[encode(), bomb]))

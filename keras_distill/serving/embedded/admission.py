@@ -1,7 +1,7 @@
 """Which requests may run now."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -56,19 +56,3 @@ class Admission:
         with self._changed:
             self._closed = True
             return self._changed.wait_for(lambda: not self._running, seconds)
-
-
-def deadline_check(seconds_left: Callable[[], float | None]) -> Callable[[], None]:
-    """Returns what refuses a request for whose answer nobody waits any more.
-
-    Args:
-        seconds_left: Tells the seconds until the deadline; `None` if there is none.
-    """
-
-    def check() -> None:
-        left = seconds_left()
-        if left is not None and left <= 0:
-            message = "The deadline passed before the model was run."
-            raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, message)
-
-    return check

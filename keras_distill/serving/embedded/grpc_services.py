@@ -44,12 +44,17 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Runs a signature."""
         spec = request.model_spec
 
-        def predict(check_deadline: Callable[[], None]) -> Any:
+        def check_deadline() -> None:
+            # Not active: the caller has given up, by its own clock or for another reason.
+            if not context.is_active() or context.time_remaining() == 0:
+                message = "The deadline passed before the model was run."
+                raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+        def predict() -> Any:
             return self._models.find(spec).predict(request, check_deadline)
 
         return _answer(
-            context,
-            lambda: self._predicting.answer(spec.name, "GRPC", predict, context.time_remaining),
+            context, lambda: self._predicting.answer(spec.name, "GRPC", predict, check_deadline)
         )
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from keras_distill.serving.embedded.admission import Admission, deadline_check
+from keras_distill.serving.embedded.admission import Admission
 from keras_distill.serving.embedded.metrics import Metrics
 from keras_distill.serving.embedded.models import Models
 from keras_distill.serving.embedded.refusal import Refusal
@@ -32,16 +32,16 @@ class Predicting:
         self,
         model: str,
         entrypoint: str,
-        predict: Callable[[Callable[[], None]], Any],
-        seconds_left: Callable[[], float | None] = lambda: None,
+        predict: Callable[[], Any],
+        check_deadline: Callable[[], None] = lambda: None,
     ) -> Any:
         """Lets a prediction run.
 
         Args:
             model: Name of the model, for the metrics.
             entrypoint: `GRPC` or `REST`, for the metrics.
-            predict: Makes the answer; is given what it has to call right before the model is run.
-            seconds_left: Tells the seconds until the deadline; `None` if there is none.
+            predict: Makes the answer.
+            check_deadline: Raises if nobody waits for the answer any more.
 
         Returns:
             The answer.
@@ -53,9 +53,8 @@ class Predicting:
         status = grpc.StatusCode.OK
         try:
             with self._metrics.timed(model, "Predict", entrypoint), self._admission.running():
-                check_deadline = deadline_check(seconds_left)
                 check_deadline()
-                return predict(check_deadline)
+                return predict()
         except Exception as error:
             refusal = as_refusal(error)
             status = refusal.code

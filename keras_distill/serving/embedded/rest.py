@@ -94,7 +94,7 @@ class Rest:
         return self._metadata(spec) if found["metadata"] else self._status(spec)
 
     def _post(self, spec: Any, verb: str, request: Request) -> Response:
-        def predict(check_deadline: Callable[[], None]) -> Response:
+        def predict() -> Response:
             servable = self._models.find(spec)
             with self._reading:
                 body = _read_json(request)
@@ -106,9 +106,7 @@ class Rest:
                 tensors, rows = request_tensors(body, find_signature(servable.signatures, name))
                 del body
             message = predict_pb2.PredictRequest(model_spec=spec, inputs=tensors)
-            return _json(
-                response_values(servable.predict(message, check_deadline).outputs, rows=rows)
-            )
+            return _json(response_values(servable.predict(message).outputs, rows=rows))
 
         return self._predicting.answer(spec.name, "REST", predict)
 

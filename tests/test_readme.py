@@ -82,7 +82,8 @@ def test_other_clients_are_shown_a_request_with_the_image(tool, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "cache", "evaluate", "ablate", "export", "index", "client", "report"]
+    "command",
+    ["train", "cache", "evaluate", "ablate", "export", "index", "serve", "client", "report"],
 )
 def test_flags_of_the_shell_examples_exist(command):
     shell = "\n".join(re.findall(r"```sh\n(.*?)```", README.read_text(), re.S)).replace("\\\n", " ")

@@ -1,0 +1,68 @@
+import importlib.util
+import socket
+
+import pytest
+
+
+@pytest.fixture
+def models(tmp_path):
+    (tmp_path / "models" / "photos").mkdir(parents=True)
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--models is required"),
+        (["--models={models}/x"], "x is not a folder; export writes one by --out"),
+        (["--models={models}/photos"], "is one model, with its versions; give the folder above"),
+        (["--models={models}", "--model_config=x"], "--model_config=x is not a file"),
+        (["--models={models}", "--secret_file=x"], "--secret_file=x cannot be read: No such file"),
+        (["--models={models}", "--secret_file={models}/empty"], "must hold one line of printable"),
+        (["--models={models}", "--tls_key=x"], "TLS needs both --tls_certificate and --tls_key"),
+        (["--models={models}", "--port=65536"], "port"),
+        (["--models={models}", "--max_concurrent=0"], "max_concurrent"),
+    ],
+)
+def test_unusable_flags(here, models, flags, message):
+    (models / "empty").touch()
+    (models / "photos" / "1").mkdir()
+    ended = here("serve", *(flag.format(models=models) for flag in flags))
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+    assert ended.err.startswith("serve: ")
+
+
+def test_flags_are_refused_before_tensorflow_is_loaded(early, models):
+    ended = early("serve", f"--models={models}", "--model_config=x")
+    assert (ended.code, ended.out) == (2, "")
+    assert early("serve", "--help").code == 0
+
+
+def test_a_missing_extra(here, models, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name in ("waitress", "grpc_health") else find(name, *more),
+    )
+    ended = here("serve", f"--models={models}")
+    assert ended.code == 2
+    assert "grpcio-health-checking, waitress is not installed; pip install 'keras_dist" in ended.err
+
+
+@pytest.mark.parametrize(("flag", "other"), [("port", "rest_port"), ("rest_port", "port")])
+def test_a_port_in_use(here, models, flag, other):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = here("serve", f"--models={models}", f"--{flag}={port}", f"--{other}=0")
+    assert (ended.code, ended.out) == (2, "")
+    assert f"--{flag}: cannot listen at 127.0.0.1:{port}; is it in use?" in ended.err
+
+
+def test_a_configuration_that_cannot_be_used(here, models, tmp_path):
+    file = tmp_path / "models.config"
+    file.write_text("nonsense")
+    ended = here("serve", f"--model_config={file}", "--port=0", "--rest_port=0")
+    assert (ended.code, ended.out) == (2, "")
+    assert f"--model_config={file} cannot be used: " in ended.err

@@ -1,0 +1,58 @@
+"""The command from its start to its end."""
+
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import grpc
+
+from keras_distill.serving.client import EmbeddingClient
+from keras_distill.serving.client_errors import ServingError
+
+OPERATORS = Path(__file__).parents[3] / "serving" / "config" / "models.config"
+
+
+def test_the_operators_configuration_and_a_gentle_end(server_process, exported, encode, tmp_path):
+    """A label moves while requests run, and SIGTERM ends the process, but no request."""
+    for version in ("1", "2"):
+        shutil.copytree(exported, tmp_path / "models" / "photos" / version)
+    config = tmp_path / "models.config"
+    config.write_text(OPERATORS.read_text())
+    served, failed = [], []
+    with server_process(
+        f"--models={tmp_path}/models",
+        f"--model_config={config}",
+        "--poll_seconds=0.1",
+        "--host=0.0.0.0",
+    ) as server:
+        assert server.models == {"photos": [1]}
+        address = f"localhost:{server.grpc.rpartition(':')[2]}"
+
+        def embed_until_the_end():
+            with EmbeddingClient(address, model="photos", label="stable", timeout=10) as client:
+                while not failed:
+                    try:
+                        result = client.embed([encode()] * 3, on_error="return")
+                    except ServingError as error:
+                        failed.append(error.code)
+                    else:
+                        assert not result.errors
+                        served.append(result.version)
+
+        embedding = threading.Thread(target=embed_until_the_end)
+        embedding.start()
+        text = config.read_text().replace("versions: 1", "versions: 1 versions: 2")
+        config.write_text(text.replace('"stable" value: 1', '"stable" value: 2'))
+        while 2 not in served:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        _, log = server.process.communicate(timeout=60)
+        embedding.join()
+    assert sorted(set(served)) == [1, 2]
+    assert failed == [grpc.StatusCode.UNAVAILABLE]
+    assert server.process.returncode == 0
+    assert "--host=0.0.0.0 is open to other machines without TLS and a secret" in log
+    assert "photos version 2 is available" in log
+    assert "Traceback" not in log

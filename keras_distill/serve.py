@@ -116,6 +116,7 @@ def main(flags: Any) -> int:
     def wanted() -> "list[ModelConfig]":
         return read_config(config, models) if config else scan_models(cast(Path, models))
 
+    wanted()  # a configuration that cannot be used ends it before a port is taken
     server = EmbeddedServer(settings, wanted, models)
     told_to_stop = threading.Event()
     server.start()

@@ -1,7 +1,6 @@
 """The server: ports, threads, start and end."""
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import waitress
 from grpc_health.v1 import health_pb2
 
 from keras_distill.errors import InputError
@@ -22,6 +20,7 @@ from keras_distill.serving.embedded.models import Models
 from keras_distill.serving.embedded.predicting import Predicting
 from keras_distill.serving.embedded.refusal import Refusal
 from keras_distill.serving.embedded.rest import Rest
+from keras_distill.serving.embedded.rest_server import RestServer
 from keras_distill.serving.embedded.secret import SecretInterceptor
 from keras_distill.serving.embedded.servable import RequestLimits, Servable
 from keras_distill.serving.embedded.warm_up import warm_up
@@ -100,17 +99,11 @@ class EmbeddedServer:
         )
         self._health = add_services(self._grpc, predicting, folder)
         self.grpc_address = _address(settings.host, self._bind_grpc())
-        self._rest = None
+        self._rest: RestServer | None = None
         self.rest_address = None
         if settings.rest_port is not None:
-            self._rest = waitress.create_server(
-                Rest(predicting, self._metrics, settings.secret),
-                sockets=[_listen(settings.host, settings.rest_port)],
-                threads=threads,
-                max_request_body_size=settings.max_body_bytes,
-                ident=None,
-            )
-            self.rest_address = _address(settings.host, self._rest.effective_port)
+            self._rest = self._make_rest(Rest(predicting, self._metrics, settings.secret), threads)
+            self.rest_address = _address(settings.host, self._rest.port)
 
     def start(self) -> None:
         """Loads the models, and then answers.
@@ -120,10 +113,13 @@ class EmbeddedServer:
         """
         self.models.refresh()
         if self._settings.poll_seconds:
-            _run_aside("poll", lambda: self.models.poll(self._settings.poll_seconds))
+            pause = self._settings.poll_seconds
+            threading.Thread(
+                target=self.models.poll, args=[pause], name="poll", daemon=True
+            ).start()
         self._grpc.start()
         if self._rest is not None:
-            _run_aside("rest", self._rest.run)
+            self._rest.start()
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, seconds: float) -> bool:
@@ -139,17 +135,13 @@ class EmbeddedServer:
         self._health.enter_graceful_shutdown()
         self.models.close()
         if self._rest is not None:
-            self._rest.accepting = False
+            self._rest.take_nothing_new()
         stopped = self._grpc.stop(seconds)
         drained = self._admission.drain(seconds)
         stopped.wait()
-        while drained and self._is_sending() and time.monotonic() < end:
-            time.sleep(0.01)
+        if self._rest is not None:
+            self._rest.close(end - time.monotonic() if drained else 0)
         return drained
-
-    def _is_sending(self) -> bool:
-        channels = list(self._rest.active_channels.values()) if self._rest else []
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
     def _load(self, folder: Path, name: str, version: int) -> Servable:
         try:
@@ -176,13 +168,12 @@ class EmbeddedServer:
         except RuntimeError as error:
             raise _port_error("port", place) from error
 
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise _port_error("rest_port", _address(host, port)) from error
+    def _make_rest(self, application: Rest, threads: int) -> RestServer:
+        host, port = self._settings.host, self._settings.rest_port or 0
+        try:
+            return RestServer(application, host, port, threads, self._settings.max_body_bytes)
+        except OSError as error:
+            raise _port_error("rest_port", _address(host, port)) from error
 
 
 def _port_error(flag: str, place: str) -> InputError:
@@ -193,7 +184,3 @@ def _port_error(flag: str, place: str) -> InputError:
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _run_aside(name: str, function: Callable[[], object]) -> None:
-    threading.Thread(target=function, name=name, daemon=True).start()

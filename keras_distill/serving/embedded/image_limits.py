@@ -31,8 +31,8 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     return _jpeg_size(data) if data.startswith(_JPEG) else None
 
 
-def check_images(images: Iterable[bytes], most_pixels: int) -> None:
-    """Refuses images that would take too much memory to decode.
+def count_pixels(images: Iterable[bytes], most_pixels: int) -> int:
+    """Counts pixels, and refuses images that would take too much memory to decode.
 
     GIF, BMP and WebP are refused whatever their size: the contract is JPEG and PNG, and a GIF of a
     thousand frames does not say so in its header.
@@ -41,9 +41,13 @@ def check_images(images: Iterable[bytes], most_pixels: int) -> None:
         images: Bytes of files.
         most_pixels: Most pixels that one may have.
 
+    Returns:
+        Pixels of all together.
+
     Raises:
         Refusal: For the first such image.
     """
+    total = 0
     for data in images:
         other = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
         if other:
@@ -54,6 +58,8 @@ def check_images(images: Iterable[bytes], most_pixels: int) -> None:
                 f"An image claims {width}x{height} pixels, more than the {most_pixels} that are "
                 "decoded here (--max_pixels)."
             )
+        total += height * width
+    return total
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:

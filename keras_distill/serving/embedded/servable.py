@@ -13,7 +13,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from keras_distill.serving.embedded.graph_errors import graph_refusal
-from keras_distill.serving.embedded.image_limits import check_images
+from keras_distill.serving.embedded.image_limits import count_pixels
+from keras_distill.serving.embedded.pixel_budget import PixelBudget
 from keras_distill.serving.embedded.refusal import Refusal, invalid
 from keras_distill.serving.embedded.request_checks import (
     check_arrays,
@@ -35,10 +36,12 @@ class RequestLimits:
     Attributes:
         most_bytes: Most bytes of an input, once unpacked.
         most_pixels: Most pixels of an image.
+        decoded: Pixels that are decoded at one time, in all requests.
     """
 
     most_bytes: int
     most_pixels: int
+    decoded: PixelBudget
 
 
 class Servable:
@@ -95,15 +98,19 @@ class Servable:
         }
         outputs = chosen_outputs(signature, request.output_filter)
         check_arrays(signature, arrays)
-        for key, array in arrays.items():
-            if array.dtype == object and key.endswith(_FILES):
-                check_images(array.ravel(), self._limits.most_pixels)
-        check_deadline()
+        pixels = sum(
+            count_pixels(array.ravel(), self._limits.most_pixels)
+            for key, array in arrays.items()
+            if array.dtype == object and key.endswith(_FILES)
+        )
+        with self._limits.decoded.decoding(pixels):
+            check_deadline()
+            results = self._run(name, arrays, outputs)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = self.name
         response.model_spec.version.value = self.version
         response.model_spec.signature_name = name
-        for key, array in self._run(name, arrays, outputs).items():
+        for key, array in results.items():
             write_tensor(response.outputs[key], array)
         return response
 

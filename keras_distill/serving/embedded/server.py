@@ -17,6 +17,7 @@ from keras_distill.serving.embedded.grpc_services import add_services
 from keras_distill.serving.embedded.metrics import Metrics
 from keras_distill.serving.embedded.model_config import ModelConfig
 from keras_distill.serving.embedded.models import Models
+from keras_distill.serving.embedded.pixel_budget import PixelBudget
 from keras_distill.serving.embedded.predicting import Predicting
 from keras_distill.serving.embedded.refusal import Refusal
 from keras_distill.serving.embedded.rest import Rest
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 # Threads for what is asked beside predictions, and to refuse what is too much.
 _SPARE_THREADS = 8
 _MOST_WAITING = 1000
+# How many of the largest images are decoded at one time.
+_LARGEST_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,11 @@ class EmbeddedServer:
         self._settings = settings
         self._metrics = Metrics()
         self._admission = Admission(settings.max_concurrent)
-        self._limits = RequestLimits(settings.max_message_bytes, settings.max_pixels)
+        self._limits = RequestLimits(
+            settings.max_message_bytes,
+            settings.max_pixels,
+            PixelBudget(_LARGEST_AT_ONCE * settings.max_pixels),
+        )
         self.models = Models(wanted, self._load)
         predicting = Predicting(self.models, self._admission, self._metrics)
         threads = settings.max_concurrent + _SPARE_THREADS

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -51,23 +52,24 @@ def exported(export, tmp_path_factory):
 @contextmanager
 def running(*flags):
     """A server as a process, stopped by SIGTERM."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keras_distill.serve", "--port=0", "--rest_port=0", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline()
-        if not line:
-            pytest.fail(process.communicate()[1])
-        ready = json.loads(line)
-        yield SimpleNamespace(
-            grpc=ready["grpc"], rest=ready["rest"], models=ready["models"], process=process
-        )
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+    command = [sys.executable, "-m", "keras_distill.serve", "--port=0", "--rest_port=0", *flags]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+
+        def read_log():
+            log.seek(0)
+            return log.read()
+
+        try:
+            line = process.stdout.readline()
+            if not line:
+                pytest.fail(read_log())
+            ready = json.loads(line)
+            yield SimpleNamespace(**ready, process=process, read_log=read_log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+            process.stdout.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_distill.serving.embedded.image_limits import check_images, image_size
+from keras_distill.serving.embedded.image_limits import count_pixels, image_size
 from keras_distill.serving.embedded.refusal import Refusal
 
 
@@ -47,9 +47,9 @@ def test_no_bytes_are_too_strange(data):
 
 def test_what_is_refused(encode):
     good = encode(40, 45)
-    check_images([good, b"", b"not an image", good[:10]], 40 * 45)
+    assert count_pixels([good, b"", b"no image", good, good[:9]], 40 * 45) == 2 * 40 * 45
     with pytest.raises(Refusal, match="An image claims 45x40 pixels, more than the 1799 "):
-        check_images([b"", good], 40 * 45 - 1)
+        count_pixels([b"", good], 40 * 45 - 1)
     for kind in ("GIF", "BMP", "WebP"):
         with pytest.raises(Refusal, match=f"{kind} images are not decoded here"):
-            check_images([encode(kind=kind)], 10**9)
+            count_pixels([encode(kind=kind)], 10**9)

@@ -1,0 +1,36 @@
+import threading
+
+from keras_distill.serving.embedded.pixel_budget import PixelBudget
+
+
+def test_shares_are_waited_for_and_given_back():
+    budget = PixelBudget(10)
+    entered, leave = threading.Semaphore(0), threading.Event()
+
+    def decode(pixels):
+        with budget.decoding(pixels):
+            entered.release()
+            assert leave.wait(60)
+
+    others = [threading.Thread(target=decode, args=[pixels]) for pixels in (6, 4, 0)]
+    for thread in others:
+        thread.start()
+    for _ in others:
+        assert entered.acquire(timeout=60)
+    late = threading.Thread(target=decode, args=[1000])  # as if it were 10
+    late.start()
+    assert not entered.acquire(timeout=0.05)
+    leave.set()
+    assert entered.acquire(timeout=60)
+    for thread in (*others, late):
+        thread.join()
+
+
+def test_a_failure_gives_its_share_back():
+    budget = PixelBudget(1)
+    for _ in range(3):
+        try:
+            with budget.decoding(1):
+                raise KeyError
+        except KeyError:
+            pass

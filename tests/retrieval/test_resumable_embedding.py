@@ -6,7 +6,8 @@ from keras_distill import InputError, evaluation_batches
 from keras_distill.data import shard_store
 from keras_distill.data.image_set import read_pictures
 from keras_distill.retrieval.embedding import embed
-from keras_distill.retrieval.resumable_embedding import embed_resumably, embedder_fingerprint
+from keras_distill.retrieval.resumable_embedding import embed_resumably
+from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
 

@@ -10,6 +10,7 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -20,6 +21,8 @@ OFFICIAL = {
     "GetModelMetadataResponse": get_model_metadata_pb2.GetModelMetadataResponse,
     "GetModelStatusRequest": get_model_status_pb2.GetModelStatusRequest,
     "GetModelStatusResponse": get_model_status_pb2.GetModelStatusResponse,
+    "PredictLog": prediction_log_pb2.PredictLog,
+    "PredictionLog": prediction_log_pb2.PredictionLog,
     "PredictRequest": predict_pb2.PredictRequest,
     "PredictResponse": predict_pb2.PredictResponse,
     "SignatureDefMap": get_model_metadata_pb2.SignatureDefMap,
@@ -71,6 +74,24 @@ def test_predict_request(spec, inputs, output_filter):
     assert ours.SerializeToString(deterministic=True) == written
     read = messages.PredictRequest.FromString(written)
     assert read.SerializeToString(deterministic=True) == written
+
+
+@given(specs(), tensors(), tensors())
+def test_prediction_log(spec, image, vector):
+    written = prediction_log_pb2.PredictionLog()
+    written.predict_log.request.CopyFrom(
+        predict_pb2.PredictRequest(
+            model_spec=spec, inputs={"image": tensor_pb2.TensorProto(**image)}
+        )
+    )
+    written.predict_log.response.outputs["embedding"].CopyFrom(tensor_pb2.TensorProto(**vector))
+    ours = messages.PredictionLog()
+    ours.predict_log.request.model_spec.CopyFrom(messages.ModelSpec(**spec))
+    ours.predict_log.request.inputs["image"].CopyFrom(messages.TensorProto(**image))
+    ours.predict_log.response.outputs["embedding"].CopyFrom(messages.TensorProto(**vector))
+    assert ours.SerializeToString(deterministic=True) == written.SerializeToString(
+        deterministic=True
+    )
 
 
 @given(tensors())

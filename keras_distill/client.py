@@ -3,7 +3,8 @@
   embed    embeds --images, or each --image, and writes the vectors with their paths to --out
   status   tells the versions of --model and their states
   wait     waits until --model is available, for --limit seconds
-  smoke    sends one image through every signature; checks width, length 1, and agreement
+  smoke    sends one image through every signature; checks width, length 1, and agreement; with
+           --golden also that the server answers the golden requests of an export as it did
 
 The server is TF-Serving, or `python -m keras_distill.serve`. What embed writes can be used as
 --teacher of a training: vectors.npz, or vectors.npy beside vectors.ids.txt. Images that cannot be
@@ -52,11 +53,15 @@ COMMAND.integer(_IMAGES, "in_flight", 4, "embed: most requests at once.", 1)
 _OUTPUT = "Output"
 COMMAND.string(_OUTPUT, "out", "", "embed: .npz or .npy file for the vectors. Required.")
 COMMAND.string(_OUTPUT, "json", "", "File for the result as JSON; - prints it instead.")
+COMMAND.string(
+    "Smoke", "golden", "", "smoke: folder of the exported version, which has the answers."
+)
 COMMAND.number(_OUTPUT, "limit", 60.0, "wait: seconds until it gives up.")
 
 _ONLY_OF = {
     "embed": {"images", "image", "batch_size", "in_flight", "out"},
     "wait": {"limit"},
+    "smoke": {"golden"},
 }
 
 
@@ -228,9 +233,11 @@ def _wait(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
 
 
 def _smoke(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
+    from keras_distill.serving.golden_pairs import read_golden
     from keras_distill.serving.smoke import smoke_test
 
-    tested = smoke_test(client)
+    golden = read_golden(Path(flags.golden), argument="--golden") if flags.golden else []
+    tested = smoke_test(client, golden)
     if flags.json != "-":
         from rich.console import Console
         from rich.table import Table
@@ -245,6 +252,8 @@ def _smoke(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
             table.add_row(f"length of {name}", f"{length:.6f}")
         for pair, cosine in tested.cosines.items():
             table.add_row(f"cosine of {pair}", f"{cosine:.6f}")
+        for name, cosine in tested.golden.items():
+            table.add_row(f"cosine of golden {name}", f"{cosine:.6f}")
         Console().print(table)
     for fault in tested.faults:
         print(f"client: {fault}", file=sys.stderr)

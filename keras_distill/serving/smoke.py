@@ -1,6 +1,7 @@
 """Whether a served embedder answers as it should."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_distill.serving.client import EmbeddingClient
+from keras_distill.serving.golden_pairs import GoldenPair
 from keras_distill.serving.model_contract import ServedModel
 
 _COLOURS = np.array([[[210, 60, 40], [40, 160, 70]], [[50, 70, 200], [230, 210, 60]]], np.uint8)
@@ -24,16 +26,19 @@ class SmokeResult:
         model: What the server says of the model.
         lengths: L2 length of the embedding by signature.
         cosines: Cosine of the embeddings of two signatures.
+        golden: By signature, least cosine of the answers to the golden requests with the known
+            ones.
         faults: What is not as it should be; empty if all is well.
     """
 
     model: ServedModel
     lengths: dict[str, float]
     cosines: dict[str, float]
+    golden: dict[str, float]
     faults: tuple[str, ...]
 
 
-def smoke_test(client: EmbeddingClient) -> SmokeResult:
+def smoke_test(client: EmbeddingClient, golden: Sequence[GoldenPair] = ()) -> SmokeResult:
     """Sends one image through every signature and compares the embeddings.
 
     The image has a colour in each quarter: cropped around its centre and resized, it stays what it
@@ -41,6 +46,7 @@ def smoke_test(client: EmbeddingClient) -> SmokeResult:
 
     Args:
         client: Client of the model.
+        golden: Requests whose answers are known, of which each image is asked again.
 
     Returns:
         Lengths, which must be 1, cosines, which must be close to 1, and what is wrong.
@@ -69,7 +75,11 @@ def smoke_test(client: EmbeddingClient) -> SmokeResult:
         for pair, least in _LEAST_COSINES.items()
         if not cosines[pair] >= least
     ]
-    return SmokeResult(model, lengths, cosines, tuple(faults))
+    known = {}
+    for pair in golden:
+        known[pair.signature] = pair.cosine(client.embed(pair.images))
+        faults += pair.faults(known[pair.signature])
+    return SmokeResult(model, lengths, cosines, known, tuple(faults))
 
 
 def _quarters(height: int, width: int) -> np.ndarray:

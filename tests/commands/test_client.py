@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from fake_server import FakeServer
 
+from keras_distill.serving.golden_pairs import GoldenPair, write_golden
+from keras_distill.serving.predict_requests import predict_request
 from keras_distill.teachers.vector_file import load_vectors
 
 CODES = grpc.StatusCode
@@ -191,10 +193,41 @@ def test_smoke_tells_what_is_wrong(client, served):
     assert len(result["faults"]) == len(ended.err.splitlines()) >= 1
 
 
+def test_smoke_asks_golden_requests(early, client, served, tmp_path):
+    served.embedding = lambda image, dim: np.full(dim, 0.5, np.float32)
+    files = [b"first", b"second"]
+    pixels = np.arange(144, dtype=np.uint8).reshape(1, 8, 6, 3)
+    pairs = [
+        GoldenPair(predict_request("serving_default", files), np.full((2, 4), 0.5, np.float32)),
+        GoldenPair(predict_request("serve_uint8", pixels), np.full((1, 4), 0.5, np.float32)),
+        GoldenPair(
+            predict_request("serve_float", pixels.astype(np.float32)),
+            np.float32([[0.5, 0.5, 0.5, 0.4]]),
+        ),
+    ]
+    write_golden(tmp_path, pairs[:2])
+    given = [f"--address={served.address}", "--model=birds", f"--golden={tmp_path}"]
+    ended = early("client", "smoke", *given)
+    assert (ended.code, ended.err) == (0, "")
+    assert "cosine of golden serve_uint8" in ended.out
+    sent = served.requests[-1].inputs["image_bytes"].string_val
+    assert list(sent) == files
+
+    write_golden(tmp_path, pairs)
+    ended = client("smoke", f"--golden={tmp_path}", "--json=-")
+    assert ended.code == 1
+    assert "client: the golden requests of serve_float are answered otherwise than by" in ended.err
+    golden = json.loads(ended.out)["golden"]
+    assert golden["serving_default"] == pytest.approx(1)
+    assert golden["serve_float"] < 0.9999
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (["status"], "--model is required"),
+        (["status", "--model=m", "--golden=x"], "--golden has no effect on status"),
+        (["smoke", "--model=m", "--golden=nowhere"], "--golden=nowhere has no golden requests"),
         (["status", "--model=m", "--address=box"], "address='box' has no port"),
         (["status", "--model=m", "--out=x.npz"], "--out has no effect on status"),
         (["embed", "--model=m", "--limit=3"], "--limit has no effect on embed"),

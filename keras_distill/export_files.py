@@ -9,6 +9,8 @@ from keras_distill.command_line import FAILURE, SUCCESS, Command
 from keras_distill.errors import InputError
 from keras_distill.serving.file_formats import FILE_FORMATS, PRECISIONS
 
+_OF_SAVED_MODELS = ("version", "batching", "images", "recall", "data_licence")
+
 
 def define_file_flags(command: Command) -> None:
     """Adds the flags that choose a format to a command."""
@@ -56,8 +58,9 @@ def check_file_flags(flags: Any) -> None:
         )
     if flags.format == "saved_model":
         raise InputError("--calibration has no effect on --format=saved_model.")
-    if flags.version is not None:
-        raise InputError(f"--version has no effect on --format={flags.format}; leave it out.")
+    for name in _OF_SAVED_MODELS:
+        if flags[name].present:
+            raise InputError(f"--{name} has no effect on --format={flags.format}; leave it out.")
     if flags.calibration and not Path(flags.calibration).is_dir():
         raise InputError(f"--calibration={flags.calibration} is not a folder.")
     is_run = (Path(flags.model) / "flags.txt").is_file()

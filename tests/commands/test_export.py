@@ -13,7 +13,16 @@ from keras_distill.serving import bundle, file_formats
 
 
 def versions(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name.isdecimal())
+
+
+def files(folder):
+    """What a server would look at, and when it was written."""
+    return {
+        path: path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if not path.relative_to(folder).parts[0].startswith(".")
+    }
 
 
 def test_export_says_what_it_wrote(exported, teacher):
@@ -41,22 +50,26 @@ def test_version_is_the_next_free_one_or_as_asked(here, teacher, tmp_path):
     assert versions(tmp_path / "birds") == ["4", "5"]
     assert here("export", *given, "--version=3").code == 0
     assert versions(tmp_path / "birds") == ["3", "4", "5"]
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    before = files(tmp_path / "birds")
     taken = here("export", *given, "--version=4")
     assert taken.code == 2
     assert f"version=4 of '{tmp_path / 'birds'}' exists; leave it out" in taken.err
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert before == files(tmp_path / "birds")
 
 
 def test_export_that_differs_is_not_published(here, monkeypatch, teacher, tmp_path):
-    model = keras.models.load_model(teacher.path / "student.keras", compile=False)
-    model.set_weights([-weight for weight in model.get_weights()])
-    write = bundle._write
-    monkeypatch.setattr(bundle, "_write", lambda _, folder, size: write(model, folder, size))
+    other = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    other.set_weights([-weight for weight in other.get_weights()])
+    write = bundle.write_saved_model
+    monkeypatch.setattr(
+        bundle, "write_saved_model", lambda _, *given, **more: write(other, *given, **more)
+    )
     ended = here("export", f"--model={teacher.path}", f"--out={tmp_path}")
     assert ended.code == 1
-    assert "export: The exported signature serving_default differs from the Keras" in ended.out
-    assert not list((tmp_path / "embedder").iterdir())
+    assert "export: The export is not fit to be served; nothing was published." in ended.out
+    assert "- the signature serving_default differs from the Keras model: cosine" in ended.out
+    assert files(tmp_path / "embedder") == {}
+    assert not list((tmp_path / "embedder").glob(".tmp-*"))
 
 
 def test_killed_export_leaves_no_version(here, teacher, tmp_path):
@@ -66,10 +79,11 @@ def test_killed_export_leaves_no_version(here, teacher, tmp_path):
         time.sleep(0.002)  # until the model is written and only the comparison is left
     export.kill()
     assert export.wait() == -signal.SIGKILL
-    (left,) = versions(tmp_path / "birds")
-    assert left.startswith(".tmp-")
+    assert files(tmp_path / "birds") == {}
+    assert len(list(tmp_path.glob("birds/.tmp-1-*"))) == 1
     assert here("export", *given).code == 0
-    assert versions(tmp_path / "birds") == [left, "1"]
+    assert versions(tmp_path / "birds") == ["1"]
+    assert not list(tmp_path.glob("birds/.tmp-*"))
 
 
 def test_full_disk_publishes_nothing(here, teacher, tmp_path, small_disk):
@@ -77,7 +91,51 @@ def test_full_disk_publishes_nothing(here, teacher, tmp_path, small_disk):
         ended = here("export", f"--model={teacher.path}", f"--out={tmp_path}")
     assert ended.code == 2
     assert f"'{tmp_path / 'embedder' / '1'}' could not be written" in ended.err
-    assert not list((tmp_path / "embedder").iterdir())
+    assert files(tmp_path / "embedder") == {}
+    assert not list((tmp_path / "embedder").glob(".tmp-*"))
+
+
+def test_bundle_tells_of_the_run(exported, teacher, photos):
+    facts = json.loads((exported.path / "assets.extra" / "distill.json").read_text())
+    assert facts["data"] == f"folder:{photos}"
+    assert facts["data_licence"] is None
+    assert facts["training"]["epochs"] == "2"
+    assert [result["split"] for result in facts["recall"]] == ["validation"]
+    assert facts["checks"]["images"] == f"12 pictures, some drawn, some of {photos}"
+    assert "The golden requests show drawn pictures." in exported.out
+    written = json.loads(exported.out.splitlines()[-1])
+    assert (written["version"], written["batching"]) == (1, "graph")
+    assert written["least_cosine"] >= 0.9999
+
+
+def test_photographs_become_golden_if_they_are_given(here, teacher, photos, tmp_path):
+    ended = here(
+        "export",
+        f"--model={teacher.path / 'student.keras'}",
+        f"--out={tmp_path}",
+        f"--images={photos}",
+        "--batching=none",
+        "--data_licence=CC BY 4.0",
+    )
+    assert ended.code == 0
+    assert f"The golden requests show small copies of 8 images of {photos}." in ended.out
+    folder = tmp_path / "embedder" / "1"
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "| Licence of the data | CC BY 4.0 |" in card
+    assert b"BatchFunction" not in (folder / "saved_model.pb").read_bytes()
+
+
+def test_check(here, exported, tmp_path):
+    ended = here("export", f"--check={exported.path}")
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out) == {"saved_model": str(exported.path), "faults": []}
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.export(str(tmp_path / "bare"), verbose=False)
+    ended = here("export", f"--check={tmp_path / 'bare'}")
+    assert ended.code == 1
+    faults = json.loads(ended.out.splitlines()[-1])["faults"]
+    assert len(faults) == 2  # Keras writes the same signature under two names
+    assert all(f"export: {fault}" in ended.out for fault in faults)
 
 
 def test_litert_files_calibrated_by_the_classes_of_the_run(command, teacher, photos, tmp_path):
@@ -171,6 +229,10 @@ def test_usable_flags_load_tensorflow(early):
         ("--name=a/b", "--name=a/b cannot be the name of a folder."),
         ("--name=..", "--name=.. cannot be the name of a folder."),
         ("--name=.tmp", "--name=.tmp cannot be the name of a folder."),
+        ("--images=nowhere", "--images=nowhere is not a folder."),
+        ("--recall=nowhere.json", "--recall=nowhere.json is not a file; evaluate --json writes"),
+        ("--batching=always", "--batching=always: value should be one of <graph|none>"),
+        ("--check=nowhere", "--model has no effect with --check; leave it out."),
         ("--version=0", "--version=0: 0 is not a positive integer"),
         ("--version=new", "--version=new: invalid literal for int()"),
         ("--format=tflite", "--format=tflite: value should be one of <saved_model|litert|onnx>"),
@@ -193,3 +255,9 @@ def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, f
     assert ended.err.endswith("See `python -m keras_distill.export --help`.\n")
     assert "Traceback" not in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_check_of_what_is_no_saved_model(early, tmp_path):
+    ended = early("export", f"--check={tmp_path}")
+    assert ended.code == 2
+    assert "holds no saved_model.pb; give a version, such as models/birds/1." in ended.err

@@ -1,5 +1,6 @@
+import hashlib
 import io
-from types import SimpleNamespace
+import json
 
 import keras
 import numpy as np
@@ -8,11 +9,15 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
-from keras_distill.data.views import centre_view
+from keras_distill.data.image_set import read_pictures
 from keras_distill.errors import InputError
 from keras_distill.models.embedder import build_embedder
-from keras_distill.serving import bundle
 from keras_distill.serving.bundle import export_embedder
+from keras_distill.serving.bundle_check import check_bundle
+from keras_distill.serving.golden_pairs import read_golden
+from keras_distill.serving.session_model import SessionModel
+from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
+from keras_distill.teachers.teacher import as_teacher
 
 SIZE, DIM = 32, 8
 INPUTS = {
@@ -161,33 +166,6 @@ def test_input_of_another_shape_is_an_invalid_argument(served, name, value):
         served(name, value)
 
 
-def consumers(function, argument):
-    """The nodes of a function that take an argument, with its place among their inputs."""
-    for node in function.node_def:
-        for place, taken in enumerate(node.input):
-            if taken.split(":")[0] == argument:
-                yield node, place
-
-
-@pytest.mark.parametrize("name", INPUTS)
-def test_shape_is_checked_before_anything_else(graph, name):
-    functions = {function.signature.name: function for function in graph.graph_def.library.function}
-    (fed,) = graph.signature_def[name].inputs.values()
-    taken = [node for node in graph.graph_def.node if fed.name.split(":")[0] in node.input]
-    calls = [(node, list(node.input).index(fed.name.split(":")[0])) for node in taken]
-    checks = []
-    while calls:
-        node, place = calls.pop()
-        if node.op in ("StatefulPartitionedCall", "PartitionedCall"):
-            function = functions[node.attr["f"].func.name]
-            calls += consumers(function, function.signature.input_arg[place].name)
-        else:
-            checks.append(node)
-    shape = tf.TensorShape(INPUTS[name][1])
-    assert [node.op for node in checks] == ["EnsureShape"]
-    assert tf.TensorShape(checks[0].attr["shape"].shape) == shape
-
-
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_lower_precision_is_exported_as_float32(dtype_policy, tmp_path, pixels, policy):
     dtype_policy(policy)
@@ -202,52 +180,127 @@ def test_lower_precision_is_exported_as_float32(dtype_policy, tmp_path, pixels, 
     embedding = tf.saved_model.load(str(folder)).signatures["serve_uint8"](image=pixels)
     cosine = np.sum(embedding["embedding"] * model(pixels), axis=1)
     assert cosine.min() > 0.999
-
-
-@pytest.fixture
-def write_nothing(monkeypatch):
-    """Publishes folders without a model in them, which is quick."""
-    monkeypatch.setattr(bundle, "_write", lambda model, folder, size: (folder / "pb").touch())
-    monkeypatch.setattr(bundle, "_compare", lambda model, folder, size: None)
-
-
-def test_first_version_is_1_and_the_next_one_follows_the_highest(model, tmp_path, write_nothing):
-    assert export_embedder(model, tmp_path) == tmp_path / "embedder" / "1"
-    assert export_embedder(model, tmp_path, name="birds") == tmp_path / "birds" / "1"
-    for other in ("9", "010", ".tmp-77-x", "77-old", "notes"):
-        (tmp_path / "embedder" / other).mkdir()
-    assert export_embedder(model, str(tmp_path)) == tmp_path / "embedder" / "11"
-    assert export_embedder(model, tmp_path, version=5) == tmp_path / "embedder" / "5"
-
-
-@pytest.mark.parametrize(
-    ("version", "said"), [(3, "exists"), (4, "exists"), (0, "not positive"), (-1, "not positive")]
-)
-def test_version_that_cannot_be_is_refused(model, tmp_path, write_nothing, version, said):
-    for present in ("3", "04"):
-        (tmp_path / "embedder" / present).mkdir(parents=True)
-    with pytest.raises(InputError, match=rf"version={version} of .*{said}"):
-        export_embedder(model, tmp_path, version=version)
-    assert sorted(path.name for path in (tmp_path / "embedder").iterdir()) == ["04", "3"]
+    facts = json.loads((folder / "assets.extra" / "distill.json").read_text())
+    assert facts["checks"]["trained_in"] == policy
+    assert 0.999 < facts["checks"]["least_cosine_as_trained"] < 1
 
 
 @pytest.mark.parametrize("faulty", INPUTS)
-@pytest.mark.parametrize("factor", [-1.0, 0.0, np.nan])
-def test_signature_that_differs_is_not_published(model, tmp_path, monkeypatch, faulty, factor):
-    def signature(name):
-        def call(image=None, image_bytes=None):
-            if image is None:
-                image = tf.stack([centre_view(data, SIZE) for data in image_bytes])
-            return {"embedding": model(image) * (factor if name == faulty else 1.0)}
+def test_signature_that_differs_is_not_published(model, tmp_path, monkeypatch, faulty):
+    run = SessionModel.run
 
-        return call
+    def other(self, request):
+        answer = run(self, request)
+        if request.model_spec.signature_name == faulty:
+            answer["embedding"] = answer["embedding"] * np.where(np.arange(DIM) % 2, 1, 0.9)
+        return answer
 
-    loaded = SimpleNamespace(signatures={name: signature(name) for name in INPUTS})
-    monkeypatch.setattr(bundle, "_write", lambda model, folder, size: (folder / "pb").touch())
-    monkeypatch.setattr(tf.saved_model, "load", lambda folder: loaded)
-    with pytest.raises(RuntimeError, match=rf"signature {faulty} differs.*Nothing was published"):
+    monkeypatch.setattr(SessionModel, "run", other)
+    with pytest.raises(RuntimeError, match="nothing was published") as raised:
         export_embedder(model, tmp_path)
-    assert not list((tmp_path / "embedder").iterdir())
+    assert f"- the signature {faulty} differs from the Keras model: cosine 0.99" in str(
+        raised.value
+    )
+    assert str(raised.value).count("\n- ") == 1
+    assert [path.name for path in (tmp_path / "embedder").iterdir()] == [".export.lock"]
+
+
+def test_embeddings_that_are_not_finite_are_not_published(tmp_path):
+    model = build()
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    with pytest.raises(RuntimeError, match=r"cosine nan < 0\.9999"):
+        export_embedder(model, tmp_path)
+
+
+def test_grouped_convolutions_are_refused(tmp_path):
+    """As ConvNeXt has: Keras compiles them by XLA, which a server does not."""
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    x = keras.layers.Conv2D(4, 3)(image)
+    x = keras.layers.Conv2D(4, 3, groups=2)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    with pytest.raises(RuntimeError, match=r"compiled by XLA.*choose another trunk"):
+        export_embedder(keras.Model(image, keras.layers.UnitNormalization()(x)), tmp_path)
+    assert not list((tmp_path / "embedder").glob("[0-9]*"))
+
+
+@pytest.mark.slow
+def test_convnext_is_refused(tmp_path):
+    options = {"image_size": SIZE, "embedding_dim": DIM, "trunk_weights": "none"}
+    with pytest.raises(RuntimeError, match="as in ConvNeXt"):
+        export_embedder(build_embedder("convnext_tiny", **options), tmp_path)
+
+
+def test_a_published_bundle_passes_its_own_check_and_tells_what_it_is(model, folder):
+    assert check_bundle(folder) == []
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        "MODEL_CARD.md",
+        "SHA256SUMS",
+        "assets.extra/distill.json",
+        "assets.extra/golden/serve_float.pb",
+        "assets.extra/golden/serve_uint8.pb",
+        "assets.extra/golden/serving_default.pb",
+        "assets.extra/tf_serving_warmup_requests",
+        "fingerprint.pb",
+        "saved_model.pb",
+        "variables/variables.data-00000-of-00001",
+        "variables/variables.index",
+    }
+    facts = json.loads((folder / "assets.extra" / "distill.json").read_text())
+    assert (facts["name"], facts["version"]) == ("striped", 7)
+    assert facts["embedding"]["dim"] == DIM
+    assert facts["image"]["size"] == SIZE
+    assert facts["embedder"] == embedder_fingerprint(as_teacher(model), SIZE)
+    assert facts["batching"]["allowed_batch_sizes"] == [1, 2, 4, 8, 16, 32]
+    assert facts["signatures"]["serve_uint8"]["inputs"]["image"] == {
+        "dtype": "uint8",
+        "shape": [None, SIZE, SIZE, 3],
+    }
+    assert min(facts["checks"]["least_cosine"].values()) >= 0.9999
+    for file, digest in facts["sha256"].items():
+        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest
+    assert facts["golden"] == "drawn pictures"
+    assert facts["training"] is facts["data"] is facts["data_licence"] is None
+
+
+def test_golden_requests_show_given_images_only_if_asked(model, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    ramp = np.linspace(10, 240, 800)[None, :, None] * [1.0, 0.5, 0.7]
+    photo = Image.fromarray(np.broadcast_to(ramp, (600, 800, 3)).astype(np.uint8))
+    photo.save(folder / "a.jpg", exif=exif)
+    (folder / "b.jpg").write_bytes(b"no image")
+    photographs = read_pictures(folder)
+    plain = export_embedder(model, tmp_path, images=photographs)
+    facts = json.loads((plain / "assets.extra" / "distill.json").read_text())
+    assert facts["checks"]["images"] == f"5 pictures, some drawn, some of {folder}"
+    assert facts["golden"] == "drawn pictures"
+    shown = [Image.open(io.BytesIO(data)).size for data in read_golden(plain)[2].images]
+    assert sorted(shown) == [(160, 120), (160, 160), (160, 160), (160, 160)]
+
+    kept = export_embedder(model, tmp_path, images=photographs, keep_images=True)
+    (data,) = read_golden(kept)[2].images
+    assert b"taken at home" in (folder / "a.jpg").read_bytes()
+    assert b"taken at home" not in data
+    shown = Image.open(io.BytesIO(data))
+    assert shown.size == (512, 384)
+    small = photo.resize(shown.size, Image.Resampling.BICUBIC)
+    assert np.abs(np.asarray(shown, float) - np.asarray(small)).mean() < 5
+    assert check_bundle(kept) == []
+
+
+def test_images_of_which_none_can_be_read_are_refused(model, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of 1 images can be decoded"):
+        export_embedder(model, tmp_path / "out", images=read_pictures(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_batching_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match="batching='always' is unknown; give one of graph, none"):
+        export_embedder(model, tmp_path, batching="always")
 
 
 def test_model_that_is_no_embedder_is_refused(tmp_path):

@@ -1,0 +1,142 @@
+"""What a run directory tells of the model that it left behind."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_distill.data.published_sets import PUBLISHED_SETS
+from keras_distill.data_flags import DATASETS
+from keras_distill.errors import InputError
+from keras_distill.training.run_directory import RunDirectory
+
+_LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
+_OF_TRAINING = ("trunk", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
+_OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "classes")
+
+
+def model_origin(
+    model: str, *, results: Sequence[str] = (), data_licence: str = ""
+) -> dict[str, Any]:
+    """Gathers where a model comes from, for `export_embedder`; nothing is guessed.
+
+    Args:
+        model: A `.keras` file or a run directory.
+        results: Files that `evaluate --json` wrote. Those in the run directory that are about this
+            model, and not older than it, are found without being named.
+        data_licence: Licence of the data, if the user states one.
+
+    Returns:
+        `model`, `training`, `data`, `data_licence` and `recall`, without those that are unknown.
+
+    Raises:
+        InputError: If a result cannot be read, or is none.
+    """
+    origin: dict[str, Any] = {"model": model, "recall": []}
+    run = _run_of(model)
+    if run is not None:
+        settings = _settings(run)
+        if settings.get("dataset"):
+            origin["data"] = settings["dataset"]
+            origin["data_licence"] = _LICENCES.get(settings["dataset"])
+        chosen = {name: settings[name] for name in _OF_TRAINING if settings.get(name)}
+        if chosen:
+            origin["training"] = chosen
+        origin["recall"] += _validation(run) + _results_beside(run)
+    if data_licence:
+        origin["data_licence"] = data_licence
+    known = {json.dumps(result, sort_keys=True) for result in origin["recall"]}
+    for file in results:
+        result = _read_result(Path(file))
+        if result is None:
+            raise InputError(
+                f"--recall={file} is no result of an evaluation; give what "
+                "`python -m keras_distill.evaluate --json=FILE` wrote."
+            )
+        if json.dumps(result, sort_keys=True) not in known:
+            origin["recall"].append(result)
+    return origin
+
+
+def run_test_images(model: str) -> Any:
+    """Finds the test images of the run that a model comes from, if they lie on this machine.
+
+    Args:
+        model: A `.keras` file or a run directory.
+
+    Returns:
+        An `ImageSet`; `None` if the run names none that can be read as it stands.
+    """
+    run = _run_of(model)
+    settings = _settings(run) if run is not None else {}
+    dataset, data_dir = settings.get("dataset", ""), settings.get("data_dir", "")
+    if dataset in PUBLISHED_SETS:
+        unpacked = Path(data_dir).expanduser() / "keras_distill"
+        if not list(unpacked.glob(f"{PUBLISHED_SETS[dataset].builder}-*")):
+            return None  # rather than download it
+    elif not dataset or dataset in DATASETS:
+        return None
+    from keras_distill.data.dataset import load_dataset
+
+    splits = ("train_classes", "validation_classes", "test_classes")
+    try:
+        return load_dataset(
+            dataset, data_dir=data_dir, **{name: settings.get(name, "") for name in splits}
+        ).test
+    except InputError:
+        return None
+
+
+def _run_of(model: str) -> RunDirectory | None:
+    path = Path(model)
+    run = RunDirectory(path if path.is_dir() else path.parent)
+    is_student = path.is_dir() or path.name == run.student.name
+    return run if is_student and run.flags.is_file() else None
+
+
+def _settings(run: RunDirectory) -> dict[str, str]:
+    return dict(re.findall(r"^--(\w+)=(.*)$", run.flags.read_text(), re.M))
+
+
+def _validation(run: RunDirectory) -> list[dict[str, Any]]:
+    """The recall of the epoch that was kept."""
+    try:
+        summary = json.loads(run.summary.read_text())
+        recall = summary["validation"]["recall"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [
+        {"model": str(run.student), "data": summary.get("dataset"), "split": "validation"}
+        | {"recall": recall}
+    ]
+
+
+def _results_beside(run: RunDirectory) -> list[dict[str, Any]]:
+    ours = {run.path.resolve(), run.student.resolve()}
+    found = []
+    for file in sorted(run.path.glob("*.json")):
+        result = _read_result(file)
+        stale = file.stat().st_mtime < run.student.stat().st_mtime
+        if result is not None and not stale and Path(result["model"]).resolve() in ours:
+            found.append(result)
+    return found
+
+
+def _read_result(file: Path) -> dict[str, Any] | None:
+    """What a card needs of a result of `evaluate`; `None` if the file holds something else."""
+    try:
+        whole = json.loads(file.read_text())
+        result = {name: whole[name] for name in _OF_RESULT}
+        result["recall"] = {str(int(k)): float(value) for k, value in whole["recall"].items()}
+        result["model"] = str(result["model"])
+    except OSError as error:
+        raise InputError(f"{str(file)!r} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if whole.get("degrade"):
+        result["data"] = f"{result['data']}, {whole['degrade']} on {whole.get('degrade_side')}"
+    if whole.get("asymmetric"):
+        gallery = whole["asymmetric"].get("gallery_model")
+        result["data"] = f"{result['data']}, in the gallery of {gallery}"
+    return result

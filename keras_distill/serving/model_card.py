@@ -1,0 +1,125 @@
+"""What an exported model says of itself to people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+CARD_FILE = "MODEL_CARD.md"
+
+
+def model_card(facts: Mapping[str, Any]) -> str:
+    """Writes a model card; what is unknown is called unknown.
+
+    Args:
+        facts: What `bundle_facts` returns.
+
+    Returns:
+        Markdown.
+    """
+    size, dim = facts["image"]["size"], facts["embedding"]["dim"]
+    name, version = facts["name"], facts["version"]
+    return f"""# {name}, version {version}
+
+An image embedder: {size} × {size} pixels in, a float32 vector of {dim} numbers and length 1 out.
+Images are alike where the Euclidean distance of their vectors is small.
+
+| | |
+|---|---|
+| Parameters | {facts["parameters"]:,} |
+| Size on disk | {facts["bytes"] / 1e6:.2f} MB |
+| Exported | {facts["created"]} from {_or_unknown(facts["model"])} |
+| Batching | {_batching(facts["batching"])} |
+| Embedder | {_or_unknown(facts["embedder"])} |
+| Libraries | {", ".join(f"{key} {value}" for key, value in facts["libraries"].items())} |
+
+## Data and training
+
+| | |
+|---|---|
+| Data | {_or_unknown(facts["data"])} |
+| Licence of the data | {facts["data_licence"] or "not stated"} |
+{_training(facts["training"])}
+## Recall
+
+{_recall(facts["recall"])}
+## Use
+
+| Signature | Input |
+|---|---|
+{_signatures(facts["signatures"])}
+{facts["image"]["preprocessing"]}
+
+```sh
+docker compose -f serving/docker-compose.yml up --wait
+python -m keras_distill.client smoke --model={name} --golden=models/{name}/{version}
+python -m keras_distill.client embed --model={name} --images=photos --out=vectors.npz
+```
+
+Vectors of two versions cannot be compared: an index belongs to one version.
+
+## Checks before it was published
+
+Least cosine with the Keras model's embeddings, of {facts["checks"]["images"]}:
+
+| | |
+|---|---|
+{_cosines(facts["checks"])}
+Every input is checked by the first operation, nothing needs XLA, all is computed in float32, and
+each output has a row for each image. The warm-up requests have been answered. `assets.extra/golden`
+has requests with their answers; they show {facts["golden"]}.
+
+```sh
+sha256sum --check SHA256SUMS
+python -m keras_distill.export --check=.
+```
+"""
+
+
+def _or_unknown(value: Any) -> Any:
+    return "unknown" if value is None else value
+
+
+def _batching(batching: Mapping[str, Any]) -> str:
+    if batching["where"] == "none":
+        return "each request by itself"
+    most, wait = max(batching["allowed_batch_sizes"]), batching["batch_timeout_micros"] / 1000
+    return (
+        f"in the graph: up to {most} images of concurrent requests, which wait {wait:g} ms at most"
+    )
+
+
+def _training(training: Mapping[str, Any] | None) -> str:
+    if training is None:
+        return "| Training | unknown |\n"
+    return "".join(f"| {key.replace('_', ' ')} | {value} |\n" for key, value in training.items())
+
+
+def _recall(results: list[Mapping[str, Any]]) -> str:
+    if not results:
+        return "Unknown: no result of `python -m keras_distill.evaluate` was at hand.\n"
+    ks = sorted({k for result in results for k in result["recall"]}, key=int)
+    lines = [
+        f"| Data | Split | Queries | {' | '.join(f'R@{k}' for k in ks)} |",
+        "|---" * (3 + len(ks)) + "|",
+    ]
+    for result in results:
+        values = (result["recall"].get(k) for k in ks)
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        whole = [_or_unknown(result.get(key)) for key in ("data", "split", "queries")]
+        lines.append(f"| {' | '.join(map(str, [*whole, *cells]))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _signatures(signatures: Mapping[str, Any]) -> str:
+    lines = []
+    for name, signature in signatures.items():
+        for key, tensor in signature["inputs"].items():
+            shape = ", ".join("n" if size is None else str(size) for size in tensor["shape"])
+            lines.append(f"| `{name}` | `{key}`: {tensor['dtype']} `({shape})` |\n")
+    return "".join(lines)
+
+
+def _cosines(checks: Mapping[str, Any]) -> str:
+    rows = dict(checks["least_cosine"])
+    if checks["least_cosine_as_trained"] is not None:
+        rows[f"the model as trained, {checks['trained_in']}"] = checks["least_cosine_as_trained"]
+    return "".join(f"| {name} | {cosine:.6f} |\n" for name, cosine in rows.items())

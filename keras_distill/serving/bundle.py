@@ -98,8 +98,8 @@ def export_embedder(
             _refuse(graph_faults(read_meta_graph(folder)))
             write_warmup(folder, image_size)
             with SessionModel(folder) as served:
-                cosines, pixels = compare(exported, served, shown, image_size)
-                _refuse(comparison_faults(cosines) + warmup_faults(served, folder))
+                cosines, off, pixels = compare(exported, served, shown, image_size)
+                _refuse(comparison_faults(cosines, off) + warmup_faults(served, folder))
                 files = [(kept.root / path).read_bytes() for path in kept.paths]
                 write_golden(folder, ask(served, files, pixels[:1]))
             facts = bundle_facts(

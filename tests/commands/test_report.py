@@ -12,6 +12,7 @@ from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.report_flags import parse_scann
 from keras_distill.serving.bundle import export_embedder
 from keras_distill.serving.model_file import export_file
+from keras_distill.serving.saved_model import write_saved_model
 
 CLASSES, EACH, SIZE = 26, 10, 16
 
@@ -80,10 +81,8 @@ def run(once, shades):
 
 def write_not_normalised(folder):
     """A bundle that `export_embedder` would refuse, for its vectors are not of length 1."""
-    from keras_distill.serving import bundle
-
     folder.mkdir(parents=True)
-    bundle._write(red_embedder(normalised=False), folder, SIZE)
+    write_saved_model(red_embedder(normalised=False), folder, SIZE)
 
 
 @pytest.fixture

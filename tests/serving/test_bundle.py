@@ -192,7 +192,8 @@ def test_signature_that_differs_is_not_published(model, tmp_path, monkeypatch, f
     def other(self, request):
         answer = run(self, request)
         if request.model_spec.signature_name == faulty:
-            answer["embedding"] = answer["embedding"] * np.where(np.arange(DIM) % 2, 1, 0.9)
+            bent = answer["embedding"] * np.where(np.arange(DIM) % 2, 1, 0.9)
+            answer["embedding"] = bent / np.linalg.norm(bent, axis=1, keepdims=True)
         return answer
 
     monkeypatch.setattr(SessionModel, "run", other)
@@ -220,6 +221,14 @@ def test_grouped_convolutions_are_refused(tmp_path):
     x = keras.layers.GlobalAveragePooling2D()(x)
     with pytest.raises(RuntimeError, match=r"compiled by XLA.*choose another trunk"):
         export_embedder(keras.Model(image, keras.layers.UnitNormalization()(x)), tmp_path)
+    assert not list((tmp_path / "embedder").glob("[0-9]*"))
+
+
+def test_vectors_that_are_not_of_length_1_are_not_published(tmp_path):
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    with pytest.raises(RuntimeError, match=r"serve_uint8 gives vectors that are off length 1 by"):
+        export_embedder(model, tmp_path)
     assert not list((tmp_path / "embedder").glob("[0-9]*"))
 
 

@@ -21,6 +21,7 @@ from keras_distill.report_flags import parse_scann
 from keras_distill.retrieval.backends import build_searcher, check_backend
 from keras_distill.retrieval.neighbours import sample_rows
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
+from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.teacher import Teacher
 
@@ -41,10 +42,8 @@ def load_chain(flags: Any, images: ImageSet) -> list[ChainModel]:
         InputError: If one is of no use.
     """
     loaded = load_teacher(flags.run, argument="--run")
-    student = _pixel_model("student", Path(flags.run), loaded, images, flags.image_size)
+    student = _pixel_model("student", Path(flags.run), loaded, images, asked_size=flags.image_size)
     size = student.image_size
-    if flags.image_size not in (None, size):
-        raise InputError(f"--image_size={flags.image_size}: the student takes {size} pixels.")
     models: list[ChainModel] = [student]
     if flags.teacher:
         teacher = load_teacher(
@@ -147,13 +146,19 @@ def _index_backend(flags: Any) -> str | None:
 
 
 def _pixel_model(
-    name: str, path: Path, model: Teacher, images: ImageSet, default_size: int | None
+    name: str,
+    path: Path,
+    model: Teacher,
+    images: ImageSet,
+    default_size: int | None = None,
+    asked_size: int | None = None,
 ) -> PixelModel:
     model.check_covers(images)
-    size = model.image_size or default_size
-    if size is None and not model.needs_ids:
-        raise InputError(f"the {name} {path} takes images of any size; give --image_size.")
-    return PixelModel(name, path, model, size or 1)
+    default_size = 1 if model.needs_ids else default_size  # a table looks at no pixels
+    size = needed_image_size(
+        model.image_size, asked_size, default_size, source=f"the {name} {path}", called=name
+    )
+    return PixelModel(name, path, model, size)
 
 
 def _export(path: Path, images: ImageSet, size: int | None) -> ChainModel:

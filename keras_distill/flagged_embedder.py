@@ -12,6 +12,7 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.errors import InputError
 from keras_distill.retrieval.embedding import embed
+from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.teacher import Teacher
 
@@ -109,13 +110,13 @@ def _checked(
 ) -> FlaggedEmbedder:
     path, asked = flags[flag].value, flags[size_flag].value
     model.check_covers(images)
-    image_size = model.image_size or asked
-    if model.needs_ids:
-        image_size = image_size or 1  # a table looks at no pixels
-    if image_size is None:
-        raise InputError(f"--{flag}={path} takes images of any size; give --{size_flag}.")
-    if asked not in (None, image_size):
-        raise InputError(f"--{size_flag}={asked}: the model takes {image_size} pixels.")
+    image_size = needed_image_size(
+        model.image_size,
+        asked,
+        1 if model.needs_ids else None,  # a table looks at no pixels
+        source=f"--{flag}={path}",
+        flag=f"--{size_flag}",
+    )
     if model.needs_ids and flags.degrade:
         raise InputError(
             f"--degrade={flags.degrade}: {path} is a table of vectors, which looks at no pixels; "

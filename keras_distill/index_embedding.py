@@ -14,6 +14,7 @@ from keras_distill.retrieval.index_parts import UNFINISHED, IndexEntries
 from keras_distill.retrieval.resumable_embedding import embed_resumably
 from keras_distill.retrieval.vector_index import VectorIndex
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
+from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.teacher import Teacher
 
@@ -64,11 +65,9 @@ def load_embedder(flags: Any, index: VectorIndex | None = None) -> tuple[Teacher
             f"--model={flags.model} is a table of vectors, which looks at no pixels; give a model."
         )
     made_at = None if index is None else index.manifest.get("image_size")
-    size = embedder.image_size or flags.image_size or made_at
-    if size is None:
-        raise InputError(f"--model={flags.model} takes images of any size; give --image_size.")
-    if flags.image_size not in (None, size):
-        raise InputError(f"--image_size={flags.image_size}: the model takes {size} pixels.")
+    size = needed_image_size(
+        embedder.image_size, flags.image_size, made_at, source=f"--model={flags.model}"
+    )
     if index is not None and not flags.other_model:
         argument = f"--model={flags.model}"
         fingerprint = embedder_fingerprint(embedder, size, argument=argument)

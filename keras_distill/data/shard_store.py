@@ -2,21 +2,20 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from keras_distill.data.shared_work import share_work
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 
 # A shard holds at most this many rows and bytes: what a killed process loses.
 _SHARD_ROWS = 1024
 _SHARD_BYTES = 64 * 2**20
-_SECONDS_BETWEEN_LOOKS = 0.2  # at a shard that another process is writing
 
 
 class Shard(NamedTuple):
@@ -130,24 +129,13 @@ class ShardStore:
         Raises:
             InputError: If the disk is full.
         """
-        pending = self.missing(views)
-        while pending:
-            elsewhere = []
-            for shard in pending:
-                lock = self.lock(shard)
-                try:
-                    with lock.acquire(blocking=False):
-                        if self.has(shard):  # another process was faster
-                            on_rows(len(shard.rows))
-                        else:
-                            self.write(shard, compute(shard))
-                        # Whoever waits for this very file finds the shard afterwards.
-                        Path(lock.lock_file).unlink(missing_ok=True)
-                except Timeout:
-                    elsewhere.append(shard)
-            if len(elsewhere) == len(pending):
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-            pending = elsewhere
+        share_work(
+            self.missing(views),
+            lock=self.lock,
+            is_done=self.has,
+            work=lambda shard: self.write(shard, compute(shard)),
+            on_found=lambda shard: on_rows(len(shard.rows)),
+        )
 
     def read(self, name: str, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
         """Returns `(n, *shape)`: the given views of the given rows.

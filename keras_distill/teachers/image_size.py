@@ -38,3 +38,40 @@ def agreed_image_size(
             "other size; leave image_size out."
         )
     return asked if fixed is None else fixed
+
+
+def needed_image_size(
+    fixed: int | None,
+    asked: int | None = None,
+    default: int | None = None,
+    *,
+    source: str,
+    flag: str = "--image_size",
+    called: str = "model",
+) -> int:
+    """Settles the size that a command's flags leave to a model.
+
+    Args:
+        fixed: Height and width of the model's input, in pixels; `None` if it takes any.
+        asked: What `flag` says; `None` for nothing.
+        default: What to take where neither decides.
+        source: What an error message should call the model that takes any size.
+        flag: The flag that settles it.
+        called: What the model is to the command.
+
+    Returns:
+        Height and width that the model shall see, in pixels.
+
+    Raises:
+        InputError: If nothing settles it, or the model takes another size than asked for.
+
+    Example:
+        >>> needed_image_size(None, None, 224, source="--model=any.keras")
+        224
+    """
+    size = fixed or asked or default
+    if size is None:
+        raise InputError(f"{source} takes images of any size; give {flag}.")
+    if asked not in (None, size):
+        raise InputError(f"{flag}={asked}: the {called} takes {size} pixels.")
+    return size

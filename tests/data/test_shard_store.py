@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_distill.data import shard_store
+from keras_distill.data import shard_store, shared_work
 from keras_distill.data.shard_store import Shard, ShardStore
 from keras_distill.errors import InputError
 
@@ -442,7 +442,7 @@ def test_interrupted_it_goes_on_where_it_was(open_store, error):
 
 
 def test_it_waits_for_a_shard_that_another_one_computes(open_store, monkeypatch):
-    monkeypatch.setattr(shard_store, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(shared_work, "_SECONDS_BETWEEN_LOOKS", 0.01)
     store, other = open_store(), open_store()
     asked, rows, looks = [], [], []
     first, second, third = store.missing(range(1))
@@ -456,7 +456,7 @@ def test_it_waits_for_a_shard_that_another_one_computes(open_store, monkeypatch)
             lock.release()
             Path(lock.lock_file).unlink()
 
-    monkeypatch.setattr(shard_store.time, "sleep", sleep)
+    monkeypatch.setattr(shared_work.time, "sleep", sleep)
     lock.acquire(blocking=False)
     store.fill(range(1), compute_and_log(asked), rows.append)
     assert asked == [first, third]
@@ -468,7 +468,7 @@ def test_it_takes_over_a_shard_whose_process_died(open_store, monkeypatch):
     second = store.missing(range(1))[1]
     lock = other.lock(second)
     lock.acquire(blocking=False)
-    monkeypatch.setattr(shard_store.time, "sleep", lambda seconds: lock.release())
+    monkeypatch.setattr(shared_work.time, "sleep", lambda seconds: lock.release())
     store.fill(range(1), compute_and_log(asked))
     assert asked[-1] == second
 
@@ -478,12 +478,12 @@ WORKER = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from keras_distill.data import shard_store
+from keras_distill.data import shard_store, shared_work
 
 assert not {"tensorflow", "keras"} & set(sys.modules)
 folder, log, die_at = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 shard_store._SHARD_ROWS = 4
-shard_store._SECONDS_BETWEEN_LOOKS = 0.01
+shared_work._SECONDS_BETWEEN_LOOKS = 0.01
 outputs = {"embedding": (3,), "map": (2, 2, 4)}
 store = shard_store.ShardStore(folder, rows=10, outputs=outputs, manifest={})
 

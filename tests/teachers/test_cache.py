@@ -476,7 +476,7 @@ WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
 
-from keras_distill.data import shard_store
+from keras_distill.data import shard_store, shared_work
 from keras_distill.data.image_set import read_folder
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
@@ -484,7 +484,7 @@ from keras_distill.teachers.teacher import Teacher
 
 folder, name, die_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 shard_store._SHARD_ROWS = 10
-shard_store._SECONDS_BETWEEN_LOOKS = 0.01
+shared_work._SECONDS_BETWEEN_LOOKS = 0.01
 fsync, calls, asked = os.fsync, [], []
 
 

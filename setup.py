@@ -23,6 +23,11 @@ SERVE = [
     "waitress>=3.0.1,<4",
     "werkzeug>=3.0.6,<4",
 ]
+# Bulk embedding on Flink, Spark or Dataflow. Wants protobuf below 7, which requirements.lock is
+# not: requirements-beam.lock is for an environment of its own.
+BEAM = ["apache-beam>=2.70,<3"]
+# Vectors as tables; tensorflow-datasets needs it too.
+PARQUET = ["pyarrow>=18"]
 # Archived in 2024; the last wheels are for Python 3.11. It is written against Keras 2.
 ADDONS = [
     'tensorflow-addons==0.23.0; python_version < "3.12"',
@@ -76,11 +81,13 @@ setup(
     ],
     extras_require={
         "addons": ADDONS,
+        "beam": BEAM,
         "dev": [
             *ADDONS,
             *FAISS,
             *LITERT,
             *ONNX,
+            *PARQUET,
             *SERVE,
             # Read the files of serving/ as their programs would.
             "check-jsonschema>=0.37,<1",
@@ -100,6 +107,7 @@ setup(
         "faiss": FAISS,
         "litert": LITERT,
         "onnx": ONNX,
+        "parquet": PARQUET,
         "serve": SERVE,
     },
 )

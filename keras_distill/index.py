@@ -67,6 +67,12 @@ COMMAND.string(
 )
 COMMAND.string(_IMAGES, "dataset", "", f"In its place, {', '.join(DATASETS)}, or folder:PATH.")
 COMMAND.string(
+    _IMAGES,
+    "vectors",
+    "",
+    "build, add: in place of pictures and --model, a folder of `python -m keras_distill.embed`.",
+)
+COMMAND.string(
     _IMAGES, "data_dir", "~/tensorflow_datasets", "Folder where data sets lie, or are put."
 )
 COMMAND.string(_IMAGES, "classes", "", "Only these classes, as A:B, in alphabetical order.")
@@ -83,9 +89,10 @@ COMMAND.string(
 COMMAND.string("Output", "json", "", "File for the result as JSON.")
 
 _EMBEDDING = {"model", "image_size", "batch_size", "images", "dataset", "data_dir", "classes"}
+_EMBEDDING |= {"strict_images", "vectors"}
 _USED = {
-    "build": _EMBEDDING | {"strict_images", "out", "overwrite", "backend"},
-    "add": _EMBEDDING | {"strict_images", "index", "rebuild"},
+    "build": _EMBEDDING | {"out", "overwrite", "backend"},
+    "add": _EMBEDDING | {"index", "rebuild"},
     "delete": {"index", "id", "rebuild"},
     "search": {"index", "model", "image_size", "other_model", "image", "k", "picture"}
     | {"pictures_in"},
@@ -114,26 +121,31 @@ def _check_flags(flags: Any) -> None:
     from keras_distill.retrieval.index_parts import check_files, check_free, read_manifest
 
     verb, used = COMMAND.verb, _USED[COMMAND.verb]
+    if "vectors" in used and flags.vectors:
+        used = used - _EMBEDDING | {"vectors"}
+        verb = f"{verb} --vectors"
     for name in flags:
         if flags[name].present and name not in used | {"json", "flagfile"}:
             raise InputError(f"--{name} has no effect on {verb}; leave it out.")
     for name in ("out", "index", "model", "image", "id"):
         if name in used and not flags[name].value:
             raise InputError(f"--{name} is required to {verb}.")
-    for name in ("model", "image", "images", "pictures_in"):
+    for name in ("model", "image", "images", "vectors", "pictures_in"):
         if flags[name].value and not Path(flags[name].value).exists():
             raise InputError(f"--{name}={flags[name].value} does not exist.")
     for name in ("json", "picture"):
         if flags[name].value and Path(flags[name].value).is_dir():
             raise InputError(f"--{name}={flags[name].value} is a folder; give a file.")
     if "images" in used and bool(flags.images) == bool(flags.dataset):
-        raise InputError("give the pictures: either --images=FOLDER or --dataset=NAME.")
+        raise InputError(
+            "give the pictures: either --images=FOLDER or --dataset=NAME. Or give their --vectors."
+        )
     if flags.dataset:
         check_name("dataset", flags.dataset, flags.dataset)
     if flags.picture and Path(flags.picture).suffix.lower() != ".png":
         raise InputError(f"--picture={flags.picture} must end in .png.")
     check_backend(flags.backend, argument="--backend")
-    if verb == "build":
+    if COMMAND.verb == "build":
         check_free(Path(flags.out), argument="--out")
         if (Path(flags.out) / "manifest.json").exists() and not flags.overwrite:
             raise InputError(
@@ -144,20 +156,29 @@ def _check_flags(flags: Any) -> None:
 
 
 def _build(flags: Any) -> dict[str, Any]:
-    from keras_distill.index_embedding import embed_images, load_embedder, load_images
     from keras_distill.retrieval.index_changes import build_index
     from keras_distill.retrieval.index_parts import UNFINISHED
 
-    images, skipped = load_images(flags)
-    embedder, image_size = load_embedder(flags)
     folder = Path(flags.out)
-    entries, fingerprint = embed_images(flags, embedder, image_size, images, folder)
+    skipped: list[str] = []
+    if flags.vectors:
+        entries, made_of = _stored(flags.vectors)
+        fingerprint, model, image_size = (
+            made_of[name] for name in ("embedder", "model", "image_size")
+        )
+    else:
+        from keras_distill.index_embedding import embed_images, load_embedder, load_images
+
+        images, skipped = load_images(flags)
+        embedder, image_size = load_embedder(flags)
+        entries, fingerprint = embed_images(flags, embedder, image_size, images, folder)
+        model = flags.model
     index = build_index(
         folder,
         entries,
         embedder=fingerprint,
         backend=flags.backend,
-        details={"model": flags.model, "image_size": image_size},
+        details={"model": model, "image_size": image_size},
         overwrite=flags.overwrite,
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -165,13 +186,20 @@ def _build(flags: Any) -> dict[str, Any]:
 
 
 def _add(flags: Any) -> dict[str, Any]:
-    from keras_distill.index_embedding import embed_images, load_embedder, load_images
     from keras_distill.retrieval.index_changes import add_to_index, rebuild_index
     from keras_distill.retrieval.index_parts import UNFINISHED
     from keras_distill.retrieval.vector_index import open_index
 
     folder = Path(flags.index)
     index = open_index(folder)
+    before = len(index)
+    if flags.vectors:
+        entries, made_of = _stored(flags.vectors)
+        index = add_to_index(folder, entries, embedder=made_of["embedder"], rebuild=flags.rebuild)
+        return {**_described(index), "added": len(index) - before, "skipped_images": []}
+
+    from keras_distill.index_embedding import embed_images, load_embedder, load_images
+
     images, skipped = load_images(flags)
     new = images.select(index.lacks(index.named(images.paths, images.root)))
     if not flags.rebuild:
@@ -184,6 +212,20 @@ def _add(flags: Any) -> dict[str, Any]:
         index = add_to_index(folder, entries, embedder=fingerprint, rebuild=flags.rebuild)
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     return {**_described(index), "added": len(new), "skipped_images": skipped}
+
+
+def _stored(folder: str) -> tuple[Any, dict[str, Any]]:
+    """What `python -m keras_distill.embed` wrote: the entries, and what they were made of."""
+    import numpy as np
+
+    from keras_distill.data.vector_shards import open_shards
+    from keras_distill.retrieval.index_parts import IndexEntries
+
+    shards = open_shards(Path(folder), argument="--vectors")
+    rows, root = shards.read(), Path(shards.manifest["root"])
+    paths = np.array(rows.paths, np.str_)
+    entries = IndexEntries(rows.vectors, paths, rows.labels, rows.class_names, root)
+    return entries, shards.manifest
 
 
 def _delete(flags: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def read_folder(root: str | Path) -> ImageSet:
     paths: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        files = _images_below(folder, root)
+        files = sorted(f"{folder.name}/{path}" for path, _ in image_files(folder))
         if not files:
             raise InputError(
                 f"class folder {str(folder)!r} has no JPEG or PNG images; fill it or remove it."
@@ -154,7 +155,7 @@ def read_pictures(root: str | Path) -> ImageSet:
         InputError: If there is no such folder or no image below it.
     """
     root = Path(root)
-    files = _images_below(root, root) if root.is_dir() else []
+    files = sorted(path for path, _ in image_files(root)) if root.is_dir() else []
     if not files:
         raise InputError(f"folder {str(root)!r} has no JPEG or PNG images.")
     of = [path.partition("/")[0] if "/" in path else "" for path in files]
@@ -164,9 +165,28 @@ def read_pictures(root: str | Path) -> ImageSet:
     return ImageSet(root, np.array(files), labels, tuple(names))
 
 
-def _images_below(folder: Path, root: Path) -> list[str]:
-    return sorted(
-        path.relative_to(root).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+def image_files(folder: str | Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Goes through the images anywhere below a folder, in no order.
+
+    Files that are neither JPEG nor PNG by their suffix, and hidden ones, are passed over; links to
+    folders are not followed.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        The path relative to the folder, with forward slashes, and the entry of the file.
+    """
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        with os.scandir(os.path.join(folder, below)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{below}{entry.name}/")
+                elif (
+                    entry.name.lower().endswith(SUFFIXES)
+                    and not entry.name.startswith(".")
+                    and entry.is_file()
+                ):
+                    yield below + entry.name, entry

@@ -202,7 +202,12 @@ def view_batches(
 
 
 def evaluation_batches(
-    images: ImageSet, *, image_size: int, batch_size: int = 64, degrade: str = ""
+    images: ImageSet,
+    *,
+    image_size: int,
+    batch_size: int = 64,
+    degrade: str = "",
+    skip_unreadable: bool = False,
 ) -> tf.data.Dataset:
     """All images in order, each by its centre.
 
@@ -211,6 +216,8 @@ def evaluation_batches(
         image_size: Height and width of `image`, in pixels.
         batch_size: Rows in a batch; the last may have fewer.
         degrade: What is done to the images; see `parse_degradations`.
+        skip_unreadable: Whether images that cannot be read or decoded are left out without a word;
+            otherwise they are errors.
 
     Returns:
         Batches `(x, y)` as of `training_batches`, without `teacher_image`.
@@ -228,12 +235,12 @@ def evaluation_batches(
         image = degraded(image, degradations, _view_seed(0, tf.constant(-1, tf.int64), id))
         return {"image": image, "id": id}, label
 
-    return (
-        tf.data.Dataset.from_tensor_slices(_columns(images))
-        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
-        .prefetch(tf.data.AUTOTUNE)
+    examples = tf.data.Dataset.from_tensor_slices(_columns(images)).map(
+        example, num_parallel_calls=tf.data.AUTOTUNE
     )
+    if skip_unreadable:
+        examples = examples.ignore_errors()
+    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def _view(

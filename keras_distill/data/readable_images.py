@@ -1,5 +1,7 @@
 """Finding the images that cannot be decoded before training meets them."""
 
+import re
+
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -50,6 +52,24 @@ def drop_unreadable(images: ImageSet, *, strict: bool = False) -> tuple[ImageSet
             "image; repair or remove it."
         )
     return kept, dropped
+
+
+def why_unreadable(data: bytes) -> str:
+    """Tells why an image cannot be decoded.
+
+    Args:
+        data: The bytes of its file.
+
+    Returns:
+        The reason, in TensorFlow's words; empty if it can be decoded.
+    """
+    try:
+        decode_image(tf.constant(data))
+    except (tf.errors.OpError, ValueError) as error:  # an animated GIF has a dimension too many
+        message = getattr(error, "message", str(error))
+        # Where in the graph it happened says nothing about the image.
+        return re.sub(r"\{\{.*?\}\}\s*| \[Op:.*|\n.*", "", message).strip()
+    return ""
 
 
 def _decode(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

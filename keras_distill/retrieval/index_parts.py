@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from keras_distill.errors import InputError
-from keras_distill.publishing import published_file, published_folder
+from keras_distill.publishing import check_own_folder, published_file, published_folder
 
 FORMAT = 1
 #: What an index may hold beside its parts: embeddings of a build that is not complete.
@@ -183,15 +183,7 @@ def check_free(folder: Path, *, argument: str = "folder") -> None:
     Raises:
         InputError: If it is a file, or a folder with something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{argument}={folder} is a file; give a folder.")
-    if folder.is_dir():
-        foreign = [file.name for file in folder.iterdir() if not file.name.startswith(_OURS)]
-        if foreign:
-            raise InputError(
-                f"{argument}={folder} holds other files, such as {min(foreign)!r}; give a folder "
-                "of its own."
-            )
+    check_own_folder(folder, _OURS, argument=argument)
 
 
 def free_name(folder: Path, kind: str) -> str:

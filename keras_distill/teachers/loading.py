@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from keras_distill.data.vector_shards import holds_shards
 from keras_distill.errors import InputError
 from keras_distill.models.loading import load_model
 from keras_distill.teachers.inner_layer import end_at_layer
@@ -13,9 +14,9 @@ from keras_distill.teachers.vector_file import load_vectors
 
 _KINDS = (
     "a run directory, a SavedModel folder, a .tflite or .onnx file, or a table of vectors (.npz, "
-    "or .npy with an .ids.txt beside it)"
+    "or .npy with an .ids.txt beside it, or a folder of keras_distill.embed)"
 )
-_SUFFIXES = (".keras", ".tflite", ".onnx", ".npz", ".npy")
+_SUFFIXES = (".keras", ".tflite", ".onnx")
 
 
 def load_teacher(
@@ -58,7 +59,8 @@ def load_teacher(
         raise InputError(f"{source} does not exist; give a .keras file, {_KINDS}.")
     is_run = (path / "student.keras").is_file()
     is_saved_model = (path / "saved_model.pb").is_file()
-    if not (is_run or is_saved_model or path.suffix in _SUFFIXES):
+    is_table = path.suffix in (".npz", ".npy") or holds_shards(path)
+    if not (is_run or is_saved_model or is_table or path.suffix in _SUFFIXES):
         raise InputError(f"{source} is not a .keras file, {_KINDS}.")
     if signature and not is_saved_model:
         raise InputError(f"signature={signature!r}: {source} is no SavedModel; leave it out.")
@@ -80,7 +82,7 @@ def load_teacher(
             image_size=image_size,
             preprocessing=preprocessing,
         )
-    if path.suffix in (".npz", ".npy"):
+    if is_table:
         if output or image_size is not None or preprocessing != "0_255":
             raise InputError(
                 f"{source} is a table of vectors, which looks at no pixels; leave output, "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_distill.data.vector_shards import open_shards
 from keras_distill.errors import InputError
 from keras_distill.teachers.vector_table import VectorTable
 
@@ -18,7 +19,7 @@ def load_vectors(path: Path, *, argument: str = "teacher") -> VectorTable:
     Args:
         path: A `.npz` file with the arrays `ids` and `vectors` (see `VectorTable`); or a `.npy`
             file of the vectors with a text beside it, `NAME.ids.txt` for `NAME.npy`, of one
-            relative path or one id a line.
+            relative path or one id a line; or a folder of `python -m keras_distill.embed`.
         argument: Name of the argument that an error message should name.
 
     Returns:
@@ -32,6 +33,9 @@ def load_vectors(path: Path, *, argument: str = "teacher") -> VectorTable:
         >>> table = load_vectors(Path("vectors.npz"))  # doctest: +SKIP
     """
     source = f"{argument}={str(path)!r}"
+    if path.is_dir():
+        rows = open_shards(path, argument=argument).read()
+        return VectorTable(rows.paths, rows.vectors, source=source)
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)

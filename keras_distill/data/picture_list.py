@@ -1,0 +1,106 @@
+"""Many pictures, found by a folder, the name of a data set or a pattern."""
+
+import glob
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_distill.data.dataset import DEFAULT_DATA_DIR, find_images
+from keras_distill.data.image_set import SUFFIXES, ImageSet, image_files
+from keras_distill.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class PictureList:
+    """Pictures below one folder, in the order of their paths; a million of them take 150 MB.
+
+    The first folder on the way to a picture is its class.
+
+    Attributes:
+        root: The folder.
+        paths: Paths relative to `root`, with forward slashes, sorted.
+        sizes: Bytes of each file, int64 `(n,)`.
+        class_names: Names of the classes, in alphabetical order.
+    """
+
+    root: Path
+    paths: list[str]
+    sizes: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the paths and sizes; contents are not read, which would double the work."""
+        total = hashlib.blake2b(digest_size=16)
+        for path, size in zip(self.paths, self.sizes.tolist(), strict=True):
+            total.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
+        return total.hexdigest()
+
+    def images(self, rows: range) -> ImageSet:
+        """Returns some of the pictures as images of their classes, -1 for none."""
+        paths = self.paths[rows.start : rows.stop]
+        number = {name: label for label, name in enumerate(self.class_names)}
+        labels = [number[path.partition("/")[0]] if "/" in path else -1 for path in paths]
+        return ImageSet(self.root, np.array(paths), np.array(labels, np.int64), self.class_names)
+
+
+def list_pictures(
+    named: str, *, data_dir: str | Path = DEFAULT_DATA_DIR, argument: str = "images"
+) -> PictureList:
+    """Lists pictures.
+
+    Args:
+        named: A folder; else the name of a data set, as of `load_dataset`; else a pattern such as
+            `photos/**/*.jpg`, whose paths count from the last folder without `*`, `?` or `[`.
+        data_dir: Where data sets lie, or are put.
+        argument: Name of the argument that an error message should name.
+
+    Returns:
+        The JPEG and PNG files, by their suffixes.
+
+    Raises:
+        InputError: If there are none, or a folder cannot be read.
+
+    Example:
+        >>> len(list_pictures("photos/*/*.jpg"))  # doctest: +SKIP
+        1500
+    """
+    if Path(named).expanduser().is_dir():
+        root = Path(named).expanduser()
+    elif glob.has_magic(named):
+        return _listed(*_matching(os.path.expanduser(named)), named, argument)
+    else:
+        root = find_images(argument, named, data_dir).root
+    try:
+        found = [(path, entry.stat().st_size) for path, entry in image_files(root)]
+    except OSError as error:
+        raise InputError(f"{argument}={named!r} cannot be read: {error}.") from error
+    return _listed(root, found, named, argument)
+
+
+def _matching(pattern: str) -> tuple[Path, list[tuple[str, int]]]:
+    parts = Path(pattern).parts
+    wild = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:wild])
+    start = len(os.path.join(root, "")) if wild else 0
+    return root, [
+        (path[start:], os.stat(path).st_size)
+        for path in glob.iglob(os.path.join(*parts), recursive=True)
+        if path.lower().endswith(SUFFIXES) and os.path.isfile(path)
+    ]
+
+
+def _listed(root: Path, found: list[tuple[str, int]], named: str, argument: str) -> PictureList:
+    if not found:
+        raise InputError(f"{argument}={named!r} has no JPEG or PNG images.")
+    found.sort()
+    paths = [path for path, _ in found]
+    sizes = np.fromiter((size for _, size in found), np.int64, len(found))
+    classes = {path.partition("/")[0] for path in paths if "/" in path}
+    return PictureList(root, paths, sizes, tuple(sorted(classes)))

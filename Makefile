@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(notdir $(PYTHON))
+# Apache Beam wants an older protobuf than the rest is tested with.
+BEAM_VENV := .venv-beam
+BEAM_INSTALLED := $(BEAM_VENV)/.installed-$(notdir $(PYTHON))
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # At level 2 TensorFlow still reports a missing GPU driver as an error.
@@ -23,7 +26,7 @@ endef
 export CHECK_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format benchmark lock clean
+.PHONY: help demo test slow beam lint format benchmark lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +39,9 @@ test: lint ## Check style and types, run the quick tests
 
 slow: $(INSTALLED) ## Run the slow tests and those on photographs
 	$(BIN)/python -m pytest -m "slow or photographs"
+
+beam: $(BEAM_INSTALLED) ## Run the tests of Apache Beam, in an environment of their own
+	$(BEAM_VENV)/bin/python -m pytest -m beam tests/commands/test_embed_beam.py
 
 lint: $(INSTALLED) ## Check style and types only
 	$(BIN)/ruff check
@@ -51,16 +57,18 @@ benchmark: $(INSTALLED) ## Measure every claim in benchmarks/
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/retrieval.py
 
-lock: ## Fit requirements.lock to setup.py (delete it first to upgrade everything)
+lock: ## Fit the lock files to setup.py (delete them first to upgrade everything)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf $$tools' EXIT; \
 	$(PYTHON) -m venv $$tools; $$tools/bin/python -m pip -qq install uv; \
-	$$tools/bin/uv pip compile --quiet setup.py --extra dev --universal --python-version 3.11 \
-	    --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	    --output-file requirements.lock; \
-	$$tools/bin/python -m pip install -qq --dry-run --require-hashes -r requirements.lock
+	compile="$$tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --no-header --no-emit-index-url"; \
+	$$compile setup.py --extra dev --output-file requirements.lock; \
+	echo 'pytest>=8.2' | $$compile setup.py - --extra beam --output-file requirements-beam.lock; \
+	for file in requirements.lock requirements-beam.lock; do \
+	    $$tools/bin/python -m pip install -qq --dry-run --require-hashes -r $$file; done
 
 clean: ## Remove the environment and everything generated
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BEAM_VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock setup.py
@@ -69,4 +77,14 @@ $(INSTALLED): requirements.lock setup.py
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install --use-pep517 --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BEAM_INSTALLED): requirements-beam.lock setup.py
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@echo "Installing into $(BEAM_VENV), once: about 3 GB and a few minutes."
+	@$(PYTHON) -m venv --clear $(BEAM_VENV)
+	@$(BEAM_VENV)/bin/python -m pip -qq --disable-pip-version-check install --use-pep517 \
+	    --require-hashes -r requirements-beam.lock
+	@$(BEAM_VENV)/bin/python -m pip -qq --disable-pip-version-check install --no-deps \
+	    --no-build-isolation -e .
 	@touch $@

@@ -25,12 +25,23 @@ class Command:
         module: What stands behind `python -m`.
         description: Text of the help; its first line also names the command in error messages.
         verbs: Words, one of which the command line must begin with; `parse` puts it into `verb`.
+        passes_on: Whether arguments after `--` are for another program; `parse` puts them into
+            `passed_on`.
     """
 
-    def __init__(self, module: str, description: str, verbs: Sequence[str] = ()):
+    def __init__(
+        self,
+        module: str,
+        description: str,
+        verbs: Sequence[str] = (),
+        *,
+        passes_on: bool = False,
+    ):
         self.module = module
         self.verbs = tuple(verbs)
         self.verb = ""
+        self.passed_on: list[str] = []
+        self._passes_on = passes_on
         self.flags = flags.FlagValues()
         self._description = description
         self._groups: dict[str, list[str]] = {}
@@ -92,6 +103,9 @@ class Command:
             InputError: If an argument is not a flag, or has a value that it cannot have.
         """
         self.flags.unparse_flags()
+        if self._passes_on and "--" in argv:
+            end = argv.index("--")
+            argv, self.passed_on = argv[:end], list(argv[end + 1 :])
         if self.verbs:
             self.verb, argv = (argv[0], argv[1:]) if argv else ("", argv)
             if self.verb not in self.verbs:

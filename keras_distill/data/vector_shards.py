@@ -91,10 +91,19 @@ class VectorShards:
             Path(f"{self._stem(shard)}{suffix}"): data
             for suffix, data in encode_rows(rows, self.manifest["file_format"]).items()
         }
+        self._errors(shard).unlink(missing_ok=True)  # of a process that was killed before the rest
         if rows.errors:
             _write(self._errors(shard), encode_errors(rows.errors))
         for path, data in files.items():
             _write(path, data)
+
+    def write_list(self, shard: int, text: str) -> None:
+        """Writes down what a shard shall consist of, for workers elsewhere; `finish` removes it."""
+        _write(self._list(shard), text.encode())
+
+    def read_list(self, shard: int) -> str:
+        """Returns what `write_list` wrote."""
+        return self._list(shard).read_text()
 
     def read(self) -> VectorRows:
         """Reads the vectors of all shards.
@@ -142,6 +151,7 @@ class VectorShards:
             for pattern in (".tmp-*", "*.lock"):
                 for path in (self.folder / name).glob(pattern):
                     path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "pictures", ignore_errors=True)
         counts = {"embedded": self.manifest["rows"] - count, "errors": count}
         manifest = {**self.manifest, **counts}
         _write_manifest(self.folder, manifest)
@@ -149,6 +159,9 @@ class VectorShards:
 
     def _stem(self, shard: int) -> Path:
         return self.folder / "vectors" / f"{shard:06d}"
+
+    def _list(self, shard: int) -> Path:
+        return self.folder / "pictures" / f"{shard:06d}.jsonl"
 
     def _errors(self, shard: int) -> Path:
         return self.folder / "errors" / f"{shard:06d}.jsonl"
@@ -191,7 +204,7 @@ def start_shards(
             )
     if folder.is_dir():
         (folder / "manifest.json").unlink(missing_ok=True)  # nothing counts without it
-        for name in ("vectors", "errors"):
+        for name in ("vectors", "errors", "pictures"):
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / "errors.jsonl").unlink(missing_ok=True)
     manifest = {

@@ -1,0 +1,86 @@
+r"""Embeds many pictures on a cluster, by Apache Beam: what `embed` does, on many machines.
+
+Beam's own flags follow after `--`; without a --runner it runs in this process.
+
+  python -m keras_distill.embed_beam --model=models/photos/1 --images=photos --out=vectors
+  python -m keras_distill.embed_beam --model=/nfs/models/photos/1 --images=/nfs/photos \
+      --out=/nfs/vectors -- --runner=FlinkRunner --flink_master=flink:8081 \
+      --environment_type=DOCKER --environment_config=IMAGE
+
+--model, --images and --out have to be visible to all workers by the same paths, as on NFS or in a
+mounted bucket; IMAGE is one of Beam's with keras_distill installed. --out becomes what `embed`
+writes, shard for shard, so either goes on with what the other has begun. Needs
+`pip install 'keras_distill[beam]'`.
+
+The last line printed sums up, as JSON. Exit codes: 0 done, 2 unusable flags or input.
+"""
+
+import importlib.util
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from keras_distill.command_line import Command
+from keras_distill.embedding_flags import (
+    check_embedding_flags,
+    define_embedding_flags,
+    start_flagged_shards,
+    summary,
+)
+from keras_distill.errors import InputError
+
+COMMAND = Command("keras_distill.embed_beam", __doc__, passes_on=True)
+define_embedding_flags(
+    COMMAND, model="A SavedModel of `python -m keras_distill.export`, the folder of its version."
+)
+
+
+def main(flags: Any) -> None:
+    """Runs the pipeline that the flags ask for."""
+    check_embedding_flags(flags)
+    if importlib.util.find_spec("apache_beam") is None:
+        raise InputError(
+            "embed_beam needs Apache Beam: pip install 'keras_distill[beam]', best in an "
+            "environment of its own (requirements-beam.lock); or use keras_distill.embed."
+        )
+
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from keras_distill.beam_embedding import embedding_pipeline, write_lists
+    from keras_distill.data.picture_list import list_pictures
+    from keras_distill.ledger.jpeg_model import takes_files
+    from keras_distill.teachers.loading import load_teacher
+
+    begun = time.perf_counter()
+    given = COMMAND.passed_on
+    if not any(argument.startswith("--runner") for argument in given):
+        # DirectRunner would first try to download Prism, a program of Beam's.
+        given = ["--runner=FnApiRunner", *given]
+    options = PipelineOptions(given)
+    pictures = list_pictures(flags.images, data_dir=flags.data_dir, argument="--images")
+    embedder = load_teacher(flags.model, argument="--model")
+    if not takes_files(embedder.owner) or embedder.image_size is None:
+        raise InputError(
+            f"--model={flags.model} is no SavedModel that takes the bytes of pictures; make one "
+            "with `python -m keras_distill.export`, and give the folder of its version."
+        )
+    shards = start_flagged_shards(flags, embedder, embedder.image_size, pictures)
+    if shards.missing():
+        write_lists(shards, pictures)
+        with beam.Pipeline(options=options) as pipeline:
+            embedding_pipeline(
+                pipeline,
+                replace(shards, folder=shards.folder.absolute()),
+                root=str(pictures.root.absolute()),
+                model=str(Path(flags.model).absolute()),
+                batch_size=flags.batch_size,
+            )
+    shards = shards.finish()
+    print(json.dumps(summary(shards, time.perf_counter() - begun)))
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)

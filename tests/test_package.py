@@ -82,8 +82,8 @@ def test_import_is_light(run_python):
 import sys
 import keras_distill
 import keras_distill.cache, keras_distill.client, keras_distill.data_flags, keras_distill.evaluate
-import keras_distill.export, keras_distill.index, keras_distill.report, keras_distill.serve
-import keras_distill.train
+import keras_distill.doctor, keras_distill.embed, keras_distill.embed_beam, keras_distill.export
+import keras_distill.index, keras_distill.report, keras_distill.serve, keras_distill.train
 print(sorted({"tensorflow", "keras", "numpy", "scann"} & set(sys.modules)))
 print(sorted(set(keras_distill.__all__) - set(dir(keras_distill))))
 """

@@ -83,11 +83,15 @@ def test_other_clients_are_shown_a_request_with_the_image(tool, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "cache", "evaluate", "ablate", "export", "index", "serve", "client", "report"],
+    [
+        *("train", "cache", "evaluate", "ablate", "export", "index", "serve", "client", "report"),
+        *("embed", "embed_beam"),
+    ],
 )
 def test_flags_of_the_shell_examples_exist(command):
     shell = "\n".join(re.findall(r"```sh\n(.*?)```", README.read_text(), re.S)).replace("\\\n", " ")
     lines = [line for line in shell.splitlines() if f"keras_distill.{command} " in line]
+    lines = [line.partition(" -- ")[0] for line in lines]  # what follows is for Beam
     unquoted = re.sub('"[^"]*"', "", "\n".join(lines))  # a variant has flags of other commands
     used = set(re.findall(r"--(\w+)", unquoted))
     assert used

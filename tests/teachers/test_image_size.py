@@ -1,7 +1,11 @@
 import pytest
 
 from keras_distill.errors import InputError
-from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
+from keras_distill.teachers.image_size import (
+    agreed_image_size,
+    needed_image_size,
+    takes_square_images,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,13 @@ def test_contradiction():
 )
 def test_square_images(shape, fits):
     assert takes_square_images(shape) == fits
+
+
+def test_a_command_settles_the_size():
+    assert needed_image_size(32, source="x") == 32
+    assert needed_image_size(32, 32, 64, source="x") == 32
+    assert needed_image_size(None, 48, 64, source="x") == 48
+    with pytest.raises(InputError, match=r"^--model=x takes images of any size; give --size\.$"):
+        needed_image_size(None, source="--model=x", flag="--size")
+    with pytest.raises(InputError, match=r"^--image_size=48: the student takes 32 pixels\.$"):
+        needed_image_size(32, 48, source="x", called="student")

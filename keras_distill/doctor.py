@@ -7,6 +7,7 @@ Exit codes: 0 training can run, 1 something that it needs is broken or missing, 
 """
 
 import json
+from functools import partial
 from typing import Any
 
 from keras_distill.command_line import FAILURE, SUCCESS, Command
@@ -83,14 +84,8 @@ def examine(dataset: str, data_dir: str, out: str) -> list[Finding]:
         (f"--out={out}", out, "what the commands write"),
         (f"--data_dir={data_dir}", data_dir, "data sets that are downloaded or drawn"),
     ):
-        findings.append(
-            guarded(
-                "system",
-                argument,
-                lambda a=argument, p=path, w=what: check_disk(a, p, w),
-                disables=what,
-            )
-        )
+        look = partial(check_disk, argument, path, what)
+        findings.append(guarded("system", argument, look, disables=what))
     findings += [check_package(package) for package in PACKAGES]
     findings.append(guarded("packages", "tensorflow-addons", check_addons, disables="tfa losses"))
     if any(f.state != OK for f in findings if f.name in ("numpy", "tensorflow", "keras")):

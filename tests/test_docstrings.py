@@ -11,7 +11,7 @@ MODULES = [
 ]
 
 
-# What is imported at the top of a module that nobody without it needs.
+# Modules that need an extra which is not installed for the tests.
 NEEDS = {"keras_distill.beam_embedding": "apache_beam"}
 
 

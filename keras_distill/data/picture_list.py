@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,10 @@ class PictureList:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @cached_property
+    def _label(self) -> dict[str, int]:
+        return {name: label for label, name in enumerate(self.class_names)}
+
     @property
     def fingerprint(self) -> str:
         """A hash of the paths and sizes; contents are not read, which would double the work."""
@@ -45,8 +50,7 @@ class PictureList:
     def images(self, rows: range) -> ImageSet:
         """Returns some of the pictures as images of their classes, -1 for none."""
         paths = self.paths[rows.start : rows.stop]
-        number = {name: label for label, name in enumerate(self.class_names)}
-        labels = [number[path.partition("/")[0]] if "/" in path else -1 for path in paths]
+        labels = [self._label[path.partition("/")[0]] if "/" in path else -1 for path in paths]
         return ImageSet(self.root, np.array(paths), np.array(labels, np.int64), self.class_names)
 
 

@@ -103,8 +103,8 @@ class Command:
             InputError: If an argument is not a flag, or has a value that it cannot have.
         """
         self.flags.unparse_flags()
-        if self._passes_on and "--" in argv:
-            end = argv.index("--")
+        if self._passes_on:
+            end = list(argv).index("--") if "--" in argv else len(argv)
             argv, self.passed_on = argv[:end], list(argv[end + 1 :])
         if self.verbs:
             self.verb, argv = (argv[0], argv[1:]) if argv else ("", argv)

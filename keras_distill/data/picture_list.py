@@ -16,7 +16,7 @@ from keras_distill.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class PictureList:
-    """Pictures below one folder, in the order of their paths; a million of them take 150 MB.
+    """Pictures below one folder, in the order of their paths; a million of them take 160 MB.
 
     The first folder on the way to a picture is its class.
 

@@ -193,6 +193,18 @@ def teacher(ended_once, command, photos):
 
 
 @pytest.fixture(scope="session")
+def vectors(photos, teacher):
+    """What that teacher makes of the photos."""
+    import keras
+
+    from keras_distill import embed, evaluation_batches
+    from keras_distill.data.image_set import read_folder
+
+    model = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    return embed(model, evaluation_batches(read_folder(photos), image_size=40))[0]
+
+
+@pytest.fixture(scope="session")
 def distilled(train, teacher):
     """A student of that teacher, under both teacher losses."""
     losses = "--teacher_losses=absolute:2,relative:0.5"

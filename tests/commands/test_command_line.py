@@ -189,3 +189,12 @@ def test_unknown_verb_is_refused(with_verbs, capsys, argv, said):
     assert f"shop: {said}" in capsys.readouterr().err
     assert not reached
     assert end(with_verbs, reached.append, "rent", "--help") == 0
+
+
+def test_what_follows_two_dashes_is_passed_on():
+    command = Command("keras_distill.shop", "Trades.", passes_on=True)
+    command.integer("Numbers", "count", 1, "How many.", 1)
+    seen = []
+    for argv in (["--count=3", "--", "--count=x", "buy"], ["--count=2"], ["--", "--"]):
+        end(command, lambda flags: seen.append((flags.count, command.passed_on)), *argv)
+    assert seen == [(3, ["--count=x", "buy"]), (2, []), (1, ["--"])]

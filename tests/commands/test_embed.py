@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from keras_distill import evaluation_batches, load_teacher, open_index
+from keras_distill import load_teacher, open_index
 from keras_distill.data import vector_shards
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.vector_shards import open_shards
-from keras_distill.retrieval.embedding import embed
 
 # Dies by SIGKILL at the n-th file that it brings to the disk.
 DYING = """
@@ -42,12 +41,6 @@ def embedded(ended_once, command, teacher, photos):
         return command("embed", *given, f"--out={folder / 'vectors'}", "--batch_size=7")
 
     return ended_once("embedded", launch)
-
-
-@pytest.fixture(scope="session")
-def vectors(photos, teacher):
-    model = keras.models.load_model(teacher.path / "student.keras", compile=False)
-    return embed(model, evaluation_batches(read_folder(photos), image_size=40))[0]
 
 
 def last_line(ended):

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -28,10 +29,7 @@ def poisoned(once, damaged_photos):
     """The photos, two of them damaged, and one whose name is no UTF-8."""
 
     def fill(folder):
-        for file in damaged_photos.rglob("*.*"):
-            copy = folder / file.relative_to(damaged_photos)
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_bytes(file.read_bytes())
+        shutil.copytree(damaged_photos, folder, dirs_exist_ok=True)
         with open(os.fsencode(folder / "class_5") + b"/\xff.jpg", "wb") as file:
             file.write((folder / "class_5" / "1.jpg").read_bytes())
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_distill import evaluation_batches, open_index
+from keras_distill import open_index
 from keras_distill.data import shard_store
 from keras_distill.data.image_set import read_folder
 from keras_distill.retrieval import resumable_embedding, vector_index
-from keras_distill.retrieval.embedding import embed
 from keras_distill.retrieval.exact_search import nearest_neighbours
 
 
@@ -30,12 +29,6 @@ def built(ended_once, command, teacher, photos):
 def index(built, tmp_path):
     """A copy of that index, to be changed."""
     return shutil.copytree(built.path / "photos.index", tmp_path / "moved.index")
-
-
-@pytest.fixture(scope="session")
-def vectors(photos, teacher):
-    model = keras.models.load_model(teacher.path / "student.keras", compile=False)
-    return embed(model, evaluation_batches(read_folder(photos), image_size=40))[0]
 
 
 def last_line(ended):

@@ -13,6 +13,7 @@ from typing import Any
 from keras_distill.command_line import FAILURE, SUCCESS, Command
 from keras_distill.data_flags import DATASETS, check_name
 from keras_distill.doctor_checks import (
+    ADDONS,
     BROKEN,
     MISSING,
     OK,
@@ -84,17 +85,18 @@ def examine(dataset: str, data_dir: str, out: str) -> list[Finding]:
         (f"--out={out}", out, "what the commands write"),
         (f"--data_dir={data_dir}", data_dir, "data sets that are downloaded or drawn"),
     ):
-        look = partial(check_disk, argument, path, what)
-        findings.append(guarded("system", argument, look, disables=what))
+        free = partial(check_disk, argument, path, what)
+        findings.append(guarded("system", argument, free, disables=what))
     findings += [check_package(package) for package in PACKAGES]
-    findings.append(guarded("packages", "tensorflow-addons", check_addons, disables="tfa losses"))
+    addons = guarded("packages", "tensorflow-addons", check_addons, disables=ADDONS)
     if any(f.state != OK for f in findings if f.name in ("numpy", "tensorflow", "keras")):
         return [
             *findings,
+            addons,
             Finding("devices", "gpu, precision, data", UNKNOWN, "TensorFlow cannot be asked"),
         ]
 
-    def asked(check: str, *arguments: str) -> Any:
+    def asked(check: str, *arguments: Any) -> Any:
         def run() -> Finding:
             import keras_distill.doctor_tensorflow as checks
 
@@ -102,6 +104,10 @@ def examine(dataset: str, data_dir: str, out: str) -> list[Finding]:
 
         return run
 
+    if addons.state == OK:
+        look = asked("check_addons_loss", addons)
+        addons = guarded("packages", "tensorflow-addons", look, disables=ADDONS)
+    findings.append(addons)
     findings.append(guarded("devices", "gpu", asked("check_devices"), disables="GPUs"))
     findings.append(
         guarded(

@@ -64,6 +64,8 @@ class Package:
     essential: bool = False
 
 
+#: What TensorFlow Addons is for.
+ADDONS = "--task_loss=tfa:...: the losses of TensorFlow Addons"
 _ALL = "everything: the package cannot be used"
 _AGAIN = "pip install --force-reinstall keras_distill"
 PACKAGES = (
@@ -91,10 +93,16 @@ PACKAGES = (
         "pip install 'keras_distill[litert]'",
     ),
     Package(
-        "tensorflow_serving",
+        "tensorflow_serving.apis.predict_pb2",
         "tensorflow-serving-api",
         "nothing here; the official stubs for clients of your own",
         "pip install 'keras_distill[serve]'",
+    ),
+    Package(
+        "onnxruntime",
+        "onnxruntime",
+        "models and formats that are .onnx files",
+        "pip install 'keras_distill[onnx]'",
     ),
     Package(
         "pyarrow",
@@ -181,7 +189,7 @@ def check_package(package: Package) -> Finding:
 
 
 def check_addons() -> Finding:
-    """Looks for TensorFlow Addons, which is imported only by its own losses."""
+    """Looks for TensorFlow Addons; `check_addons_loss` tells whether it works."""
     found = []
     for distribution in ("tensorflow-addons", "tf-keras"):
         try:
@@ -192,7 +200,7 @@ def check_addons() -> Finding:
                 "tensorflow-addons",
                 MISSING,
                 f"no {distribution}",
-                "--task_loss=tfa_*: the losses of TensorFlow Addons",
+                ADDONS,
                 "Python 3.11 only: pip install 'keras_distill[addons]'",
             )
     return Finding("packages", "tensorflow-addons", OK, f"{found[0]} with tf-keras {found[1]}")

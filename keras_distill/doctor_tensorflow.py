@@ -13,6 +13,7 @@ from keras_distill.data.published_sets import PUBLISHED_SETS
 from keras_distill.data.readable_images import drop_unreadable
 from keras_distill.doctor_checks import MISSING, OK, Finding
 from keras_distill.errors import InputError
+from keras_distill.losses.tensorflow_addons import AddonsLoss
 
 _SAMPLE = 200
 
@@ -44,6 +45,21 @@ def check_training() -> Finding:
     if not np.isfinite(loss):
         raise ArithmeticError(f"the loss of one step is {loss}")
     return Finding("devices", "a step of training", OK, f"Keras' backend {keras.backend.backend()}")
+
+
+def check_addons_loss(installed: Finding) -> Finding:
+    """Computes a loss of TensorFlow Addons, which must find the Keras 2 that it was written for.
+
+    Args:
+        installed: What `check_addons` found.
+
+    Returns:
+        The same, if the loss is finite.
+    """
+    loss = AddonsLoss("contrastive")(tf.constant([0, 0, 1, 1]), tf.eye(4))
+    if not np.isfinite(loss):
+        raise ArithmeticError(f"the contrastive loss is {loss}")
+    return installed
 
 
 def check_precision(name: str) -> Finding:

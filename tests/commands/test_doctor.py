@@ -1,8 +1,13 @@
+import importlib.metadata
+import importlib.util
 import json
+import os
 
 import pytest
 
 from keras_distill.doctor_checks import check_addons, check_disk
+
+HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +44,8 @@ def test_each_finding_has_a_state_and_what_it_disables(healthy, damaged_photos):
         assert found[name]["found"]
     assert found["tensorflow"]["found"].startswith("2.20.")
     assert found["a step of training"]["state"] == "ok"
+    if HAS_ADDONS:
+        assert found["tensorflow-addons"]["found"].startswith("0.23.0 with tf-keras 2.20.")
     for name in ("bfloat16", "float16"):
         assert "times as fast as float32" in found[f"--mixed_precision=mixed_{name}"]["found"]
     assert "GB free in" in found[f"--out={healthy.path}"]["found"]
@@ -54,8 +61,6 @@ def test_each_finding_has_a_state_and_what_it_disables(healthy, damaged_photos):
 
 
 def test_missing_extras_cost_nothing_but_what_they_are_for(here, photos, tmp_path, monkeypatch):
-    import importlib.util
-
     find = importlib.util.find_spec
     gone = ("faiss", "pyarrow", "apache_beam", "scann")
     monkeypatch.setattr(
@@ -97,9 +102,18 @@ def test_a_broken_import_is_a_finding(command, broken):
     assert "Traceback" not in ended.out + ended.err
 
 
-def test_addons_are_found_without_an_import(monkeypatch):
-    import importlib.metadata
+@pytest.mark.skipif(not HAS_ADDONS, reason="TensorFlow Addons has no wheel for this Python")
+def test_addons_that_cannot_be_imported_are_broken(command, broken, tmp_path):
+    path = broken(tf_keras="raise ImportError('half installed')")
+    ended = command("doctor", f"--out={tmp_path}", "--json", PYTHONPATH=_before(path))
+    assert ended.code == 0
+    finding = by_name(ended)["tensorflow-addons"]
+    assert (finding["state"], finding["found"]) == ("broken", "ImportError: half installed")
+    assert finding["disables"].startswith("--task_loss=tfa:")
 
+
+@pytest.mark.skipif(not HAS_ADDONS, reason="TensorFlow Addons has no wheel for this Python")
+def test_addons_are_found_without_an_import(monkeypatch):
     assert check_addons().state == "ok"
 
     def version(name):
@@ -127,6 +141,4 @@ def test_bad_flags_end_early(early):
 
 
 def _before(path):
-    import os
-
     return os.pathsep.join([path, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)

@@ -32,6 +32,7 @@ _HOME_OF = {
     "ProbabilisticTransfer": "losses.probabilistic_transfer",
     "ProxyAnchor": "losses.proxy_anchor",
     "RelativeTeacher": "losses.relative_teacher",
+    "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",
     "SemiHardTriplet": "losses.semi_hard_triplet",

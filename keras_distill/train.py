@@ -5,23 +5,36 @@ With --teacher it also learns to agree with the teacher. --epochs=0 writes the e
 stands, so that a pretrained trunk becomes a teacher with one command.
 
 The run directory receives flags.txt, metrics.jsonl, checkpoints/, tensorboard/, student.keras and
-summary.json, whose path is the last line printed.
+summary.json, whose path is the last line printed. A training that was stopped or killed goes on
+from its last checkpoint when the same command is given again, and ends as if it had not been
+stopped. SIGTERM and Ctrl-C end it with a checkpoint of the present step.
 
   python -m keras_distill.train --flagfile=configs/birds100_relative.flags
   python -m keras_distill.train --dataset=folder:photos --trunk=mobilenet --alpha=0.25 \
       --teacher=runs/teacher/student.keras --teacher_losses=absolute,relative:0.3
 
-Exit codes: 0 done, 2 unusable flags or input, 3 diverged (the last good checkpoint is kept).
+Exit codes: 0 done, 2 unusable flags or input, or a full disk, 3 diverged (the last good checkpoint
+is kept), 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import functools
-import time
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import DIVERGED, Command, flag_files
+from keras_distill.command_line import (
+    DIVERGED,
+    INTERRUPTED,
+    SUCCESS,
+    TERMINATED,
+    Command,
+    flag_files,
+)
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
+from keras_distill.publishing import published_file
+from keras_distill.run_continuation import continuation
 from keras_distill.teacher_flags import FEATURE_LOSSES, teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
 from keras_distill.training.run_directory import RunDirectory
@@ -34,8 +47,13 @@ def main(flags: Any) -> int:
     """Trains as the flags say; returns the exit code."""
     weights = check_flags(flags)
     run = RunDirectory(flags.run_dir or Path("runs") / _default_name(flags))
-    run.check_free(overwrite=flags.overwrite)
-    return _train(flags, weights, run)
+    what = continuation(run, flags, define_train_flags)
+    if what == "finished":
+        print(f"{run.path} is finished; --overwrite would train anew.\n{run.summary}")
+        return SUCCESS
+    if run.flags.exists():  # before the teachers are asked for hours
+        run.lock()
+    return _train(flags, weights, run, goes_on=what == "go on")
 
 
 def check_flags(flags: Any) -> dict[str, dict[str, float]]:
@@ -75,8 +93,11 @@ def _default_name(flags: Any) -> str:
     return files[-1].stem if files else Path(flags.dataset.removeprefix("folder:")).resolve().name
 
 
-def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) -> int:
+def _train(
+    flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory, *, goes_on: bool
+) -> int:
     import keras
+    import tensorflow as tf
     from rich.console import Console
 
     from keras_distill.data.pipeline import evaluation_batches, training_batches
@@ -84,20 +105,31 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
     from keras_distill.flagged_losses import build_task_loss
     from keras_distill.flagged_teachers import load_flagged_teachers
     from keras_distill.models.embedder import build_embedder
+    from keras_distill.training.best_epoch import BestEpoch
+    from keras_distill.training.checkpoint_folder import CheckpointFolder
     from keras_distill.training.collapse_monitor import CollapseMonitor
     from keras_distill.training.distiller import Distiller
     from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
     from keras_distill.training.epoch_report import EpochReport
     from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
     from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
-    from keras_distill.training.student_checkpoint import StudentCheckpoint, save_model
+    from keras_distill.training.resumable_callbacks import ResumableCallbacks
+    from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 
     console = Console()
+    say = functools.partial(console.print, highlight=False, soft_wrap=True)
+    checkpoints = CheckpointFolder(run.checkpoints, keep=flags.keep_checkpoints)
+    newest = checkpoints.newest() if goes_on else None
+    first_step = newest.step if newest else 0
+    if goes_on:
+        say(f"{run.path}: going on after step {first_step}")
     train, validation, skipped = load_training_images(flags)
     unlabelled = int((train.labels < 0).sum())
     labelled = len(train) - unlabelled
 
     keras.utils.set_random_seed(flags.seed)
+    if flags.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(flags.mixed_precision)
     student = build_embedder(
         flags.trunk,
@@ -135,12 +167,10 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
         "unlabelled_per_batch": unlabelled_per_batch,
         "seed": flags.seed,
     }
-    console.print(
+    say(
         f"{labelled} images of {len(train.classes)} classes"
         f"{f' and {unlabelled} unlabelled' if unlabelled else ''}; student {flags.trunk}, "
-        f"{student.count_params():,} parameters, {image_size} pixels -> {width} dimensions",
-        highlight=False,
-        soft_wrap=True,
+        f"{student.count_params():,} parameters, {image_size} pixels -> {width} dimensions"
     )
     task_loss = build_task_loss(flags, train.classes)
     image_cache = open_image_cache(flags, train, image_size=image_size)
@@ -171,10 +201,15 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             teacher_embedding=teachers.lookup(),
             teacher_features=teachers.lookup_features(),
             seed=flags.seed,
+            first_step=first_step,
         )
-    run.begin(COMMAND.text())
+    if goes_on:
+        run.go_on(COMMAND.text(), first_step)
+        checkpoints.remove_leftovers()
+    else:
+        run.begin(COMMAND.text())
     for path in teachers.save_projections(run.path):
-        console.print(f"projected teacher: {path}", highlight=False, soft_wrap=True)
+        say(f"projected teacher: {path}")
     if flags.epochs:
         distiller = Distiller(
             student,
@@ -201,16 +236,7 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
         )
         # Before the first step, which would otherwise be traced twice.
         distiller.optimizer.build(distiller.trainable_variables)
-        checkpoint = StudentCheckpoint(
-            student,
-            last=run.last_checkpoint,
-            best=run.best_checkpoint,
-            monitor=VALIDATION_RECALL,
-            every=flags.checkpoint_every,
-        )
-        monitor = CollapseMonitor(
-            labelled_per_batch, functools.partial(console.print, highlight=False, soft_wrap=True)
-        )
+        monitor = CollapseMonitor(labelled_per_batch, say)
         report = EpochReport(
             run,
             console,
@@ -219,61 +245,79 @@ def _train(flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory) 
             batch_size=batch_size,
             monitor=monitor,
         )
-        callbacks: list[keras.callbacks.Callback] = [DivergenceGuard(), monitor]
+        best = BestEpoch(VALIDATION_RECALL)
+        validating: list[keras.callbacks.Callback] = []
         if validation is not None:
             held_out = evaluation_batches(validation, image_size=image_size, degrade=flags.degrade)
-            callbacks.append(
-                RecallValidation(student, held_out, flags.epochs, flags.validate_every)
-            )
-        callbacks += [
-            checkpoint,
-            report,
-            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-        ]
-        begun = time.perf_counter()
-        try:
-            history = distiller.fit(
-                batches,
+            validating = [
+                RecallValidation(student, held_out, flags.epochs, flags.validate_every),
+                best,
+            ]
+        tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
+        with StopSignals() as signals:
+            callbacks = ResumableCallbacks(
+                [DivergenceGuard(), monitor, *validating, report, tensorboard],
+                model=distiller,
+                checkpoints=checkpoints,
                 epochs=flags.epochs,
                 steps_per_epoch=steps_per_epoch,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            ).history
-        except TrainingDiverged as error:
-            report.stop()
-            kept = run.last_checkpoint
-            console.print(
-                f"train: {error}\n"
-                f"The last good checkpoint: {kept if kept.exists() else 'none was saved'}.",
-                highlight=False,
-                soft_wrap=True,
+                every_epochs=flags.checkpoint_every,
+                every_steps=flags.checkpoint_steps,
+                best=best,
+                student=student,
+                made_of={"images": _digest(train)},
+                signals=signals,
             )
-            return DIVERGED
-        finally:
-            report.stop()
+            try:
+                distiller.fit(
+                    batches,
+                    initial_epoch=callbacks.epoch,
+                    epochs=flags.epochs,
+                    steps_per_epoch=steps_per_epoch,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+            except TrainingDiverged as error:
+                report.stop()
+                kept = checkpoints.newest()
+                say(
+                    f"train: {error}\n"
+                    f"The last good checkpoint: {kept.path if kept else 'none was saved'}."
+                )
+                return DIVERGED
+            except TrainingInterrupted as error:
+                report.stop()
+                say(f"train: stopped by {error}; the same command goes on from there.")
+                return INTERRUPTED if error.signal == error.signal.SIGINT else TERMINATED
+            finally:
+                report.stop()
         images_seen = flags.epochs * steps_per_epoch * batch_size
+        last = run.read_metrics()[-1]
         summary |= {
-            "seconds": round(time.perf_counter() - begun, 2),
+            "seconds": round(report.seconds, 2),
             "images_per_second": round(images_seen / report.training_seconds, 1),
-            "loss": {
-                name: values[-1]
-                for name, values in history.items()
-                if "val" not in name and name not in monitor.names
-            },
-            "spread": {name: history[name][-1] for name in monitor.names if name in history},
+            "loss": {name: last[name] for name in distiller.metrics_names},
+            "spread": {name: last[name] for name in monitor.names if name in last},
             "collapsed": monitor.collapsed,
         }
-        if checkpoint.best_epoch is not None:
-            student = keras.models.load_model(run.best_checkpoint, compile=False)
-            summary["validation"] = {
-                "recall": {"1": checkpoint.best_value},
-                "epoch": checkpoint.best_epoch + 1,
-            }
-    save_model(student, run.student)
+        if best.epoch is not None:
+            summary["validation"] = {"recall": {"1": best.value}, "epoch": best.epoch + 1}
+    with published_file(run.student) as temporary:
+        if flags.epochs and callbacks.best_checkpoint is not None:
+            shutil.copyfile(callbacks.best_checkpoint / "student.keras", temporary)
+        else:
+            student.save(temporary)
     run.write_summary(summary)
-    console.print(run.summary, highlight=False, soft_wrap=True)
-    return 0
+    say(run.summary)
+    return SUCCESS
+
+
+def _digest(images: Any) -> str:
+    """Hashes the paths and labels of images, on which the batches depend."""
+    digest = hashlib.blake2b("\n".join(images.paths).encode(), digest_size=16)
+    digest.update(images.labels.tobytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -146,7 +146,24 @@ def define_train_flags(command: Command) -> None:
         "Training", "validate_every", 1, "Epochs between two Recall@1 on --validation_classes.", 1
     )
 
+    command.boolean(
+        "Training",
+        "deterministic",
+        False,
+        "Let no operation depend on the timing of threads: the same flags give the same bits.",
+    )
+
     command.integer("Training", "checkpoint_every", 1, "Epochs between two checkpoints.", 1)
+    command.integer(
+        "Training",
+        "checkpoint_steps",
+        0,
+        "Steps between two checkpoints within an epoch; 0 for none.",
+        0,
+    )
+    command.integer(
+        "Training", "keep_checkpoints", 2, "Newest checkpoints to keep, beside the best one.", 1
+    )
 
     command.string(
         "Output",

@@ -97,6 +97,21 @@ class CollapseMonitor(keras.callbacks.Callback):
                 f"to help; try {_advice(task_loss, length)}."
             )
 
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` takes; see `ResumableCallbacks`."""
+        return {
+            "suspect_epochs": self._suspect_epochs,
+            "collapsed": self.collapsed,
+            "labels": keras.ops.convert_to_numpy(self._queue.labels),
+            "embeddings": keras.ops.convert_to_numpy(self._queue.embeddings),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from a former state."""
+        self._suspect_epochs, self.collapsed = state["suspect_epochs"], state["collapsed"]
+        self._queue.labels.assign(state["labels"])
+        self._queue.embeddings.assign(state["embeddings"])
+
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model.observer = None
         self.model.train_function = None

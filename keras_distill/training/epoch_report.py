@@ -49,32 +49,36 @@ class EpochReport(keras.callbacks.Callback):
             transient=True,
             disable=not console.is_terminal,
         )
-        self._begun = self._epoch_begun = 0.0
+        self._begun = self._epoch_begun = self._epoch_seconds = 0.0
         self.training_seconds = 0.0  # without validation and checkpoints
+        self._epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         total = self._epochs * self._steps_per_epoch
         self._task = self._progress.add_task("epoch 1", total=total, status="")
         self._progress.start()
         self._begun = time.perf_counter()
+        self._epoch_seconds = self.training_seconds = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._progress.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
-        self._epoch_begun = time.perf_counter()
+        self._epoch = epoch
+        # That of the steps which another process made of this epoch counts too.
+        self._epoch_begun = time.perf_counter() - self._epoch_seconds
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        now = time.perf_counter()
-        rate = (batch + 1) * self._batch_size / (now - self._epoch_begun)
+        self._epoch_seconds = time.perf_counter() - self._epoch_begun
+        rate = (batch + 1) * self._batch_size / self._epoch_seconds
         status = f"{rate:.0f} images/s  loss {(logs or {}).get('loss', float('nan')):.4f}"
-        self._progress.update(self._task, advance=1, status=status)
-        if batch + 1 == self._steps_per_epoch:
-            self._epoch_seconds = now - self._epoch_begun
-            self.training_seconds += self._epoch_seconds
+        step = self._epoch * self._steps_per_epoch + batch + 1
+        self._progress.update(self._task, completed=step, status=status)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = dict(logs or {})
         rate = self._steps_per_epoch * self._batch_size / self._epoch_seconds
-        elapsed = time.perf_counter() - self._begun
+        self.training_seconds += self._epoch_seconds
+        self._epoch_seconds = 0.0
+        elapsed = self.seconds
         left = elapsed / (epoch + 1) * (self._epochs - epoch - 1)
         values = "  ".join(
             f"{name} {value:.4f}"
@@ -98,6 +102,25 @@ class EpochReport(keras.callbacks.Callback):
                 "seconds": round(elapsed, 2),
             }
         )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the training began, without those in which no process trained."""
+        return time.perf_counter() - self._begun
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` takes; see `ResumableCallbacks`."""
+        return {
+            "seconds": self.seconds,
+            "training_seconds": self.training_seconds,
+            "epoch_seconds": self._epoch_seconds,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from a former state."""
+        self._begun = time.perf_counter() - state["seconds"]
+        self.training_seconds = state["training_seconds"]
+        self._epoch_seconds = state["epoch_seconds"]
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.stop()

@@ -1,9 +1,12 @@
 """The folder that a training run leaves behind."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
@@ -22,38 +25,69 @@ class RunDirectory:
         self.path = Path(path)
         self.flags = self.path / "flags.txt"
         self.metrics = self.path / "metrics.jsonl"
-        self.last_checkpoint = self.path / "checkpoints" / "last.keras"
-        self.best_checkpoint = self.path / "checkpoints" / "best.keras"
+        self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.student = self.path / "student.keras"
         self.summary = self.path / "summary.json"
+        self._lock: filelock.BaseFileLock | None = None
 
-    def check_free(self, *, overwrite: bool) -> None:
-        """Raises `InputError` if there is a run already, unless it may be overwritten."""
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"--run_dir={self.path} is a file; give a folder.")
-        if self.flags.exists() and not overwrite:
+    def lock(self) -> None:
+        """Keeps other processes out, as long as this object and its process live.
+
+        Raises:
+            InputError: If another process works here, or the folder cannot be made.
+        """
+        if self._lock is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise InputError(f"--run_dir={self.path}: another process trains there.") from error
+        except OSError as error:
             raise InputError(
-                f"--run_dir={self.path} holds a run already; give another folder, or --overwrite "
-                "to replace it."
-            )
+                f"--run_dir={str(self.path)!r} could not be written ({error.strerror}); choose "
+                "another place."
+            ) from error
 
     def begin(self, flags_text: str) -> None:
         """Removes what a former run left here and writes the flags of this one."""
-        shutil.rmtree(self.last_checkpoint.parent, ignore_errors=True)
+        self.lock()
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
         for folder in self.path.glob("projected_teacher*/"):
             shutil.rmtree(folder)
         projections = [*self.path.glob("projected_teacher*"), *self.path.glob("teacher_pca*")]
         for file in (self.metrics, self.student, self.summary, *projections):
             file.unlink(missing_ok=True)
-        with published_file(self.flags) as temporary:
-            temporary.write_text(flags_text)
+        self._write_flags(flags_text)
+
+    def go_on(self, flags_text: str, step: int) -> None:
+        """Removes what came after a step, and notes the flags, which may name more epochs."""
+        self.lock()
+        self.summary.unlink(missing_ok=True)
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        with published_file(self.metrics) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        self._write_flags(flags_text)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Reads the records of the epochs; a line that a full disk cut off is passed over."""
+        records = []
+        for line in self.metrics.read_text().splitlines() if self.metrics.exists() else ():
+            with contextlib.suppress(ValueError):
+                records.append(json.loads(line))
+        return records
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Appends the record of one epoch to `metrics.jsonl`."""
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+    def _write_flags(self, text: str) -> None:
+        with published_file(self.flags) as temporary:
+            temporary.write_text(text)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes `summary.json`."""

@@ -1,0 +1,37 @@
+"""Which epoch was the best so far."""
+
+from typing import Any
+
+import keras
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Remembers the epoch with the highest value of a metric, the first of equal ones.
+
+    Args:
+        monitor: Name of the value in the logs.
+
+    Attributes:
+        epoch: The epoch, counted from 0; `None` as long as there was no value.
+        value: Its value.
+    """
+
+    def __init__(self, monitor: str):
+        super().__init__()
+        self.monitor = monitor
+        self.epoch: int | None = None
+        self.value = float("-inf")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        value = (logs or {}).get(self.monitor)
+        if value is not None and value > self.value:
+            self.epoch, self.value = epoch, float(value)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` takes; see `ResumableCallbacks`."""
+        return {} if self.epoch is None else {"epoch": self.epoch, "value": self.value}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from a former state."""
+        if state:
+            self.epoch, self.value = state["epoch"], state["value"]

@@ -1,0 +1,75 @@
+"""The variables of a training: weights, optimiser, and metrics, as arrays."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_distill.errors import InputError
+
+WEIGHTS, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
+
+
+def read_variables(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copies everything that a training step of a model may change.
+
+    Args:
+        model: A compiled model: its weights, the statistics of batch normalisations, the seeds of
+            random layers; the moments, iterations, moving averages and loss scale of its optimiser;
+            the sums of its metrics.
+
+    Returns:
+        The arrays, named by group and place, such as `model/0`.
+    """
+    return {name: _readable(_value(variable)) for name, variable in _variables(model)}
+
+
+def assign_variables(model: keras.Model, arrays: Mapping[str, np.ndarray], *groups: str) -> None:
+    """Puts back what `read_variables` copied.
+
+    Args:
+        model: A model made as the one that was read.
+        arrays: What `read_variables` returned, maybe among other arrays.
+        *groups: `WEIGHTS`, `OPTIMIZER` or `METRICS`.
+
+    Raises:
+        InputError: If the arrays are of another model.
+    """
+    variables = {name: v for name, v in _variables(model) if name.partition("/")[0] in groups}
+    stored = {name for name in arrays if name.partition("/")[0] in groups}
+    if unmatched := variables.keys() ^ stored:
+        raise InputError(
+            f"the checkpoint is of another model: {len(stored)} variables are stored, and there "
+            f"are {len(variables)}, such as {min(unmatched)!r}."
+        )
+    for name, variable in variables.items():
+        value = _value(variable)
+        array = arrays[name]
+        if _readable(value).dtype != array.dtype or value.shape != array.shape:
+            raise InputError(
+                f"the checkpoint is of another model: {variable.path} is {array.dtype} "
+                f"{array.shape} there, and {value.dtype} {value.shape} here."
+            )
+        variable.assign(array.view(value.dtype))
+
+
+def _variables(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    for group, variables in (
+        (WEIGHTS, model.variables),
+        (OPTIMIZER, model.optimizer.variables),
+        (METRICS, model.metrics_variables),
+    ):
+        for place, variable in enumerate(variables):
+            yield f"{group}/{place}", variable
+
+
+def _value(variable: Any) -> np.ndarray:
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def _readable(array: np.ndarray) -> np.ndarray:
+    """NumPy's files know no bfloat16."""
+    return array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array

@@ -1,0 +1,319 @@
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill import InputError, ResumableCallbacks
+from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.proxy_anchor import ProxyAnchor
+from keras_distill.training.best_epoch import BestEpoch
+from keras_distill.training.checkpoint_folder import CheckpointFolder
+from keras_distill.training.collapse_monitor import CollapseMonitor
+from keras_distill.training.distiller import Distiller
+from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
+from keras_distill.training.training_variables import read_variables
+
+EPOCHS, STEPS = 4, 3
+
+
+class Killed(Exception):
+    pass
+
+
+class Before(keras.callbacks.Callback):
+    """Does something before a step."""
+
+    def __init__(self, step, act):
+        super().__init__()
+        self._step, self._act = step, act
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._first = epoch * STEPS
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._first + batch == self._step:
+            self._act()
+
+
+def kill_after(step):
+    def kill():
+        raise Killed
+
+    return Before(step, kill)
+
+
+class Diary(keras.callbacks.Callback):
+    """Writes down what callbacks are told, and keeps it as its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.told.append([batch, dict(logs)])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.told.append([f"end {epoch}", dict(logs)])
+
+    def get_state(self):
+        return {"told": list(self.told), "count": np.array(len(self.told))}
+
+    def set_state(self, state):
+        assert state["count"] == len(state["told"])
+        self.told = state["told"]
+
+
+def embedder():
+    keras.utils.set_random_seed(0)
+    image = keras.Input((6,), name="image")
+    x = keras.layers.Dense(8, activation="tanh")(image)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dropout(0.2)(x)
+    x = keras.layers.Dense(4)(x)
+    return keras.Model(image, keras.layers.UnitNormalization(dtype="float32")(x))
+
+
+def adam(**options):
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 12), **options)
+
+
+RECIPES = {
+    "memory": lambda: (CrossBatchMemory(BatchHardTriplet(0.5), 16), adam()),
+    "proxies_and_average": lambda: (
+        ProxyAnchor(np.arange(4)),
+        adam(use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=5),
+    ),
+    "gradient_accumulation": lambda: (BatchHardTriplet(), adam(gradient_accumulation_steps=2)),
+    "plain_rate": lambda: (BatchHardTriplet(), keras.optimizers.SGD(0.1, momentum=0.9)),
+    "loss_scale": lambda: (
+        BatchHardTriplet(),
+        keras.optimizers.LossScaleOptimizer(adam(), dynamic_growth_steps=2),
+    ),
+}
+
+
+def batches(first_step):
+    def batch(step):
+        labels = tf.repeat(tf.range(4, dtype=tf.int64), 2)
+        noise = tf.random.stateless_normal([8, 6], tf.stack([step, 1]))
+        return noise + tf.cast(labels[:, None], tf.float32), labels
+
+    return tf.data.Dataset.range(first_step, 10**6).map(batch)
+
+
+def compiled(recipe="memory", **compiling):
+    task_loss, optimizer = RECIPES[recipe]()
+    distiller = Distiller(embedder(), task_loss=task_loss)
+    # The graph of a step takes longer to trace than all steps take without one.
+    distiller.compile(optimizer, **{"run_eagerly": True, **compiling})
+    return distiller
+
+
+def train(folder, distiller, *others, epochs=EPOCHS, **options):
+    """Trains, and returns the variables at the end and the diary."""
+    diary = Diary()
+    callbacks = ResumableCallbacks(
+        [CollapseMonitor(8), diary, *others],
+        model=distiller,
+        checkpoints=folder,
+        epochs=epochs,
+        steps_per_epoch=STEPS,
+        **{"every_steps": 1, **options},
+    )
+    distiller.fit(
+        batches(callbacks.step),
+        initial_epoch=callbacks.epoch,
+        epochs=epochs,
+        steps_per_epoch=STEPS,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    )
+    return read_variables(distiller), diary.told
+
+
+def steps_of(folder):
+    return sorted(checkpoint.step for checkpoint in CheckpointFolder(folder).all())
+
+
+def assert_same(one, other):
+    (variables, told), (expected, expected_told) = one, other
+    assert variables.keys() == expected.keys()
+    for name, value in variables.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert told == expected_told
+
+
+@pytest.mark.parametrize(
+    ("policy", "recipe"),
+    [
+        ("float32", "memory"),
+        ("mixed_float16", "loss_scale"),
+        pytest.param("float32", "proxies_and_average", marks=pytest.mark.slow),
+        pytest.param("float32", "gradient_accumulation", marks=pytest.mark.slow),
+        pytest.param("bfloat16", "plain_rate", marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_that_is_killed_ends_as_if_it_had_not(policy, recipe, tmp_path, dtype_policy):
+    dtype_policy(policy)
+    expected = train(tmp_path / "through", compiled(recipe))
+    for step in (2, 6, 7):
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", compiled(recipe), kill_after(step))
+        assert steps_of(tmp_path / "killed")[-1] == step
+    assert_same(train(tmp_path / "killed", compiled(recipe)), expected)
+    assert [entry[0] for entry in expected[1]] == [
+        place for epoch in range(EPOCHS) for place in (*range(STEPS), f"end {epoch}")
+    ]
+
+
+def test_steps_after_the_checkpoint_are_made_again(tmp_path):
+    expected = train(tmp_path / "through", compiled())
+    for every, kill in ((2, 5), (0, 8), (5, 11)):
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", compiled(), kill_after(kill), every_steps=every)
+    assert steps_of(tmp_path / "killed") == [9, 10]  # of epoch 3, and of 5 steps
+    assert_same(train(tmp_path / "killed", compiled()), expected)
+
+
+def test_a_finished_training_is_not_trained_further_and_a_longer_one_goes_on(tmp_path):
+    through = train(tmp_path / "through", compiled("plain_rate"), epochs=5)
+    short = train(tmp_path / "longer", compiled("plain_rate"), epochs=3)
+    again = train(tmp_path / "longer", compiled("plain_rate"), epochs=3)
+    for name, value in again[0].items():
+        if not name.startswith("metrics"):
+            np.testing.assert_array_equal(value, short[0][name])
+    assert again[1] == short[1]
+    assert_same(train(tmp_path / "longer", compiled("plain_rate"), epochs=5), through)
+
+
+def test_several_steps_at_once(tmp_path):
+    class KillInEpoch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 6:
+                raise Killed
+
+    def fit(folder, *others):
+        distiller = compiled("plain_rate", steps_per_execution=2, run_eagerly=False)
+        callbacks = ResumableCallbacks(
+            [Diary(), *others],
+            model=distiller,
+            checkpoints=folder,
+            epochs=2,
+            steps_per_epoch=6,
+            every_steps=2,
+        )
+        distiller.fit(
+            batches(callbacks.step),
+            initial_epoch=callbacks.epoch,
+            epochs=2,
+            steps_per_epoch=6,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        return read_variables(distiller), callbacks.callbacks[0].told
+
+    expected = fit(tmp_path / "through")
+    with pytest.raises(Killed):
+        fit(tmp_path / "killed", KillInEpoch())
+    assert steps_of(tmp_path / "killed") == [2, 4]
+    assert_same(fit(tmp_path / "killed"), expected)
+    with pytest.raises(ValueError, match=r"steps_per_epoch=3 must be a multiple of steps_per_exec"):
+        train(tmp_path, compiled(steps_per_execution=2))
+
+
+class Recall(keras.callbacks.Callback):
+    def __init__(self, *values):
+        super().__init__()
+        self._values = values
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["recall"] = self._values[epoch]
+
+
+def test_the_best_checkpoint_is_kept(tmp_path):
+    distiller, best = compiled(), BestEpoch("recall")
+    others = (Recall(0.5, 0.75, 0.625, 0.75), best)
+    options = {"best": best, "student": distiller.student, "every_steps": 0}
+    train(tmp_path, distiller, *others, **options)
+    assert steps_of(tmp_path) == [6, 9, 12]
+    assert (best.epoch, best.value) == (1, 0.75)
+    student = keras.models.load_model(tmp_path / "step-000012" / "student.keras")
+    x = np.ones((2, 6), np.float32)
+    np.testing.assert_array_equal(student(x), distiller.student(x))
+    newest = json.loads((tmp_path / "step-000012" / "state.json").read_text())
+    assert newest["best_step"] == 6
+
+
+def test_the_best_epoch_is_remembered(tmp_path):
+    values = (0.5, 0.75, 0.625, 0.25)
+    for kill in (7, 10):
+        best = BestEpoch("recall")
+        with pytest.raises(Killed):
+            train(tmp_path, compiled(), Recall(*values), best, kill_after(kill), best=best)
+    best = BestEpoch("recall")
+    train(tmp_path, compiled(), Recall(*values), best, best=best)
+    assert (best.epoch, best.value) == (1, 0.75)
+    assert steps_of(tmp_path) == [6, 11, 12]
+
+
+def test_a_training_that_a_callback_stopped_stays_so(tmp_path):
+    class StopAt(keras.callbacks.Callback):
+        def __init__(self, epoch):
+            super().__init__()
+            self._last = epoch
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == self._last
+
+    with pytest.raises(Killed):
+        train(tmp_path, compiled(), StopAt(1), kill_after(5))  # in the epoch that will be cut
+    _, told = train(tmp_path, compiled(), StopAt(1))
+    assert told[-1][0] == "end 1"
+    assert train(tmp_path, compiled())[1] == told
+
+
+@pytest.mark.parametrize("step", [4, 6])  # in an epoch, and at its end
+def test_a_signal_ends_the_training_after_its_step(step, tmp_path):
+    def terminate():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    expected = train(tmp_path / "through", compiled())
+    with StopSignals() as signals, pytest.raises(TrainingInterrupted) as ended:
+        train(
+            tmp_path / "run",
+            compiled(),
+            Before(step - 1, terminate),
+            signals=signals,
+            every_steps=0,
+        )
+    assert (ended.value.signal, ended.value.step) == (signal.SIGTERM, step)
+    assert str(ended.value) == f"SIGTERM after step {step}"
+    assert steps_of(tmp_path / "run")[-1] == step
+    assert_same(train(tmp_path / "run", compiled()), expected)
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, compiled(), kill_after(4), made_of={"images": "a"})
+    with pytest.raises(InputError, match=r"step-000004' is of a training with images=a, now b; be"):
+        train(tmp_path, compiled(), made_of={"images": "b"})
+    with pytest.raises(InputError, match=r"of another model: \d+ variables are stored, and there"):
+        train(tmp_path, compiled("proxies_and_average"), made_of={"images": "a"})
+    distiller = compiled()
+    callbacks = ResumableCallbacks(
+        [],
+        model=distiller,
+        checkpoints=tmp_path,
+        epochs=EPOCHS,
+        steps_per_epoch=STEPS,
+        made_of={"images": "a"},
+    )
+    assert (callbacks.step, callbacks.epoch) == (4, 1)
+    with pytest.raises(ValueError, match=r"fit began with epoch 0 instead of 1; give it initial_e"):
+        distiller.fit(batches(0), epochs=1, steps_per_epoch=STEPS, callbacks=callbacks, verbose=0)

@@ -3,10 +3,7 @@ import json
 import math
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import keras
@@ -85,10 +82,14 @@ def test_run_is_named_after_its_flag_file_and_complete(teacher):
     assert teacher.out.splitlines()[-1] == "runs/striped/summary.json"
     files = {str(file.relative_to(teacher.path)) for file in teacher.path.rglob("*.*")}
     assert {file for file in files if not file.startswith("tensorboard/")} == {
+        ".lock",
         "flags.txt",
         "metrics.jsonl",
-        "checkpoints/best.keras",
-        "checkpoints/last.keras",
+        *(
+            f"checkpoints/step-00000{step}/{file}"
+            for step in (2, 4)
+            for file in ("arrays.npz", "manifest.json", "state.json", "student.keras")
+        ),
         "student.keras",
         "summary.json",
     }
@@ -140,10 +141,10 @@ def test_student_is_the_epoch_with_the_highest_validation_recall(teacher, photos
     best = int(np.argmax(recalls))
     assert summary(teacher)["validation"] == {"recall": {"1": recalls[best]}, "epoch": best + 1}
     student = load(teacher.path / "student.keras")
-    checkpoints = teacher.path / "checkpoints"
-    assert same(student.get_weights(), load(checkpoints / "best.keras").get_weights())
-    files = (checkpoints / "best.keras", checkpoints / "last.keras")
-    assert same(*(load(file).get_weights() for file in files)) == (best == 1)
+    kept = [teacher.path / "checkpoints" / f"step-00000{step}" for step in (2, 4)]
+    first, last = (load(folder / "student.keras").get_weights() for folder in kept)
+    assert same(student.get_weights(), (first, last)[best])
+    assert not same(first, last)
     images = load_dataset(f"folder:{photos}", train_classes="2:4", test_classes="4:").train
     embeddings, labels = embed(student, evaluation_batches(images, image_size=40))
     assert retrieval_metrics(embeddings, labels).recall[1] == recalls[best]
@@ -157,7 +158,6 @@ def test_both_teacher_losses_are_weighed_and_reported(distilled):
     assert min(record["triplet"], record["absolute"], record["relative"]) > 0
     assert summary(distilled)["loss"].keys() == {"loss", "triplet", "absolute", "relative"}
     assert summary(distilled)["image_size"] == 32  # and 40 for the teacher
-    assert not (distilled.path / "checkpoints" / "best.keras").exists()
 
 
 def test_equal_flags_give_equal_students_and_another_seed_does_not(train, teacher, distilled):
@@ -189,7 +189,7 @@ def replaced(ended_once, command, tiny, teacher, damaged_photos):
 def test_overwrite_replaces_a_run(replaced):
     assert replaced.code == 0
     assert len(epochs(replaced)) == 1
-    assert sorted(file.name for file in (replaced.path / "checkpoints").iterdir()) == ["last.keras"]
+    assert [folder.name for folder in (replaced.path / "checkpoints").iterdir()] == ["step-000002"]
     assert len(list((replaced.path / "tensorboard").rglob("events.*"))) == 1
     assert load(replaced.path / "student.keras").input_shape == (None, 32, 32, 3)
 
@@ -502,9 +502,9 @@ def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
     assert diverged.code == 3
     assert "loss, relative became NaN or infinite in epoch 2, step 2." in diverged.out
     assert "--learning_rate" in diverged.out
-    kept = diverged.path / "checkpoints" / "last.keras"
+    kept = diverged.path / "checkpoints" / "step-000002"
     assert f"The last good checkpoint: {kept}." in diverged.out
-    assert all(np.isfinite(weight).all() for weight in load(kept).get_weights())
+    assert all(np.isfinite(weight).all() for weight in load(kept / "student.keras").get_weights())
     assert len(epochs(diverged)) == 1
     assert not (diverged.path / "student.keras").exists()
     assert not (diverged.path / "summary.json").exists()
@@ -535,38 +535,10 @@ def test_divergence_in_the_very_last_step_is_seen(here, tiny, photos, tmp_path, 
     assert not run.summary.exists()
 
 
-def test_killed_training_leaves_readable_checkpoints(tiny, photos, tmp_path):
-    run = RunDirectory(tmp_path / "run")
-    given = [f"--dataset=folder:{photos}", *tiny, "--steps_per_epoch=1", "--epochs=100000"]
-    training = subprocess.Popen(
-        [sys.executable, "-m", "keras_distill.train", *given, f"--run_dir={run.path}"],
-        stdout=subprocess.DEVNULL,
-    )
-    while training.poll() is None and not run.last_checkpoint.exists():
-        time.sleep(0.01)
-    while training.poll() is None and not list(run.last_checkpoint.parent.glob(".tmp-*")):
-        time.sleep(0.0002)  # until the next checkpoint is being written
-    training.kill()
-    assert training.wait() == -signal.SIGKILL
-    assert load(run.last_checkpoint).output_shape == (None, 8)
-    visible = [f.name for f in run.path.rglob("*.keras") if not f.name.startswith(".")]
-    assert visible == ["last.keras"]
-
-
-def test_disk_that_fills_up_ends_the_training(here, tiny, photos, tmp_path, small_disk):
-    run = RunDirectory(tmp_path / "run")
-    with small_disk():
-        ended = here("train", f"--dataset=folder:{photos}", *tiny, f"--run_dir={run.path}")
-    assert ended.code == 2
-    assert f"'{run.last_checkpoint}' could not be written (File too large)" in ended.err
-    assert not list(run.path.rglob("*.keras"))
-    assert not run.summary.exists()
-
-
 def test_run_directory_that_cannot_be_made_is_refused(here, tiny, photos):
     ended = here("train", f"--dataset=folder:{photos}", *tiny, "--run_dir=/proc/nothing/run")
     assert ended.code == 2
-    assert "'/proc/nothing/run/flags.txt' could not be written" in ended.err
+    assert "--run_dir='/proc/nothing/run' could not be written" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,23 @@ def files_of(run):
 def finished(tmp_path):
     run = RunDirectory(tmp_path / "runs" / "first")
     run.begin("--epochs=3\n")
-    for path in (run.last_checkpoint, run.best_checkpoint, run.tensorboard / "train" / "events"):
+    for path in (
+        run.checkpoints / "step-000003" / "arrays.npz",
+        run.tensorboard / "train" / "events",
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("former")
     run.student.write_text("former")
-    run.append_metrics({"epoch": 1, "loss": 0.5})
-    run.append_metrics({"epoch": 2, "loss": 0.25})
+    run.append_metrics({"epoch": 1, "step": 2, "loss": 0.5})
+    run.append_metrics({"epoch": 2, "step": 4, "loss": 0.25})
     run.write_summary({"student": "first"})
     return run
 
 
 def test_files(finished):
     assert files_of(finished) == [
-        "checkpoints/best.keras",
-        "checkpoints/last.keras",
+        ".lock",
+        "checkpoints/step-000003/arrays.npz",
         "flags.txt",
         "metrics.jsonl",
         "student.keras",
@@ -37,8 +40,8 @@ def test_files(finished):
     assert finished.flags.read_text() == "--epochs=3\n"
     lines = finished.metrics.read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"epoch": 1, "loss": 0.5},
-        {"epoch": 2, "loss": 0.25},
+        {"epoch": 1, "step": 2, "loss": 0.5},
+        {"epoch": 2, "step": 4, "loss": 0.25},
     ]
     assert json.loads(finished.summary.read_text()) == {"student": "first"}
 
@@ -51,23 +54,28 @@ def test_begin_leaves_nothing_of_a_former_run(finished):
         (finished.path / name / "variables").mkdir(parents=True)
         (finished.path / name / "saved_model.pb").write_text("former")
     finished.begin("--epochs=5\n")
-    assert files_of(finished) == ["flags.txt", "notes.txt"]
+    assert files_of(finished) == [".lock", "flags.txt", "notes.txt"]
     assert not list(finished.path.glob("projected_teacher*"))
     assert finished.flags.read_text() == "--epochs=5\n"
 
 
-def test_check_free(finished, tmp_path):
-    with pytest.raises(InputError, match=r"--run_dir=.*first holds a run already; .*--overwrite"):
-        finished.check_free(overwrite=False)
-    finished.check_free(overwrite=True)
-    assert "student.keras" in files_of(finished)  # to overwrite is up to `begin`
-    RunDirectory(str(tmp_path / "another")).check_free(overwrite=False)
-    (tmp_path / "empty").mkdir()
-    RunDirectory(tmp_path / "empty").check_free(overwrite=False)
+def test_go_on_leaves_what_came_before_a_step(finished):
+    with finished.metrics.open("a") as file:
+        file.write('{"epoch": 3, "st')  # the disk was full
+    finished.go_on("--epochs=5\n", step=2)
+    assert files_of(finished) == [
+        ".lock",
+        "checkpoints/step-000003/arrays.npz",
+        "flags.txt",
+        "metrics.jsonl",
+        "student.keras",
+        "tensorboard/train/events",
+    ]
+    assert finished.flags.read_text() == "--epochs=5\n"
+    assert finished.read_metrics() == [{"epoch": 1, "step": 2, "loss": 0.5}]
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_check_free_of_a_file(overwrite, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file is a file; give a folder"):
-        RunDirectory(tmp_path / "file").check_free(overwrite=overwrite)
+def test_one_process_at_a_time(finished):
+    finished.lock()  # again
+    with pytest.raises(InputError, match="first: another process trains there"):
+        RunDirectory(finished.path).lock()

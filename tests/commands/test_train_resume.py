@@ -1,0 +1,252 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import filelock
+import keras
+import numpy as np
+import pytest
+
+from keras_distill.training import checkpoint_folder, resumable_callbacks
+from keras_distill.training.run_directory import RunDirectory
+
+# Runs the training and kills it at a step: before it, or half-way through its checkpoint.
+KILLED = """
+import os, runpy, signal, sys
+from keras_distill.training import checkpoint_folder, resumable_callbacks
+
+step, moment = int(sys.argv.pop(1)), sys.argv.pop(1)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Killed(resumable_callbacks.ResumableCallbacks):
+    def on_train_batch_begin(self, batch, logs=None):
+        if moment == "before" and self.step == step:
+            kill()
+        super().on_train_batch_begin(batch, logs)
+
+
+def killed(file):
+    if moment == "within" and f"step-{step:06d}" in str(file):
+        kill()
+    return sha256(file)
+
+
+sha256, checkpoint_folder._sha256 = checkpoint_folder._sha256, killed
+resumable_callbacks.ResumableCallbacks = Killed
+runpy.run_module("keras_distill.train", run_name="__main__")
+"""
+LONG = ("--epochs=3", "--steps_per_epoch=5", "--validation_classes=2:4", "--memory=16")
+
+
+@pytest.fixture
+def kill(photos, tiny, tmp_path):
+    """Trains until the process is killed at a step."""
+
+    def run(step, moment, *flags):
+        given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={tmp_path / 'run'}"]
+        done = subprocess.run([sys.executable, "-c", KILLED, str(step), moment, *given])
+        assert done.returncode == -signal.SIGKILL
+
+    return run
+
+
+@pytest.fixture
+def resume(here, photos, tiny, tmp_path):
+    """Trains in this process, in the same folder each time."""
+
+    def run(*flags):
+        given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={tmp_path / 'run'}"]
+        return here("train", *given)
+
+    return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory(tmp_path / "run")
+
+
+def steps(run):
+    return [folder.name for folder in sorted(run.checkpoints.iterdir())]
+
+
+def assert_same(run, expected):
+    """That all is the same, bit by bit, but for how long it took."""
+    timing = ("seconds", "images_per_second")
+    for record, wanted in zip(run.read_metrics(), expected.read_metrics(), strict=True):
+        assert {key: record[key] for key in wanted if key not in timing} == {
+            key: wanted[key] for key in wanted if key not in timing
+        }
+    summaries = [json.loads(one.summary.read_text()) for one in (run, expected)]
+    for key in ("loss", "spread", "collapsed", "validation"):
+        assert summaries[0].get(key) == summaries[1].get(key)
+    assert steps(run) == steps(expected)
+    models = ("student.keras", *(f"checkpoints/{step}/student.keras" for step in steps(run)))
+    for model in models:
+        ours, theirs = (
+            keras.models.load_model(one.path / model, compile=False).get_weights()
+            for one in (run, expected)
+        )
+        for weight, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(weight, other)
+    ours, theirs = (
+        np.load(one.checkpoints / steps(run)[-1] / "arrays.npz") for one in (run, expected)
+    )
+    assert ours.files == theirs.files
+    for name in ours.files:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not(train, kill, resume, run):
+    through = RunDirectory(train("through", *LONG).path)
+    kill(9, "within", *LONG, "--checkpoint_steps=3")
+    assert "step-000006" in steps(run)
+    assert any(name.startswith(".tmp-step-000009") for name in steps(run))
+    ended = resume(*LONG)
+    assert ended.out.startswith(f"{run.path}: going on after step 6\n")
+    assert "epoch 2/3  loss" in ended.out
+    assert "epoch 1/3  loss" not in ended.out
+    assert ended.code == 0
+    assert_same(run, through)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags", [(), ("--mixed_precision=mixed_float16", "--task_loss=proxy_anchor")]
+)
+def test_ten_kills_at_random_steps(command, kill, photos, tiny, tmp_path, run, flags):
+    given = [
+        "--epochs=8",
+        "--steps_per_epoch=5",
+        "--validation_classes=2:4",
+        "--deterministic",
+        *flags,
+    ]
+    expected = RunDirectory(tmp_path / "through")
+    data = [f"--dataset=folder:{photos}", *tiny]
+    assert command("train", *data, *given, f"--run_dir={expected.path}").code == 0
+    rng = np.random.default_rng(0)
+    for step in sorted(rng.choice(np.arange(2, 40), 10, replace=False)):
+        within = step % 3 == 0
+        kill(
+            step,
+            "within" if within else "before",
+            *given,
+            f"--checkpoint_steps={3 if within else 2}",
+        )
+    assert command("train", *data, *given, f"--run_dir={run.path}").code == 0
+    assert_same(run, expected)
+
+
+class Interrupted(resumable_callbacks.ResumableCallbacks):
+    """Sends itself a signal in its eighth step."""
+
+    number = signal.SIGTERM
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.step == 7:
+            os.kill(os.getpid(), self.number)
+        super().on_train_batch_begin(batch, logs)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, number, code):
+    monkeypatch.setattr(Interrupted, "number", number)
+    with monkeypatch.context() as patch:
+        patch.setattr(resumable_callbacks, "ResumableCallbacks", Interrupted)
+        ended = resume(*LONG)
+    assert ended.code == code
+    assert f"train: stopped by {number.name} after step 8; the same command goes on" in ended.out
+    assert "Stopping after this step" in ended.err
+    assert "Traceback" not in ended.err
+    assert steps(run)[-2:] == ["step-000005", "step-000008"]
+    assert not run.summary.exists()
+    if number == signal.SIGINT:
+        return
+    (run.checkpoints / "step-000008" / "arrays.npz").write_bytes(b"damaged")
+    ended = resume(*LONG)
+    assert ended.out.startswith(f"{run.path}: going on after step 5\n")
+    assert "Passing over a damaged checkpoint" in ended.err
+    assert "step-000008: arrays.npz does not match its checksum." in ended.err
+    assert_same(run, RunDirectory(train("through", *LONG).path))
+
+
+def test_a_longer_run_and_a_full_disk(resume, run, monkeypatch):
+    flags = ("--schedule=constant", "--warmup_steps=3")
+    assert resume(*flags).code == 0
+    before = run.read_metrics()
+    with monkeypatch.context() as patch:
+
+        def full(*args, **kwargs):
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(checkpoint_folder.np, "savez", full)
+        ended = resume(*flags, "--epochs=2")
+    assert ended.code == 2
+    assert f"'{run.checkpoints}/step-000004' could not be written (No space left" in ended.err
+    assert f"'{run.checkpoints}/step-000002' is intact: remove old runs or caches" in ended.err
+    assert steps(run) == ["step-000002"]
+    assert not run.summary.exists()
+    ended = resume(*flags, "--epochs=2")
+    assert ended.code == 0
+    assert len(run.read_metrics()) == 2
+    assert run.read_metrics()[0] == before[0]
+    summary = json.loads(run.summary.read_text())
+    assert summary["epochs"] == 2
+    assert summary["loss"]["loss"] == run.read_metrics()[1]["loss"]
+    whole = RunDirectory(run.path.with_name("whole"))
+    assert resume(*flags, "--epochs=2", f"--run_dir={whole.path}").code == 0
+    assert steps(whole) == steps(run)
+
+
+def test_a_finished_run_is_left_as_it_is(early, teacher, tmp_path):
+    before = (teacher.path / "summary.json").read_bytes()
+    ended = early("train", f"--flagfile={teacher.path / 'flags.txt'}", cwd=teacher.path.parents[1])
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        "runs/striped is finished; --overwrite would train anew.\nruns/striped/summary.json\n"
+    )
+    assert (teacher.path / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--seed=4", "--alpha=0.5"], ": --alpha=0.25 instead of 0.5, --seed=3 instead of 4.\n"),
+        (["--epochs=1"], ": --epochs=2 instead of 1.\n"),
+        (
+            ["--epochs=9"],
+            ": --epochs=2 instead of 9. --schedule=cosine spans a number of epochs that is known "
+            "from the start; with --schedule=constant a run can be made longer.\n",
+        ),
+    ],
+)
+def test_a_run_of_other_settings_is_refused(early, teacher, flags, said):
+    given = f"--flagfile={teacher.path / 'flags.txt'}"
+    ended = early("train", given, *flags, cwd=teacher.path.parents[1])
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("train: --run_dir=runs/striped holds a run already; give another ")
+    assert said in ended.err
+
+
+def test_flags_of_another_version_are_refused(early, photos, tmp_path):
+    (tmp_path / "flags.txt").write_text("--colour=blue\n")
+    ended = early("train", f"--dataset=folder:{photos}", f"--run_dir={tmp_path}")
+    assert ended.code == 2
+    assert "settings to go on with it, which" in ended.err
+    assert "Unknown command line flag 'colour'" in ended.err
+
+
+def test_a_run_that_another_process_makes_is_refused(early, photos, tmp_path):
+    (tmp_path / "flags.txt").write_text(f"--dataset=folder:{photos}\n")
+    with filelock.FileLock(tmp_path / ".lock"):
+        for more in ([], ["--overwrite"]):
+            ended = early("train", f"--dataset=folder:{photos}", f"--run_dir={tmp_path}", *more)
+            assert ended.code == 2
+            assert f"--run_dir={tmp_path}: another process trains there." in ended.err

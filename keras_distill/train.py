@@ -51,9 +51,12 @@ def main(flags: Any) -> int:
     if what == "finished":
         print(f"{run.path} is finished; --overwrite would train anew.\n{run.summary}")
         return SUCCESS
-    if run.flags.exists():  # before the teachers are asked for hours
-        run.lock()
-    return _train(flags, weights, run, goes_on=what == "go on")
+    try:
+        if run.flags.exists():  # before the teachers are asked for hours
+            run.lock()
+        return _train(flags, weights, run, goes_on=what == "go on")
+    finally:
+        run.unlock()
 
 
 def check_flags(flags: Any) -> dict[str, dict[str, float]]:

@@ -29,19 +29,18 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.student = self.path / "student.keras"
         self.summary = self.path / "summary.json"
-        self._lock: filelock.BaseFileLock | None = None
+        self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
 
     def lock(self) -> None:
-        """Keeps other processes out, as long as this object and its process live.
+        """Keeps other processes out, until `unlock` or the end of this one.
 
         Raises:
             InputError: If another process works here, or the folder cannot be made.
         """
-        if self._lock is not None:
+        if self._lock.is_locked:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
             self._lock.acquire()
         except filelock.Timeout as error:
             raise InputError(f"--run_dir={self.path}: another process trains there.") from error
@@ -50,6 +49,10 @@ class RunDirectory:
                 f"--run_dir={str(self.path)!r} could not be written ({error.strerror}); choose "
                 "another place."
             ) from error
+
+    def unlock(self) -> None:
+        """Lets other processes in."""
+        self._lock.release()
 
     def begin(self, flags_text: str) -> None:
         """Removes what a former run left here and writes the flags of this one."""

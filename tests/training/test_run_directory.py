@@ -79,3 +79,5 @@ def test_one_process_at_a_time(finished):
     finished.lock()  # again
     with pytest.raises(InputError, match="first: another process trains there"):
         RunDirectory(finished.path).lock()
+    finished.unlock()
+    RunDirectory(finished.path).lock()

@@ -209,9 +209,9 @@ def test_a_longer_run_and_a_full_disk(resume, run, monkeypatch):
     assert_same(run, whole)
 
 
-def test_a_finished_run_is_left_as_it_is(early, teacher, tmp_path):
+def test_a_finished_run_is_left_as_it_is(early, teacher):
     before = (teacher.path / "summary.json").read_bytes()
-    ended = early("train", f"--flagfile={teacher.path / 'flags.txt'}", cwd=teacher.path.parents[1])
+    ended = early("train", "--flagfile=striped.flags", "--seed=3", cwd=teacher.path.parents[1])
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == (
         "runs/striped is finished; --overwrite would train anew.\nruns/striped/summary.json\n"
@@ -232,8 +232,8 @@ def test_a_finished_run_is_left_as_it_is(early, teacher, tmp_path):
     ],
 )
 def test_a_run_of_other_settings_is_refused(early, teacher, flags, said):
-    given = f"--flagfile={teacher.path / 'flags.txt'}"
-    ended = early("train", given, *flags, cwd=teacher.path.parents[1])
+    given = ("--flagfile=striped.flags", "--seed=3", *flags)
+    ended = early("train", *given, cwd=teacher.path.parents[1])
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("train: --run_dir=runs/striped holds a run already; give another ")
     assert said in ended.err

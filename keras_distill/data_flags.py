@@ -43,7 +43,11 @@ def define_data_flags(command: Command) -> None:
         group,
         "strict_images",
         False,
-        "Make a corrupt or truncated image an error instead of skipping it with a warning.",
+        "Make a corrupt, truncated or too large image an error instead of skipping it with a "
+        "warning.",
+    )
+    command.integer(
+        group, "max_pixels", 10**8, "Height times width of the largest image that is taken.", 1
     )
 
 
@@ -141,7 +145,9 @@ def load_flagged_images(flags: Any, *splits: str) -> tuple[list[Any], list[str]]
         images = getattr(dataset, split)
         name = unlabelled[0] if split == "unlabelled" else flags.dataset
         if images is not None and name.startswith("folder:"):
-            images, corrupt = drop_unreadable(images, strict=flags.strict_images)
+            images, corrupt = drop_unreadable(
+                images, strict=flags.strict_images, max_pixels=flags.max_pixels
+            )
             skipped += corrupt
         found.append(images)
     return found, skipped

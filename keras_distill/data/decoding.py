@@ -22,6 +22,36 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
+def image_area(data: tf.Tensor) -> tf.Tensor:
+    """Reads the size of an image from its header, without decoding it.
+
+    Args:
+        data: Scalar string tensor, the bytes of a JPEG, PNG or GIF file.
+
+    Returns:
+        int64 scalar, its height times its width, in pixels.
+    """
+
+    def number(start: int, scales: list[int]) -> tf.Tensor:
+        digits = tf.io.decode_raw(tf.strings.substr(data, start, len(scales)), tf.uint8)
+        return tf.reduce_sum(tf.cast(digits, tf.int64) * tf.constant(scales, tf.int64))
+
+    def of_png() -> tf.Tensor:
+        big_endian = [2**24, 2**16, 2**8, 1]
+        return number(16, big_endian) * number(20, big_endian)
+
+    def of_gif() -> tf.Tensor:
+        return number(6, [1, 2**8]) * number(8, [1, 2**8])
+
+    def of_jpeg() -> tf.Tensor:
+        return tf.reduce_prod(tf.io.extract_jpeg_shape(data, tf.int64)[:2])
+
+    def begins(mark: bytes) -> tf.Tensor:
+        return tf.strings.substr(data, 0, len(mark)) == mark
+
+    return tf.case([(begins(b"\x89PNG"), of_png), (begins(b"GIF8"), of_gif)], default=of_jpeg)
+
+
 def decode_window(data: tf.Tensor, window: tf.Tensor, image_width: tf.Tensor) -> tf.Tensor:
     """Decodes a window of a JPEG without decoding the rest; equal to decoding and slicing.
 

@@ -6,45 +6,70 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_distill.data.decoding import decode_image
+from keras_distill.data.decoding import decode_image, image_area
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 
+MAX_PIXELS = 10**8  # 300 MB once decoded
 
-def drop_unreadable(images: ImageSet, *, strict: bool = False) -> tuple[ImageSet, list[str]]:
+
+def drop_unreadable(
+    images: ImageSet, *, strict: bool = False, max_pixels: int = MAX_PIXELS
+) -> tuple[ImageSet, list[str]]:
     """Decodes every image once and drops those that fail, each named in a warning.
+
+    Images that are too large are told by their header and never decoded: a file of a megabyte can
+    hold a picture that fills the memory.
 
     Args:
         images: The images.
-        strict: Whether an unreadable image is an error.
+        strict: Whether an unreadable or too large image is an error.
+        max_pixels: Height times width of the largest image that is taken.
 
     Returns:
         The readable images, and the paths of the dropped ones, relative to the root.
 
     Raises:
-        InputError: If `strict` and an image is unreadable, or if a class would lose all of them.
+        InputError: If `strict` and an image is dropped, or if a class would lose all of them.
     """
     files = [str(images.root / path) for path in images.paths]
     readable = np.zeros(len(files), bool)
+    too_large = np.zeros(len(files), bool)
+
+    def check(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        data = tf.io.read_file(file)
+        large = image_area(data) > max_pixels
+        # One pixel goes along, because TensorFlow leaves out a decoding that nothing comes of.
+        pixel = tf.cond(large, lambda: tf.zeros([], tf.uint8), lambda: decode_image(data)[0, 0, 0])
+        return index, large, pixel
+
     decoded = (
         tf.data.Dataset.from_tensor_slices((np.arange(len(files)), files))
-        .map(_decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+        .map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
         .ignore_errors()
         .batch(1024)
     )
-    for indices, _ in decoded.as_numpy_iterator():
-        readable[indices] = True
+    for indices, large, _ in decoded.as_numpy_iterator():
+        readable[indices] = ~large
+        too_large[indices] = large
     dropped = [str(path) for path in images.paths[~readable]]
     if not dropped:
         return images, []
+    if strict and too_large.any():
+        raise InputError(
+            f"{too_large.sum()} of {len(files)} images in {str(images.root)!r} have more than "
+            f"max_pixels={max_pixels} pixels: {_listed(images.paths[too_large])}. Shrink or remove "
+            "them, or raise --max_pixels, or leave out --strict_images to skip them."
+        )
     if strict:
         raise InputError(
             f"{len(dropped)} of {len(files)} images in {str(images.root)!r} are corrupt or "
-            f"truncated: {', '.join(dropped[:10])}{', ...' if len(dropped) > 10 else ''}. Repair "
-            "or remove them, or leave out --strict_images to skip them."
+            f"truncated: {_listed(images.paths[~readable])}. Repair or remove them, or leave out "
+            "--strict_images to skip them."
         )
-    for path in dropped:
-        logging.warning("Skipping a corrupt or truncated image: %s", images.root / path)
+    for path, large in zip(dropped, too_large[~readable], strict=True):
+        what = f"image of more than {max_pixels} pixels" if large else "corrupt or truncated image"
+        logging.warning("Skipping %s %s: %s", "an" if large else "a", what, images.root / path)
     kept = images.select(readable)
     if lost := sorted(set(images.classes) - set(kept.classes)):
         raise InputError(
@@ -72,6 +97,5 @@ def why_unreadable(data: bytes) -> str:
     return ""
 
 
-def _decode(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    # One pixel goes along, because TensorFlow leaves out a decoding that nothing comes of.
-    return index, decode_image(tf.io.read_file(file))[0, 0, 0]
+def _listed(paths: np.ndarray) -> str:
+    return f"{', '.join(paths[:10])}{', ...' if len(paths) > 10 else ''}"

@@ -1,5 +1,6 @@
 import io
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from keras_distill.data import pipeline
 from keras_distill.data.class_sampler import ClassSampler
 from keras_distill.data.degradations import parse_degradations
 from keras_distill.data.degrading import degrade
-from keras_distill.data.image_set import read_folder
+from keras_distill.data.image_set import ImageSet, read_folder
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.views import centre_view
 
@@ -412,3 +413,15 @@ def test_unlabelled_rows_are_looked_up_too(mixed):
 def test_unlabelled_rows_need_unlabelled_images(images):
     with pytest.raises(InputError, match="no unlabelled images"):
         take(images, 1, unlabelled_per_batch=4)
+
+
+def test_a_million_images_are_listed_and_none_is_touched():
+    count = 10**6
+    paths = np.array([f"{index // 20:05d}/{index:07d}.jpg" for index in range(count)])
+    labels = np.arange(count, dtype=np.int64) // 20
+    images = ImageSet(Path("/there/is/no/such/folder"), paths, labels, ())
+    batches = training_batches(images, image_size=32, steps_per_epoch=count // 64, seed=3)
+    assert batches.element_spec[0]["image"].shape == (64, 32, 32, 3)
+    sampler = ClassSampler(labels, classes_per_batch=8, images_per_class=8, seed=3)
+    drawn = labels[sampler.rows(count // 64 - 1)]
+    assert len(np.unique(drawn)) == 8

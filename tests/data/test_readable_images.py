@@ -1,6 +1,8 @@
 import io
 import logging
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,20 +10,22 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_distill import InputError
+from keras_distill.data import readable_images
+from keras_distill.data.decoding import decode_image
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.readable_images import drop_unreadable
 from keras_distill.data.views import centre_view, random_views
 
 
-def encode(file_format, seed=0, mode=None, **options):
+def encode(file_format, seed=0, mode=None, shape=(40, 50, 3), **options):
     rng = np.random.default_rng(seed)
-    image = Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    image = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
     buffer = io.BytesIO()
     (image if mode is None else image.convert(mode)).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
-JPEG, PNG = encode("JPEG"), encode("PNG")
+JPEG, PNG, SMALL = encode("JPEG"), encode("PNG"), encode("PNG", shape=(4, 5, 3))
 
 BROKEN = {
     "empty.jpg": b"",
@@ -92,6 +96,55 @@ def test_more_images_than_one_batch_of_the_check(tmp_path):
     kept, dropped = drop_unreadable(write(tmp_path, files))
     assert dropped == ["a/0003.jpg", "a/1077.jpg"]
     assert kept.paths.tolist() == [path for path in files if path not in dropped]
+
+
+def bomb(file_format):
+    """A header that promises 20,000 x 20,000 pixels, and hardly anything behind it."""
+    if file_format == "JPEG":
+        frame = JPEG.index(b"\xff\xc0")
+        size = struct.pack(">HH", 20_000, 20_000)
+        return JPEG[: frame + 5] + size + JPEG[frame + 9 :]
+    size = struct.pack(">II", 20_000, 20_000)
+    header = b"IHDR" + size + PNG[24:29]
+    return PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_what_is_too_large_is_dropped_by_its_header(file_format, tmp_path, caplog, monkeypatch):
+    decoded = []
+
+    def decode(data):
+        # Runs for each image that is decoded, and only then.
+        tf.py_function(lambda data: decoded.append(len(data.numpy())), [data], [])
+        return decode_image(data)
+
+    monkeypatch.setattr(readable_images, "decode_image", decode)
+    huge = bomb(file_format)
+    images = write(tmp_path, {"a/huge.jpg": huge, "a/1.jpg": JPEG, "b/1.png": PNG})
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        kept, dropped = drop_unreadable(images)
+    assert dropped == ["a/huge.jpg"]
+    assert kept.paths.tolist() == ["a/1.jpg", "b/1.png"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Skipping an image of more than 100000000 pixels: {tmp_path / 'a/huge.jpg'}"
+    ]
+    assert sorted(decoded) == sorted([len(JPEG), len(PNG)])
+    with pytest.raises(
+        InputError, match=r"1 of 3 images .* max_pixels=100000000 .*: a/huge\.jpg\."
+    ):
+        drop_unreadable(images, strict=True)
+
+
+def test_the_limit_counts_height_times_width(tmp_path):
+    files = {f"a/{name}": data for name, data in SOUND.items()}
+    gif = encode("GIF")
+    images = write(tmp_path, files | {"a/gif.png": gif, "b/small.png": SMALL})
+    assert drop_unreadable(images, max_pixels=40 * 50)[1] == []
+    too_large = sorted([*files, "a/gif.png"])
+    with pytest.raises(InputError, match="has no readable image"):
+        drop_unreadable(images, max_pixels=40 * 50 - 1)
+    images = write(tmp_path, {"a/small.png": SMALL})
+    assert sorted(drop_unreadable(images, max_pixels=40 * 50 - 1)[1]) == too_large
 
 
 SOURCES = [

@@ -36,7 +36,11 @@ class Watch(keras.callbacks.Callback):
 held_out = tf.data.Dataset.range(2).map(lambda step: ({"image": batch(step)[0]}, batch(step)[1]))
 epochs = 40
 callbacks = ResumableCallbacks(
-    [CollapseMonitor(64, say=lambda text: None), RecallValidation(student, held_out, epochs), Watch()],
+    [
+        CollapseMonitor(64, say=lambda text: None),
+        RecallValidation(student, held_out, epochs),
+        Watch(),
+    ],
     model=distiller,
     checkpoints=tempfile.mkdtemp(),
     epochs=epochs,

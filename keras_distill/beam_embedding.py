@@ -17,7 +17,7 @@ import tensorflow as tf
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
 from keras_distill.data.picture_list import PictureList
-from keras_distill.data.readable_images import why_unreadable
+from keras_distill.data.readable_images import why_too_large, why_unreadable
 from keras_distill.data.vector_format import VectorRows
 from keras_distill.data.vector_shards import VectorShards
 from keras_distill.errors import InputError
@@ -137,10 +137,13 @@ def _read(picture: tuple[tuple[int, int], bytes], root: str) -> Iterator[Any]:
     reason = why_unnameable(path)
     if not reason:
         try:
-            yield key, (Path(root) / path).read_bytes()
-            return
+            data = (Path(root) / path).read_bytes()
+            reason = why_too_large(data)
         except OSError as error:
             reason = error.strerror or str(error)
+        if not reason:
+            yield key, data
+            return
     yield beam.pvalue.TaggedOutput(_UNREADABLE, (key, Answer(reason=reason)))
 
 

@@ -1,8 +1,9 @@
 """Shows the main job on generated pictures: a large network teaches a small one.
 
 Trains a teacher and a baseline student on `glyphs`, distils two more students from the teacher
-(absolute and relative), compares all four on classes that none of them has seen, exports the best
-student for TF-Serving and reads it back. Each step is a command that can be repeated by hand.
+(absolute and relative), compares all four on classes that none of them has seen, and exports the
+best student; then serves it, sends it JPEG files over gRPC, and shows what an index has nearest to
+them. Each step is a command that can be repeated by hand.
 
   python -m keras_distill.demo --run_dir=runs/demo --seed=0
 
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
+from keras_distill.demo_server import query_served_student
 from keras_distill.publishing import published_file
+from keras_distill.serve import check_packages
 
 COMMAND = Command("keras_distill.demo", __doc__)
 COMMAND.string("Output", "run_dir", "runs/demo", "Folder for everything that the demo makes.")
@@ -47,6 +50,7 @@ _KS = (1, 2, 4, 8)
 
 def main(flags: Any) -> None:
     """Runs the demo."""
+    check_packages()
     begun = time.perf_counter()
     root = Path(flags.run_dir)
     data = ("--dataset=glyphs", f"--data_dir={root / 'data'}")
@@ -65,12 +69,14 @@ def main(flags: Any) -> None:
     results = _compare(root)
     best = max(("baseline", "absolute", "relative"), key=lambda name: results[name]["recall"]["1"])
     exported = _run("export", f"--model={root / best}", f"--out={root / 'models'}", "--name=glyphs")
-    results["exported"] = _read_back(root, json.loads(exported.splitlines()[-1]), best)
+    results["exported"] = json.loads(exported.splitlines()[-1]) | {"student": best}
+    results["served"] = query_served_student(_run, root, root / best, "glyphs")
     results["seconds"] = round(time.perf_counter() - begun, 1)
     with published_file(root / "summary.json") as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
     print(
-        f"{results['seconds']:.0f} s in all. Pictures: {root / 'glyphs.png'}, {root / 'recall.png'}"
+        f"{results['seconds']:.0f} s in all. Pictures: {root / 'glyphs.png'}, "
+        f"{root / 'recall.png'}, {root / 'neighbours.png'}"
     )
     print(root / "summary.json")
 
@@ -151,31 +157,6 @@ def _milliseconds_per_image(model: Any, size: int) -> float:
         infer(image).numpy()
         seconds.append(time.perf_counter() - begun)
     return 1000 * float(np.median(seconds))
-
-
-def _read_back(root: Path, exported: dict[str, Any], name: str) -> dict[str, Any]:
-    """Sends JPEG files to the exported model and compares with the Keras model."""
-    import numpy as np
-    import tensorflow as tf
-
-    from keras_distill.data.dataset import load_dataset
-    from keras_distill.data.pipeline import evaluation_batches
-    from keras_distill.models.loading import load_model
-
-    images = load_dataset("glyphs", data_dir=root / "data").test
-    images = images.select(np.arange(0, len(images), len(images) // 64))
-    model = load_model(root / name)
-    batches = evaluation_batches(images, image_size=model.input_shape[1], batch_size=len(images))
-    expected = model(next(iter(batches))[0]["image"], training=False)
-    signature = tf.saved_model.load(exported["saved_model"]).signatures["serving_default"]
-    files = tf.stack([tf.io.read_file(str(images.root / path)) for path in images.paths])
-    cosine = tf.reduce_sum(signature(image_bytes=files)["embedding"] * expected, axis=1)
-    least = float(tf.reduce_min(cosine))
-    print(
-        f"Read back {exported['saved_model']}: {len(images)} JPEG files give the Keras model's "
-        f"embeddings, least cosine {least:.6f}."
-    )
-    return {**exported, "student": name, "least_cosine": least}
 
 
 def _draw_glyphs(images: Any, path: Path) -> None:

@@ -85,7 +85,7 @@ def start_flagged_shards(flags: Any, embedder: Any, image_size: int, pictures: A
     import numpy as np
 
     from keras_distill.data.vector_shards import start_shards
-    from keras_distill.retrieval.resumable_embedding import embedder_fingerprint
+    from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 
     dim = embedder.embedding_dim
     if dim is None:

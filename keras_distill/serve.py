@@ -82,11 +82,7 @@ def main(flags: Any) -> int:
     """Serves until it is told to stop; returns the exit code."""
     models, config = _check_flags(flags)
     secret = _read_secret(flags.secret_file)
-    missing = [name for module, name in _NEEDED.items() if not importlib.util.find_spec(module)]
-    if missing:
-        raise InputError(
-            f"{', '.join(missing)} is not installed; pip install 'keras_distill[serve]'."
-        )
+    check_packages()
 
     from keras_distill.serving.embedded.credentials import tls_credentials
 
@@ -135,6 +131,19 @@ def main(flags: Any) -> int:
         logging.shutdown()
         os._exit(SUCCESS)  # their threads cannot be ended otherwise
     return SUCCESS
+
+
+def check_packages() -> None:
+    """Checks that the packages of the extra `serve` are there.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    missing = [name for module, name in _NEEDED.items() if not importlib.util.find_spec(module)]
+    if missing:
+        raise InputError(
+            f"{', '.join(missing)} is not installed; pip install 'keras_distill[serve]'."
+        )
 
 
 def _check_flags(flags: Any) -> tuple[Path | None, Path | None]:

@@ -7,9 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.data.class_sampler import ClassSampler
+from keras_distill.data.decoding import image_area
 from keras_distill.data.degradations import parse_degradations
 from keras_distill.data.degrading import degrade as degraded
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.readable_images import MAX_PIXELS
 from keras_distill.data.unlabelled_sampler import UnlabelledSampler
 from keras_distill.data.views import centre_view, random_views
 
@@ -216,8 +218,8 @@ def evaluation_batches(
         image_size: Height and width of `image`, in pixels.
         batch_size: Rows in a batch; the last may have fewer.
         degrade: What is done to the images; see `parse_degradations`.
-        skip_unreadable: Whether images that cannot be read or decoded are left out without a word;
-            otherwise they are errors.
+        skip_unreadable: Whether images that cannot be read or decoded, or have more than
+            `MAX_PIXELS`, are left out without a word; otherwise they are errors.
 
     Returns:
         Batches `(x, y)` as of `training_batches`, without `teacher_image`.
@@ -230,7 +232,12 @@ def evaluation_batches(
     def example(
         file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        image = centre_view(tf.io.read_file(file), image_size)
+        data = tf.io.read_file(file)
+        if skip_unreadable:
+            fits = tf.debugging.assert_less_equal(image_area(data), np.int64(MAX_PIXELS))
+            with tf.control_dependencies([fits]):
+                data = tf.identity(data)
+        image = centre_view(data, image_size)
         # No view has the number -1.
         image = degraded(image, degradations, _view_seed(0, tf.constant(-1, tf.int64), id))
         return {"image": image, "id": id}, label

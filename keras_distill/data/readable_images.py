@@ -86,8 +86,10 @@ def why_unreadable(data: bytes) -> str:
         data: The bytes of its file.
 
     Returns:
-        The reason, in TensorFlow's words; empty if it can be decoded.
+        The reason, in TensorFlow's words where it has some; empty if it can be decoded.
     """
+    if reason := why_too_large(data):
+        return reason
     try:
         decode_image(tf.constant(data))
     except (tf.errors.OpError, ValueError) as error:  # an animated GIF has a dimension too many
@@ -95,6 +97,22 @@ def why_unreadable(data: bytes) -> str:
         # Where in the graph it happened says nothing about the image.
         return re.sub(r"\{\{.*?\}\}\s*| \[Op:.*|\n.*", "", message).strip()
     return ""
+
+
+def why_too_large(data: bytes) -> str:
+    """Tells by the header of an image that it should not be decoded.
+
+    Args:
+        data: The bytes of its file.
+
+    Returns:
+        The reason; empty if it has at most `MAX_PIXELS`, or no header that can be read.
+    """
+    try:
+        area = int(image_area(tf.constant(data)))
+    except tf.errors.OpError:
+        return ""
+    return f"it has {area} pixels, more than {MAX_PIXELS}" if area > MAX_PIXELS else ""
 
 
 def _listed(paths: np.ndarray) -> str:

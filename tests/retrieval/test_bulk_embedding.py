@@ -4,6 +4,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_distill import InputError, evaluation_batches
+from keras_distill.data import pipeline, readable_images
 from keras_distill.data.image_set import ImageSet, read_pictures
 from keras_distill.retrieval.bulk_embedding import NOT_FINITE, embed_readable, why_unnameable
 from keras_distill.retrieval.embedding import embed
@@ -52,6 +53,14 @@ def test_nothing_readable_gives_no_rows(images, small_embedder):
         (images.root / path).write_bytes(b"")
     rows = embed_readable(as_teacher(small_embedder()), images, dim=4, image_size=32)
     assert (rows.vectors.shape, len(rows.errors)) == ((0, 4), 9)
+
+
+def test_a_picture_that_is_too_large_is_an_error(images, small_embedder, monkeypatch):
+    Image.new("RGB", (50, 50), "white").save(images.root / "a" / "3.png")
+    for module in (pipeline, readable_images):
+        monkeypatch.setattr(module, "MAX_PIXELS", 2000)
+    rows = embed_readable(as_teacher(small_embedder()), images, dim=4, image_size=32)
+    assert rows.errors == [("a/3.png", "it has 2500 pixels, more than 2000")]
 
 
 def test_vectors_that_are_not_finite_are_errors(images):

@@ -49,7 +49,7 @@ _HOME_OF = {
     "build_index": "retrieval.index_changes",
     "build_searcher": "retrieval.backends",
     "delete_from_index": "retrieval.index_changes",
-    "embed": "retrieval.embedding",
+    "embed_batches": "retrieval.embedding",
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.bundle",
     "load_dataset": "data.dataset",

@@ -106,7 +106,7 @@ def _compare(root: Path) -> dict[str, Any]:
     from keras_distill.data.dataset import load_dataset
     from keras_distill.data.pipeline import evaluation_batches
     from keras_distill.models.loading import load_model
-    from keras_distill.retrieval.embedding import embed
+    from keras_distill.retrieval.embedding import embed_batches
     from keras_distill.retrieval.metrics import retrieval_metrics
 
     images = load_dataset("glyphs", data_dir=root / "data").test
@@ -119,7 +119,7 @@ def _compare(root: Path) -> dict[str, Any]:
     for name in _RECIPES:
         model = load_model(root / name)
         size = model.input_shape[1]
-        embeddings, labels = embed(model, evaluation_batches(images, image_size=size))
+        embeddings, labels = embed_batches(model, evaluation_batches(images, image_size=size))
         metrics = retrieval_metrics(embeddings, labels, ks=_KS)
         milliseconds = _milliseconds_per_image(model, size)
         megabytes = (root / name / "student.keras").stat().st_size / 1e6

@@ -11,7 +11,7 @@ from keras_distill.data.degradations import parse_degradations
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.errors import InputError
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.teacher import Teacher
@@ -59,7 +59,7 @@ class FlaggedEmbedder:
                 console=console, transient=True, disable=not console.is_terminal
             ) as progress:
                 task = progress.add_task(f"embedding by {self.path}", total=len(images))
-                return embed(
+                return embed_batches(
                     self.model,
                     batches,
                     source=f"--{self.flag}={self.path}",

@@ -248,7 +248,7 @@ def _search(flags: Any) -> dict[str, Any]:
     from keras_distill.data.pipeline import evaluation_batches
     from keras_distill.data.readable_images import drop_unreadable
     from keras_distill.index_embedding import load_embedder
-    from keras_distill.retrieval.embedding import embed
+    from keras_distill.retrieval.embedding import embed_batches
     from keras_distill.retrieval.neighbour_picture import draw_neighbours
     from keras_distill.retrieval.vector_index import open_index
 
@@ -257,7 +257,7 @@ def _search(flags: Any) -> dict[str, Any]:
     image = ImageSet(query.parent, np.array([query.name]), np.array([-1]), ())
     drop_unreadable(image, strict=True)
     embedder, image_size = load_embedder(flags, index)
-    vectors, _ = embed(embedder, evaluation_batches(image, image_size=image_size))
+    vectors, _ = embed_batches(embedder, evaluation_batches(image, image_size=image_size))
     found = index.search(vectors, k=flags.k)
     rows, distances = found.indices[0], found.distances[0].tolist()
     names = [*index.class_names, ""]

@@ -1,6 +1,8 @@
 """Finding the images that cannot be decoded before training meets them."""
 
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +20,8 @@ def drop_unreadable(
 ) -> tuple[ImageSet, list[str]]:
     """Decodes every image once and drops those that fail, each named in a warning.
 
+    Names that are not UTF-8 fail too: neither TensorFlow nor JSON could hold them.
+
     Images that are too large are told by their header and never decoded: a file of a megabyte can
     hold a picture that fills the memory.
 
@@ -32,7 +36,7 @@ def drop_unreadable(
     Raises:
         InputError: If `strict` and an image is dropped, or if a class would lose all of them.
     """
-    files = [str(images.root / path) for path in images.paths]
+    files = [os.fsencode(images.root / path) for path in images.paths]
     readable = np.zeros(len(files), bool)
     too_large = np.zeros(len(files), bool)
 
@@ -52,6 +56,8 @@ def drop_unreadable(
     for indices, large, _ in decoded.as_numpy_iterator():
         readable[indices] = ~large
         too_large[indices] = large
+    nameable = np.array([_is_utf8(path) for path in images.paths.tolist()], bool)
+    readable &= nameable
     dropped = [str(path) for path in images.paths[~readable]]
     if not dropped:
         return images, []
@@ -61,15 +67,25 @@ def drop_unreadable(
             f"max_pixels={max_pixels} pixels: {_listed(images.paths[too_large])}. Shrink or remove "
             "them, or raise --max_pixels, or leave out --strict_images to skip them."
         )
+    if strict and not nameable.all():
+        raise InputError(
+            f"{(~nameable).sum()} of {len(files)} images in {str(images.root)!r} have names that "
+            f"are not UTF-8: {_listed(images.paths[~nameable])}. Rename them, or leave out "
+            "--strict_images to skip them."
+        )
     if strict:
         raise InputError(
             f"{len(dropped)} of {len(files)} images in {str(images.root)!r} are corrupt or "
             f"truncated: {_listed(images.paths[~readable])}. Repair or remove them, or leave out "
             "--strict_images to skip them."
         )
-    for path, large in zip(dropped, too_large[~readable], strict=True):
-        what = f"image of more than {max_pixels} pixels" if large else "corrupt or truncated image"
-        logging.warning("Skipping %s %s: %s", "an" if large else "a", what, images.root / path)
+    for path, large, named in zip(dropped, too_large[~readable], nameable[~readable], strict=True):
+        what = "a corrupt or truncated image"
+        if large:
+            what = f"an image of more than {max_pixels} pixels"
+        elif not named:
+            what = "an image whose name is not UTF-8"
+        logging.warning("Skipping %s: %s", what, _printable(images.root / path))
     kept = images.select(readable)
     if lost := sorted(set(images.classes) - set(kept.classes)):
         raise InputError(
@@ -116,4 +132,16 @@ def why_too_large(data: bytes) -> str:
 
 
 def _listed(paths: np.ndarray) -> str:
-    return f"{', '.join(paths[:10])}{', ...' if len(paths) > 10 else ''}"
+    return f"{', '.join(map(_printable, paths[:10]))}{', ...' if len(paths) > 10 else ''}"
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(path: str | Path) -> str:
+    return str(path).encode(errors="backslashreplace").decode()

@@ -11,7 +11,7 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.data.views import centre_view
 from keras_distill.ledger.chain_model import ChainModel
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -53,7 +53,7 @@ class PixelModel(ChainModel):
     ) -> np.ndarray:
         """See the base class."""
         batches = evaluation_batches(images, image_size=self._embedded_size, batch_size=batch_size)
-        vectors, _ = embed(self.model, batches, on_batch=on_batch, finite=False)
+        vectors, _ = embed_batches(self.model, batches, on_batch=on_batch, finite=False)
         return vectors
 
     def _from_jpeg(self, data: tf.Tensor) -> tf.Tensor:

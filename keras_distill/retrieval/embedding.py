@@ -11,7 +11,7 @@ from keras_distill.errors import InputError
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
 
-def embed(
+def embed_batches(
     model: "Teacher | keras.Model | Callable[[Any], Any]",
     batches: tf.data.Dataset,
     *,
@@ -36,7 +36,7 @@ def embed(
         InputError: If an embedding is not finite, and has to be.
 
     Example:
-        >>> embeddings, labels = embed(
+        >>> embeddings, labels = embed_batches(
         ...     embedder, evaluation_batches(images, image_size=128)
         ... )  # doctest: +SKIP
     """

@@ -9,7 +9,7 @@ from keras_distill.data.fingerprint import images_fingerprint
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.data.shard_store import Shard, ShardStore
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
@@ -52,7 +52,7 @@ def embed_resumably(
     def embedded(rows: range) -> np.ndarray:
         chosen = images.select(np.array(rows))
         batches = evaluation_batches(chosen, image_size=image_size, batch_size=batch_size)
-        return embed(embedder, batches)[0]
+        return embed_batches(embedder, batches)[0]
 
     dim = embedder.embedding_dim or embedded(range(1)).shape[1]
     store = ShardStore(

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_distill.errors import InputError
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.metrics import retrieval_metrics
 from keras_distill.teachers.teacher import as_teacher
 from keras_distill.training.divergence_guard import TrainingDiverged
@@ -37,7 +37,7 @@ class RecallValidation(keras.callbacks.Callback):
         if logs is None or ((epoch + 1) % self._every and epoch + 1 != self._epochs):
             return
         try:
-            embeddings, labels = embed(self._student, self._batches)
+            embeddings, labels = embed_batches(self._student, self._batches)
         except InputError as error:
             raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
         logs[VALIDATION_RECALL] = retrieval_metrics(embeddings, labels, ks=[1]).recall[1]

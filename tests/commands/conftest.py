@@ -197,11 +197,11 @@ def vectors(photos, teacher):
     """What that teacher makes of the photos."""
     import keras
 
-    from keras_distill import embed, evaluation_batches
+    from keras_distill import embed_batches, evaluation_batches
     from keras_distill.data.image_set import read_folder
 
     model = keras.models.load_model(teacher.path / "student.keras", compile=False)
-    return embed(model, evaluation_batches(read_folder(photos), image_size=40))[0]
+    return embed_batches(model, evaluation_batches(read_folder(photos), image_size=40))[0]
 
 
 @pytest.fixture(scope="session")

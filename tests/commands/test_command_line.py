@@ -14,7 +14,7 @@ GROUPS = {
     "cache": ["Cache", "Data", "Student", "Teacher", "Loss", "Training", "Output"],
     "evaluate": ["Model", "Gallery model", "Data", "Evaluation", "Output"],
     "ablate": ["Grid", "Output"],
-    "export": ["Model", "Output", "Format"],
+    "export": ["Model", "Output", "Serving", "Checks", "Model card", "Format"],
     "index": ["Index", "Writing", "Model", "Pictures", "Search", "Output"],
 }
 

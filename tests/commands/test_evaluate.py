@@ -8,7 +8,7 @@ import pytest
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.evaluate import parse_ks
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.metrics import retrieval_metrics
 
 
@@ -31,7 +31,7 @@ def expected(photos, teacher):
     def compute(split, ks, map_ks=()):
         ranges = {"train_classes": ":4", "validation_classes": "2:4", "test_classes": "4:"}
         images = getattr(load_dataset(f"folder:{photos}", **ranges), split)
-        embeddings, labels = embed(student, evaluation_batches(images, image_size=40))
+        embeddings, labels = embed_batches(student, evaluation_batches(images, image_size=40))
         return retrieval_metrics(embeddings, labels, ks=ks, map_ks=map_ks)
 
     return compute
@@ -131,8 +131,10 @@ def test_degraded_images(here, teacher, photos, tmp_path, side):
 
     student = keras.models.load_model(teacher.path / "student.keras", compile=False)
     images = load_dataset(f"folder:{photos}", train_classes=":4", test_classes="4:").test
-    good, labels = embed(student, evaluation_batches(images, image_size=40))
-    bad, _ = embed(student, evaluation_batches(images, image_size=40, degrade="blur:1,noise:60"))
+    good, labels = embed_batches(student, evaluation_batches(images, image_size=40))
+    bad, _ = embed_batches(
+        student, evaluation_batches(images, image_size=40, degrade="blur:1,noise:60")
+    )
     queries, gallery = {"queries": (bad, good), "gallery": (good, bad), "both": (bad, bad)}[side]
     distances = np.linalg.norm(queries[:, None] - gallery[None], axis=-1)
     np.fill_diagonal(distances, np.inf)

@@ -10,7 +10,7 @@ from keras_distill import flagged_embedder
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.retrieval.asymmetric import asymmetric_metrics
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 
 DEGRADE = "blur:1,noise:60"
 PAIRS = {
@@ -35,7 +35,9 @@ def embedded(images, distilled, teacher):
 
     def compute(name, degrade=""):
         size = {"student": 32, "teacher": 40}[name]
-        return embed(models[name], evaluation_batches(images, image_size=size, degrade=degrade))[0]
+        return embed_batches(
+            models[name], evaluation_batches(images, image_size=size, degrade=degrade)
+        )[0]
 
     return compute
 
@@ -114,9 +116,9 @@ def test_each_side_is_degraded_for_both_models_and_embedded_once(
 
     def counting(model, batches, **options):
         asked.append(options["source"])
-        return embed(model, batches, **options)
+        return embed_batches(model, batches, **options)
 
-    monkeypatch.setattr(flagged_embedder, "embed", counting)
+    monkeypatch.setattr(flagged_embedder, "embed_batches", counting)
     ended = here("evaluate", *flags, f"--degrade={DEGRADE}", f"--degrade_side={side}", "--ks=1")
     assert (ended.code, ended.err) == (0, "")
     assert len(asked) == (2 if side == "both" else 4)

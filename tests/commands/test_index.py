@@ -197,7 +197,9 @@ def test_another_model_is_refused_unless_it_is_trusted(
     assert re.search(r"other.keras is not the one that .*moved.index' was made with", ended.err)
     assert "--other_model trusts it" in ended.err
     assert here("index", "search", *given, query, "--other_model").code == 0
-    ended = here("index", "add", *given, f"--images={tmp_path}/..")
+    (tmp_path / "more").mkdir()
+    shutil.copy(photos / "class_0" / "1.jpg", tmp_path / "more" / "new.jpg")
+    ended = here("index", "add", *given, f"--images={tmp_path}/more")
     assert ended.code == 2
 
     small_embedder(dim=5, image_size=40).save(tmp_path / "narrow.keras")
@@ -218,7 +220,7 @@ def test_table_of_vectors_is_refused(here, index, photos, tmp_path):
 def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shard_store, "_SHARD_ROWS", 16)
     embedded, kill_after = [], 2
-    real = resumable_embedding.embed
+    real = resumable_embedding.embed_batches
 
     def counting(embedder, batches):
         if len(embedded) == kill_after:
@@ -227,7 +229,7 @@ def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, mo
         embedded.append(len(vectors))
         return vectors, labels
 
-    monkeypatch.setattr(resumable_embedding, "embed", counting)
+    monkeypatch.setattr(resumable_embedding, "embed_batches", counting)
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path}/i"]
     assert here("index", "build", *given).code == 130
     assert embedded == [16, 16]

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.metrics import retrieval_metrics
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.training.collapse_monitor import CollapseMonitor
@@ -146,7 +146,7 @@ def test_student_is_the_epoch_with_the_highest_validation_recall(teacher, photos
     assert same(student.get_weights(), (first, last)[best])
     assert not same(first, last)
     images = load_dataset(f"folder:{photos}", train_classes="2:4", test_classes="4:").train
-    embeddings, labels = embed(student, evaluation_batches(images, image_size=40))
+    embeddings, labels = embed_batches(student, evaluation_batches(images, image_size=40))
     assert retrieval_metrics(embeddings, labels).recall[1] == recalls[best]
 
 
@@ -421,7 +421,7 @@ def test_the_student_is_degraded_and_the_teacher_is_not(here, tiny, photos, teac
 
     images = load_dataset(f"folder:{photos}", train_classes="2:4", test_classes="4:").train
     batches = evaluation_batches(images, image_size=40, degrade="noise:90,blur:2")
-    embeddings, labels = embed(load(tmp_path / "live" / "student.keras"), batches)
+    embeddings, labels = embed_batches(load(tmp_path / "live" / "student.keras"), batches)
     assert retrieval_metrics(embeddings, labels).recall[1] == records["live"]["val_recall@1"]
 
 

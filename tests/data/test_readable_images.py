@@ -1,5 +1,6 @@
 import io
 import logging
+import os
 import re
 import struct
 import zlib
@@ -80,6 +81,18 @@ def test_strict_makes_it_an_error_that_names_the_first_ten(tmp_path):
     files = {f"a/{i:02d}.jpg": b"" for i in range(12)} | {"a/good.jpg": JPEG, "b/1.jpg": JPEG}
     with pytest.raises(InputError, match=r"12 of 14 images .* a/00\.jpg, .*a/09\.jpg, \.\.\..*"):
         drop_unreadable(write(tmp_path, files), strict=True)
+
+
+def test_a_name_that_is_not_utf8_is_dropped(tmp_path, caplog):
+    write(tmp_path, {"a/1.jpg": JPEG, "b/1.jpg": JPEG})
+    (tmp_path / "a" / os.fsdecode(b"\xff.jpg")).write_bytes(JPEG)
+    images = read_folder(tmp_path)
+    kept, dropped = drop_unreadable(images)
+    assert (kept.paths.tolist(), len(dropped)) == (["a/1.jpg", "b/1.jpg"], 1)
+    message = f"Skipping an image whose name is not UTF-8: {tmp_path}/a/\\udcff.jpg"
+    assert [record.getMessage() for record in caplog.records] == [message]
+    with pytest.raises(InputError, match=r"1 of 3 images .* names that are not UTF-8: a/.udcff"):
+        drop_unreadable(images, strict=True)
 
 
 def test_a_class_that_would_lose_all_images_is_an_error(tmp_path):

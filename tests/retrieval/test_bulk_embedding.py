@@ -7,7 +7,7 @@ from keras_distill import InputError, evaluation_batches
 from keras_distill.data import pipeline, readable_images
 from keras_distill.data.image_set import ImageSet, read_pictures
 from keras_distill.retrieval.bulk_embedding import NOT_FINITE, embed_readable, why_unnameable
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
 
@@ -22,7 +22,7 @@ def images(tmp_path):
 
 
 def test_each_bad_picture_costs_its_own_row(images, small_embedder):
-    expected, _ = embed(small_embedder(), evaluation_batches(images, image_size=32))
+    expected, _ = embed_batches(small_embedder(), evaluation_batches(images, image_size=32))
     (images.root / "a" / "2.png").write_bytes(b"nothing")
     (images.root / "a" / "5.png").unlink()
     (images.root / "a" / "8.png").rename(images.root / "a" / "line\nbreak.png")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill import InputError, embed
+from keras_distill import InputError, embed_batches
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -20,7 +20,7 @@ def corner(image):
 
 
 def test_rows_come_in_order_with_their_labels_and_the_last_partial_batch(batches):
-    embeddings, labels = embed(corner, batches)
+    embeddings, labels = embed_batches(corner, batches)
     assert embeddings.dtype == np.float32
     assert labels.dtype == np.int64
     np.testing.assert_array_equal(embeddings, np.stack([np.arange(10)] * 2, axis=1))
@@ -29,7 +29,7 @@ def test_rows_come_in_order_with_their_labels_and_the_last_partial_batch(batches
 
 def test_progress_counts_rows(batches):
     counts = []
-    embed(corner, batches, on_batch=counts.append)
+    embed_batches(corner, batches, on_batch=counts.append)
     assert counts == [4, 4, 2]
 
 
@@ -40,12 +40,12 @@ def test_a_keras_model_runs_in_inference_mode_and_keeps_its_weights(batches):
     model = keras.Model(image, x)
     model.set_weights([np.ones(3), np.zeros(3), np.full(3, 2.0), np.full(3, 4.0)])
     before = model.get_weights()
-    embeddings, _ = embed(model, batches)
+    embeddings, _ = embed_batches(model, batches)
     expected = (np.arange(10) - 2) / np.sqrt(4 + model.layers[-2].epsilon)
     np.testing.assert_allclose(embeddings, np.stack([expected] * 3, axis=1), rtol=1e-5)
     for value, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, old)
-    again, _ = embed(Teacher(lambda images: model(images, training=False)), batches)
+    again, _ = embed_batches(Teacher(lambda images: model(images, training=False)), batches)
     np.testing.assert_array_equal(again, embeddings)
 
 
@@ -55,4 +55,4 @@ def test_embeddings_that_are_not_finite_are_an_error(batches, value):
         return tf.where(corner(image) == 5, value, corner(image))
 
     with pytest.raises(InputError, match="not finite"):
-        embed(broken, batches)
+        embed_batches(broken, batches)

@@ -5,7 +5,7 @@ from PIL import Image
 from keras_distill import InputError, evaluation_batches
 from keras_distill.data import shard_store
 from keras_distill.data.image_set import read_pictures
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.resumable_embedding import embed_resumably
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.teacher import Teacher, as_teacher
@@ -46,7 +46,7 @@ def test_it_embeds_as_evaluation_does(images, small_embedder, tmp_path):
     vectors = embed_resumably(
         as_teacher(model), images, tmp_path / "parts", image_size=32, on_rows=done.append
     )
-    expected, _ = embed(model, evaluation_batches(images, image_size=32))
+    expected, _ = embed_batches(model, evaluation_batches(images, image_size=32))
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
     assert vectors.dtype == np.float32
     assert sum(done) == 10
@@ -76,7 +76,7 @@ def test_other_images_or_another_model_begin_anew(images, counting, small_embedd
     assert counting.asked == 19
     other = as_teacher(small_embedder(seed=1))
     vectors = embed_resumably(other, images, **options)
-    expected, _ = embed(other, evaluation_batches(images, image_size=32))
+    expected, _ = embed_batches(other, evaluation_batches(images, image_size=32))
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 

@@ -73,17 +73,19 @@ def test_damaged(name, damage, tmp_path):
     path = tmp_path / name
     content = path.read_bytes()
     path.unlink()
+    replacement = {
+        "empty": b"",
+        "garbage": b"garbage",
+        "truncated": content[:-20],
+        "pickled": packed(np.array([{}], object)),
+    }
+    reason = "could not be read as NumPy"
     if damage == "folder":
         path.mkdir()
+        reason = "holds no vectors"
     else:
-        replacement = {
-            "empty": b"",
-            "garbage": b"garbage",
-            "truncated": content[:-20],
-            "pickled": packed(np.array([{}], object)),
-        }
         path.write_bytes(replacement[damage])
-    with pytest.raises(InputError, match=r"^teacher='.*table\.np.' could not be read as NumPy"):
+    with pytest.raises(InputError, match=rf"^teacher='.*table\.np.' {reason}"):
         load_teacher(path)
 
 

@@ -32,8 +32,9 @@ WARM_UP = "assets.extra/tf_serving_warmup_requests"
 
 @pytest.fixture
 def models(exported, tmp_path):
-    """A folder with version 1 of the model `student`."""
-    shutil.copytree(exported, tmp_path / "models" / "student" / "1")
+    """A folder with version 1 of the model `student`, without requests to warm it up."""
+    version = tmp_path / "models" / "student" / "1"
+    shutil.copytree(exported, version, ignore=shutil.ignore_patterns("assets.extra"))
     return tmp_path / "models"
 
 

@@ -1,6 +1,7 @@
 """The end of the demo: the student is served, asked over gRPC, and its answers searched for."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 from keras_distill.publishing import published_file
 
-_QUERIES, _NEIGHBOURS = 8, 6
+_QUERIES, _NEIGHBOURS = 8, 5
 _STOPPING_SECONDS = 60
 _PIXELS, _FRAME = 80, 4
 _GREEN, _RED, _WHITE = (40, 140, 70), (200, 60, 50), (255, 255, 255)
@@ -55,10 +56,10 @@ def query_served_student(
         "--overwrite",
     )
     index = open_index(root / "glyphs.index")
-    classes = np.linspace(0, len(index.class_names) - 1, _QUERIES).astype(int)
     labels = index.labels(np.arange(len(index)))
+    classes = np.unique(labels)[:: max(len(test.classes) // _QUERIES, 1)][:_QUERIES]
     rows = np.array([np.flatnonzero(labels == label)[0] for label in classes])
-    files = [index.root / path for path in index.paths(rows)]
+    files = [Path(os.path.relpath(index.root / path)) for path in index.paths(rows)]
     vectors_file = root / "queries.npz"
     with _server(root / "models") as address:
         run("client", "wait", f"--address={address}", f"--model={name}")
@@ -78,10 +79,12 @@ def query_served_student(
     nearest = np.stack(
         [line[line != row][:_NEIGHBOURS] for line, row in zip(found, rows, strict=True)]
     )
-    right = index.labels(nearest.ravel()).reshape(nearest.shape) == labels[rows][:, None]
+    found_labels = index.labels(nearest.ravel()).reshape(nearest.shape)
+    found_classes = [[index.class_names[label] for label in line] for line in found_labels]
+    right = found_labels == labels[rows][:, None]
     paths = np.array(index.paths(nearest.ravel())).reshape(nearest.shape)
     _draw(files, [[index.root / path for path in line] for line in paths], right, root)
-    _print(files, paths, right)
+    _print([index.class_names[label] for label in classes], found_classes, right)
     print(
         f"The server's vectors are those of the Keras model: least cosine {least:.6f}.\n"
         f"The index knows a picture of the same class as nearest to {right[:, 0].sum()} of "
@@ -114,19 +117,16 @@ def _server(models: Path) -> Iterator[str]:
         process.communicate()
 
 
-def _print(queries: list[Path], paths: Any, right: Any) -> None:
+def _print(queries: list[str], found: list[list[str]], right: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Nearest in the index; green: of the class of the query")
-    table.add_column("query")
-    for rank in range(1, paths.shape[1] + 1):
-        table.add_column(str(rank))
-    for query, line, same in zip(queries, paths, right, strict=True):
-        styled = (
-            f"[{'green' if good else 'red'}]{path}" for path, good in zip(line, same, strict=True)
-        )
-        table.add_row("/".join(query.parts[-2:]), *styled)
+    table = Table("query", *map(str, range(1, _NEIGHBOURS + 1)))
+    table.title = "Classes of the nearest in the index; green: that of the query"
+    for query, line, same in zip(queries, found, right, strict=True):
+        colours = ("green" if good else "red" for good in same)
+        names = (f"[{colour}]{name}" for colour, name in zip(colours, line, strict=True))
+        table.add_row(query, *names)
     print()
     Console().print(table)
 

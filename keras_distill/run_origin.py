@@ -71,12 +71,13 @@ def run_test_images(model: str) -> Any:
     run = _run_of(model)
     settings = _settings(run) if run is not None else {}
     dataset, data_dir = settings.get("dataset", ""), settings.get("data_dir", "")
-    if dataset in PUBLISHED_SETS:
-        unpacked = Path(data_dir).expanduser() / "keras_distill"
-        if not list(unpacked.glob(f"{PUBLISHED_SETS[dataset].builder}-*")):
-            return None  # rather than download it
-    elif not dataset or dataset in DATASETS:
+    if not dataset:
         return None
+    if dataset in DATASETS:
+        unpacked = Path(data_dir).expanduser() / "keras_distill"
+        name = PUBLISHED_SETS[dataset].builder if dataset in PUBLISHED_SETS else dataset
+        if not list(unpacked.glob(f"{name}-*")):
+            return None  # rather than download or draw it
     from keras_distill.data.dataset import load_dataset
 
     splits = ("train_classes", "validation_classes", "test_classes")

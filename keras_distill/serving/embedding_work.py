@@ -14,7 +14,7 @@ from keras_distill.serving.messages import PredictRequest
 from keras_distill.serving.model_contract import INPUTS, OUTPUT, ServedModel
 from keras_distill.serving.model_reference import ModelReference, first_line
 from keras_distill.serving.request_batches import batches
-from keras_distill.serving.tensors import decode_float, encode_array, encode_strings
+from keras_distill.serving.tensors import decode_float, encode_stack, encode_strings
 
 Progress = Callable[[int, int | None], object]
 
@@ -106,10 +106,8 @@ class EmbeddingWork:
         request = PredictRequest(model_spec=self._reference.spec(signature))
         request.output_filter.append(OUTPUT)
         data: list[Any] = [image.data for image in images]
-        tensor = (
-            encode_strings(data) if signature == "serving_default" else encode_array(np.stack(data))
-        )
-        request.inputs[INPUTS[signature][0]].CopyFrom(tensor)
+        encode = encode_strings if signature == "serving_default" else encode_stack
+        encode(data, request.inputs[INPUTS[signature][0]])
         return request
 
     def _keep(self, images: list[ImageItem], response: Any) -> None:

@@ -37,6 +37,7 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.teachers.teacher import Teacher, as_teacher
+from keras_distill.training.global_batch import gather_replicas
 from keras_distill.training.teacher_answers import with_answers
 from keras_distill.training.teacher_terms import (
     AnyTeacherLoss,
@@ -66,6 +67,10 @@ class Distiller(keras.Model):
     from 0 to 255, or a dict with `image`, and, where present, `id`, `teacher_image` (what the
     teacher sees instead) or `teacher_embedding` (its answer, computed before); `y` integer labels
     `(batch,)`, -1 for unlabelled.
+
+    Under a `tf.distribute` strategy the losses compare all rows of all replicas, and a step is that
+    of one device with the whole batch, but for batch normalisations, whose statistics are of the
+    rows of a replica unless `synchronize_batch_norm` has changed them.
 
     Several teachers have names: give `teacher`, `teacher_losses` and, if there are any,
     `student_projection`, `teacher_image` and `teacher_embedding` as dicts by these names. A loss is
@@ -208,34 +213,41 @@ class Distiller(keras.Model):
                 "Distiller.compile(loss=...) is not used; give the loss to the constructor as "
                 "task_loss=... and compile without it."
             )
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         rows = ops.shape(y_pred)[0]
+        relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_terms)
+        # Every row may be compared with every other one, so each replica has the whole batch.
+        labels, embeddings, answers, weights = gather_replicas(
+            (y, y_pred, x["teacher_embedding"] if relational else None, sample_weight)
+        )
         values = []
         if self.task_loss is not None:
-            value = self.task_loss(y, y_pred, sample_weight)
+            value = self.task_loss(labels, embeddings, weights)
             values.append((self.task_loss.name, self.task_loss_weight, value))
             if training:
-                self.task_loss.update(y, y_pred)
+                self.task_loss.update(labels, embeddings)
         if training and self.observer is not None and y is not None:
-            self.observer(y, y_pred)
+            self.observer(labels, embeddings)
         for name, loss, teacher in self._teacher_terms:
             if isinstance(loss, FeatureLoss):
                 maps = x["teacher_features"]
                 maps = maps if teacher is None else maps[teacher]
+                # A mean over images, which need no others: maps are large, and stay where they are.
                 value = loss(maps, self._student_maps.maps, sample_weight, training)
+                value *= replicas * rows / ops.shape(embeddings)[0]
             else:
-                student_outputs = y_pred
+                student_outputs = embeddings
                 projection = of_teacher(teacher, self.student_projection)
                 if loss.needs_equal_widths and projection is not None:
-                    student_outputs = projection(y_pred)
-                answer = answer_of(teacher, x["teacher_embedding"])
-                value = loss(answer, student_outputs, sample_weight)
+                    student_outputs = gather_replicas(projection(y_pred))
+                value = loss(answer_of(teacher, answers), student_outputs, weights)
             values.append((name, self.teacher_loss_weights[name], value))
         total = ops.zeros((), "float32")
         for name, weight, value in values:
             self._loss_trackers[name].update_state(value, sample_weight=rows)
             total += weight * value
         total += sum(ops.cast(ops.sum(penalty), "float32") for penalty in self.losses)
-        return total / tf.distribute.get_strategy().num_replicas_in_sync
+        return total / replicas
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
         """Exports the student; arguments as in `keras.Model.export`."""

@@ -37,7 +37,7 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.teachers.teacher import Teacher, as_teacher
-from keras_distill.training.global_batch import gather_replicas
+from keras_distill.training.global_batch import averageable, gather_replicas
 from keras_distill.training.teacher_answers import with_answers
 from keras_distill.training.teacher_terms import (
     AnyTeacherLoss,
@@ -182,11 +182,11 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher, outside of the gradient tape, and hands over to Keras' own step."""
-        return super().train_step(self._with_teacher_embedding(data))
+        return averageable(super().train_step(self._with_teacher_embedding(data)))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher and hands over to Keras' own step; changes no weight."""
-        return super().test_step(self._with_teacher_embedding(data))
+        return averageable(super().test_step(self._with_teacher_embedding(data)))
 
     def compute_loss(
         self,
@@ -336,6 +336,15 @@ class Distiller(keras.Model):
         x = dict(x) if isinstance(x, Mapping) else {"image": x}
         teacher: Any = self.teacher
         return with_answers(x, teacher, self._teacher_terms), y, sample_weight
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # All is built, but for metrics given to compile(). To learn their shapes Keras would average
+        # a batch over the replicas, which several workers cannot.
+        if self._compile_metrics is not None and not self._compile_metrics.built:
+            super()._maybe_symbolic_build(iterator, data_batch)
+        elif self._distribute_strategy is not None and not self.optimizer.built:
+            with self._distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def _resolve_auto_jit_compile(self) -> bool:
         # XLA makes the step of a MobileNet about ten times slower on CPU; "auto" must not mean it.

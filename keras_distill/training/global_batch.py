@@ -23,6 +23,34 @@ def gather_replicas(values: Any) -> Any:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return values
-    return tf.nest.map_structure(
-        lambda value: None if value is None else context.all_gather(value, axis=0), values
-    )
+    place = context.replica_id_in_sync_group
+    rows = tf.shape(next(v for v in tf.nest.flatten(values) if v is not None))[0]
+    # A sum, in which each replica has its rows in their place among zeros: ReplicaContext.all_gather
+    # does not work with several workers of one device each.
+    counts = tf.one_hot(place, context.num_replicas_in_sync) * tf.cast(rows, tf.float32)
+    ends = tf.cumsum(tf.cast(context.all_reduce(tf.distribute.ReduceOp.SUM, counts), tf.int32))
+    around = [[ends[place] - rows, ends[-1] - ends[place]]]
+
+    def gather(value: Any) -> Any:
+        if value is None:
+            return None
+        padded = tf.pad(value, around + [[0, 0]] * (len(value.shape) - 1))
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, padded)
+
+    return tf.nest.map_structure(gather, values)
+
+
+def averageable(logs: dict[str, Any]) -> dict[str, Any]:
+    """Prepares the logs of a step on one replica for Keras, which takes their mean.
+
+    Args:
+        logs: Scalars by name.
+
+    Returns:
+        The same; with several workers tensors `(1,)`, for Keras then reduces their first axis.
+    """
+    strategy = tf.distribute.get_strategy()
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not resolver.cluster_spec():
+        return logs
+    return {name: tf.reshape(value, (1,)) for name, value in logs.items()}

@@ -12,7 +12,8 @@ from absl import flags
 
 from keras_distill.errors import InputError
 
-SUCCESS, FAILURE, BAD_INPUT, DIVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+SUCCESS, FAILURE, BAD_INPUT, DIVERGED, WORKER_LOST = range(5)
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class Command:

@@ -10,6 +10,7 @@ from keras_distill.training.run_directory import RunDirectory
 # What may differ, for nothing that is learnt depends on it.
 _FREE = {
     "run_dir",
+    "distribution",
     "overwrite",
     "checkpoint_every",
     "checkpoint_steps",
@@ -53,19 +54,25 @@ def continuation(
         there = command.parse([f"--flagfile={run.flags}"])
     except InputError as error:
         raise InputError(f"{refusal}, which {run.flags} does not tell: {error}") from error
-    differing = {name for name in there if there[name].value != flags[name].value}
-    differing -= _FREE | {"flagfile", "help", "helpfull", "helpshort", "helpxml"}
+    asked = settings(flags)
+    differing = {name for name, value in settings(there).items() if value != asked[name]}
     if "epochs" in differing and flags.epochs > there.epochs > 0 and flags.schedule == "constant":
         differing.remove("epochs")
     if differing:
-        settings = ", ".join(
+        shown = ", ".join(
             f"--{name}={there[name].value} instead of {flags[name].value}"
             for name in sorted(differing)
         )
-        raise InputError(f"{refusal}: {settings}.{_why_not_longer(differing, flags, there)}")
+        raise InputError(f"{refusal}: {shown}.{_why_not_longer(differing, flags, there)}")
     if run.summary.exists() and flags.epochs == there.epochs:
         return "finished"
     return "go on"
+
+
+def settings(flags: Any) -> dict[str, Any]:
+    """Returns the flags that decide what is learnt, with their values, by name."""
+    free = _FREE | {"flagfile", "help", "helpfull", "helpshort", "helpxml"}
+    return {name: flags[name].value for name in flags if name not in free}
 
 
 def _why_not_longer(differing: set[str], flags: Any, there: Any) -> str:

@@ -13,13 +13,18 @@ stopped. SIGTERM and Ctrl-C end it with a checkpoint of the present step.
   python -m keras_distill.train --dataset=folder:photos --trunk=mobilenet --alpha=0.25 \
       --teacher=runs/teacher/student.keras --teacher_losses=absolute,relative:0.3
 
+With --distribution=mirrored the batches are dealt to all GPUs of the machine; with multiworker to
+those of several processes, each started with the same flags and a TF_CONFIG of its own. Worker 0
+alone writes the run directory, which all must see.
+
 Exit codes: 0 done, 2 unusable flags or input, or a full disk, 3 diverged (the last good checkpoint
-is kept), 130 stopped by Ctrl-C, 143 by SIGTERM.
+is kept), 4 another worker was lost, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import functools
 import hashlib
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +33,19 @@ from keras_distill.command_line import (
     INTERRUPTED,
     SUCCESS,
     TERMINATED,
+    WORKER_LOST,
     Command,
     flag_files,
 )
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
-from keras_distill.run_continuation import continuation
+from keras_distill.run_continuation import continuation, settings
 from keras_distill.teacher_flags import FEATURE_LOSSES, teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
+from keras_distill.training.cluster import Cluster, read_cluster
 from keras_distill.training.run_directory import RunDirectory
+from keras_distill.version import __version__
 
 COMMAND = Command("keras_distill.train", __doc__)
 define_train_flags(COMMAND)
@@ -46,7 +54,11 @@ define_train_flags(COMMAND)
 def main(flags: Any) -> int:
     """Trains as the flags say; returns the exit code."""
     weights = check_flags(flags)
-    run = RunDirectory(flags.run_dir or Path("runs") / _default_name(flags))
+    cluster = read_cluster() if flags.distribution == "multiworker" else None
+    run = RunDirectory(
+        flags.run_dir or Path("runs") / _default_name(flags),
+        writes=cluster is None or cluster.is_chief,
+    )
     what = continuation(run, flags, define_train_flags)
     if what == "finished":
         print(f"{run.path} is finished; --overwrite would train anew.\n{run.summary}")
@@ -54,7 +66,7 @@ def main(flags: Any) -> int:
     try:
         if run.flags.exists():  # before the teachers are asked for hours
             run.lock()
-        return _train(flags, weights, run, goes_on=what == "go on")
+        return _train_together(flags, weights, run, cluster, goes_on=what == "go on")
     finally:
         run.unlock()
 
@@ -96,8 +108,42 @@ def _default_name(flags: Any) -> str:
     return files[-1].stem if files else Path(flags.dataset.removeprefix("folder:")).resolve().name
 
 
+def _train_together(
+    flags: Any,
+    weights: dict[str, Any],
+    run: RunDirectory,
+    cluster: Cluster | None,
+    *,
+    goes_on: bool,
+) -> int:
+    from keras_distill.training.replicas import open_replicas
+
+    if cluster is not None:
+        print(f"{cluster.name(cluster.index)} of {len(cluster.workers)}", flush=True)
+    replicas = open_replicas(flags.distribution, cluster)
+    try:
+        with replicas.strategy.scope():
+            code = _train(flags, weights, run, replicas, goes_on=goes_on)
+        replicas.largest(0)  # until worker 0 has written everything
+        return code
+    except Exception as error:
+        if not (lost := replicas.lost(error)):
+            raise
+        print(
+            f"train: {lost} was lost. Start the same commands again, and the training goes on from "
+            "its last checkpoint.",
+            file=sys.stderr,
+        )
+        return WORKER_LOST
+
+
 def _train(
-    flags: Any, weights: dict[str, dict[str, float]], run: RunDirectory, *, goes_on: bool
+    flags: Any,
+    weights: dict[str, dict[str, float]],
+    run: RunDirectory,
+    replicas: Any,
+    *,
+    goes_on: bool,
 ) -> int:
     import keras
     import tensorflow as tf
@@ -108,6 +154,7 @@ def _train(
     from keras_distill.flagged_losses import build_task_loss
     from keras_distill.flagged_teachers import load_flagged_teachers
     from keras_distill.models.embedder import build_embedder
+    from keras_distill.models.fused_batch_norm import synchronize_batch_norm
     from keras_distill.training.best_epoch import BestEpoch
     from keras_distill.training.checkpoint_folder import CheckpointFolder
     from keras_distill.training.collapse_monitor import CollapseMonitor
@@ -117,11 +164,14 @@ def _train(
     from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
     from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
     from keras_distill.training.resumable_callbacks import ResumableCallbacks
+    from keras_distill.training.shared_stop_signals import SharedStopSignals
     from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 
-    console = Console()
+    console = Console(quiet=not replicas.is_chief)
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
-    checkpoints = CheckpointFolder(run.checkpoints, keep=flags.keep_checkpoints)
+    checkpoints = CheckpointFolder(
+        run.checkpoints, keep=flags.keep_checkpoints, writes=replicas.is_chief
+    )
     newest = checkpoints.newest() if goes_on else None
     first_step = newest.step if newest else 0
     if goes_on:
@@ -148,6 +198,15 @@ def _train(
     labelled_per_batch = flags.classes_per_batch * flags.images_per_class
     unlabelled_per_batch = flags.unlabelled_per_batch if unlabelled else 0
     batch_size = labelled_per_batch + unlabelled_per_batch
+    replicas.check_batch(batch_size, _batch_flags(unlabelled_per_batch))
+    replicas.check_agreement(
+        {
+            "the step to go on from": first_step,
+            "the training images": _digest(train),
+            "the version": __version__,
+            **{f"--{name}": value for name, value in settings(flags).items()},
+        }
+    )
     steps_per_epoch = flags.steps_per_epoch or max(round(labelled / labelled_per_batch), 1)
     summary: dict[str, Any] = {
         "run_dir": str(run.path),
@@ -167,6 +226,7 @@ def _train(
         "epochs": flags.epochs,
         "steps_per_epoch": steps_per_epoch,
         "batch_size": batch_size,
+        "replicas": replicas.count,
         "unlabelled_per_batch": unlabelled_per_batch,
         "seed": flags.seed,
     }
@@ -205,13 +265,15 @@ def _train(
             teacher_features=teachers.lookup_features(),
             seed=flags.seed,
             first_step=first_step,
+            replicas=replicas.count,
+            own_replicas=replicas.own,
         )
     if goes_on:
         run.go_on(COMMAND.text(), first_step)
         checkpoints.remove_leftovers()
     else:
         run.begin(COMMAND.text())
-    for path in teachers.save_projections(run.path):
+    for path in teachers.save_projections(run.path) if replicas.is_chief else ():
         say(f"projected teacher: {path}")
     if flags.epochs:
         distiller = Distiller(
@@ -237,6 +299,8 @@ def _train(
             ),
             jit_compile=flags.jit_compile,
         )
+        if flags.sync_batch_norm:
+            synchronize_batch_norm(distiller)
         # Before the first step, which would otherwise be traced twice.
         distiller.optimizer.build(distiller.trainable_variables)
         monitor = CollapseMonitor(labelled_per_batch, say)
@@ -256,10 +320,12 @@ def _train(
                 RecallValidation(student, held_out, flags.epochs, flags.validate_every),
                 best,
             ]
-        tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
+        written: list[keras.callbacks.Callback] = []
+        if replicas.is_chief:
+            written = [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)]
         with StopSignals() as signals:
             callbacks = ResumableCallbacks(
-                [DivergenceGuard(), monitor, *validating, report, tensorboard],
+                [DivergenceGuard(), monitor, *validating, report, *written],
                 model=distiller,
                 checkpoints=checkpoints,
                 epochs=flags.epochs,
@@ -269,11 +335,11 @@ def _train(
                 best=best,
                 student=student,
                 made_of={"images": _digest(train)},
-                signals=signals,
+                signals=SharedStopSignals(signals, replicas),
             )
             try:
                 distiller.fit(
-                    batches,
+                    replicas.distribute(batches),
                     initial_epoch=callbacks.epoch,
                     epochs=flags.epochs,
                     steps_per_epoch=steps_per_epoch,
@@ -306,6 +372,8 @@ def _train(
         }
         if best.epoch is not None:
             summary["validation"] = {"recall": {"1": best.value}, "epoch": best.epoch + 1}
+    if not replicas.is_chief:
+        return SUCCESS
     with published_file(run.student) as temporary:
         if flags.epochs and callbacks.best_checkpoint is not None:
             shutil.copyfile(callbacks.best_checkpoint / "student.keras", temporary)
@@ -314,6 +382,11 @@ def _train(
     run.write_summary(summary)
     say(run.summary)
     return SUCCESS
+
+
+def _batch_flags(unlabelled: int) -> str:
+    product = "--classes_per_batch x --images_per_class"
+    return f"{product} + --unlabelled_per_batch" if unlabelled else product
 
 
 def _digest(images: Any) -> str:

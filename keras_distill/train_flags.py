@@ -14,6 +14,7 @@ from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import check_addons
 from keras_distill.models.trunks import TRUNKS
 from keras_distill.teacher_flags import check_teacher_flags, define_teacher_flags
+from keras_distill.training.cluster import read_cluster
 
 _ADDONS = "tensorflow_addons.AddonsLoss"
 # Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
@@ -141,6 +142,20 @@ def define_train_flags(command: Command) -> None:
         ["float32", "mixed_bfloat16", "mixed_float16"],
         "Precision of the student's layers; losses and the embedding stay float32.",
     )
+    command.choice(
+        "Training",
+        "distribution",
+        "none",
+        ["none", "mirrored", "multiworker"],
+        "mirrored for all GPUs of this machine, multiworker for those of all processes that the "
+        "environment variable TF_CONFIG names. Batches are dealt to them; losses compare all rows.",
+    )
+    command.boolean(
+        "Training",
+        "sync_batch_norm",
+        False,
+        "Normalise by the statistics of the whole batch, not of what one device has of it.",
+    )
     command.boolean("Training", "jit_compile", False, "Compile the step with XLA; slow on CPUs.")
     command.integer(
         "Training", "validate_every", 1, "Epochs between two Recall@1 on --validation_classes.", 1
@@ -200,6 +215,8 @@ def check_train_flags(flags: Any) -> None:
     library, _, loss = flags.task_loss.rpartition(":")
     if library == "tfa":
         check_addons(loss, argument=f"--task_loss={flags.task_loss}")
+    if flags.distribution == "multiworker":
+        read_cluster()
     if not 0.0 < flags.crop_area <= 1.0:
         raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")
     image_size = flags.image_size or TRUNKS[flags.trunk].image_size

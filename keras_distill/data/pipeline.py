@@ -33,6 +33,8 @@ def training_batches(
     teacher_features: Callable[[tf.Tensor, tf.Tensor], Any] | None = None,
     seed: int = 0,
     first_step: int = 0,
+    replicas: int = 1,
+    own_replicas: range = range(1),
 ) -> tf.data.Dataset:
     """Endless batches of P classes x K randomly cropped and mirrored images.
 
@@ -64,6 +66,9 @@ def training_batches(
             `TeacherCache.lookup_features`.
         seed: Seed of the batches and of the views.
         first_step: Step of the first batch.
+        replicas: Parts that the rows of a batch are dealt to like cards, so that each has images of
+            as many classes as it can; a divisor of their number.
+        own_replicas: The parts to make: for each step the first of them, then the next.
 
     Returns:
         Batches `(x, y)`: `x` a dict of `image` uint8 `(rows, image_size, image_size, 3)`, `id`
@@ -90,7 +95,9 @@ def training_batches(
         unlabelled_sampler = UnlabelledSampler(
             len(unlabelled), batch_size=unlabelled_per_batch, seed=seed
         )
-    batch_size = sampler.batch_size + unlabelled_per_batch
+    part_size, left_over = divmod(sampler.batch_size + unlabelled_per_batch, replicas)
+    if left_over:
+        raise ValueError(f"{left_over} rows are left over when dealt to replicas={replicas}.")
     columns = _columns(images)
     _, ids, labels = columns
     several = isinstance(teacher_image_size, Mapping)
@@ -111,7 +118,9 @@ def training_batches(
         if unlabelled_sampler is not None:
             more = tf.gather(unlabelled, unlabelled_sampler.rows(step))
             rows = tf.concat([rows, more], axis=0)
-        return rows, tf.fill([batch_size], view)
+        dealt = tf.reshape(rows, [-1, replicas])[:, own_replicas.start : own_replicas.stop]
+        rows = tf.reshape(tf.transpose(dealt), [len(own_replicas) * part_size])
+        return rows, tf.fill([len(own_replicas) * part_size], view)
 
     def with_columns(rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return rows, views, *(tf.gather(column, rows) for column in columns)
@@ -150,16 +159,18 @@ def training_batches(
     batches = tf.data.Dataset.range(first_step, tf.int64.max).map(
         rows_of_step, num_parallel_calls=tf.data.AUTOTUNE
     )
-    if cached_image is not None:
-        return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    # Columns are gathered for the batch: for an image, operations this small cost the most.
-    batches = (
-        batches.map(with_columns)
-        .unbatch()
-        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
-    )
-    return batches.map(look_up).prefetch(tf.data.AUTOTUNE)
+    if cached_image is None:
+        # Columns are gathered for the batch: for an image, operations this small cost the most.
+        batches = (
+            batches.map(with_columns)
+            .unbatch()
+            .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(part_size, drop_remainder=True)
+        )
+        return batches.map(look_up).prefetch(tf.data.AUTOTUNE)
+    if len(own_replicas) > 1:
+        batches = batches.rebatch(part_size, drop_remainder=True)
+    return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def view_batches(

@@ -23,6 +23,22 @@ def fuse_batch_norm(model: keras.Model) -> None:
             object.__setattr__(layer, "call", _fused_call(layer, layer.call))
 
 
+def synchronize_batch_norm(model: keras.Model) -> None:
+    """Lets batch normalisations take their statistics from the rows of all replicas, in place.
+
+    A replica that sees few rows has poor statistics, and the moving ones, which the model is saved
+    with, are those of the first replica alone. Under a strategy of `tf.distribute` with more than
+    one replica this mends both, for three small sums over the replicas in each layer and without
+    the fused kernel. Elsewhere it changes nothing but the speed.
+
+    Args:
+        model: The model; each layer of it is changed once.
+    """
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, _FUSIBLE):
+            layer.synchronized = True
+
+
 _FUSIBLE = keras.layers.BatchNormalization
 
 
@@ -33,7 +49,7 @@ def _is_plain(layer: Any) -> bool:
 def _fused_call(layer: Any, original: Any) -> Any:
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         fits = len(inputs.shape) == 4 and layer.axis in (-1, 3) and mask is None
-        if not fits or isinstance(inputs, keras.KerasTensor):
+        if not fits or layer.synchronized or isinstance(inputs, keras.KerasTensor):
             return original(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
         updates = bool(training and layer.trainable)

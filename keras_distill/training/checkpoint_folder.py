@@ -60,16 +60,18 @@ class CheckpointFolder:
     Args:
         path: The folder; need not exist.
         keep: Number of checkpoints to keep, the newest.
+        writes: Whether this process writes here; in one that does not, `save` does nothing.
 
     Raises:
         ValueError: If none would be kept.
     """
 
-    def __init__(self, path: str | Path, *, keep: int = 2):
+    def __init__(self, path: str | Path, *, keep: int = 2, writes: bool = True):
         if keep < 1:
             raise ValueError(f"keep={keep} must be at least 1.")
         self.path = Path(path)
         self._keep = keep
+        self._writes = writes
         self._damage: dict[Path, str] = {}  # of those that were looked at
 
     def all(self) -> list[Checkpoint]:
@@ -135,6 +137,8 @@ class CheckpointFolder:
         """
         before = next((c for c in self.all() if c.step < step), None)
         saved = Checkpoint(step, self.path / f"step-{step:06d}")
+        if not self._writes:
+            return saved
         shutil.rmtree(saved.path, ignore_errors=True)
         self._damage.pop(saved.path, None)
         try:
@@ -155,7 +159,7 @@ class CheckpointFolder:
 
     def remove_leftovers(self) -> None:
         """Removes what killed processes left half-written; nobody may be writing here."""
-        for folder in self.path.glob(".tmp-step-*"):
+        for folder in self.path.glob(".tmp-step-*") if self._writes else ():
             shutil.rmtree(folder, ignore_errors=True)
 
     def _advice(self, arrays: Mapping[str, np.ndarray], before: Checkpoint | None) -> str:

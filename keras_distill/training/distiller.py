@@ -338,8 +338,8 @@ class Distiller(keras.Model):
         return with_answers(x, teacher, self._teacher_terms), y, sample_weight
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # All is built, but for metrics given to compile(). To learn their shapes Keras would average
-        # a batch over the replicas, which several workers cannot.
+        # All is built, but for metrics given to compile(). For their shapes Keras would average a
+        # batch over the replicas, which several workers cannot.
         if self._compile_metrics is not None and not self._compile_metrics.built:
             super()._maybe_symbolic_build(iterator, data_batch)
         elif self._distribute_strategy is not None and not self.optimizer.built:

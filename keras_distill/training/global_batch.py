@@ -25,8 +25,8 @@ def gather_replicas(values: Any) -> Any:
         return values
     place = context.replica_id_in_sync_group
     rows = tf.shape(next(v for v in tf.nest.flatten(values) if v is not None))[0]
-    # A sum, in which each replica has its rows in their place among zeros: ReplicaContext.all_gather
-    # does not work with several workers of one device each.
+    # A sum, in which each replica has its rows in their place among zeros: all_gather does not work
+    # with several workers of one device each.
     counts = tf.one_hot(place, context.num_replicas_in_sync) * tf.cast(rows, tf.float32)
     ends = tf.cumsum(tf.cast(context.all_reduce(tf.distribute.ReduceOp.SUM, counts), tf.int32))
     around = [[ends[place] - rows, ends[-1] - ends[place]]]

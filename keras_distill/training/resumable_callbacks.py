@@ -10,6 +10,7 @@ import numpy as np
 from keras_distill.errors import InputError
 from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.checkpoint_folder import Checkpoint, CheckpointFolder
+from keras_distill.training.shared_stop_signals import SharedStopSignals
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.training_variables import (
     METRICS,
@@ -89,7 +90,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         best: BestEpoch | None = None,
         student: keras.Model | None = None,
         made_of: Mapping[str, Any] | None = None,
-        signals: StopSignals | None = None,
+        signals: StopSignals | SharedStopSignals | None = None,
     ):
         if steps_per_epoch % model.steps_per_execution:
             raise ValueError(

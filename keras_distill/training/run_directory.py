@@ -19,10 +19,13 @@ class RunDirectory:
 
     Args:
         path: The folder.
+        writes: Whether this process writes here. In one that does not, what would write does
+            nothing.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, *, writes: bool = True):
         self.path = Path(path)
+        self._writes = writes
         self.flags = self.path / "flags.txt"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
@@ -37,7 +40,7 @@ class RunDirectory:
         Raises:
             InputError: If another process works here, or the folder cannot be made.
         """
-        if self._lock.is_locked:
+        if self._lock.is_locked or not self._writes:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -56,6 +59,8 @@ class RunDirectory:
 
     def begin(self, flags_text: str) -> None:
         """Removes what a former run left here and writes the flags of this one."""
+        if not self._writes:
+            return
         self.lock()
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
@@ -68,6 +73,8 @@ class RunDirectory:
 
     def go_on(self, flags_text: str, step: int) -> None:
         """Removes what came after a step, and notes the flags, which may name more epochs."""
+        if not self._writes:
+            return
         self.lock()
         self.summary.unlink(missing_ok=True)
         kept = [record for record in self.read_metrics() if record["step"] <= step]
@@ -85,8 +92,9 @@ class RunDirectory:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Appends the record of one epoch to `metrics.jsonl`."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if self._writes:
+            with self.metrics.open("a") as file:
+                file.write(json.dumps(record) + "\n")
 
     def _write_flags(self, text: str) -> None:
         with published_file(self.flags) as temporary:
@@ -94,5 +102,7 @@ class RunDirectory:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes `summary.json`."""
+        if not self._writes:
+            return
         with published_file(self.summary) as temporary:
             temporary.write_text(json.dumps(summary, indent=2) + "\n")

@@ -1,6 +1,10 @@
 import json
 
+import numpy as np
+import pytest
+
 CODE = """
+import importlib
 import json
 
 import keras
@@ -10,62 +14,174 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from keras_distill import AbsoluteTeacher, BatchHardTriplet, Distiller, RelativeTeacher
+from keras_distill import Distiller
+from keras_distill.losses.attention_maps import AttentionMaps
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.hint import Hint
+from keras_distill.models.projection import build_projection
+from keras_distill.teacher_flags import FEATURE_LOSSES, TEACHER_LOSSES
+from keras_distill.train_flags import TASK_LOSSES
 
 random = np.random.default_rng(0)
-images = random.integers(0, 256, (32, 8, 8, 3), dtype="uint8")
-batches = tf.data.Dataset.from_tensor_slices((images, np.arange(32) % 4)).batch(16)
-
-
-def embedder(seed, batch_norm):
-    keras.utils.set_random_seed(seed)
-    image = keras.Input((8, 8, 3))
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 127.5, -1)(image))
-    x = keras.layers.Dense(8, activation="tanh")(x)
-    if batch_norm:
-        x = keras.layers.BatchNormalization()(x)
-    return keras.Model(image, keras.layers.UnitNormalization()(keras.layers.Dense(4)(x)))
-
-
-def train(strategy, task_loss, *teacher_losses, batch_norm):
-    with strategy.scope():
-        distiller = Distiller(
-            embedder(0, batch_norm),
-            teacher=embedder(1, batch_norm),
-            task_loss=task_loss,
-            teacher_losses=teacher_losses,
-        )
-        distiller.compile(keras.optimizers.SGD(0.1, momentum=0.9))
-    history = distiller.fit(batches, epochs=2, shuffle=False, verbose=0).history
-    return distiller.get_weights(), history
-
-
-two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+ROWS, STEPS = 12, 10
+images = random.integers(0, 256, (ROWS * STEPS, 6, 6, 3), dtype="uint8")
+labels = np.tile([0, 0, 1, 1, 1, 2, -1, 2, 0, 3, 3, -1], STEPS)
+weights = random.uniform(0.5, 1.5, ROWS * STEPS).astype("float32")
+examples = tf.data.Dataset.from_tensor_slices((images, labels)).batch(ROWS)
+weighted = tf.data.Dataset.from_tensor_slices((images, labels, weights)).batch(ROWS)
 one = tf.distribute.get_strategy()
-expected, history = train(one, None, AbsoluteTeacher(), batch_norm=False)
-weights, two_history = train(two, None, AbsoluteTeacher(), batch_norm=False)
-moved = max(np.abs(w).max() for w in expected if w.ndim == 1)
-apart = max(np.abs(w - e).max() for w, e in zip(weights, expected))
-_, all_losses = train(
-    two, BatchHardTriplet(0.2), AbsoluteTeacher(), RelativeTeacher(), batch_norm=True
-)
-print(json.dumps([two.num_replicas_in_sync, float(moved), float(apart)]))
-print(json.dumps([history, two_history, all_losses]))
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def net(seed):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((6, 6, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(image)
+    x = keras.layers.Conv2D(4, 3, activation="tanh", name="conv")(x)
+    x = keras.layers.Dense(4)(keras.layers.Flatten()(x))
+    return keras.Model(image, keras.layers.UnitNormalization()(x))
+
+
+def loss_class(where):
+    module, _, name = where.rpartition(".")
+    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), name)
+
+
+def task_loss(name, **changed):
+    where, options = TASK_LOSSES[name]
+    options = {**options, **changed}
+    if "classes" in options:
+        options["classes"] = range(4)
+    return loss_class(where)(**options)
+
+
+def teacher_losses(*names):
+    return [loss_class(TEACHER_LOSSES[name])() for name in names]
+
+
+def distilled(strategy, **settings):
+    with strategy.scope():
+        return Distiller(net(0), teacher=net(1), **{k: make() for k, make in settings.items()})
+
+
+def value_and_gradient(strategy, batches, **settings):
+    distiller = distilled(strategy, **settings)
+
+    def step(data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = distiller._with_teacher_embedding((x, y, sample_weight))
+        with tf.GradientTape() as tape:
+            y_pred = distiller(x, training=True)
+            loss = distiller.compute_loss(x, y, y_pred, sample_weight)
+        variables = [variable.value for variable in distiller.trainable_variables]
+        gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce("SUM", [loss, *gradients])
+
+    data = next(iter(strategy.experimental_distribute_dataset(batches)))
+    run = tf.function(lambda: strategy.run(step, args=(data,)))
+    results = [strategy.experimental_local_results(each)[0] for each in run()]
+    return [result.numpy().ravel().tolist() for result in results]
+
+
+def apart(left, right):
+    return float(max(np.abs(a - b).max() for a, b in zip(left, right)))
+
+
+def train(strategy, optimizer, batches, **settings):
+    distiller = distilled(strategy, **settings)
+    before = distiller.get_weights()
+    with strategy.scope():
+        distiller.compile(optimizer())
+    history = distiller.fit(batches, epochs=1, shuffle=False, verbose=0).history
+    replicas = [
+        [strategy.experimental_local_results(v.value)[i].numpy() for v in distiller.weights]
+        for i in range(strategy.num_replicas_in_sync)
+    ]
+    return {
+        "history": history,
+        "moved": [apart([a], [b]) for a, b in zip(distiller.get_weights(), before)],
+        "weights": [w.ravel().tolist() for w in distiller.get_weights()],
+        "replicas_differ": apart(replicas[0], replicas[-1]),
+    }
 """
 
 
-def test_two_replicas(run_python):
-    sizes, histories = map(json.loads, run_python(CODE).splitlines()[-2:])
-    replicas, moved, apart = sizes
-    assert replicas == 2
-    # With the mean over rows, two replicas of 8 take the step of one of 16.
-    assert apart < 1e-5 < 1e-3 < moved
-    alone, mirrored, all_losses = histories
-    for name in ("loss", "absolute"):
-        for value, other in zip(alone[name], mirrored[name], strict=True):
-            assert abs(value - other) < 1e-5 * value
-    assert sorted(all_losses) == ["absolute", "loss", "relative", "triplet"]
-    total = [sum(v) for v in zip(*(all_losses[k] for k in all_losses if k != "loss"), strict=True)]
-    for value, expected in zip(all_losses["loss"], total, strict=True):
-        assert abs(value - expected) < 1e-4 * expected
-    assert all_losses["loss"][1] < all_losses["loss"][0]
+@pytest.fixture
+def measure(run_python):
+    return lambda code: json.loads(run_python(CODE + code).splitlines()[-1])
+
+
+LOSSES = """
+pairs = [("conv", "conv")]
+cases = {}
+for name in TASK_LOSSES:
+    if "tfa" not in name:
+        margin = {"margin": 0.5} if "margin" in TASK_LOSSES[name][1] else {}
+        cases[name] = (weighted, dict(task_loss=lambda name=name: task_loss(name)))
+    elif importlib.util.find_spec("tensorflow_addons") is not None:
+        cases[name] = (examples, dict(task_loss=lambda name=name: task_loss(name)))
+for name in TEACHER_LOSSES:
+    if name not in FEATURE_LOSSES:
+        cases[name] = (weighted, dict(teacher_losses=lambda name=name: teacher_losses(name)))
+cases["attention"] = (weighted, dict(teacher_losses=lambda: [AttentionMaps(pairs)]))
+cases["projected"] = (
+    weighted,
+    dict(
+        teacher_losses=lambda: teacher_losses("absolute", "cosine"),
+        student_projection=lambda: build_projection(4, 4),
+    ),
+)
+print(json.dumps({
+    name: [value_and_gradient(strategy, batches, **settings) for strategy in (one, two)]
+    for name, (batches, settings) in cases.items()
+}))
+"""
+
+
+def test_every_loss_and_its_gradient_are_those_of_one_device(measure):
+    cases = measure(LOSSES)
+    assert len(cases) >= 20
+    for name, (alone, replicated) in cases.items():
+        assert alone[0][0] > 0, name
+        assert max(np.abs(g).max() for g in alone[1:]) > 1e-6, name
+        for expected, found in zip(alone, replicated, strict=True):
+            scale = np.abs(expected).max()
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+
+
+STEPS = """
+settings = {
+    "sgd": (
+        lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+        dict(
+            task_loss=lambda: CrossBatchMemory(task_loss("batch_hard_triplet"), size=30),
+            teacher_losses=lambda: teacher_losses("absolute", "relative", "similarity"),
+            student_projection=lambda: build_projection(4, 4),
+        ),
+    ),
+    "adam": (
+        lambda: keras.optimizers.Adam(0.01, epsilon=1e-3, weight_decay=0.01),
+        dict(
+            task_loss=lambda: task_loss("arc_face", scale=8.0),
+            teacher_losses=lambda: teacher_losses("relative", "kde"),
+        ),
+    ),
+}
+print(json.dumps({
+    name: [train(strategy, optimizer, weighted, **losses) for strategy in (one, two)]
+    for name, (optimizer, losses) in settings.items()
+}))
+"""
+
+
+def test_ten_steps_are_those_of_one_device(measure):
+    for name, (alone, replicated) in measure(STEPS).items():
+        assert max(alone["moved"]) > 1e-2, name
+        assert min(alone["moved"]) > 0, name  # class vectors and the memory among them
+        assert replicated["replicas_differ"] == 0, name
+        for expected, found in zip(alone["weights"], replicated["weights"], strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5, err_msg=name)
+        assert sorted(alone["history"]) == sorted(replicated["history"])
+        for loss, values in alone["history"].items():
+            np.testing.assert_allclose(replicated["history"][loss], values, rtol=1e-4)

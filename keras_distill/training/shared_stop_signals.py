@@ -1,0 +1,28 @@
+"""Stopping at the same step in all processes of a training."""
+
+import signal
+
+from keras_distill.training.replicas import Replicas
+from keras_distill.training.stop_signals import StopSignals
+
+
+class SharedStopSignals:
+    """The signals that any process of a training has received, known to all of them.
+
+    Without it, a process that is asked to stop leaves the others waiting for its share of the next
+    step. All processes must ask at the same points, as `ResumableCallbacks` does after each step.
+
+    Args:
+        own: The signals of this process.
+        replicas: The replicas of the training.
+    """
+
+    def __init__(self, own: StopSignals, replicas: Replicas):
+        self._own = own
+        self._replicas = replicas
+
+    @property
+    def received(self) -> signal.Signals | None:
+        """The signal, or `None`."""
+        number = self._replicas.largest(self._own.received or 0)
+        return signal.Signals(number) if number else None

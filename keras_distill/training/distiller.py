@@ -234,7 +234,8 @@ class Distiller(keras.Model):
                 maps = maps if teacher is None else maps[teacher]
                 # A mean over images, which need no others: maps are large, and stay where they are.
                 value = loss(maps, self._student_maps.maps, sample_weight, training)
-                value *= replicas * rows / ops.shape(embeddings)[0]
+                all_rows = ops.cast(ops.shape(embeddings)[0], "float32")
+                value *= replicas * ops.cast(rows, "float32") / all_rows
             else:
                 student_outputs = embeddings
                 projection = of_teacher(teacher, self.student_projection)

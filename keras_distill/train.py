@@ -161,6 +161,7 @@ def _train(
     from keras_distill.training.distiller import Distiller
     from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
     from keras_distill.training.epoch_report import EpochReport
+    from keras_distill.training.loss_scaling import SkippedSteps
     from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
     from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
     from keras_distill.training.resumable_callbacks import ResumableCallbacks
@@ -325,7 +326,7 @@ def _train(
             written = [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)]
         with StopSignals() as signals:
             callbacks = ResumableCallbacks(
-                [DivergenceGuard(), monitor, *validating, report, *written],
+                [DivergenceGuard(), SkippedSteps(), monitor, *validating, report, *written],
                 model=distiller,
                 checkpoints=checkpoints,
                 epochs=flags.epochs,

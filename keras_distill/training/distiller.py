@@ -38,6 +38,7 @@ from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.training.global_batch import averageable, gather_replicas
+from keras_distill.training.loss_scaling import CountingLossScale
 from keras_distill.training.teacher_answers import with_answers
 from keras_distill.training.teacher_terms import (
     AnyTeacherLoss,
@@ -172,6 +173,29 @@ class Distiller(keras.Model):
         super().__setattr__(name, value)
         if name == "teacher" and hasattr(self, "_student_tap"):
             self._tap_teachers()
+
+    def compile(
+        self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any
+    ) -> None:
+        """Configures the training, as `keras.Model.compile`, without a loss.
+
+        Args:
+            optimizer: The optimiser.
+            *args: As of `keras.Model.compile`.
+            auto_scale_loss: Whether the dtype policy mixed_float16 has the loss scaled, by
+                `CountingLossScale`.
+            **kwargs: As of `keras.Model.compile`.
+        """
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not scaled:
+            optimizer = CountingLossScale(optimizer)
+        super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model as it was; Keras leaves it to those that override `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Returns the student's embeddings `(batch, dim)` of `x`, images or a dict with them."""

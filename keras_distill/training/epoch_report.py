@@ -81,7 +81,7 @@ class EpochReport(keras.callbacks.Callback):
         elapsed = self.seconds
         left = elapsed / (epoch + 1) * (self._epochs - epoch - 1)
         values = "  ".join(
-            f"{name} {value:.4f}"
+            f"{name} {value}" if isinstance(value, int) else f"{name} {value:.4f}"
             for name, value in _total_first(logs).items()
             if self._monitor is None or name not in self._monitor.names
         )

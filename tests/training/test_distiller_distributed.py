@@ -18,6 +18,7 @@ from keras_distill import Distiller
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.hint import Hint
+from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.projection import build_projection
 from keras_distill.teacher_flags import FEATURE_LOSSES, TEACHER_LOSSES
 from keras_distill.train_flags import TASK_LOSSES
@@ -33,11 +34,13 @@ one = tf.distribute.get_strategy()
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def net(seed):
+def net(seed, batch_norm):
     keras.utils.set_random_seed(seed)
     image = keras.Input((6, 6, 3))
     x = keras.layers.Rescaling(1 / 127.5, -1)(image)
     x = keras.layers.Conv2D(4, 3, activation="tanh", name="conv")(x)
+    if batch_norm:
+        x = keras.layers.BatchNormalization(momentum=0.5)(x)
     x = keras.layers.Dense(4)(keras.layers.Flatten()(x))
     return keras.Model(image, keras.layers.UnitNormalization()(x))
 
@@ -59,9 +62,16 @@ def teacher_losses(*names):
     return [loss_class(TEACHER_LOSSES[name])() for name in names]
 
 
-def distilled(strategy, **settings):
+def distilled(strategy, batch_norm=False, **settings):
     with strategy.scope():
-        return Distiller(net(0), teacher=net(1), **{k: make() for k, make in settings.items()})
+        distiller = Distiller(
+            net(0, batch_norm),
+            teacher=net(1, batch_norm),
+            **{name: make() for name, make in settings.items()},
+        )
+        if strategy is two:
+            synchronize_batch_norm(distiller)
+    return distiller
 
 
 def value_and_gradient(strategy, batches, **settings):
@@ -165,6 +175,14 @@ settings = {
         dict(
             task_loss=lambda: task_loss("arc_face", scale=8.0),
             teacher_losses=lambda: teacher_losses("relative", "kde"),
+        ),
+    ),
+    "synchronised": (
+        lambda: keras.optimizers.SGD(0.05),
+        dict(
+            batch_norm=True,
+            task_loss=lambda: task_loss("soft_triplet"),
+            teacher_losses=lambda: [Hint([("conv", "conv")])],
         ),
     ),
 }

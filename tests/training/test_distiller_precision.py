@@ -7,6 +7,7 @@ from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.relative_teacher import RelativeTeacher
 from keras_distill.training.distiller import Distiller
+from keras_distill.training.loss_scaling import CountingLossScale, SkippedSteps
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(16) % 4
@@ -43,6 +44,39 @@ def test_training(policy, build, dtype_policy):
     assert all(weight.dtype == "float32" for weight in distiller.weights)
     assert all(np.isfinite(weight).all() for weight in distiller.get_weights())
     assert distiller.predict(IMAGES, verbose=0).dtype == "float32"
+
+
+def test_overflow_is_skipped_and_counted(build, dtype_policy, tmp_path):
+    dtype_policy("mixed_float16")
+    distiller = build()
+    optimizer = distiller.optimizer
+    optimizer.build(distiller.trainable_variables)
+    optimizer.dynamic_scale.assign(2.0**8)
+    distiller.train_on_batch(IMAGES, LABELS)
+    optimizer.dynamic_scale.assign(2.0**40)  # far beyond 65504, the largest float16
+    before = distiller.student.get_weights()
+    logs = {}
+    for skipped in range(1, 4):
+        distiller.train_on_batch(IMAGES, LABELS)
+        callback = SkippedSteps()
+        callback.set_model(distiller)
+        callback.on_epoch_end(0, logs)
+        assert logs == {"skipped_steps": skipped}
+        assert float(optimizer.dynamic_scale) == 2.0 ** (40 - skipped)
+    for layer in distiller.student.layers:
+        if not isinstance(layer, keras.layers.BatchNormalization):  # whose forward pass is fine
+            for weight in layer.weights:
+                assert any(np.array_equal(weight, former) for former in before)
+    assert int(optimizer.iterations) == 1
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.models.load_model(tmp_path / "distiller.keras")
+    assert type(loaded.optimizer) is CountingLossScale
+    assert int(loaded.optimizer.skipped_steps) == 3
+    assert float(loaded.optimizer.dynamic_scale) == 2.0**37
+    optimizer.dynamic_scale.assign(2.0**8)
+    distiller.train_on_batch(IMAGES, LABELS)
+    assert (int(optimizer.iterations), int(optimizer.skipped_steps)) == (2, 3)
+    assert any((a != b).any() for a, b in zip(distiller.student.get_weights(), before, strict=True))
 
 
 def test_losses_are_float32(build, dtype_policy):

@@ -1,0 +1,56 @@
+"""Loss scaling for float16: what overflows is skipped, on all replicas alike, and counted."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("keras_distill")
+class CountingLossScale(keras.optimizers.LossScaleOptimizer):
+    """Keras' dynamic loss scaling, which also counts the steps that it skips.
+
+    Where there are several replicas it asks all of them: Keras looks at the gradients of one before
+    they are added up, and an overflow elsewhere would enter the weights, or part the workers.
+
+    Args:
+        inner_optimizer: The optimiser that makes the steps.
+        **kwargs: As of `keras.optimizers.LossScaleOptimizer`.
+
+    Attributes:
+        skipped_steps: Variable, the number of steps that overflowed.
+    """
+
+    def build(self, var_list: list[Any]) -> None:
+        """Creates the variables."""
+        if self.built:
+            return
+        self.skipped_steps = self.add_variable(
+            shape=(), dtype="int", initializer="zeros", name="skipped_steps"
+        )
+        super().build(var_list)
+
+    def check_finite(self, grads: list[Any]) -> Any:
+        """Whether the gradients of all replicas are finite."""
+        finite = super().check_finite(grads)
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return finite
+        overflows = 1.0 - tf.cast(finite, tf.float32)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, overflows) == 0.0
+
+    def _stateful_handle_non_finite_grads(self) -> None:
+        super()._stateful_handle_non_finite_grads()
+        self.skipped_steps.assign_add(1)
+
+
+class SkippedSteps(keras.callbacks.Callback):
+    """Adds `skipped_steps` to the logs of an epoch: how many have overflowed so far.
+
+    It adds nothing where losses are not scaled. Put it before callbacks that read the logs.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        optimizer = self.model.optimizer
+        if logs is not None and isinstance(optimizer, CountingLossScale):
+            logs["skipped_steps"] = int(keras.ops.convert_to_numpy(optimizer.skipped_steps))

@@ -97,7 +97,9 @@ class EpochReport(keras.callbacks.Callback):
                 "epoch": epoch + 1,
                 "step": (epoch + 1) * self._steps_per_epoch,
                 **_total_first(logs),
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "learning_rate": float(
+                    keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+                ),
                 "images_per_second": round(rate, 1),
                 "seconds": round(elapsed, 2),
             }

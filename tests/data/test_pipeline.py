@@ -315,6 +315,31 @@ def test_an_answer_that_is_looked_up_needs_no_teacher_image(images):
     assert x.keys() == {"image", "id", "teacher_embedding", "teacher_image"}
 
 
+def rows_of(x, y):
+    return np.stack([x["id"].numpy(), y], axis=1).tolist()
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_rows_of_a_batch_are_dealt_to_replicas(images, cached):
+    options = {}
+    if cached:
+        options["cached_image"] = lambda rows, views: tf.zeros([len(rows), 16, 16, 3], tf.uint8)
+    whole = [rows_of(x, y) for x, y in take(images, 2, **options)]
+    dealt = {}
+    for own in (range(1), range(1, 3)):  # two processes, one of which has two devices
+        parts = take(images, 2 * len(own), replicas=3, own_replicas=own, **options)
+        assert {x["image"].shape[0] for x, _ in parts} == {2}
+        for place, (x, y) in enumerate(parts):
+            dealt[place // len(own), own[place % len(own)]] = rows_of(x, y)
+    for step, rows in enumerate(whole):
+        assert [dealt[step, replica] for replica in range(3)] == [rows[r::3] for r in range(3)]
+
+
+def test_rows_that_cannot_be_dealt(images):
+    with pytest.raises(ValueError, match="2 rows are left over when dealt to replicas=4"):
+        take(images, 1, replicas=4)
+
+
 def test_degraded_evaluation(images):
     ((good, labels),) = evaluation_batches(images, image_size=16)
     ((x, y),) = evaluation_batches(images, image_size=16, degrade=DEGRADE)

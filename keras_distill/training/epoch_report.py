@@ -75,6 +75,7 @@ class EpochReport(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = dict(logs or {})
+        learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         rate = self._steps_per_epoch * self._batch_size / self._epoch_seconds
         self.training_seconds += self._epoch_seconds
         self._epoch_seconds = 0.0
@@ -97,9 +98,7 @@ class EpochReport(keras.callbacks.Callback):
                 "epoch": epoch + 1,
                 "step": (epoch + 1) * self._steps_per_epoch,
                 **_total_first(logs),
-                "learning_rate": float(
-                    keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-                ),
+                "learning_rate": float(learning_rate),
                 "images_per_second": round(rate, 1),
                 "seconds": round(elapsed, 2),
             }

@@ -43,7 +43,7 @@ from keras_distill.publishing import published_file
 from keras_distill.run_continuation import continuation, settings
 from keras_distill.teacher_flags import FEATURE_LOSSES, teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
-from keras_distill.training.cluster import Cluster, read_cluster
+from keras_distill.training.cluster import Cluster, read_cluster, wait_for_workers
 from keras_distill.training.run_directory import RunDirectory
 from keras_distill.version import __version__
 
@@ -120,6 +120,7 @@ def _train_together(
 
     if cluster is not None:
         print(f"{cluster.name(cluster.index)} of {len(cluster.workers)}", flush=True)
+        wait_for_workers(cluster)
     replicas = open_replicas(flags.distribution, cluster)
     try:
         with replicas.strategy.scope():

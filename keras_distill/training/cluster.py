@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -81,6 +83,45 @@ def read_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     if not 0 <= index < len(workers):
         raise _unusable(f"has index {index}, but there are {len(workers)} workers, from 0")
     return Cluster(tuple(workers), index)
+
+
+def wait_for_workers(cluster: Cluster, limit: float = 600.0) -> None:
+    """Waits until all workers listen at their ports; TensorFlow itself would wait without end.
+
+    Each listens at its own port meanwhile, and TensorFlow does so afterwards.
+
+    Args:
+        cluster: The processes.
+        limit: Seconds to wait for the last one.
+
+    Raises:
+        InputError: If the own port is in use, or a worker is not there in time.
+    """
+    end = time.monotonic() + limit
+    port = cluster.workers[cluster.index].rpartition(":")[2]
+    missing = set(range(len(cluster.workers))) - {cluster.index}
+    try:
+        listening = socket.create_server(("", int(port)))
+    except OSError as error:
+        raise InputError(
+            f"{cluster.name(cluster.index)} cannot listen at its port ({error.strerror}); end what "
+            "uses it, or choose another one in every TF_CONFIG."
+        ) from error
+    with listening:
+        while missing:
+            for worker in sorted(missing):
+                host, _, port = cluster.workers[worker].rpartition(":")
+                try:
+                    socket.create_connection((host, int(port)), timeout=5).close()
+                    missing.discard(worker)
+                except OSError as error:
+                    if time.monotonic() > end:
+                        raise InputError(
+                            f"{cluster.name(worker)} was not there after {limit:g} seconds "
+                            f"({error}); start all within this time, and see that hosts and ports "
+                            "can be reached."
+                        ) from error
+            time.sleep(0.2)
 
 
 def _unusable(why: str) -> InputError:

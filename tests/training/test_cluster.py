@@ -1,9 +1,11 @@
 import json
+import socket
+import threading
 
 import pytest
 
 from keras_distill.errors import InputError
-from keras_distill.training.cluster import read_cluster
+from keras_distill.training.cluster import Cluster, read_cluster, wait_for_workers
 
 WORKERS = ["one:2222", "two:2222"]
 
@@ -40,3 +42,34 @@ def test_unusable(text, message):
     with pytest.raises(InputError, match=message) as error:
         read_cluster({"TF_CONFIG": text})
     assert "host0:2222" in str(error.value)  # an example to follow
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return tuple(f"localhost:{port}" for port in ports)
+
+
+def test_workers_wait_for_each_other():
+    workers = free_ports(2)
+    first = threading.Thread(target=wait_for_workers, args=(Cluster(workers, 0), 20.0))
+    first.start()
+    host, _, port = workers[1].rpartition(":")
+    with socket.create_server((host, int(port))):  # as TensorFlow listens
+        first.join(20.0)
+        assert not first.is_alive()
+
+
+def test_a_worker_that_does_not_come():
+    workers = free_ports(2)
+    with pytest.raises(InputError, match=rf"worker 1 \({workers[1]}\) was not there after 0.3 s"):
+        wait_for_workers(Cluster(workers, 0), limit=0.3)
+
+
+def test_a_port_that_is_in_use():
+    with socket.create_server(("", 0)) as taken:
+        cluster = Cluster((f"localhost:{taken.getsockname()[1]}",), 0)
+        with pytest.raises(InputError, match="cannot listen at its port"):
+            wait_for_workers(cluster)

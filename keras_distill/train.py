@@ -22,9 +22,7 @@ is kept), 4 another worker was lost, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import functools
-import hashlib
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +31,17 @@ from keras_distill.command_line import (
     INTERRUPTED,
     SUCCESS,
     TERMINATED,
-    WORKER_LOST,
     Command,
     flag_files,
 )
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
-from keras_distill.run_continuation import continuation, settings
+from keras_distill.run_continuation import continuation
 from keras_distill.teacher_flags import FEATURE_LOSSES, teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
-from keras_distill.training.cluster import Cluster, read_cluster, wait_for_workers
+from keras_distill.training.cluster import read_cluster
 from keras_distill.training.run_directory import RunDirectory
-from keras_distill.version import __version__
 
 COMMAND = Command("keras_distill.train", __doc__)
 define_train_flags(COMMAND)
@@ -66,7 +62,10 @@ def main(flags: Any) -> int:
     try:
         if run.flags.exists():  # before the teachers are asked for hours
             run.lock()
-        return _train_together(flags, weights, run, cluster, goes_on=what == "go on")
+        from keras_distill.flagged_replicas import run_on_replicas
+
+        train = functools.partial(_train, flags, weights, run, goes_on=what == "go on")
+        return run_on_replicas(flags, cluster, train)
     finally:
         run.unlock()
 
@@ -108,36 +107,6 @@ def _default_name(flags: Any) -> str:
     return files[-1].stem if files else Path(flags.dataset.removeprefix("folder:")).resolve().name
 
 
-def _train_together(
-    flags: Any,
-    weights: dict[str, Any],
-    run: RunDirectory,
-    cluster: Cluster | None,
-    *,
-    goes_on: bool,
-) -> int:
-    from keras_distill.training.replicas import open_replicas
-
-    if cluster is not None:
-        print(f"{cluster.name(cluster.index)} of {len(cluster.workers)}", flush=True)
-        wait_for_workers(cluster)
-    replicas = open_replicas(flags.distribution, cluster)
-    try:
-        with replicas.strategy.scope():
-            code = _train(flags, weights, run, replicas, goes_on=goes_on)
-        replicas.largest(0)  # until worker 0 has written everything
-        return code
-    except Exception as error:
-        if not (lost := replicas.lost(error)):
-            raise
-        print(
-            f"train: {lost} was lost. Start the same commands again, and the training goes on from "
-            "its last checkpoint.",
-            file=sys.stderr,
-        )
-        return WORKER_LOST
-
-
 def _train(
     flags: Any,
     weights: dict[str, dict[str, float]],
@@ -153,6 +122,7 @@ def _train(
     from keras_distill.data.pipeline import evaluation_batches, training_batches
     from keras_distill.flagged_caches import fill_caches, open_image_cache
     from keras_distill.flagged_losses import build_task_loss
+    from keras_distill.flagged_replicas import check_replicas, images_digest
     from keras_distill.flagged_teachers import load_flagged_teachers
     from keras_distill.models.embedder import build_embedder
     from keras_distill.models.fused_batch_norm import synchronize_batch_norm
@@ -171,9 +141,8 @@ def _train(
 
     console = Console(quiet=not replicas.is_chief)
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
-    checkpoints = CheckpointFolder(
-        run.checkpoints, keep=flags.keep_checkpoints, writes=replicas.is_chief
-    )
+    writes = replicas.is_chief
+    checkpoints = CheckpointFolder(run.checkpoints, keep=flags.keep_checkpoints, writes=writes)
     newest = checkpoints.newest() if goes_on else None
     first_step = newest.step if newest else 0
     if goes_on:
@@ -200,15 +169,7 @@ def _train(
     labelled_per_batch = flags.classes_per_batch * flags.images_per_class
     unlabelled_per_batch = flags.unlabelled_per_batch if unlabelled else 0
     batch_size = labelled_per_batch + unlabelled_per_batch
-    replicas.check_batch(batch_size, _batch_flags(unlabelled_per_batch))
-    replicas.check_agreement(
-        {
-            "the step to go on from": first_step,
-            "the training images": _digest(train),
-            "the version": __version__,
-            **{f"--{name}": value for name, value in settings(flags).items()},
-        }
-    )
+    check_replicas(replicas, flags, train, unlabelled_per_batch, first_step)
     steps_per_epoch = flags.steps_per_epoch or max(round(labelled / labelled_per_batch), 1)
     summary: dict[str, Any] = {
         "run_dir": str(run.path),
@@ -322,9 +283,8 @@ def _train(
                 RecallValidation(student, held_out, flags.epochs, flags.validate_every),
                 best,
             ]
-        written: list[keras.callbacks.Callback] = []
-        if replicas.is_chief:
-            written = [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)]
+        tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
+        written = [tensorboard] if replicas.is_chief else []
         with StopSignals() as signals:
             callbacks = ResumableCallbacks(
                 [DivergenceGuard(), SkippedSteps(), monitor, *validating, report, *written],
@@ -336,7 +296,7 @@ def _train(
                 every_steps=flags.checkpoint_steps,
                 best=best,
                 student=student,
-                made_of={"images": _digest(train)},
+                made_of={"images": images_digest(train)},
                 signals=SharedStopSignals(signals, replicas),
             )
             try:
@@ -384,18 +344,6 @@ def _train(
     run.write_summary(summary)
     say(run.summary)
     return SUCCESS
-
-
-def _batch_flags(unlabelled: int) -> str:
-    product = "--classes_per_batch x --images_per_class"
-    return f"{product} + --unlabelled_per_batch" if unlabelled else product
-
-
-def _digest(images: Any) -> str:
-    """Hashes the paths and labels of images, on which the batches depend."""
-    digest = hashlib.blake2b("\n".join(images.paths).encode(), digest_size=16)
-    digest.update(images.labels.tobytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

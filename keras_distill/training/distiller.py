@@ -38,7 +38,7 @@ from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.training.global_batch import averageable, gather_replicas
-from keras_distill.training.loss_scaling import CountingLossScale
+from keras_distill.training.replicated_model import ReplicatedModel
 from keras_distill.training.teacher_answers import with_answers
 from keras_distill.training.teacher_terms import (
     AnyTeacherLoss,
@@ -54,7 +54,7 @@ _TeacherLike: TypeAlias = Teacher | keras.Model | Callable[[Any], Any]
 
 
 @keras.saving.register_keras_serializable("keras_distill")
-class Distiller(keras.Model):
+class Distiller(ReplicatedModel):
     """Trains a student embedder to do its task and to agree with a teacher.
 
     `loss = task_loss_weight * task_loss + sum_k weight_k * teacher_loss_k`, each reported by its
@@ -173,29 +173,6 @@ class Distiller(keras.Model):
         super().__setattr__(name, value)
         if name == "teacher" and hasattr(self, "_student_tap"):
             self._tap_teachers()
-
-    def compile(
-        self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any
-    ) -> None:
-        """Configures the training, as `keras.Model.compile`, without a loss.
-
-        Args:
-            optimizer: The optimiser.
-            *args: As of `keras.Model.compile`.
-            auto_scale_loss: Whether the dtype policy mixed_float16 has the loss scaled, by
-                `CountingLossScale`.
-            **kwargs: As of `keras.Model.compile`.
-        """
-        optimizer = keras.optimizers.get(optimizer)
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not scaled:
-            optimizer = CountingLossScale(optimizer)
-        super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model as it was; Keras leaves it to those that override `compile`."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Returns the student's embeddings `(batch, dim)` of `x`, images or a dict with them."""
@@ -361,19 +338,6 @@ class Distiller(keras.Model):
         x = dict(x) if isinstance(x, Mapping) else {"image": x}
         teacher: Any = self.teacher
         return with_answers(x, teacher, self._teacher_terms), y, sample_weight
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # All is built, but for metrics given to compile(). For their shapes Keras would average a
-        # batch over the replicas, which several workers cannot.
-        if self._compile_metrics is not None and not self._compile_metrics.built:
-            super()._maybe_symbolic_build(iterator, data_batch)
-        elif self._distribute_strategy is not None and not self.optimizer.built:
-            with self._distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-
-    def _resolve_auto_jit_compile(self) -> bool:
-        # XLA makes the step of a MobileNet about ten times slower on CPU; "auto" must not mean it.
-        return bool(tf.config.list_physical_devices("GPU")) and super()._resolve_auto_jit_compile()
 
 
 def _images(x: Any) -> Any:

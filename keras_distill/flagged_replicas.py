@@ -1,0 +1,84 @@
+"""A training on the devices and processes that the flags name."""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from keras_distill.command_line import WORKER_LOST
+from keras_distill.data.image_set import ImageSet
+from keras_distill.run_continuation import settings
+from keras_distill.training.cluster import Cluster, wait_for_workers
+from keras_distill.training.replicas import Replicas, open_replicas
+from keras_distill.version import __version__
+
+
+def run_on_replicas(flags: Any, cluster: Cluster | None, train: Callable[[Replicas], int]) -> int:
+    """Trains in the scope of the strategy that the flags name.
+
+    Args:
+        flags: The parsed flags.
+        cluster: The processes, if there are several.
+        train: Trains; returns the exit code.
+
+    Returns:
+        The exit code, `WORKER_LOST` if another process is gone.
+
+    Raises:
+        InputError: If the processes do not find together.
+    """
+    if cluster is not None:
+        print(f"{cluster.name(cluster.index)} of {len(cluster.workers)}", flush=True)
+        wait_for_workers(cluster)
+    replicas = open_replicas(flags.distribution, cluster)
+    try:
+        with replicas.strategy.scope():
+            code = train(replicas)
+        replicas.largest(0)  # until worker 0 has written everything
+        return code
+    except Exception as error:
+        if not (lost := replicas.lost(error)):
+            raise
+        print(
+            f"train: {lost} was lost. Start the same commands again, and the training goes on from "
+            "its last checkpoint.",
+            file=sys.stderr,
+        )
+        return WORKER_LOST
+
+
+def check_replicas(
+    replicas: Replicas, flags: Any, images: ImageSet, unlabelled_per_batch: int, first_step: int
+) -> None:
+    """Refuses a batch that cannot be dealt to the replicas, and processes that do not agree.
+
+    Args:
+        replicas: The replicas.
+        flags: The parsed flags.
+        images: The training images.
+        unlabelled_per_batch: Unlabelled rows of a batch.
+        first_step: The step to go on from.
+
+    Raises:
+        InputError: If there is something to refuse.
+    """
+    names = "--classes_per_batch x --images_per_class"
+    replicas.check_batch(
+        flags.classes_per_batch * flags.images_per_class + unlabelled_per_batch,
+        f"{names} + --unlabelled_per_batch" if unlabelled_per_batch else names,
+    )
+    replicas.check_agreement(
+        {
+            "the step to go on from": first_step,
+            "the training images": images_digest(images),
+            "the version": __version__,
+            **{f"--{name}": value for name, value in settings(flags).items()},
+        }
+    )
+
+
+def images_digest(images: ImageSet) -> str:
+    """Hashes the paths and labels of images, on which the batches depend."""
+    digest = hashlib.blake2b("\n".join(images.paths).encode(), digest_size=16)
+    digest.update(images.labels.tobytes())
+    return digest.hexdigest()

@@ -149,6 +149,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_every_loss_and_its_gradient_are_those_of_one_device(measure):
     cases = measure(LOSSES)
     assert len(cases) >= 20

@@ -1,6 +1,12 @@
 """The optimiser, its learning-rate schedule, and the L2 penalty."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+
+from keras_distill.training.rated_optimizers import RatedAdam
+from keras_distill.training.step_decay import StepDecay
 
 
 def build_optimizer(
@@ -9,16 +15,23 @@ def build_optimizer(
     schedule: str = "constant",
     steps: int,
     warmup_steps: int = 0,
+    drops: Sequence[int] = (),
+    drop_factor: float = 0.1,
     weight_decay: float = 0.0,
-) -> keras.optimizers.Optimizer:
+    **options: Any,
+) -> RatedAdam:
     """Builds Adam with a learning-rate schedule.
 
     Args:
         learning_rate: Highest learning rate.
-        schedule: `"constant"`, or `"cosine"` to fall to 0 at the last step.
+        schedule: `"constant"`, `"cosine"` to fall to 0 at the last step, or `"step"` to fall at
+            some.
         steps: Steps of the whole training.
         warmup_steps: Steps in which the learning rate first rises linearly from 0.
+        drops: For `"step"`, the steps from which on the rate is multiplied once more.
+        drop_factor: For `"step"`, what it is multiplied by.
         weight_decay: Decoupled weight decay (AdamW) per step, times the learning rate.
+        **options: As of `RatedAdam`.
 
     Returns:
         The optimiser.
@@ -26,10 +39,12 @@ def build_optimizer(
     Raises:
         ValueError: If the schedule is unknown.
     """
-    if schedule not in ("constant", "cosine"):
-        raise ValueError(f"schedule={schedule!r} is neither 'constant' nor 'cosine'.")
     rate: float | keras.optimizers.schedules.LearningRateSchedule = learning_rate
-    if schedule == "cosine" or warmup_steps:
+    if schedule == "step":
+        rate = StepDecay(learning_rate, drops, drop_factor, warmup_steps)
+    elif schedule not in ("constant", "cosine"):
+        raise ValueError(f"schedule={schedule!r} is none of 'constant', 'cosine', 'step'.")
+    elif schedule == "cosine" or warmup_steps:
         rate = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup_steps else learning_rate,
             max(steps - warmup_steps, 1),
@@ -37,7 +52,7 @@ def build_optimizer(
             warmup_target=learning_rate if warmup_steps else None,
             warmup_steps=warmup_steps,
         )
-    return keras.optimizers.Adam(rate, weight_decay=weight_decay or None)
+    return RatedAdam(rate, weight_decay=weight_decay or None, **options)
 
 
 def add_l2_penalty(model: keras.Model, factor: float) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from keras_distill.command_line import Command
 from keras_distill.errors import InputError
 from keras_distill.training.run_directory import RunDirectory
+from keras_distill.watch_flags import WATCHING
 
 # What may differ, for nothing that is learnt depends on it.
 _FREE = {
@@ -18,6 +19,7 @@ _FREE = {
     "cache_dir",
     "cache_max_gb",
     "strict_images",
+    *WATCHING,
 }
 
 
@@ -56,7 +58,7 @@ def continuation(
         raise InputError(f"{refusal}, which {run.flags} does not tell: {error}") from error
     asked = settings(flags)
     differing = {name for name, value in settings(there).items() if value != asked[name]}
-    if "epochs" in differing and flags.epochs > there.epochs > 0 and flags.schedule == "constant":
+    if "epochs" in differing and flags.epochs > there.epochs > 0 and flags.schedule != "cosine":
         differing.remove("epochs")
     if differing:
         shown = ", ".join(
@@ -80,5 +82,5 @@ def _why_not_longer(differing: set[str], flags: Any, there: Any) -> str:
         return ""
     return (
         f" --schedule={flags.schedule} spans a number of epochs that is known from the start; with "
-        "--schedule=constant a run can be made longer."
+        "--schedule=constant or step a run can be made longer."
     )

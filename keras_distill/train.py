@@ -4,10 +4,10 @@ Without --teacher it learns from the labels alone: that is how a teacher or a ba
 With --teacher it also learns to agree with the teacher. --epochs=0 writes the embedder as it
 stands, so that a pretrained trunk becomes a teacher with one command.
 
-The run directory receives flags.txt, metrics.jsonl, checkpoints/, tensorboard/, student.keras and
-summary.json, whose path is the last line printed. A training that was stopped or killed goes on
-from its last checkpoint when the same command is given again, and ends as if it had not been
-stopped. SIGTERM and Ctrl-C end it with a checkpoint of the present step.
+The run directory receives flags.txt, metrics.jsonl, training.png with its curves, checkpoints/,
+tensorboard/, student.keras and summary.json, whose path is the last line printed. A training that
+was stopped or killed goes on from its last checkpoint when the same command is given again, and
+ends as if it had not been stopped. SIGTERM and Ctrl-C end it with a checkpoint of the present step.
 
   python -m keras_distill.train --flagfile=configs/birds100_relative.flags
   python -m keras_distill.train --dataset=folder:photos --trunk=mobilenet --alpha=0.25 \
@@ -21,6 +21,7 @@ Exit codes: 0 done, 2 unusable flags or input, or a full disk, 3 diverged (the l
 is kept), 4 another worker was lost, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+import contextlib
 import functools
 import shutil
 from pathlib import Path
@@ -119,25 +120,29 @@ def _train(
     import tensorflow as tf
     from rich.console import Console
 
-    from keras_distill.data.pipeline import evaluation_batches, training_batches
+    from keras_distill.data.pipeline import training_batches
     from keras_distill.flagged_caches import fill_caches, open_image_cache
+    from keras_distill.flagged_course import build_course
     from keras_distill.flagged_losses import build_task_loss
+    from keras_distill.flagged_optimizer import build_flagged_optimizer
     from keras_distill.flagged_replicas import check_replicas, images_digest
     from keras_distill.flagged_teachers import load_flagged_teachers
+    from keras_distill.flagged_watching import check_profile, watching_callbacks
     from keras_distill.models.embedder import build_embedder
     from keras_distill.models.fused_batch_norm import synchronize_batch_norm
-    from keras_distill.training.best_epoch import BestEpoch
     from keras_distill.training.checkpoint_folder import CheckpointFolder
     from keras_distill.training.collapse_monitor import CollapseMonitor
     from keras_distill.training.distiller import Distiller
     from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
     from keras_distill.training.epoch_report import EpochReport
+    from keras_distill.training.gradient_norm import GradientNorm
     from keras_distill.training.loss_scaling import SkippedSteps
-    from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
-    from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
+    from keras_distill.training.optimizer import add_l2_penalty
+    from keras_distill.training.projector import write_projector
     from keras_distill.training.resumable_callbacks import ResumableCallbacks
     from keras_distill.training.shared_stop_signals import SharedStopSignals
     from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
+    from keras_distill.training.training_curves import draw_training
 
     console = Console(quiet=not replicas.is_chief)
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
@@ -171,6 +176,7 @@ def _train(
     batch_size = labelled_per_batch + unlabelled_per_batch
     check_replicas(replicas, flags, train, unlabelled_per_batch, first_step)
     steps_per_epoch = flags.steps_per_epoch or max(round(labelled / labelled_per_batch), 1)
+    check_profile(flags, flags.epochs * steps_per_epoch)
     summary: dict[str, Any] = {
         "run_dir": str(run.path),
         "student": str(run.student),
@@ -212,21 +218,25 @@ def _train(
     if image_cache is not None and flags.epochs:
         fill_caches({"images": image_cache}, flags.epochs, flags, console)
     if flags.epochs:  # before anything is written, for it may refuse the flags
-        batches = training_batches(
+        cached_image = None if image_cache is None else image_cache.lookup
+        make_batches = functools.partial(
+            training_batches,
             train,
             image_size=image_size,
             steps_per_epoch=steps_per_epoch,
             classes_per_batch=flags.classes_per_batch,
             images_per_class=flags.images_per_class,
             unlabelled_per_batch=unlabelled_per_batch,
-            teacher_image_size=teachers.image_sizes(image_size, degraded=bool(flags.degrade)),
             least_area=flags.crop_area,
             degrade=flags.degrade,
             views=teachers.views if image_cache is None else image_cache.views,
-            cached_image=None if image_cache is None else image_cache.lookup,
+            seed=flags.seed,
+        )
+        batches = make_batches(
+            teacher_image_size=teachers.image_sizes(image_size, degraded=bool(flags.degrade)),
+            cached_image=cached_image,
             teacher_embedding=teachers.lookup(),
             teacher_features=teachers.lookup_features(),
-            seed=flags.seed,
             first_step=first_step,
             replicas=replicas.count,
             own_replicas=replicas.own,
@@ -253,19 +263,20 @@ def _train(
             student_projection=teachers.single(teachers.student_projections),
         )
         distiller.compile(
-            build_optimizer(
-                learning_rate=flags.learning_rate,
-                schedule=flags.schedule,
-                steps=flags.epochs * steps_per_epoch,
-                warmup_steps=flags.warmup_steps,
-                weight_decay=flags.weight_decay,
-            ),
+            build_flagged_optimizer(flags, distiller, steps_per_epoch),
             jit_compile=flags.jit_compile,
         )
         if flags.sync_batch_norm:
             synchronize_batch_norm(distiller)
         # Before the first step, which would otherwise be traced twice.
         distiller.optimizer.build(distiller.trainable_variables)
+        course = build_course(
+            flags,
+            distiller,
+            validation=validation,
+            batches=make_batches(cached_image=cached_image),
+            say=say,
+        )
         monitor = CollapseMonitor(labelled_per_batch, say)
         report = EpochReport(
             run,
@@ -274,28 +285,32 @@ def _train(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             monitor=monitor,
+            hidden=GradientNorm.names,
         )
-        best = BestEpoch(VALIDATION_RECALL)
-        validating: list[keras.callbacks.Callback] = []
-        if validation is not None:
-            held_out = evaluation_batches(validation, image_size=image_size, degrade=flags.degrade)
-            validating = [
-                RecallValidation(student, held_out, flags.epochs, flags.validate_every),
-                best,
-            ]
-        tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
-        written = [tensorboard] if replicas.is_chief else []
+        watching = (
+            watching_callbacks(
+                flags,
+                run,
+                report,
+                steps_per_epoch=steps_per_epoch,
+                first_step=first_step,
+                batches=make_batches,
+                teachers=teachers.teachers,
+            )
+            if replicas.is_chief
+            else []
+        )
         with StopSignals() as signals:
             callbacks = ResumableCallbacks(
-                [DivergenceGuard(), SkippedSteps(), monitor, *validating, report, *written],
+                [DivergenceGuard(), SkippedSteps(), monitor, *course.callbacks, report, *watching],
                 model=distiller,
                 checkpoints=checkpoints,
                 epochs=flags.epochs,
                 steps_per_epoch=steps_per_epoch,
                 every_epochs=flags.checkpoint_every,
                 every_steps=flags.checkpoint_steps,
-                best=best,
-                student=student,
+                best=course.best,
+                student=course.student,
                 made_of={"images": images_digest(train)},
                 signals=SharedStopSignals(signals, replicas),
             )
@@ -323,7 +338,10 @@ def _train(
                 return INTERRUPTED if error.signal == error.signal.SIGINT else TERMINATED
             finally:
                 report.stop()
-        images_seen = flags.epochs * steps_per_epoch * batch_size
+                if replicas.is_chief:
+                    with contextlib.suppress(InputError):  # a full disk has been told of already
+                        draw_training(run, losses=distiller.metrics_names)
+        images_seen = callbacks.step * batch_size
         last = run.read_metrics()[-1]
         summary |= {
             "seconds": round(report.seconds, 2),
@@ -332,15 +350,22 @@ def _train(
             "spread": {name: last[name] for name in monitor.names if name in last},
             "collapsed": monitor.collapsed,
         }
+        best = course.best
         if best.epoch is not None:
             summary["validation"] = {"recall": {"1": best.value}, "epoch": best.epoch + 1}
+        if course.stopping is not None:
+            summary["stopped_after_epoch"] = course.stopping.stopped
     if not replicas.is_chief:
         return SUCCESS
     with published_file(run.student) as temporary:
         if flags.epochs and callbacks.best_checkpoint is not None:
             shutil.copyfile(callbacks.best_checkpoint / "student.keras", temporary)
         else:
-            student.save(temporary)
+            (course.student if flags.epochs else student).save(temporary)
+    if flags.epochs and flags.tensorboard and flags.projector:
+        written = keras.models.load_model(run.student, compile=False)
+        shown = train if validation is None else validation
+        write_projector(run.tensorboard, written, shown, flags.projector, degrade=flags.degrade)
     run.write_summary(summary)
     say(run.summary)
     return SUCCESS

@@ -13,8 +13,10 @@ from keras_distill.data_flags import (
 from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import check_addons
 from keras_distill.models.trunks import TRUNKS
+from keras_distill.schedule_flags import check_schedule_flags, define_schedule_flags
 from keras_distill.teacher_flags import check_teacher_flags, define_teacher_flags
 from keras_distill.training.cluster import read_cluster
+from keras_distill.watch_flags import check_watch_flags, define_watch_flags
 
 _ADDONS = "tensorflow_addons.AddonsLoss"
 # Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
@@ -127,13 +129,6 @@ def define_train_flags(command: Command) -> None:
         f"What makes the student's images worse, in this order, some of {SYNTAX}; the teacher sees "
         "the good ones of the same crops. Validation images are degraded too.",
     )
-    command.number("Training", "learning_rate", 3e-4, "Highest learning rate of Adam.")
-    command.choice(
-        "Training", "schedule", "cosine", ["cosine", "constant"], "Course of the learning rate."
-    )
-    command.integer("Training", "warmup_steps", 0, "Steps in which the rate rises from 0.", 0)
-    command.number("Training", "weight_decay", 0.0, "Decoupled weight decay, as in AdamW.")
-    command.number("Training", "l2", 0.0, "L2 penalty on all weights; the paper's code has 2e-4.")
     command.integer("Training", "seed", 0, "Seed of weights, batches and crops.", 0, 2**32 - 1)
     command.choice(
         "Training",
@@ -180,6 +175,9 @@ def define_train_flags(command: Command) -> None:
         "Training", "keep_checkpoints", 2, "Newest checkpoints to keep, beside the best one.", 1
     )
 
+    define_schedule_flags(command)
+    define_watch_flags(command)
+
     command.string(
         "Output",
         "run_dir",
@@ -200,6 +198,8 @@ def check_train_flags(flags: Any) -> None:
     """
     check_data_flags(flags)
     check_teacher_flags(flags)
+    check_schedule_flags(flags)
+    check_watch_flags(flags)
     if flags.unlabelled:
         check_name("unlabelled", flags.unlabelled, parse_unlabelled(flags.unlabelled)[0])
         if not flags.teacher:

@@ -37,5 +37,5 @@ class DivergenceGuard(keras.callbacks.Callback):
     def _stop(self, broken: str, step: str) -> None:
         raise TrainingDiverged(
             f"{broken} became NaN or infinite in epoch {self._epoch + 1}{step}. Try a lower "
-            "--learning_rate or a --warmup_steps."
+            "--learning_rate, --clip_norm, or a --warmup_steps."
         )

@@ -1,6 +1,7 @@
 """Progress on the console and one line of metrics an epoch."""
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -21,6 +22,10 @@ class EpochReport(keras.callbacks.Callback):
         steps_per_epoch: Steps in an epoch.
         batch_size: Images in a step.
         monitor: Its values are on the line of an epoch only if something is wrong.
+        hidden: Names of further values that are not on it.
+
+    Attributes:
+        record: What was written about the last epoch.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class EpochReport(keras.callbacks.Callback):
         steps_per_epoch: int,
         batch_size: int,
         monitor: CollapseMonitor | None = None,
+        hidden: Collection[str] = (),
     ):
         super().__init__()
         self._run = run
@@ -40,6 +46,7 @@ class EpochReport(keras.callbacks.Callback):
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
         self._monitor = monitor
+        self._hidden = {*hidden, *(monitor.names if monitor is not None else ())}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,6 +59,7 @@ class EpochReport(keras.callbacks.Callback):
         self._begun = self._epoch_begun = self._epoch_seconds = 0.0
         self.training_seconds = 0.0  # without validation and checkpoints
         self._epoch = 0
+        self.record: dict[str, Any] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         total = self._epochs * self._steps_per_epoch
@@ -84,7 +92,7 @@ class EpochReport(keras.callbacks.Callback):
         values = "  ".join(
             f"{name} {value}" if isinstance(value, int) else f"{name} {value:.4f}"
             for name, value in _total_first(logs).items()
-            if self._monitor is None or name not in self._monitor.names
+            if name not in self._hidden
         )
         note = self._monitor.note if self._monitor is not None else ""
         self._console.print(
@@ -93,16 +101,15 @@ class EpochReport(keras.callbacks.Callback):
             highlight=False,
             soft_wrap=True,
         )
-        self._run.append_metrics(
-            {
-                "epoch": epoch + 1,
-                "step": (epoch + 1) * self._steps_per_epoch,
-                **_total_first(logs),
-                "learning_rate": float(learning_rate),
-                "images_per_second": round(rate, 1),
-                "seconds": round(elapsed, 2),
-            }
-        )
+        self.record = {
+            "epoch": epoch + 1,
+            "step": (epoch + 1) * self._steps_per_epoch,
+            **_total_first(logs),
+            "learning_rate": float(learning_rate),
+            "images_per_second": round(rate, 1),
+            "seconds": round(elapsed, 2),
+        }
+        self._run.append_metrics(self.record)
 
     @property
     def seconds(self) -> float:

@@ -1,7 +1,7 @@
 """Optimisers in which each variable has a rate, and a first step, of its own."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -22,9 +22,16 @@ def by_variable(model: keras.Model, values: Mapping[keras.Layer, Any], default: 
     return [known.get(id(variable), default) for variable in model.trainable_variables]
 
 
-class _Rated:
+if TYPE_CHECKING:
+    _Optimizer: TypeAlias = keras.optimizers.Optimizer
+else:
+    _Optimizer = object
+
+
+class _Rated(_Optimizer):
     """What the optimisers of this file share; stands before the Keras optimiser."""
 
+    weight_decay: float | None
     _begun_before = 0  # updates before the first one of the variable in hand
 
     def __init__(
@@ -40,7 +47,7 @@ class _Rated:
         self.first_steps = None if first_steps is None else tuple(map(int, first_steps))
         self.measure_gradients = measure_gradients
 
-    def build(self: Any, variables: Sequence[Any]) -> None:
+    def build(self, variables: Sequence[Any]) -> None:
         """Makes the variables of the optimiser."""
         if self.built:
             return
@@ -59,12 +66,12 @@ class _Rated:
             )
 
     @property
-    def iterations(self: Any) -> Any:
+    def iterations(self) -> Any:
         """Updates made; within the update of a variable, those since its first step."""
         made = super().iterations
         return made - self._begun_before if self._begun_before else made
 
-    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable by its own rate."""
         place = self._get_variable_index(variable)
         if self.rates is not None and self.rates[place] != 1.0:
@@ -75,7 +82,7 @@ class _Rated:
         finally:
             self._begun_before = 0
 
-    def _apply_weight_decay(self: Any, variables: Sequence[Any]) -> None:
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         if self.weight_decay is None or self.rates is None:
             super()._apply_weight_decay(variables)
             return
@@ -88,7 +95,7 @@ class _Rated:
         finally:
             self.weight_decay = decay
 
-    def _clip_gradients(self: Any, grads: Sequence[Any]) -> Sequence[Any]:
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         if self.measure_gradients:
             norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in grads])
             _, count, total, greatest = tf.unstack(tf.convert_to_tensor(self.gradient_norms))
@@ -97,11 +104,11 @@ class _Rated:
             )
         return super()._clip_gradients(grads)
 
-    def finalize_variable_values(self: Any, var_list: Sequence[Any]) -> None:
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Ends the training on the averages; Keras takes frozen variables for others."""
         super().finalize_variable_values(self._trainable_variables)
 
-    def get_config(self: Any) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:
         """Returns what rebuilds the optimiser."""
         return {
             **super().get_config(),

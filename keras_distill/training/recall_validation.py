@@ -1,5 +1,6 @@
 """Recall on held-out classes during training."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -24,18 +25,28 @@ class RecallValidation(keras.callbacks.Callback):
         batches: Batches of the held-out classes, as of `evaluation_batches`.
         epochs: Number of epochs of the training; the last one is always evaluated.
         every: Number of epochs from one evaluation to the next.
+        prepare: Called before an evaluation, such as `AveragedStudent.refresh`.
     """
 
-    def __init__(self, student: keras.Model, batches: tf.data.Dataset, epochs: int, every: int = 1):
+    def __init__(
+        self,
+        student: keras.Model,
+        batches: tf.data.Dataset,
+        epochs: int,
+        every: int = 1,
+        prepare: Callable[[], None] = lambda: None,
+    ):
         super().__init__()
         self._student = as_teacher(student)
         self._batches = batches
         self._epochs = epochs
         self._every = every
+        self._prepare = prepare
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None or ((epoch + 1) % self._every and epoch + 1 != self._epochs):
             return
+        self._prepare()
         try:
             embeddings, labels = embed_batches(self._student, self._batches)
         except InputError as error:

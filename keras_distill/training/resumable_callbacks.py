@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.checkpoint_folder import Checkpoint, CheckpointFolder
 from keras_distill.training.shared_stop_signals import SharedStopSignals
@@ -41,7 +42,8 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         every_epochs: Epochs between two checkpoints. The last epoch, and the best one, have one.
         every_steps: Steps between two checkpoints within an epoch; 0 for none.
         best: One of the callbacks, whose epoch's checkpoint is kept whatever its age.
-        student: A model to write into each checkpoint, as `student.keras`.
+        student: A model to write into each checkpoint, as `student.keras`, or an
+            `AveragedStudent`.
         made_of: What must be the same in a training that goes on, as JSON knows it.
         signals: Asks whether to stop: after the step a checkpoint is written, and
             `TrainingInterrupted` raised.
@@ -88,7 +90,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         every_epochs: int = 1,
         every_steps: int = 0,
         best: BestEpoch | None = None,
-        student: keras.Model | None = None,
+        student: keras.Model | AveragedStudent | None = None,
         made_of: Mapping[str, Any] | None = None,
         signals: StopSignals | SharedStopSignals | None = None,
     ):

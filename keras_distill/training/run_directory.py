@@ -15,7 +15,8 @@ from keras_distill.publishing import published_file
 class RunDirectory:
     """Where the files of a run are.
 
-    `flags.txt`, `metrics.jsonl`, `checkpoints/`, `tensorboard/`, `student.keras`, `summary.json`.
+    `flags.txt`, `metrics.jsonl`, `training.png`, `checkpoints/`, `tensorboard/`, `student.keras`,
+    `summary.json`.
 
     Args:
         path: The folder.
@@ -30,6 +31,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
+        self.curves = self.path / "training.png"
         self.student = self.path / "student.keras"
         self.summary = self.path / "summary.json"
         self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
@@ -67,7 +69,7 @@ class RunDirectory:
         for folder in self.path.glob("projected_teacher*/"):
             shutil.rmtree(folder)
         projections = [*self.path.glob("projected_teacher*"), *self.path.glob("teacher_pca*")]
-        for file in (self.metrics, self.student, self.summary, *projections):
+        for file in (self.metrics, self.curves, self.student, self.summary, *projections):
             file.unlink(missing_ok=True)
         self._write_flags(flags_text)
 

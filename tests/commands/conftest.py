@@ -28,6 +28,7 @@ TINY = (
     "--steps_per_epoch=2",
     "--classes_per_batch=2",
     "--images_per_class=2",
+    "--projector=0",
 )
 
 

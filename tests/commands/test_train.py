@@ -48,7 +48,8 @@ def scalars(folder):
     for file in folder.glob("events.*"):
         for record in tf.data.TFRecordDataset(str(file)):
             for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
-                found.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+                point = tf.make_ndarray(value.tensor)
+                found.setdefault(value.tag, []).append(float(point) if point.ndim == 0 else None)
     return found
 
 
@@ -92,6 +93,7 @@ def test_run_is_named_after_its_flag_file_and_complete(teacher):
         ),
         "student.keras",
         "summary.json",
+        "training.png",
     }
 
 
@@ -109,11 +111,19 @@ def test_metrics_hold_one_finite_record_an_epoch(teacher):
 
 def test_tensorboard_shows_the_metrics(teacher):
     records = epochs(teacher)
-    shown = scalars(teacher.path / "tensorboard" / "train")
-    for name in ("loss", *SPREAD):
-        assert shown[f"epoch_{name}"] == pytest.approx([record[name] for record in records])
-    shown = scalars(teacher.path / "tensorboard" / "validation")
-    assert shown["epoch_recall@1"] == pytest.approx([record["val_recall@1"] for record in records])
+    shown = scalars(teacher.path / "tensorboard")
+    groups = {
+        "loss": ["loss", "triplet"],
+        "recall": ["val_recall@1"],
+        "optimizer": ["learning_rate", "gradient_norm", "gradient_norm_max"],
+        "spread": SPREAD,
+        "speed": ["images_per_second", "seconds"],
+    }
+    assert shown.keys() - {"batch/student"} == {f"{g}/{n}" for g in groups for n in groups[g]}
+    for group, names in groups.items():
+        for name in names:
+            expected = [record[name] for record in records]
+            assert shown[f"{group}/{name}"] == pytest.approx(expected)
 
 
 def test_summary_describes_the_run(teacher, photos):

@@ -30,9 +30,7 @@ def trained(small_embedder):
     averaged = AveragedStudent(distiller, student, [IMAGES[:8], IMAGES[4:]])
 
     def fit(epochs):
-        distiller.fit(
-            IMAGES, LABELS, batch_size=8, epochs=epochs, callbacks=[weights], verbose=0
-        )
+        distiller.fit(IMAGES, LABELS, batch_size=8, epochs=epochs, callbacks=[weights], verbose=0)
         return weights.seen
 
     return student, averaged, fit

@@ -113,9 +113,7 @@ def test_in_fit_of_a_distiller(small_embedder, batch, dtype_policy, policy, jit_
     gradients = [gradient.numpy() for gradient in tape.gradient(loss, student.trainable_variables)]
     model.fit(*batch, batch_size=8, verbose=0)
     trunk = {id(variable) for variable in student.layers[2].trainable_variables}
-    for variable, old, gradient in zip(
-        student.trainable_variables, before, gradients, strict=True
-    ):
+    for variable, old, gradient in zip(student.trainable_variables, before, gradients, strict=True):
         rate = 0.01 * (0.1 if id(variable) in trunk else 1.0)
         expected = old * (1 - 0.1 * rate) - rate * gradient
         tolerance = 1e-6 if policy == "float32" else 3e-2 * rate

@@ -1,0 +1,83 @@
+"""What the flags say about the course of a training: frozen, averaged, validated, stopped early."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.training.averaged_student import AveragedStudent
+from keras_distill.training.best_epoch import BestEpoch
+from keras_distill.training.distiller import Distiller
+from keras_distill.training.early_stopping import EarlyStopping
+from keras_distill.training.gradient_norm import GradientNorm
+from keras_distill.training.layer_freezing import LayerFreezing
+from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course of a training.
+
+    Attributes:
+        callbacks: Its callbacks, to stand before those that read the logs of an epoch.
+        student: What is saved: the student, or that of averaged weights.
+        best: Knows the best epoch.
+        stopping: Knows whether it was stopped early; `None` without `--patience`.
+    """
+
+    callbacks: list[keras.callbacks.Callback]
+    student: keras.Model | AveragedStudent
+    best: BestEpoch
+    stopping: EarlyStopping | None
+
+
+def build_course(
+    flags: Any,
+    distiller: Distiller,
+    *,
+    validation: ImageSet | None,
+    batches: tf.data.Dataset,
+    say: Callable[[str], object],
+) -> Course:
+    """Makes what steers a training.
+
+    Args:
+        flags: The parsed flags; see `define_schedule_flags`.
+        distiller: The compiled model.
+        validation: Images of held-out classes.
+        batches: Batches `(x, y)` to estimate the statistics of averaged weights on.
+        say: Takes what there is to say.
+
+    Returns:
+        The course.
+    """
+    student, averaged = distiller.student, None
+    if flags.ema:
+        images = batches.take(flags.ema_batches).map(lambda x, y: x["image"])
+        averaged = AveragedStudent(distiller, student, images)
+    best, stopping = BestEpoch(VALIDATION_RECALL), None
+    callbacks: list[keras.callbacks.Callback] = []
+    if flags.freeze_epochs:
+        callbacks.append(LayerFreezing(student.get_layer("trunk"), flags.freeze_epochs))
+    if flags.gradient_norm:
+        callbacks.append(GradientNorm())
+    if validation is not None:
+        size = student.input_shape[1]
+        held_out = evaluation_batches(validation, image_size=size, degrade=flags.degrade)
+        options = (held_out, flags.epochs, flags.validate_every)
+        callbacks += [
+            RecallValidation(student, *options)
+            if averaged is None
+            else RecallValidation(averaged.student, *options, averaged.refresh),
+            best,
+        ]
+    if flags.patience:
+        stopping = EarlyStopping(
+            VALIDATION_RECALL, patience=flags.patience, min_delta=flags.min_delta, say=say
+        )
+        callbacks.append(stopping)
+    return Course(callbacks, averaged or student, best, stopping)

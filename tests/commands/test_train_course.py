@@ -1,0 +1,185 @@
+"""Schedules, averages, freezing, clipping and early stopping, by the flags of `train`."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_distill.training.run_directory import RunDirectory
+
+# Runs the training and kills it before a step.
+KILLED = """
+import os, runpy, signal, sys
+from keras_distill.training import resumable_callbacks
+
+step = int(sys.argv.pop(1))
+
+
+class Killed(resumable_callbacks.ResumableCallbacks):
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().on_train_batch_begin(batch, logs)
+
+
+resumable_callbacks.ResumableCallbacks = Killed
+runpy.run_module("keras_distill.train", run_name="__main__")
+"""
+ALL = (
+    "--epochs=4",
+    "--steps_per_epoch=5",
+    "--validation_classes=2:4",
+    "--learning_rate=0.02",
+    "--schedule=step",
+    "--schedule_steps=12,3e",
+    "--warmup_steps=1.4e",
+    "--weight_decay=0.01",
+    "--trunk_rate=0.3",
+    "--freeze_epochs=2",
+    "--clip_norm=0.3",
+    "--ema=0.7",
+    "--ema_batches=3",
+    "--patience=9",
+    "--checkpoint_steps=3",
+    "--tensorboard_steps=2",
+    "--tensorboard",
+    "--deterministic",
+)
+
+
+def assert_same(run, expected):
+    timing = {"seconds", "images_per_second"}
+    for record, wanted in zip(run.read_metrics(), expected.read_metrics(), strict=True):
+        assert record.keys() == wanted.keys()
+        assert [record[key] for key in record if key not in timing] == [
+            wanted[key] for key in wanted if key not in timing
+        ]
+    students = [keras.models.load_model(one.student, compile=False) for one in (run, expected)]
+    for weight, other in zip(*(student.get_weights() for student in students), strict=True):
+        np.testing.assert_array_equal(weight, other)
+    newest = [sorted(one.checkpoints.iterdir())[-1] for one in (run, expected)]
+    assert newest[0].name == newest[1].name
+    ours, theirs = (np.load(folder / "arrays.npz") for folder in newest)
+    assert ours.files == theirs.files
+    for name in ours.files:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def points(run):
+    """The scalars of TensorBoard by tag and step."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.tensorboard), size_guidance={"tensors": 0}).Reload()
+    return {
+        tag: [
+            (event.step, float(tf.make_ndarray(event.tensor_proto)))
+            for event in events.Tensors(tag)
+        ]
+        for tag in events.Tags()["tensors"]
+        if not tag.startswith("batch/")
+    }
+
+
+@pytest.mark.parametrize(
+    ("kills", "flags"),
+    [
+        ([8], []),  # with the trunk frozen
+        pytest.param([8, 13], [], marks=pytest.mark.slow),
+        pytest.param([8, 13], ["--mixed_precision=mixed_float16"], marks=pytest.mark.slow),
+    ],
+)
+def test_killed_it_ends_as_if_it_had_not(train, command, photos, tiny, tmp_path, kills, flags):
+    through = RunDirectory(train(f"course_through{len(flags)}", *ALL, *flags).path)
+    run = RunDirectory(tmp_path / "run")
+    given = [f"--dataset=folder:{photos}", *tiny, *ALL, *flags, f"--run_dir={run.path}"]
+    for step in kills:
+        killed = subprocess.run([sys.executable, "-c", KILLED, str(step), *given])
+        assert killed.returncode == -signal.SIGKILL
+    ended = command("train", *given)
+    assert ended.out.startswith(f"{run.path}: going on after step {kills[-1] // 3 * 3}\n")
+    assert_same(run, through)
+    ours, theirs = points(run), points(through)
+    assert ours.keys() == theirs.keys()
+    assert [step for step, _ in ours["within_epoch/loss"]] == [*range(2, 21, 2)]
+    for tag, values in ours.items():
+        if not tag.startswith("speed/"):
+            assert values == theirs[tag], tag
+    assert (run.path / "training.png").stat().st_size > 10_000
+
+
+def test_the_flags_do_what_they_say(train):
+    run = RunDirectory(train("course_through0", *ALL).path)
+    records = run.read_metrics()
+    rates = [record["learning_rate"] for record in records]
+    # After 5 of 7 steps of warm-up, all of them, and one and two drops.
+    assert rates == pytest.approx([0.02 * 5 / 7, 0.02, 2e-4, 2e-4], rel=1e-5)
+    assert all(0 < r["gradient_norm"] <= r["gradient_norm_max"] for r in records)
+    students = [
+        keras.models.load_model(folder / "student.keras", compile=False)
+        for folder in sorted(run.checkpoints.iterdir())
+    ]
+    assert len(students) >= 2
+    described = json.loads(run.summary.read_text())
+    assert described["stopped_after_epoch"] is None
+    assert "gradient_norm" not in train("course_through0", *ALL).out
+
+
+def test_it_stops_early_and_keeps_the_best(here, photos, tiny, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    flags = ["--validation_classes=2:4", "--learning_rate=0", "--epochs=9", "--patience=2"]
+    given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={run.path}"]
+    ended = here("train", *given)
+    records = run.read_metrics()
+    assert ended.code == 0
+    assert len(records) < 9
+    best = max(records, key=lambda record: record["val_recall@1"])
+    assert f"Stopping after epoch {len(records)}: val_recall@1 has not risen in " in ended.out
+    assert f"The best epoch, {best['epoch']}, is kept ({best['val_recall@1']:.4f})." in ended.out
+    described = json.loads(run.summary.read_text())
+    assert described["stopped_after_epoch"] == len(records)
+    assert described["validation"]["epoch"] == best["epoch"]
+    assert "is finished" in here("train", *given).out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--warmup_steps=2x", "--warmup_steps: '2x' is neither a number of steps, such as 500, n"),
+        ("--warmup_steps=-1", "--warmup_steps: '-1' is neither a number of steps"),
+        ("--warmup_steps=nane", "--warmup_steps: 'nane' is neither"),
+        ("--schedule=step", "--schedule=step and --schedule_steps='' do not go together; give --s"),
+        ("--schedule_steps=4", "--schedule=cosine and --schedule_steps='4' do not go together"),
+        ("--schedule=step --schedule_steps=4,,5", "--schedule_steps: '' is neither a number of"),
+        ("--trunk_rate=0", "--trunk_rate=0 must be above 0; --freeze_epochs freezes the trunk"),
+        ("--trunk_rate=-1", "--trunk_rate=-1: -1.0 is not a non-negative number"),
+        ("--freeze_epochs=1 --embedding_dim=0", "--freeze_epochs=1 with --embedding_dim=0 leaves"),
+        ("--ema=1", "--ema=1.0 must be below 1, such as 0.999"),
+        ("--ema_batches=0", "--ema_batches=0: 0 is not a positive integer"),
+        ("--patience=2", "--patience=2 needs --validation_classes"),
+        ("--min_delta=0.1", "--min_delta=0.1 has no effect without --patience"),
+        ("--profile=5", "--profile=5 is not START:STOP, two steps from 1 on, the first not after"),
+        ("--profile=0:4", "--profile=0:4 is not START:STOP"),
+        ("--profile=9:8", "--profile=9:8 is not START:STOP"),
+        ("--profile=8:9 --notensorboard", "--profile=8:9 has no effect with --notensorboard"),
+        ("--projector=10001", "--projector=10001: 10001 is not an integer in the range [0, 10000]"),
+    ],
+)
+def test_unusable_flags_are_refused_before_tensorflow_is_loaded(early, tmp_path, flags, said):
+    (tmp_path / "photos").mkdir()
+    ended = early("train", "--dataset=folder:photos", "--run_dir=new", *flags.split(), cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_profile_beyond_the_training_leaves_no_run(here, tiny, photos, tmp_path):
+    given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={tmp_path / 'run'}"]
+    ended = here("train", *given, "--profile=2:3")
+    assert ended.code == 2
+    assert "--profile=2:3 goes beyond the last step, 2; give steps up to that." in ended.err
+    assert not (tmp_path / "run").exists()

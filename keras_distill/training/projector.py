@@ -1,6 +1,5 @@
 """Embeddings for TensorBoard's projector."""
 
-import csv
 import math
 from pathlib import Path
 from typing import Any
@@ -42,14 +41,12 @@ def write_projector(
     data = folder / "projector"
     with published_file(data / "embeddings.tsv") as temporary:
         np.savetxt(temporary, np.concatenate(embeddings), fmt="%.6g", delimiter="\t")
-    with published_file(data / "images.tsv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(
-            file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\"
-        )
-        writer.writerow(["class", "image"])
-        for label, path in zip(chosen.labels, chosen.paths, strict=True):
-            name = chosen.class_names[label] if label >= 0 else ""
-            writer.writerow([name, path])
+    names = ["class\timage"]
+    for label, path in zip(chosen.labels, chosen.paths, strict=True):
+        columns = (chosen.class_names[label] if label >= 0 else "", path)
+        names.append("\t".join(" ".join(column.split()) for column in columns))
+    with published_file(data / "images.tsv") as temporary:
+        temporary.write_text("\n".join(names) + "\n")
     with published_file(data / "thumbnails.png") as temporary:
         Image.fromarray(_sprite(np.concatenate(thumbnails))).save(temporary)
     with published_file(folder / "projector_config.pbtxt") as temporary:

@@ -75,7 +75,7 @@ def _draw_panel(
             values,
             color=_COLOURS[place % len(_COLOURS)],
             linewidth=1.8 if place == 0 else 1.3,
-            marker="o" if len(points) <= 40 else None,
+            marker="o" if len(points) <= 20 else None,
             markersize=3.2,
             label=_legend(name),
             zorder=3 - place / 100,
@@ -85,11 +85,20 @@ def _draw_panel(
     elif names != [VALIDATION_RECALL] and min(drawn) >= 0:
         axes.set_ylim(bottom=0)
     if label == "learning rate":
-        axes.yaxis.set_major_formatter(lambda rate, _: f"{rate:.3g}")
+        axes.yaxis.set_major_formatter(_rate)
     if names == [VALIDATION_RECALL]:
         _mark_best(axes, records)
     elif len(names) > 1 or label == "loss":
-        axes.legend(frameon=False, fontsize=8.5, labelcolor=_INK)
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.01, 0.985),
+            ncols=3,
+            frameon=False,
+            fontsize=8.5,
+            labelcolor=_INK,
+            handlelength=1.4,
+            columnspacing=1.2,
+        )
     axes.set_title(label, loc="left", fontsize=10.5, color=_INK)
     axes.set_xlabel("epoch", color=_GREY, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -98,7 +107,7 @@ def _draw_panel(
     axes.set_xlim(first - room, last + room)
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_GREY, labelsize=8.5, length=0)
+    axes.tick_params(which="both", colors=_GREY, labelsize=8.5, length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color("#c9cdd2")
@@ -123,6 +132,12 @@ def _mark_best(axes: Any, records: Sequence[dict[str, Any]]) -> None:
         color=_COLOURS[1],
         fontweight="bold",
     )
+
+
+def _rate(rate: float, _: Any) -> str:
+    """Writes 0.00025 as 2.5e-4."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if 0 < abs(rate) < 0.01 else f"{rate:g}"
 
 
 def _legend(name: str) -> str:

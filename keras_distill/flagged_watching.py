@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_distill.errors import InputError
 from keras_distill.training.epoch_report import EpochReport
 from keras_distill.training.profiling import Profiling
+from keras_distill.training.replicas import Replicas
 from keras_distill.training.run_directory import RunDirectory
 from keras_distill.training.tensorboard_log import TensorBoardLog
 from keras_distill.watch_flags import profile_of
@@ -36,6 +37,8 @@ def watching_callbacks(
     first_step: int,
     batches: Callable[..., tf.data.Dataset],
     teachers: Mapping[str, Any],
+    image_size: int,
+    replicas: Replicas,
 ) -> list[keras.callbacks.Callback]:
     """Makes the callbacks that write TensorBoard's folder.
 
@@ -47,15 +50,17 @@ def watching_callbacks(
         first_step: Steps that were made before.
         batches: Makes batches; `training_batches`, but for what is for teachers.
         teachers: The teachers by name.
+        image_size: Height and width of the student's images, in pixels.
+        replicas: The replicas, of which the first process alone writes.
 
     Returns:
         The callbacks, none with `--notensorboard`.
     """
-    if not flags.tensorboard:
+    if not (flags.tensorboard and replicas.is_chief):
         return []
     images = None
     if flags.tensorboard_images and not first_step:
-        images = _first_batch(batches, teachers, flags.tensorboard_images)
+        images = _first_batch(batches, teachers, image_size, flags.tensorboard_images)
     callbacks: list[keras.callbacks.Callback] = [
         TensorBoardLog(
             run.tensorboard,
@@ -73,12 +78,14 @@ def watching_callbacks(
 
 
 def _first_batch(
-    batches: Callable[..., tf.data.Dataset], teachers: Mapping[str, Any], count: int
+    batches: Callable[..., tf.data.Dataset],
+    teachers: Mapping[str, Any],
+    image_size: int,
+    count: int,
 ) -> dict[str, Any]:
     """The first images of the first batch, as the student and each teacher see them."""
     looking = {name: teacher for name, teacher in teachers.items() if not teacher.needs_ids}
-    size = batches().element_spec[0]["image"].shape[1]
-    sizes = {name: teacher.image_size or size for name, teacher in looking.items()}
+    sizes = {name: teacher.image_size or image_size for name, teacher in looking.items()}
     x, _ = next(iter(batches(teacher_image_size=sizes or None)))
     seen = {"student": x["image"]}
     if sizes:

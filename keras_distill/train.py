@@ -287,18 +287,16 @@ def _train(
             monitor=monitor,
             hidden=GradientNorm.names,
         )
-        watching = (
-            watching_callbacks(
-                flags,
-                run,
-                report,
-                steps_per_epoch=steps_per_epoch,
-                first_step=first_step,
-                batches=make_batches,
-                teachers=teachers.teachers,
-            )
-            if replicas.is_chief
-            else []
+        watching = watching_callbacks(
+            flags,
+            run,
+            report,
+            steps_per_epoch=steps_per_epoch,
+            first_step=first_step,
+            batches=make_batches,
+            teachers=teachers.teachers,
+            image_size=image_size,
+            replicas=replicas,
         )
         with StopSignals() as signals:
             callbacks = ResumableCallbacks(

@@ -25,14 +25,14 @@ def define_watch_flags(command: Command) -> None:
         "gradient_norm",
         True,
         "Measure the norm of the gradients before clipping: mean and maximum of each epoch are in "
-        "metrics.jsonl.",
+        "metrics.jsonl. --nogradient_norm saves the little that it costs.",
     )
     command.boolean(
         _GROUP,
         "tensorboard",
         True,
         "Write RUN/tensorboard: losses, recall, learning rate, gradient norm, images/s and what "
-        "follows here; see them by tensorboard --logdir=runs.",
+        "follows here; see them by tensorboard --logdir=runs. --notensorboard leaves it out.",
     )
     command.integer(
         _GROUP,
@@ -69,7 +69,8 @@ def define_watch_flags(command: Command) -> None:
         "profile",
         "",
         "Steps START:STOP to profile, such as 20:30, counted from 1, STOP included; not the first "
-        "ones, in which the step is compiled. See TensorBoard's Profile tab.",
+        "ones, in which the step is compiled. TensorBoard shows them once "
+        "tensorboard-plugin-profile is installed.",
     )
 
 

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +13,18 @@ from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.publishing import published_file
 
 _PIXELS = 48  # a side; the sprite of 10,000 has 4800 then, and browsers show up to 8192
+_CONFIG = f"""\
+embeddings {{
+  tensor_name: "student"
+  tensor_path: "projector/embeddings.tsv"
+  metadata_path: "projector/images.tsv"
+  sprite {{
+    image_path: "projector/thumbnails.png"
+    single_image_dim: {_PIXELS}
+    single_image_dim: {_PIXELS}
+  }}
+}}
+"""
 
 
 def write_projector(
@@ -50,7 +61,7 @@ def write_projector(
     with published_file(data / "thumbnails.png") as temporary:
         Image.fromarray(_sprite(np.concatenate(thumbnails))).save(temporary)
     with published_file(folder / "projector_config.pbtxt") as temporary:
-        temporary.write_text(_config())
+        temporary.write_text(_CONFIG)
 
 
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:
@@ -60,17 +71,3 @@ def _sprite(thumbnails: np.ndarray) -> np.ndarray:
     grid[: len(thumbnails)] = thumbnails
     rows = grid.reshape(side, side, _PIXELS, _PIXELS, 3).swapaxes(1, 2)
     return rows.reshape(side * _PIXELS, side * _PIXELS, 3)
-
-
-def _config() -> str:
-    from google.protobuf import text_format
-    from tensorboard.plugins.projector import projector_config_pb2
-
-    config: Any = projector_config_pb2.ProjectorConfig()
-    embedding = config.embeddings.add()
-    embedding.tensor_name = "student"
-    embedding.tensor_path = "projector/embeddings.tsv"
-    embedding.metadata_path = "projector/images.tsv"
-    embedding.sprite.image_path = "projector/thumbnails.png"
-    embedding.sprite.single_image_dim.extend([_PIXELS, _PIXELS])
-    return text_format.MessageToString(config)

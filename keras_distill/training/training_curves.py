@@ -92,7 +92,7 @@ def _draw_panel(
         axes.legend(
             loc="lower right",
             bbox_to_anchor=(1.01, 0.985),
-            ncols=3,
+            ncols=4,
             frameon=False,
             fontsize=8.5,
             labelcolor=_INK,

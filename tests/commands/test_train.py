@@ -126,6 +126,22 @@ def test_tensorboard_shows_the_metrics(teacher):
             assert shown[f"{group}/{name}"] == pytest.approx(expected)
 
 
+def test_tensorboard_shows_the_first_batch_as_each_sees_it(distilled):
+    seen = {}
+    (file,) = (distilled.path / "tensorboard").glob("events.*")
+    for record in tf.data.TFRecordDataset(str(file)):
+        for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+            if value.tag.startswith("batch/"):
+                width, height, *images = tf.make_ndarray(value.tensor)
+                seen[value.tag] = (int(width), int(height)), images
+    student, teacher = (seen[f"batch/{who}"] for who in ("student", "teacher"))
+    assert (student[0], teacher[0]) == ((32, 32), (40, 40))
+    for small, large in zip(student[1], teacher[1], strict=True):
+        crop, same = (tf.cast(tf.io.decode_png(png), tf.float32) for png in (small, large))
+        np.testing.assert_allclose(crop, tf.image.resize(same, (32, 32)), atol=40)
+        assert np.abs(crop - tf.image.resize(same, (32, 32))).mean() < 6
+
+
 def test_summary_describes_the_run(teacher, photos):
     described = summary(teacher)
     assert described["run_dir"] == "runs/striped"

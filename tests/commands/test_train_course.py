@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_distill.training.run_directory import RunDirectory
 
@@ -47,7 +48,7 @@ ALL = (
     "--patience=9",
     "--checkpoint_steps=3",
     "--tensorboard_steps=2",
-    "--tensorboard",
+    "--projector=7",
     "--deterministic",
 )
 
@@ -126,6 +127,8 @@ def test_the_flags_do_what_they_say(train):
     assert len(students) >= 2
     described = json.loads(run.summary.read_text())
     assert described["stopped_after_epoch"] is None
+    with Image.open(run.tensorboard / "projector" / "thumbnails.png") as sprite:
+        assert sprite.size == (144, 144)
     assert "gradient_norm" not in train("course_through0", *ALL).out
 
 

@@ -59,8 +59,8 @@ class _Rated(_Optimizer):
                     "make it by by_variable(model, ...), from the model that is compiled."
                 )
         super().build(variables)
+        self._decay = self.weight_decay  # replicas take turns, and see what the others have set
         if self.measure_gradients:
-            #: Of the last step; number, sum and greatest of all since they were last set to 0.
             self.gradient_norms = self.add_variable(
                 (4,), dtype="float32", aggregation="only_first_replica", name="gradient_norms"
             )
@@ -86,7 +86,7 @@ class _Rated(_Optimizer):
         if self.weight_decay is None or self.rates is None:
             super()._apply_weight_decay(variables)
             return
-        decay, rates = self.weight_decay, self.rates
+        decay, rates = self._decay, self.rates
         of = {id(v): rates[self._get_variable_index(v)] for v in variables}
         try:
             for rate in sorted(set(of.values())):
@@ -131,7 +131,9 @@ class RatedAdam(_Rated, keras.optimizers.Adam):
         first_steps: Updates before each variable's first one, while it is frozen. Bias correction
             counts from there, or its first steps would be up to six times too long.
         measure_gradients: Whether to keep the global norm of the gradients, unscaled and before
-            clipping, in the variable `gradient_norms`.
+            clipping, in the variable `gradient_norms`: of the last step; number, sum and maximum
+            since it was last set to 0. Under `tf.distribute`, those of the first replica's share,
+            which is also what Keras clips.
         **kwargs: As of `keras.optimizers.Adam`.
 
     Raises:

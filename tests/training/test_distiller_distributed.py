@@ -14,7 +14,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from keras_distill import Distiller
+from keras_distill import Distiller, RatedSGD
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.hint import Hint
@@ -176,6 +176,15 @@ settings = {
         dict(
             task_loss=lambda: task_loss("arc_face", scale=8.0),
             teacher_losses=lambda: teacher_losses("relative", "kde"),
+        ),
+    ),
+    "rates of their own": (
+        lambda: RatedSGD(
+            0.05, rates=[0.1, 0.1, 1.0, 1.0], momentum=0.9, weight_decay=0.05, use_ema=True
+        ),
+        dict(
+            task_loss=lambda: task_loss("batch_hard_triplet"),
+            teacher_losses=lambda: teacher_losses("absolute", "relative"),
         ),
     ),
     "synchronised": (

@@ -23,9 +23,6 @@ def build_flagged_optimizer(flags: Any, distiller: Distiller, steps_per_epoch: i
     options: dict[str, Any] = {}
     if flags.trunk_rate != 1:
         options["rates"] = by_variable(distiller, {trunk: flags.trunk_rate}, 1.0)
-    if flags.freeze_epochs:
-        frozen = flags.freeze_epochs * steps_per_epoch
-        options["first_steps"] = by_variable(distiller, {trunk: frozen}, 0)
     if flags.ema:
         options |= {"use_ema": True, "ema_momentum": flags.ema}
     return build_optimizer(
@@ -38,5 +35,6 @@ def build_flagged_optimizer(flags: Any, distiller: Distiller, steps_per_epoch: i
         weight_decay=flags.weight_decay,
         global_clipnorm=flags.clip_norm or None,
         measure_gradients=flags.gradient_norm,
+        count_updates=flags.freeze_epochs > 0,
         **options,
     )

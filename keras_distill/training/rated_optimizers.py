@@ -1,9 +1,10 @@
-"""Optimisers in which each variable has a rate, and a first step, of its own."""
+"""Optimisers in which each variable has a rate, and a number of updates, of its own."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -32,34 +33,39 @@ class _Rated(_Optimizer):
     """What the optimisers of this file share; stands before the Keras optimiser."""
 
     weight_decay: float | None
-    _begun_before = 0  # updates before the first one of the variable in hand
+    _missed: Any = None  # updates that passed the variable in hand by
 
     def __init__(
         self,
         *args: Any,
         rates: Sequence[float] | None = None,
-        first_steps: Sequence[int] | None = None,
+        count_updates: bool = False,
         measure_gradients: bool = False,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.rates = None if rates is None else tuple(map(float, rates))
-        self.first_steps = None if first_steps is None else tuple(map(int, first_steps))
+        self.count_updates = count_updates
         self.measure_gradients = measure_gradients
 
     def build(self, variables: Sequence[Any]) -> None:
         """Makes the variables of the optimiser."""
         if self.built:
             return
-        for name in ("rates", "first_steps"):
-            given = getattr(self, name)
-            if given is not None and len(given) != len(variables):
-                raise ValueError(
-                    f"{name} has {len(given)} values for {len(variables)} trainable variables; "
-                    "make it by by_variable(model, ...), from the model that is compiled."
-                )
+        if self.rates is not None and len(self.rates) != len(variables):
+            raise ValueError(
+                f"rates has {len(self.rates)} values for {len(variables)} trainable variables; "
+                "make it by by_variable(model, ...), from the model that is compiled."
+            )
         super().build(variables)
         self._decay = self.weight_decay  # replicas take turns, and see what the others have set
+        if self.count_updates:
+            self.missed_updates = self.add_variable(
+                (len(variables),),
+                dtype="int64",
+                aggregation="only_first_replica",
+                name="missed_updates",
+            )
         if self.measure_gradients:
             self.gradient_norms = self.add_variable(
                 (4,), dtype="float32", aggregation="only_first_replica", name="gradient_norms"
@@ -67,20 +73,32 @@ class _Rated(_Optimizer):
 
     @property
     def iterations(self) -> Any:
-        """Updates made; within the update of a variable, those since its first step."""
-        made = super().iterations
-        return made - self._begun_before if self._begun_before else made
+        """Updates made; within the update of a variable, those that were made of it."""
+        if self._missed is None:
+            return super().iterations
+        made = self._iterations - self._missed
+        return (
+            made // self.gradient_accumulation_steps if self.gradient_accumulation_steps else made
+        )
+
+    def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
+        if self.count_updates:
+            missing = np.ones(len(self._trainable_variables), np.int64)
+            missing[[self._get_variable_index(v) for v in trainable_variables]] = 0
+            if missing.any():
+                self.missed_updates.assign_add(missing)
+        super()._backend_apply_gradients(grads, trainable_variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable by its own rate."""
         place = self._get_variable_index(variable)
         if self.rates is not None and self.rates[place] != 1.0:
             learning_rate = learning_rate * self.rates[place]
-        self._begun_before = 0 if self.first_steps is None else self.first_steps[place]
+        self._missed = self.missed_updates[place] if self.count_updates else None
         try:
             super().update_step(gradient, variable, learning_rate)
         finally:
-            self._begun_before = 0
+            self._missed = None
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         if self.weight_decay is None or self.rates is None:
@@ -113,7 +131,7 @@ class _Rated(_Optimizer):
         return {
             **super().get_config(),
             "rates": None if self.rates is None else list(self.rates),
-            "first_steps": None if self.first_steps is None else list(self.first_steps),
+            "count_updates": self.count_updates,
             "measure_gradients": self.measure_gradients,
         }
 
@@ -128,8 +146,9 @@ class RatedAdam(_Rated, keras.optimizers.Adam):
     Args:
         *args: As of `keras.optimizers.Adam`.
         rates: What multiplies the update of each trainable variable; see `by_variable`.
-        first_steps: Updates before each variable's first one, while it is frozen. Bias correction
-            counts from there, or its first steps would be up to six times too long.
+        count_updates: Whether to count those of each variable by itself. Bias correction then
+            begins with a layer that was frozen, whose first steps would be up to six times too
+            long otherwise.
         measure_gradients: Whether to keep the global norm of the gradients, unscaled and before
             clipping, in the variable `gradient_norms`: of the last step; number, sum and maximum
             since it was last set to 0. Under `tf.distribute`, those of the first replica's share,

@@ -127,7 +127,9 @@ def test_the_flags_do_what_they_say(train, photos):
     described = json.loads(run.summary.read_text())
     averaged = keras.models.load_model(run.student, compile=False)
     held_out = read_folder(photos).of_classes(range(2, 4))
-    recall = retrieval_metrics(*embed(averaged, evaluation_batches(held_out, image_size=32)), [1])
+    recall = retrieval_metrics(
+        *embed(averaged, evaluation_batches(held_out, image_size=32)), ks=[1]
+    )
     assert recall.recall[1] == described["validation"]["recall"]["1"]
     newest = sorted(run.checkpoints.iterdir())[-1]
     trained = np.load(newest / "arrays.npz")["model/0"]

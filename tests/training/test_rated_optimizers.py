@@ -50,7 +50,7 @@ def test_without_options_it_is_the_optimizer_itself():
 
 def test_a_variable_that_begins_later_is_corrected_from_its_first_step():
     late, both = 5, pair()
-    optimizer = RatedAdam(0.1, first_steps=[late, 0])
+    optimizer = RatedAdam(0.1, count_updates=True)
     optimizer.build(both)
     run(optimizer, both[1:], GRADIENTS[:late, 1:])
     run(optimizer, both, GRADIENTS[late:])
@@ -59,6 +59,19 @@ def test_a_variable_that_begins_later_is_corrected_from_its_first_step():
     throughout = run(keras.optimizers.Adam(0.1), pair()[1:], GRADIENTS[:, 1:])
     np.testing.assert_array_equal(both[1].numpy(), throughout[0])
     assert int(optimizer.iterations) == len(GRADIENTS)
+
+
+def test_steps_that_loss_scaling_passes_over_do_not_count():
+    frozen, trained = pair()
+    inner = RatedAdam(0.1, count_updates=True)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=1.0)
+    optimizer.build([frozen, trained])
+    for gradient in (np.inf, np.inf, 1.0):
+        optimizer.apply([np.full(3, gradient, np.float32)], [trained])
+    scale = float(optimizer.dynamic_scale)
+    optimizer.apply(list(scale * GRADIENTS[0]), [frozen, trained])
+    alone = run(keras.optimizers.Adam(0.1), pair()[:1], GRADIENTS[:1, :1])
+    np.testing.assert_allclose(frozen, alone[0], rtol=1e-6)
 
 
 def test_gradient_norms_are_those_before_clipping():
@@ -125,7 +138,7 @@ def test_in_fit_of_a_distiller(small_embedder, batch, dtype_policy, policy, jit_
 
 
 def test_a_saved_model_goes_on_as_it_was(small_embedder, batch, tmp_path):
-    model = distiller(small_embedder, weight_decay=0.1, first_steps=[1] * 6, use_ema=True)
+    model = distiller(small_embedder, weight_decay=0.1, count_updates=True, use_ema=True)
     model.fit(*batch, batch_size=8, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

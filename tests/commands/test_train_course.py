@@ -99,7 +99,9 @@ def points(run):
     ],
 )
 def test_killed_it_ends_as_if_it_had_not(train, command, photos, tiny, tmp_path, kills, flags):
-    through = RunDirectory(train(f"course_through{len(flags)}", *ALL, *flags).path)
+    expected = train(f"course_through{len(flags)}", *ALL, *flags)
+    assert (expected.code, expected.err) == (0, ""), expected.out
+    through = RunDirectory(expected.path)
     run = RunDirectory(tmp_path / "run")
     given = [f"--dataset=folder:{photos}", *tiny, *ALL, *flags, f"--run_dir={run.path}"]
     for step in kills:

@@ -168,6 +168,7 @@ def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, capl
     assert "Traceback" not in ended.err
     assert steps(run)[-2:] == ["step-000005", "step-000008"]
     assert not run.summary.exists()
+    assert run.curves.exists()
     if number == signal.SIGINT:
         return
     (run.checkpoints / "step-000008" / "arrays.npz").write_bytes(b"damaged")

@@ -82,7 +82,7 @@ def _draw_panel(
         )
     if min(drawn) > 0 and max(drawn) / min(drawn) >= _LOG_FROM and label != "learning rate":
         axes.set_yscale("log")
-    elif names != [VALIDATION_RECALL] and min(drawn) >= 0:
+    elif label in ("learning rate", "gradient norm"):
         axes.set_ylim(bottom=0)
     if label == "learning rate":
         axes.yaxis.set_major_formatter(_rate)

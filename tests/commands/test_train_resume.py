@@ -228,7 +228,7 @@ def test_a_finished_run_is_left_as_it_is(early, teacher):
         (
             ["--epochs=9"],
             ": --epochs=2 instead of 9. --schedule=cosine spans a number of epochs that is known "
-            "from the start; with --schedule=constant a run can be made longer.\n",
+            "from the start; with --schedule=constant or step a run can be made longer.\n",
         ),
     ],
 )

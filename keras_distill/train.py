@@ -23,7 +23,6 @@ is kept), 4 another worker was lost, 130 stopped by Ctrl-C, 143 by SIGTERM.
 
 import contextlib
 import functools
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from keras_distill.command_line import (
 )
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
-from keras_distill.publishing import published_file
 from keras_distill.run_continuation import continuation
 from keras_distill.teacher_flags import FEATURE_LOSSES, teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
@@ -130,6 +128,7 @@ def _train(
     from keras_distill.flagged_watching import check_profile, watching_callbacks
     from keras_distill.models.embedder import build_embedder
     from keras_distill.models.fused_batch_norm import synchronize_batch_norm
+    from keras_distill.run_results import setup_figures, training_figures, write_results
     from keras_distill.training.checkpoint_folder import CheckpointFolder
     from keras_distill.training.collapse_monitor import CollapseMonitor
     from keras_distill.training.distiller import Distiller
@@ -138,7 +137,6 @@ def _train(
     from keras_distill.training.gradient_norm import GradientNorm
     from keras_distill.training.loss_scaling import SkippedSteps
     from keras_distill.training.optimizer import add_l2_penalty
-    from keras_distill.training.projector import write_projector
     from keras_distill.training.resumable_callbacks import ResumableCallbacks
     from keras_distill.training.shared_stop_signals import SharedStopSignals
     from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
@@ -177,27 +175,11 @@ def _train(
     check_replicas(replicas, flags, train, unlabelled_per_batch, first_step)
     steps_per_epoch = flags.steps_per_epoch or max(round(labelled / labelled_per_batch), 1)
     check_profile(flags, flags.epochs * steps_per_epoch)
-    summary: dict[str, Any] = {
-        "run_dir": str(run.path),
-        "student": str(run.student),
-        "teacher": flags.teacher or None,
-        "dataset": flags.dataset,
-        "images": {
-            "train": labelled,
-            "validation": 0 if validation is None else len(validation),
-            "unlabelled": unlabelled,
-        },
-        "skipped_images": skipped,
-        "parameters": student.count_params(),
-        "embedding_dim": width,
-        "image_size": image_size,
-        "degrade": flags.degrade or None,
-        "epochs": flags.epochs,
+    summary = setup_figures(flags, run, student, train, validation, skipped) | {
         "steps_per_epoch": steps_per_epoch,
         "batch_size": batch_size,
         "replicas": replicas.count,
         "unlabelled_per_batch": unlabelled_per_batch,
-        "seed": flags.seed,
     }
     say(
         f"{labelled} images of {len(train.classes)} classes"
@@ -340,31 +322,17 @@ def _train(
                     with contextlib.suppress(InputError):  # a full disk has been told of already
                         draw_training(run, losses=distiller.metrics_names)
         images_seen = callbacks.step * batch_size
-        last = run.read_metrics()[-1]
-        summary |= {
-            "seconds": round(report.seconds, 2),
-            "images_per_second": round(images_seen / report.training_seconds, 1),
-            "loss": {name: last[name] for name in distiller.metrics_names},
-            "spread": {name: last[name] for name in monitor.names if name in last},
-            "collapsed": monitor.collapsed,
-        }
-        best = course.best
-        if best.epoch is not None:
-            summary["validation"] = {"recall": {"1": best.value}, "epoch": best.epoch + 1}
-        if course.stopping is not None:
-            summary["stopped_after_epoch"] = course.stopping.stopped
+        summary |= training_figures(run, distiller, course, monitor, report, images_seen)
     if not replicas.is_chief:
         return SUCCESS
-    with published_file(run.student) as temporary:
-        if flags.epochs and callbacks.best_checkpoint is not None:
-            shutil.copyfile(callbacks.best_checkpoint / "student.keras", temporary)
-        else:
-            (course.student if flags.epochs else student).save(temporary)
-    if flags.epochs and flags.tensorboard and flags.projector:
-        written = keras.models.load_model(run.student, compile=False)
-        shown = train if validation is None else validation
-        write_projector(run.tensorboard, written, shown, flags.projector, degrade=flags.degrade)
-    run.write_summary(summary)
+    write_results(
+        flags,
+        run,
+        summary,
+        student=course.student if flags.epochs else student,
+        checkpoint=callbacks.best_checkpoint if flags.epochs else None,
+        shown=train if validation is None else validation,
+    )
     say(run.summary)
     return SUCCESS
 

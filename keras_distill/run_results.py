@@ -1,0 +1,125 @@
+"""What a training says of itself in its summary, and what it leaves when it is finished."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.flagged_course import Course
+from keras_distill.publishing import published_file
+from keras_distill.training.collapse_monitor import CollapseMonitor
+from keras_distill.training.distiller import Distiller
+from keras_distill.training.epoch_report import EpochReport
+from keras_distill.training.projector import write_projector
+from keras_distill.training.run_directory import RunDirectory
+
+
+def setup_figures(
+    flags: Any,
+    run: RunDirectory,
+    student: keras.Model,
+    train: ImageSet,
+    validation: ImageSet | None,
+    skipped: list[str],
+) -> dict[str, Any]:
+    """Gathers what is known before a training for its summary.
+
+    Args:
+        flags: The parsed flags.
+        run: The run directory.
+        student: The student.
+        train: The images to train on.
+        validation: Those of held-out classes.
+        skipped: Paths of those that cannot be read.
+
+    Returns:
+        Plain values by name.
+    """
+    unlabelled = int((train.labels < 0).sum())
+    return {
+        "run_dir": str(run.path),
+        "student": str(run.student),
+        "teacher": flags.teacher or None,
+        "dataset": flags.dataset,
+        "images": {
+            "train": len(train) - unlabelled,
+            "validation": 0 if validation is None else len(validation),
+            "unlabelled": unlabelled,
+        },
+        "skipped_images": skipped,
+        "parameters": student.count_params(),
+        "embedding_dim": student.output_shape[1],
+        "image_size": student.input_shape[1],
+        "degrade": flags.degrade or None,
+        "epochs": flags.epochs,
+        "seed": flags.seed,
+    }
+
+
+def training_figures(
+    run: RunDirectory,
+    distiller: Distiller,
+    course: Course,
+    monitor: CollapseMonitor,
+    report: EpochReport,
+    images_seen: int,
+) -> dict[str, Any]:
+    """Gathers the figures of a training for its summary.
+
+    Args:
+        run: The run directory.
+        distiller: The model that was trained.
+        course: How it went.
+        monitor: What knows whether it collapsed.
+        report: What knows how long it took.
+        images_seen: Images of all steps.
+
+    Returns:
+        Plain values by name.
+    """
+    last = run.read_metrics()[-1]
+    figures: dict[str, Any] = {
+        "seconds": round(report.seconds, 2),
+        "images_per_second": round(images_seen / report.training_seconds, 1),
+        "loss": {name: last[name] for name in distiller.metrics_names},
+        "spread": {name: last[name] for name in monitor.names if name in last},
+        "collapsed": monitor.collapsed,
+    }
+    if course.best.epoch is not None:
+        recall = {"1": course.best.value}
+        figures["validation"] = {"recall": recall, "epoch": course.best.epoch + 1}
+    if course.stopping is not None:
+        figures["stopped_after_epoch"] = course.stopping.stopped
+    return figures
+
+
+def write_results(
+    flags: Any,
+    run: RunDirectory,
+    summary: dict[str, Any],
+    *,
+    student: Any,
+    checkpoint: Path | None,
+    shown: ImageSet,
+) -> None:
+    """Writes the student, TensorBoard's projector, and at last the summary.
+
+    Args:
+        flags: The parsed flags.
+        run: The run directory.
+        summary: All figures.
+        student: The student, which has `save`.
+        checkpoint: The best checkpoint, whose student is taken in its place.
+        shown: Images for the projector.
+    """
+    with published_file(run.student) as temporary:
+        if checkpoint is not None:
+            shutil.copyfile(checkpoint / "student.keras", temporary)
+        else:
+            student.save(temporary)
+    if flags.epochs and flags.tensorboard and flags.projector:
+        written = keras.models.load_model(run.student, compile=False)
+        write_projector(run.tensorboard, written, shown, flags.projector, degrade=flags.degrade)
+    run.write_summary(summary)

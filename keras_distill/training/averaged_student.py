@@ -53,7 +53,7 @@ class AveragedStudent:
 
     def refresh(self) -> None:
         """Brings the copy up to the present step, if it is not."""
-        step = int(self._optimizer.iterations)
+        step = int(keras.ops.convert_to_numpy(self._optimizer.iterations))
         if step == self._step:
             return
         averages = self._averages if step else {}  # they are 0 before the first step

@@ -9,9 +9,10 @@ import pytest
 from keras_distill.command_line import Command, flag_files
 from keras_distill.errors import InputError
 
+TRAINING = ["Training", "Schedule and averages", "Watching", "Output"]
 GROUPS = {
-    "train": ["Data", "Student", "Teacher", "Cache", "Loss", "Training", "Output"],
-    "cache": ["Cache", "Data", "Student", "Teacher", "Loss", "Training", "Output"],
+    "train": ["Data", "Student", "Teacher", "Cache", "Loss", *TRAINING],
+    "cache": ["Cache", "Data", "Student", "Teacher", "Loss", *TRAINING],
     "evaluate": ["Model", "Gallery model", "Data", "Evaluation", "Output"],
     "ablate": ["Grid", "Output"],
     "export": ["Model", "Output", "Serving", "Checks", "Model card", "Format"],

@@ -147,9 +147,9 @@ class Command:
             self._fail(f"the disk is full; free some space. {error}", BAD_INPUT)
         sys.exit(code)
 
-    def text(self) -> str:
-        """Returns the present flags as the content of a flag file."""
-        named = [name for names in self._groups.values() for name in names]
+    def text(self, *, without: str = "") -> str:
+        """Returns the present flags, except for `without`, as the content of a flag file."""
+        named = [name for names in self._groups.values() for name in names if name != without]
         return "".join(
             f"{self.flags[name].serialize()}\n"
             for name in named

@@ -19,7 +19,7 @@ runtime on images before it appears; a .json beside it says what it takes, and h
 
 The last line printed is a JSON object.
 
-Exit codes: 0 done, 1 a check failed (nothing was published), 2 unusable flags or input.
+Exit codes: 0 done, 1 a check failed (what failed was not published), 2 unusable flags or input.
 """
 
 import json
@@ -131,6 +131,11 @@ def _check_flags(flags: Any) -> None:
         raise InputError(f"--out={flags.out} is a file; give a folder.")
     if not flags.name or "/" in flags.name or flags.name.startswith("."):
         raise InputError(f"--name={flags.name} cannot be the name of a folder.")
+    if ":" in flags.name or flags.name.isdecimal():
+        raise InputError(
+            f"--name={flags.name} could not be asked for: in an address of REST ':' ends a name, "
+            "and a number is taken for a version."
+        )
     if flags.images and not Path(flags.images).is_dir():
         raise InputError(f"--images={flags.images} is not a folder.")
     for file in flags.recall or ():

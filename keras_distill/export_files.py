@@ -94,6 +94,7 @@ def export_files(flags: Any) -> int:
     if size is None:
         raise InputError("model takes images of any size; build it with a fixed image_size.")
     images, calibration, source = export_images(flags, size)
+    code = SUCCESS
     for precision in _precisions(flags):
         try:
             file = export_file(
@@ -108,7 +109,8 @@ def export_files(flags: Any) -> int:
             )
         except RuntimeError as error:
             print(f"export: {flags.format} {precision}: {error}")
-            return FAILURE
+            code = FAILURE
+            continue
         card = json.loads(file.with_suffix(".json").read_text())
         print(
             json.dumps(
@@ -121,7 +123,7 @@ def export_files(flags: Any) -> int:
                 }
             )
         )
-    return SUCCESS
+    return code
 
 
 def _precisions(flags: Any) -> list[str]:

@@ -11,9 +11,11 @@ from keras_distill.data.image_set import ImageSet, read_folder, read_pictures
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.data.readable_images import drop_unreadable
 from keras_distill.errors import InputError
+from keras_distill.run_origin import is_at_hand
 from keras_distill.run_settings import written_settings
 
 _COMPARED = 64
+_SPARE = 2  # images that are looked at for one that is needed, as some may be unreadable
 
 
 def export_images(flags: Any, image_size: int) -> tuple[np.ndarray, np.ndarray | None, str]:
@@ -39,12 +41,15 @@ def export_images(flags: Any, image_size: int) -> tuple[np.ndarray, np.ndarray |
             glyphs = read_folder(write_glyphs(folder, classes=8, images_per_class=8))
             return _pixels(glyphs, image_size), None, "generated glyphs"
     images, source = found
-    images, _ = drop_unreadable(images)
-    if not len(images):
-        raise InputError(f"none of the images in {source} is readable.")
     order = np.random.default_rng(flags.seed).permutation(len(images))
-    order = order[: flags.calibration_images + _COMPARED]
-    pixels = _pixels(images.select(order), image_size)
+    wanted = flags.calibration_images + _COMPARED
+    drawn = images.select(order[: _SPARE * wanted])
+    # Of no class, lest one that loses its few images be an error.
+    drawn = ImageSet(drawn.root, drawn.paths, np.full(len(drawn), -1), ())
+    readable, _ = drop_unreadable(drawn)
+    if not len(readable):
+        raise InputError(f"none of {len(drawn)} images in {source} is readable.")
+    pixels = _pixels(readable.select(np.arange(min(wanted, len(readable)))), image_size)
     return pixels[-_COMPARED:], pixels[: flags.calibration_images], source
 
 
@@ -52,12 +57,18 @@ def _images(flags: Any) -> tuple[ImageSet, str] | None:
     if flags.calibration:
         return read_pictures(flags.calibration), f"--calibration={flags.calibration}"
     written = written_settings(flags.model)
-    if not written.get("dataset"):
+    name, data_dir = written.get("dataset"), written.get("data_dir") or DEFAULT_DATA_DIR
+    if not name or not is_at_hand(name, data_dir):
+        if name and "int8" in (flags.precision or []):
+            raise InputError(
+                f"{name}, the data set of {flags.model}, whose training classes calibrate int8, is "
+                f"not in {data_dir}; give --calibration=FOLDER."
+            )
         return None
     try:
         dataset = load_dataset(
-            written["dataset"],
-            data_dir=written.get("data_dir") or DEFAULT_DATA_DIR,
+            name,
+            data_dir=data_dir,
             train_classes=written.get("train_classes", ""),
             validation_classes=written.get("validation_classes", ""),
             test_classes=written.get("test_classes", ""),

@@ -16,6 +16,7 @@ from keras_distill.training.early_stopping import EarlyStopping
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.layer_freezing import LayerFreezing
 from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
+from keras_distill.training.replicas import Replicas
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def build_course(
     validation: ImageSet | None,
     batches: tf.data.Dataset,
     say: Callable[[str], object],
+    replicas: Replicas,
 ) -> Course:
     """Makes what steers a training.
 
@@ -51,6 +53,7 @@ def build_course(
         validation: Images of held-out classes.
         batches: Batches `(x, y)` to estimate the statistics of averaged weights on.
         say: Takes what there is to say.
+        replicas: The replicas, of which the first process says what the recall is.
 
     Returns:
         The course.
@@ -68,11 +71,17 @@ def build_course(
     if validation is not None:
         size = student.input_shape[1]
         held_out = evaluation_batches(validation, image_size=size, degrade=flags.degrade)
-        options = (held_out, flags.epochs, flags.validate_every)
+        validated = student if averaged is None else averaged.student
+        options = {} if averaged is None else {"prepare": averaged.refresh}
         callbacks += [
-            RecallValidation(student, *options)
-            if averaged is None
-            else RecallValidation(averaged.student, *options, averaged.refresh),
+            RecallValidation(
+                validated,
+                held_out,
+                flags.epochs,
+                flags.validate_every,
+                common=replicas.of_first,
+                **options,
+            ),
             best,
         ]
     if flags.patience:

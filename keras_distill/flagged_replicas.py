@@ -7,19 +7,23 @@ from typing import Any
 
 from keras_distill.command_line import WORKER_LOST
 from keras_distill.data.image_set import ImageSet
+from keras_distill.errors import InputError
 from keras_distill.run_continuation import settings
 from keras_distill.training.cluster import Cluster, wait_for_workers
 from keras_distill.training.replicas import Replicas, open_replicas
 from keras_distill.version import __version__
 
 
-def run_on_replicas(flags: Any, cluster: Cluster | None, train: Callable[[Replicas], int]) -> int:
+def run_on_replicas(
+    flags: Any, cluster: Cluster | None, train: Callable[[Replicas], int | Callable[[], int]]
+) -> int:
     """Trains in the scope of the strategy that the flags name.
 
     Args:
         flags: The parsed flags.
         cluster: The processes, if there are several.
-        train: Trains; returns the exit code.
+        train: Trains; returns the exit code, or what is to be done outside of the scope, where
+            making variables concerns no other process.
 
     Returns:
         The exit code, `WORKER_LOST` if another process is gone.
@@ -33,7 +37,8 @@ def run_on_replicas(flags: Any, cluster: Cluster | None, train: Callable[[Replic
     replicas = open_replicas(flags.distribution, cluster)
     try:
         with replicas.strategy.scope():
-            code = train(replicas)
+            left = train(replicas)
+        code = left if isinstance(left, int) else left()
         replicas.largest(0)  # until worker 0 has written everything
         return code
     except Exception as error:
@@ -62,6 +67,11 @@ def check_replicas(
     Raises:
         InputError: If there is something to refuse.
     """
+    if flags.clip_norm and replicas.count > 1:
+        raise InputError(
+            f"--clip_norm={flags.clip_norm} would shorten the share of each of {replicas.count} "
+            "replicas by itself, before they are added up; leave it out, or train on one."
+        )
     names = "--classes_per_batch x --images_per_class"
     replicas.check_batch(
         flags.classes_per_batch * flags.images_per_class + unlabelled_per_batch,

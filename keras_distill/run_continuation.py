@@ -1,5 +1,6 @@
 """Whether a run directory is begun, gone on with, or left as it is."""
 
+import json
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -60,6 +61,14 @@ def continuation(
     differing = {name for name, value in settings(there).items() if value != asked[name]}
     if "epochs" in differing and flags.epochs > there.epochs > 0 and flags.schedule != "cosine":
         differing.remove("epochs")
+        stopped = run.summary.exists() and json.loads(run.summary.read_text()).get(
+            "stopped_after_epoch"
+        )
+        if stopped:
+            raise InputError(
+                f"--epochs={flags.epochs}: the run in {run.path} stopped early after epoch "
+                f"{stopped} and cannot be made longer; begin another, without --patience."
+            )
     if differing:
         shown = ", ".join(
             f"--{name}={there[name].value} instead of {flags[name].value}"

@@ -59,6 +59,19 @@ def model_origin(
     return origin
 
 
+def is_at_hand(dataset: str, data_dir: str) -> bool:
+    """Tells whether a data set lies on this machine, so that nothing is downloaded or drawn.
+
+    Args:
+        dataset: Its name, or `folder:PATH`.
+        data_dir: Folder where data sets lie.
+    """
+    if dataset not in DATASETS:
+        return True
+    name = PUBLISHED_SETS[dataset].builder if dataset in PUBLISHED_SETS else dataset
+    return any((Path(data_dir).expanduser() / "keras_distill").glob(f"{name}-*"))
+
+
 def run_test_images(model: str) -> Any:
     """Finds the test images of the run that a model comes from, if they lie on this machine.
 
@@ -73,11 +86,8 @@ def run_test_images(model: str) -> Any:
     dataset, data_dir = settings.get("dataset", ""), settings.get("data_dir", "")
     if not dataset:
         return None
-    if dataset in DATASETS:
-        unpacked = Path(data_dir).expanduser() / "keras_distill"
-        name = PUBLISHED_SETS[dataset].builder if dataset in PUBLISHED_SETS else dataset
-        if not list(unpacked.glob(f"{name}-*")):
-            return None  # rather than download or draw it
+    if not is_at_hand(dataset, data_dir):
+        return None
     from keras_distill.data.dataset import load_dataset
 
     splits = ("train_classes", "validation_classes", "test_classes")
@@ -114,6 +124,8 @@ def _validation(run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def _results_beside(run: RunDirectory) -> list[dict[str, Any]]:
+    if not run.student.is_file():
+        return []
     ours = {run.path.resolve(), run.student.resolve()}
     found = []
     for file in sorted(run.path.glob("*.json")):

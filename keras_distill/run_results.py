@@ -95,30 +95,30 @@ def training_figures(
     return figures
 
 
-def write_results(
-    flags: Any,
-    run: RunDirectory,
-    summary: dict[str, Any],
-    *,
-    student: Any,
-    checkpoint: Path | None,
-    shown: ImageSet,
-) -> None:
-    """Writes the student, TensorBoard's projector, and at last the summary.
+def write_student(run: RunDirectory, student: Any, checkpoint: Path | None) -> None:
+    """Writes the student.
 
     Args:
-        flags: The parsed flags.
         run: The run directory.
-        summary: All figures.
         student: The student, which has `save`.
         checkpoint: The best checkpoint, whose student is taken in its place.
-        shown: Images for the projector.
     """
     with published_file(run.student) as temporary:
         if checkpoint is not None:
             shutil.copyfile(checkpoint / "student.keras", temporary)
         else:
             student.save(temporary)
+
+
+def write_results(flags: Any, run: RunDirectory, summary: dict[str, Any], shown: ImageSet) -> None:
+    """Writes TensorBoard's projector, and at last the summary, which makes a run a finished one.
+
+    Args:
+        flags: The parsed flags.
+        run: The run directory, with its student.
+        summary: All figures.
+        shown: Images for the projector.
+    """
     if flags.epochs and flags.tensorboard and flags.projector:
         written = keras.models.load_model(run.student, compile=False)
         write_projector(run.tensorboard, written, shown, flags.projector, degrade=flags.degrade)

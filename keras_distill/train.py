@@ -23,6 +23,7 @@ is kept), 4 another worker was lost, 130 stopped by Ctrl-C, 143 by SIGTERM.
 
 import contextlib
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from keras_distill.training.cluster import read_cluster
 from keras_distill.training.run_directory import RunDirectory
 
 COMMAND = Command("keras_distill.train", __doc__)
+AGAIN = ("the same command", "the same command without --overwrite")
 define_train_flags(COMMAND)
 
 
@@ -113,11 +115,12 @@ def _train(
     replicas: Any,
     *,
     goes_on: bool,
-) -> int:
+) -> int | Callable[[], int]:
     import keras
     import tensorflow as tf
     from rich.console import Console
 
+    from keras_distill import run_results
     from keras_distill.data.pipeline import training_batches
     from keras_distill.flagged_caches import fill_caches, open_image_cache
     from keras_distill.flagged_course import build_course
@@ -128,7 +131,6 @@ def _train(
     from keras_distill.flagged_watching import check_profile, watching_callbacks
     from keras_distill.models.embedder import build_embedder
     from keras_distill.models.fused_batch_norm import synchronize_batch_norm
-    from keras_distill.run_results import setup_figures, training_figures, write_results
     from keras_distill.training.checkpoint_folder import CheckpointFolder
     from keras_distill.training.collapse_monitor import CollapseMonitor
     from keras_distill.training.distiller import Distiller
@@ -175,7 +177,7 @@ def _train(
     check_replicas(replicas, flags, train, unlabelled_per_batch, first_step)
     steps_per_epoch = flags.steps_per_epoch or max(round(labelled / labelled_per_batch), 1)
     check_profile(flags, flags.epochs * steps_per_epoch)
-    summary = setup_figures(flags, run, student, train, validation, skipped) | {
+    summary = run_results.setup_figures(flags, run, student, train, validation, skipped) | {
         "steps_per_epoch": steps_per_epoch,
         "batch_size": batch_size,
         "replicas": replicas.count,
@@ -224,10 +226,10 @@ def _train(
             own_replicas=replicas.own,
         )
     if goes_on:
-        run.go_on(COMMAND.text(), first_step)
+        run.go_on(COMMAND.text(without="overwrite"), first_step)
         checkpoints.remove_leftovers()
     else:
-        run.begin(COMMAND.text())
+        run.begin(COMMAND.text(without="overwrite"))
     for path in teachers.save_projections(run.path) if replicas.is_chief else ():
         say(f"projected teacher: {path}")
     if flags.epochs:
@@ -258,6 +260,7 @@ def _train(
             validation=validation,
             batches=make_batches(cached_image=cached_image),
             say=say,
+            replicas=replicas,
         )
         monitor = CollapseMonitor(labelled_per_batch, say)
         report = EpochReport(
@@ -314,27 +317,32 @@ def _train(
                 return DIVERGED
             except TrainingInterrupted as error:
                 report.stop()
-                say(f"train: stopped by {error}; the same command goes on from there.")
+                say(f"train: stopped by {error}; {AGAIN[flags.overwrite]} goes on from there.")
                 return INTERRUPTED if error.signal == error.signal.SIGINT else TERMINATED
             finally:
                 report.stop()
                 if replicas.is_chief:
                     with contextlib.suppress(InputError):  # a full disk has been told of already
                         draw_training(run, losses=distiller.metrics_names)
-        images_seen = callbacks.step * batch_size
-        summary |= training_figures(run, distiller, course, monitor, report, images_seen)
     if not replicas.is_chief:
         return SUCCESS
-    write_results(
-        flags,
+    if flags.epochs:
+        images_seen = callbacks.step * batch_size
+        summary |= run_results.training_figures(
+            run, distiller, course, monitor, report, images_seen
+        )
+    run_results.write_student(
         run,
-        summary,
-        student=course.student if flags.epochs else student,
-        checkpoint=callbacks.best_checkpoint if flags.epochs else None,
-        shown=train if validation is None else validation,
+        course.student if flags.epochs else student,
+        callbacks.best_checkpoint if flags.epochs else None,
     )
-    say(run.summary)
-    return SUCCESS
+
+    def finish() -> int:
+        run_results.write_results(flags, run, summary, train if validation is None else validation)
+        say(run.summary)
+        return SUCCESS
+
+    return finish
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ class RecallValidation(keras.callbacks.Callback):
         epochs: Number of epochs of the training; the last one is always evaluated.
         every: Number of epochs from one evaluation to the next.
         prepare: Called before an evaluation, such as `AveragedStudent.refresh`.
+        common: Turns the recall that this process measured into that of all processes: what depends
+            on it must not part them.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class RecallValidation(keras.callbacks.Callback):
         epochs: int,
         every: int = 1,
         prepare: Callable[[], None] = lambda: None,
+        common: Callable[[float], float] = lambda recall: recall,
     ):
         super().__init__()
         self._student = as_teacher(student)
@@ -42,6 +45,7 @@ class RecallValidation(keras.callbacks.Callback):
         self._epochs = epochs
         self._every = every
         self._prepare = prepare
+        self._common = common
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None or ((epoch + 1) % self._every and epoch + 1 != self._epochs):
@@ -51,4 +55,6 @@ class RecallValidation(keras.callbacks.Callback):
             embeddings, labels = embed_batches(self._student, self._batches)
         except InputError as error:
             raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
-        logs[VALIDATION_RECALL] = retrieval_metrics(embeddings, labels, ks=[1]).recall[1]
+        logs[VALIDATION_RECALL] = self._common(
+            retrieval_metrics(embeddings, labels, ks=[1]).recall[1]
+        )

@@ -102,6 +102,13 @@ class Replicas:
         """The largest value that a process has given; all call it at the same point."""
         return value if self.cluster is None else int(self._of_workers([value]).max())
 
+    def of_first(self, value: float) -> float:
+        """The value that the first process has given; all call it at the same point."""
+        if self.cluster is None:
+            return value
+        bits = self._of_workers([int(np.float64(value).view(np.int64))])
+        return float(bits[:1].view(np.float64)[0])
+
     def lost(self, error: Exception) -> str:
         """Which worker an error of TensorFlow tells to be gone; nothing if it is another error."""
         if self.cluster is None or not isinstance(error, tf.errors.OpError):

@@ -190,6 +190,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         self._before = 0
         super().on_epoch_end(epoch, logs)
         self._stopped = self.model.stop_training
+        asked = self._is_asked_to_stop()  # by all processes alike, whatever else they find
         is_best = self._best is not None and self._best.epoch == epoch
         if is_best:
             self._best_step = self.step
@@ -198,7 +199,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
             or self._stopped
             or (epoch + 1) % self._every_epochs == 0
             or epoch + 1 == self._epochs
-            or self._is_asked_to_stop()
+            or asked
         ):
             self._save()
         if epoch + 1 < self._epochs and not self._stopped:

@@ -16,7 +16,7 @@ from keras_distill.training.recall_validation import VALIDATION_RECALL
 # Whatever else is measured in an epoch is a loss.
 _GROUPS = {
     VALIDATION_RECALL: "recall",
-    **dict.fromkeys(("learning_rate", *GradientNorm.names), "optimizer"),
+    **dict.fromkeys(("learning_rate", "skipped_steps", *GradientNorm.names), "optimizer"),
     **dict.fromkeys(("images_per_second", "seconds"), "speed"),
     **dict.fromkeys(CollapseMonitor.names, "spread"),
 }

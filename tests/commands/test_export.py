@@ -229,6 +229,8 @@ def test_usable_flags_load_tensorflow(early):
         ("--name=a/b", "--name=a/b cannot be the name of a folder."),
         ("--name=..", "--name=.. cannot be the name of a folder."),
         ("--name=.tmp", "--name=.tmp cannot be the name of a folder."),
+        ("--name=a:b", "--name=a:b could not be asked for"),
+        ("--name=7", "--name=7 could not be asked for"),
         ("--images=nowhere", "--images=nowhere is not a folder."),
         ("--recall=nowhere.json", "--recall=nowhere.json is not a file; evaluate --json writes"),
         ("--batching=always", "--batching=always: value should be one of <graph|none>"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.embedding import embed
+from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.metrics import retrieval_metrics
 from keras_distill.training.run_directory import RunDirectory
 
@@ -130,7 +130,7 @@ def test_the_flags_do_what_they_say(train, photos):
     averaged = keras.models.load_model(run.student, compile=False)
     held_out = read_folder(photos).of_classes(range(2, 4))
     recall = retrieval_metrics(
-        *embed(averaged, evaluation_batches(held_out, image_size=32)), ks=[1]
+        *embed_batches(averaged, evaluation_batches(held_out, image_size=32)), ks=[1]
     )
     assert recall.recall[1] == described["validation"]["recall"]["1"]
     newest = sorted(run.checkpoints.iterdir())[-1]

@@ -88,7 +88,8 @@ def test_two_devices(tmp_path):
 
     folder = tmp_path / "run"
     flags = ("--epochs=2", "--sync_batch_norm", "--schedule=constant", f"--run_dir={folder}")
-    ended = train(*flags, "--mixed_precision=mixed_float16")
+    course = ("--ema=0.9", "--freeze_epochs=1", "--trunk_rate=0.5", "--gradient_norm")
+    ended = train(*flags, *course, "--mixed_precision=mixed_float16")
     assert ended.returncode == 0, ended.stderr
     assert json.loads((folder / "summary.json").read_text())["replicas"] == 2
     assert [record["skipped_steps"] for record in metrics(folder)] == [0, 0]
@@ -109,6 +110,8 @@ def test_two_processes_one_of_which_is_killed(killed, pair, command, tmp_path):
         "--image_cache=views:2",
         f"--cache_dir={tmp_path / 'cache'}",
         "--memory=32",
+        "--ema=0.9",
+        "--trunk_rate=0.5",
     )
     workers = pair(*flags, f"--run_dir={whole}")
     ended = [worker.communicate() for worker in workers]

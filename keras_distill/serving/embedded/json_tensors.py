@@ -46,6 +46,8 @@ def request_tensors(body: Any, signature: Any) -> tuple[dict[str, Any], bool]:
         dtype = tf.as_dtype(signature.inputs[name].dtype) if name in signature.inputs else tf.string
         try:
             tensors[name] = _tensor(value, dtype)
+        except RecursionError as error:
+            raise invalid(f"Input {name} has too many dimensions.") from error
         except (ValueError, TypeError, OverflowError, binascii.Error) as error:
             raise invalid(f"Input {name} cannot be read as {dtype.name}: {error}") from error
     return tensors, rows

@@ -114,6 +114,8 @@ def _entry(entry: Any, models: Path | None) -> ModelConfig:
         raise InputError(f"model_platform: {entry.model_platform!r} is not 'tensorflow'.")
     base = Path(entry.base_path)
     if models is not None:
+        if entry.base_path and base.name in ("", ".."):
+            raise InputError(f"base_path: {entry.base_path!r} of {entry.name!r} names no folder.")
         base = models / base.name
     if not entry.base_path or not base.is_absolute() or not base.is_dir():
         raise InputError(f"base_path: {str(base)!r} of {entry.name!r} is no absolute folder.")

@@ -45,7 +45,9 @@ class Models:
         """
         with self._refreshing:
             configs = {config.name: config for config in (wanted or self._wanted)()}
-            self._wanted = wanted or self._wanted
+            if wanted is not None:
+                self._wanted = wanted
+                _log.info("a reload request has named the models; that counts until the next one")
             for name in configs.keys() - self._models.keys():
                 self._models = {**self._models, name: Model(name, self._load)}
             # Those that go come last: nothing is taken away before the new is there.

@@ -45,7 +45,7 @@ def read_tensor(name: str, tensor: Any, most_bytes: int) -> np.ndarray:
         return tf.make_ndarray(tensor)
     except Refusal:
         raise
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise invalid(f"tensor parsing error: {name}") from error
 
 

@@ -130,7 +130,8 @@ def _read_json(request: Request) -> dict[str, Any]:
         raise invalid(f"JSON Parse error: {error}") from error
     if not isinstance(body, dict):
         raise invalid("The request has to be a JSON object.")
-    if not isinstance(body.get("signature_name", ""), str):
+    name = body.get("signature_name", "")
+    if not isinstance(name, str) or any("\ud800" <= letter <= "\udfff" for letter in name):
         raise invalid("'signature_name' key must be a string value.")
     return body
 

@@ -40,7 +40,8 @@ class SecretInterceptor(grpc.ServerInterceptor):
         def refuse(_: Any, context: grpc.ServicerContext) -> None:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSED)
 
-        self._refusal = grpc.unary_unary_rpc_method_handler(refuse)
+        # A handler of one message would wait in its thread until that has come.
+        self._refusal = grpc.stream_unary_rpc_method_handler(refuse)
 
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: Any

@@ -103,7 +103,7 @@ class Servable:
             for key, array in arrays.items()
             if array.dtype == object and key.endswith(_FILES)
         )
-        with self._limits.decoded.decoding(pixels):
+        with self._limits.decoded.decoding(pixels, check_deadline):
             check_deadline()
             results = self._run(name, arrays, outputs)
         response = predict_pb2.PredictResponse()

@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 # Threads for what is asked beside predictions, and to refuse what is too much.
 _SPARE_THREADS = 8
 _MOST_WAITING = 1000
+_ANSWERING_SECONDS = 0.5
 # How many of the largest images are decoded at one time.
 _LARGEST_AT_ONCE = 4
 
@@ -143,9 +144,10 @@ class EmbeddedServer:
         self.models.close()
         if self._rest is not None:
             self._rest.take_nothing_new()
-        stopped = self._grpc.stop(seconds)
+        # Until then gRPC goes on, so that what is new is refused in words that clients retry on.
         drained = self._admission.drain(seconds)
-        stopped.wait()
+        # What is left are answers on their way, and those who watch the health.
+        self._grpc.stop(_ANSWERING_SECONDS if drained else 0).wait()
         if self._rest is not None:
             self._rest.close(end - time.monotonic() if drained else 0)
         return drained

@@ -91,6 +91,14 @@ def test_a_tensor_that_claims_terabytes(stub):
     assert "claims 3377699720527872 bytes, more than the 8000000" in text
 
 
+@pytest.mark.parametrize("number", [300, -1])
+def test_numbers_that_are_no_bytes(stub, number):
+    message = request("serve_uint8", image=np.zeros((1, 32, 32, 3), np.uint8))
+    message.inputs["image"].ClearField("tensor_content")
+    message.inputs["image"].int_val.append(number)
+    assert refused(stub, message) == ("INVALID_ARGUMENT", "tensor parsing error: image")
+
+
 def test_a_message_that_is_too_long(stub):
     code, message = refused(stub, request(image_bytes=[bytes(9 * MEGABYTE)]))
     assert code == "RESOURCE_EXHAUSTED"
@@ -139,3 +147,16 @@ def test_json_that_is_none(embedded, ask, body):
     status, _, answer = ask(embedded.rest, "/v1/models/student:predict", body or b" ")
     assert status == 400
     assert json.loads(answer)["error"].startswith(("JSON", "The request has to be"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"instances": ' + b"[" * 600 + b"]" * 600 + b"}", "has too many dimensions"),
+        (b'{"signature_name": "\\ud800", "instances": [1]}', "must be a string"),
+    ],
+)
+def test_json_that_stands_for_nothing(embedded, ask, body, said):
+    status, _, answer = ask(embedded.rest, "/v1/models/student:predict", body)
+    assert status == 400
+    assert said in json.loads(answer)["error"]

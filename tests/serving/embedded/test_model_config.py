@@ -53,6 +53,8 @@ def test_policies(models, tmp_path, policy, newest, versions):
             "other' of 'a' is no absolute folder",
         ),
         ('model_config_list { config { name: "a" } }', "of 'a' is no absolute folder"),
+        ('model_config_list { config { name: "a" base_path: "/x/.." } }', "names no folder"),
+        ('model_config_list { config { name: "a" base_path: "/" } }', "names no folder"),
         (
             'model_config_list { config { name: "a" base_path: "photos" model_platform: "x" } }',
             "model_platform: 'x' is not 'tensorflow'",

@@ -1,4 +1,7 @@
 import threading
+import time
+
+import pytest
 
 from keras_distill.serving.embedded.pixel_budget import PixelBudget
 
@@ -33,4 +36,37 @@ def test_a_failure_gives_its_share_back():
             with budget.decoding(1):
                 raise KeyError
         except KeyError:
+            pass
+
+
+def test_small_requests_do_not_overtake_a_large_one():
+    budget = PixelBudget(10)
+    order = []
+
+    def decode(pixels):
+        with budget.decoding(pixels):
+            order.append(pixels)
+
+    with budget.decoding(1):
+        threads = []
+        for pixels in (1000, 2, 3):
+            threads.append(threading.Thread(target=decode, args=[pixels]))
+            threads[-1].start()
+            while len(budget._waiting) < len(threads):
+                time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    assert order[0] == 1000
+
+
+def test_who_is_not_waited_for_any_more_leaves_the_line():
+    budget = PixelBudget(10)
+
+    def give_up():
+        raise KeyError
+
+    with budget.decoding(1):
+        with pytest.raises(KeyError), budget.decoding(10, give_up):
+            pass
+        with budget.decoding(9):  # nobody stands before it
             pass

@@ -107,7 +107,7 @@ class Replicas:
         if self.cluster is None:
             return value
         bits = self._of_workers([int(np.float64(value).view(np.int64))])
-        return float(bits[:1].view(np.float64)[0])
+        return float(np.int64(bits[0, 0]).view(np.float64))
 
     def lost(self, error: Exception) -> str:
         """Which worker an error of TensorFlow tells to be gone; nothing if it is another error."""

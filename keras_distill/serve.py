@@ -153,9 +153,7 @@ def _check_flags(flags: Any) -> tuple[Path | None, Path | None]:
     models = Path(flags.models).absolute() if flags.models else None
     if models is not None and not models.is_dir():
         raise InputError(f"--models={flags.models} is not a folder; export writes one by --out.")
-    if models is not None and any(
-        path.name.isdecimal() and (path / "saved_model.pb").is_file() for path in models.iterdir()
-    ):
+    if models is not None and any(path.name.isdecimal() for path in models.iterdir()):
         raise InputError(
             f"--models={flags.models} is one model, with its versions; give the folder above it."
         )

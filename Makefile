@@ -56,6 +56,7 @@ benchmark: $(INSTALLED) ## Measure every claim in benchmarks/
 	$(BIN)/python benchmarks/class_sampler.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/serving.py
 
 lock: ## Fit the lock files to setup.py (delete them first to upgrade everything)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf $$tools' EXIT; \

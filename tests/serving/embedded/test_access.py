@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import threading
 
 import grpc
 import numpy as np
@@ -82,6 +83,23 @@ def test_certificate_and_secret_together(guarded, known, encode):
 def test_without_the_secret(guarded, known, encode, metadata):
     with pytest.raises(ServingError, match=r"UNAUTHENTICATED: Give the server's secret"):
         embed(guarded.grpc, encode, tls=known, metadata=metadata)
+
+
+def test_nobody_without_the_secret_holds_a_thread(guarded, known):
+    """A call whose message never comes is refused all the same."""
+    sent = threading.Event()
+
+    def nothing():
+        sent.wait(60)
+        yield from ()
+
+    with grpc.secure_channel(guarded.grpc, known.credentials()) as channel:
+        method = "/tensorflow.serving.PredictionService/Predict"
+        call = channel.stream_unary(method, bytes, bytes).future(nothing(), timeout=50)
+        with pytest.raises(grpc.RpcError) as error:
+            call.result()
+        sent.set()
+    assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_the_health_needs_no_secret(guarded, known):

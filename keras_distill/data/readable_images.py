@@ -56,7 +56,7 @@ def drop_unreadable(
     for indices, large, _ in decoded.as_numpy_iterator():
         readable[indices] = ~large
         too_large[indices] = large
-    nameable = np.array([_is_utf8(path) for path in images.paths.tolist()], bool)
+    nameable = np.array([is_utf8(path) for path in images.paths.tolist()], bool)
     readable &= nameable
     dropped = [str(path) for path in images.paths[~readable]]
     if not dropped:
@@ -135,7 +135,8 @@ def _listed(paths: np.ndarray) -> str:
     return f"{', '.join(map(_printable, paths[:10]))}{', ...' if len(paths) > 10 else ''}"
 
 
-def _is_utf8(path: str) -> bool:
+def is_utf8(path: str) -> bool:
+    """Tells whether a path is UTF-8, as TensorFlow and JSON need it."""
     try:
         path.encode()
     except UnicodeEncodeError:

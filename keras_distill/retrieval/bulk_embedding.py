@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.data.readable_images import why_unreadable
+from keras_distill.data.readable_images import is_utf8, why_unreadable
 from keras_distill.data.vector_format import VectorRows
 from keras_distill.errors import InputError
 from keras_distill.teachers.teacher import Teacher
@@ -71,9 +71,7 @@ def embed_readable(
 
 def why_unnameable(path: str) -> str:
     """Tells why a path cannot stand in a text of one path a line; empty if it can."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
+    if not is_utf8(path):
         return "its name is not UTF-8"
     return "its name holds a line break" if {"\n", "\r"} & set(path) else ""
 

@@ -43,9 +43,7 @@ def export_images(flags: Any, image_size: int) -> tuple[np.ndarray, np.ndarray |
     images, source = found
     order = np.random.default_rng(flags.seed).permutation(len(images))
     wanted = flags.calibration_images + _COMPARED
-    drawn = images.select(order[: _SPARE * wanted])
-    # Of no class, lest one that loses its few images be an error.
-    drawn = ImageSet(drawn.root, drawn.paths, np.full(len(drawn), -1), ())
+    drawn = images.select(order[: _SPARE * wanted]).without_labels()
     readable, _ = drop_unreadable(drawn)
     if not len(readable):
         raise InputError(f"none of {len(drawn)} images in {source} is readable.")

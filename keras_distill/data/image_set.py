@@ -50,6 +50,10 @@ class ImageSet:
         """Returns the images of a range of classes."""
         return self.select((self.labels >= classes.start) & (self.labels < classes.stop))
 
+    def without_labels(self) -> "ImageSet":
+        """Returns the images as of no class, so that none can lose all of its own."""
+        return ImageSet(self.root, self.paths, np.full(len(self), -1, np.int64), ())
+
     def with_unlabelled(self, images: "ImageSet") -> "ImageSet":
         """Returns these images and then others, whose labels become -1.
 

@@ -42,8 +42,7 @@ def choose_pictures(images: ImageSet) -> ImageSet:
         InputError: If none of those that were looked at can be decoded.
     """
     spread = np.unique(np.linspace(0, len(images) - 1, 2 * COUNT).astype(int))
-    chosen = images.select(spread)
-    chosen = ImageSet(chosen.root, chosen.paths, np.full(len(chosen), -1), ())  # of no class
+    chosen = images.select(spread).without_labels()
     readable, _ = drop_unreadable(chosen)
     if not len(readable):
         raise InputError(f"{str(images.root)!r}: none of {len(spread)} images can be decoded.")

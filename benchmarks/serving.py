@@ -14,8 +14,9 @@ exported with --batching.
   client_cpu                  the client's share of the CPU time of client and server, batches of 32
   mixed_load                  --mixed_seconds of all of that at once, 5 % of the requests bad: good
                               requests that failed (against 0), and the server's growth in MB
-`embedded_*` and `client_cpu` come out of the grid. --target replaces the embedded server; what runs
-there has to have been exported for 128 pixels.
+`embedded_*` and `client_cpu` come out of the grid. An operation has as many threads in-process as
+TensorFlow gives it, in the embedded server one; --inprocess_intra_op_threads=1 gives both one.
+--target replaces the embedded server; what runs there has to have been exported for 128 pixels.
 Cost: seven minutes on two cores.
 Expected: see benchmarks/RESULTS.md.
 """
@@ -40,6 +41,9 @@ from serving_load import SIZE, images, run_workers
 TARGET = flags.DEFINE_string("target", "", "host:port of another server to ask.")
 MODEL = flags.DEFINE_string("model", "bench", "Name of the model there.")
 BATCHING = flags.DEFINE_enum("batching", "graph", ["graph", "none"], "As of export.")
+PEER_THREADS = flags.DEFINE_integer(
+    "inprocess_intra_op_threads", 0, "Threads of an operation in-process; 0 for TensorFlow's own."
+)
 SECONDS = flags.DEFINE_float("seconds", 1.5, "Load of each cell of the grid, each turn.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns of each side.")
 MIXED_SECONDS = flags.DEFINE_float("mixed_seconds", 60.0, "Length of the mixed load.")
@@ -243,7 +247,10 @@ def main(_):
     with tempfile.TemporaryDirectory() as folder:
         peer = str(Path(__file__).with_name("serving_peer.py"))
         with (
-            process(peer, folder, MODEL.value, BATCHING.value) as (peer, _),
+            process(peer, folder, MODEL.value, BATCHING.value, str(PEER_THREADS.value)) as (
+                peer,
+                _,
+            ),
             served(folder) as (address, server_pid),
             EmbeddingClient(address, model=MODEL.value) as client,
         ):

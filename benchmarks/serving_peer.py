@@ -1,6 +1,6 @@
 """The in-process side of serving.py: exports a model and calls it without any server.
 
-    python benchmarks/serving_peer.py FOLDER NAME graph|none
+    python benchmarks/serving_peer.py FOLDER NAME graph|none INTRA_OP_THREADS
 
 Answers each line of standard input, {"input": "uint8", "batch": 8, "concurrency": 2, "seconds": 1},
 with the milliseconds of each call and the seconds that all took.
@@ -32,7 +32,8 @@ def answer(signatures, question):
     return run_workers(call, question["concurrency"], question["seconds"])
 
 
-def main(folder, name, batching):
+def main(folder, name, batching, intra_op_threads):
+    tf.config.threading.set_intra_op_parallelism_threads(int(intra_op_threads))
     model = build_embedder(
         "mobilenet", alpha=0.25, image_size=SIZE, embedding_dim=128, trunk_weights="none"
     )

@@ -1,6 +1,9 @@
 """The blocking client of a served embedder."""
 
+import functools
+import itertools
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from typing import Any, Literal, Self, overload
@@ -134,8 +137,25 @@ class EmbeddingClient(ClientSettings):
         self.close()
 
     def _run(self, exchange: Exchange[Result]) -> Result:
-        (result,) = self._run_all([exchange])
-        return result
+        """Performs one conversation; gRPC needs no thread for it then."""
+        proceed = functools.partial(exchange.send, None)
+        while True:
+            try:
+                step = proceed()
+            except StopIteration as end:
+                return end.value
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                proceed = functools.partial(exchange.send, None)
+                continue
+            try:
+                answer = self._methods[step.method](
+                    step.request, timeout=step.timeout, metadata=self._metadata
+                )
+            except grpc.RpcError as error:
+                proceed = functools.partial(exchange.throw, error)
+            else:
+                proceed = functools.partial(exchange.send, answer)
 
     def _run_all(self, exchanges: Iterable[Exchange[Result]]) -> Iterator[Result]:
         """Performs conversations, several at once, and yields their results as they end.
@@ -146,6 +166,11 @@ class EmbeddingClient(ClientSettings):
         events: SimpleQueue[tuple[Exchange[Result], Any]] = SimpleQueue()
         waiting: dict[Exchange[Result], Any] = {}
         left = iter(exchanges)
+        first = list(itertools.islice(left, 2))
+        if len(first) == 1:
+            yield self._run(first[0])
+            return
+        left = itertools.chain(first, left)
         try:
             while True:
                 while len(waiting) < self._in_flight and (new := next(left, None)) is not None:

@@ -10,11 +10,11 @@ from keras_distill.serving.client_errors import ModelMismatch, ServingError
 from keras_distill.serving.embed_result import EmbedResult, ImageError, ImagesRefused
 from keras_distill.serving.exchange import Exchange, call, too_large
 from keras_distill.serving.image_items import ImageItem, read_items
-from keras_distill.serving.messages import PredictRequest
-from keras_distill.serving.model_contract import INPUTS, OUTPUT, ServedModel
+from keras_distill.serving.model_contract import OUTPUT, ServedModel
 from keras_distill.serving.model_reference import ModelReference, first_line
+from keras_distill.serving.predict_bytes import predict_bytes
 from keras_distill.serving.request_batches import batches
-from keras_distill.serving.tensors import decode_float, encode_stack, encode_strings
+from keras_distill.serving.tensors import decode_float
 
 Progress = Callable[[int, int | None], object]
 
@@ -85,8 +85,10 @@ class EmbeddingWork:
             self._errors += [ImageError(image.index, image.source, image.fault) for image in batch]
         while parts:
             part = parts.pop()
+            spec = self._reference.spec(part[0].signature)
+            request = predict_bytes(spec, [image.data for image in part])
             try:
-                response = yield from call("Predict", self._request(part), self._timeout)
+                response = yield from call("Predict", request, self._timeout)
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.INVALID_ARGUMENT and not too_large(error):
                     raise self._reference.failure(error) from error
@@ -100,15 +102,6 @@ class EmbeddingWork:
         self._done += len(batch)
         if self._progress:
             self._progress(self._done, self._total)
-
-    def _request(self, images: list[ImageItem]) -> Any:
-        signature = images[0].signature
-        request = PredictRequest(model_spec=self._reference.spec(signature))
-        request.output_filter.append(OUTPUT)
-        data: list[Any] = [image.data for image in images]
-        encode = encode_strings if signature == "serving_default" else encode_stack
-        encode(data, request.inputs[INPUTS[signature][0]])
-        return request
 
     def _keep(self, images: list[ImageItem], response: Any) -> None:
         version = response.model_spec.version.value

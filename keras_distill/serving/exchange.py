@@ -24,7 +24,7 @@ class Call:
 
     Attributes:
         method: Its name in `messages.METHODS`.
-        request: The message to send.
+        request: The message to send, or its bytes.
         timeout: Seconds until it fails with DEADLINE_EXCEEDED.
     """
 
@@ -51,7 +51,7 @@ def call(method: str, request: Any, timeout: float) -> Exchange[Any]:
 
     Args:
         method: Its name in `messages.METHODS`.
-        request: The message to send.
+        request: The message to send, or its bytes.
         timeout: Seconds for everything: calls and pauses.
 
     Returns:

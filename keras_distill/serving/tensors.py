@@ -12,19 +12,16 @@ DT_FLOAT, DT_UINT8, DT_STRING = 1, 4, 7
 _NUMBERS = {np.dtype(np.float32): DT_FLOAT, np.dtype(np.uint8): DT_UINT8}
 
 
-def encode_strings(strings: Sequence[bytes], tensor: Any = None) -> Any:
+def encode_strings(strings: Sequence[bytes]) -> Any:
     """Returns byte strings as a tensor `(n,)`.
 
     Args:
         strings: The strings.
-        tensor: An empty `TensorProto` to fill, which spares a copy; a new one by default.
 
     Returns:
         The `TensorProto`.
     """
-    tensor = TensorProto() if tensor is None else tensor
-    tensor.dtype = DT_STRING
-    tensor.string_val.extend(strings)
+    tensor = TensorProto(dtype=DT_STRING, string_val=strings)
     tensor.tensor_shape.dim.add(size=len(strings))
     return tensor
 
@@ -42,24 +39,11 @@ def encode_array(array: np.ndarray) -> Any:
         >>> encode_array(np.array([[65, 66]], np.uint8)).tensor_content
         b'AB'
     """
-    tensor = TensorProto(dtype=_NUMBERS[array.dtype], tensor_content=_content(array))
+    content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    tensor = TensorProto(dtype=_NUMBERS[array.dtype], tensor_content=content)
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     return tensor
-
-
-def encode_stack(arrays: Sequence[np.ndarray], tensor: Any) -> None:
-    """Fills a tensor with arrays of one shape, as `encode_array(np.stack(arrays))` would.
-
-    Args:
-        arrays: float32 or uint8 arrays of one shape.
-        tensor: An empty `TensorProto`.
-    """
-    # A batch of pictures has megabytes, and each copy of them shows.
-    tensor.dtype = _NUMBERS[arrays[0].dtype]
-    tensor.tensor_content = b"".join(map(_content, arrays))
-    for size in (len(arrays), *arrays[0].shape):
-        tensor.tensor_shape.dim.add(size=size)
 
 
 def decode_float(tensor: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -100,7 +84,3 @@ def decode_float(tensor: Any, shape: tuple[int, ...]) -> np.ndarray:
     if len(values) > count:
         raise ValueError(f"{len(values)} numbers in a float32 tensor {shape}")
     return np.pad(values, (0, count - len(values)), "edge").reshape(shape)
-
-
-def _content(array: np.ndarray) -> bytes:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

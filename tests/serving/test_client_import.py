@@ -21,6 +21,7 @@ OF_THE_CLIENT = {
     "model_contract",
     "model_reference",
     "model_status",
+    "predict_bytes",
     "proto_file",
     "request_batches",
     "tensors",

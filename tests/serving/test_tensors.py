@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as arrays
 from tensorflow.core.framework import tensor_pb2
 
 from keras_distill.serving.messages import TensorProto
-from keras_distill.serving.tensors import decode_float, encode_array, encode_stack, encode_strings
+from keras_distill.serving.tensors import decode_float, encode_array, encode_strings
 
 FLOATS = arrays.arrays(np.float32, arrays.array_shapes(max_dims=4, max_side=4))
 BYTES = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=4, max_dims=4, max_side=4))
@@ -62,11 +62,3 @@ def test_what_does_not_fit_is_refused():
     tensor.tensor_shape.unknown_rank = True
     with pytest.raises(ValueError, match="a tensor of type"):
         decode_float(tensor, (2, 3))
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_a_stack_is_encoded_as_one_array(dtype):
-    images = [np.arange(start, start + 12).reshape(2, 6).astype(dtype)[:, ::2] for start in (0, 7)]
-    tensor = TensorProto()
-    encode_stack(images, tensor)
-    assert tensor == encode_array(np.stack(images))

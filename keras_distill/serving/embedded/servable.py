@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
+from keras_distill.serving.embedded.budget import Budget
 from keras_distill.serving.embedded.graph_errors import graph_refusal
 from keras_distill.serving.embedded.image_limits import count_pixels
-from keras_distill.serving.embedded.pixel_budget import PixelBudget
 from keras_distill.serving.embedded.refusal import Refusal, invalid
 from keras_distill.serving.embedded.request_checks import (
     check_arrays,
@@ -36,12 +36,14 @@ class RequestLimits:
     Attributes:
         most_bytes: Most bytes of an input, once unpacked.
         most_pixels: Most pixels of an image.
-        decoded: Pixels that are decoded at one time, in all requests.
+        pixels: Those that are decoded at one time, in all requests; they fill memory.
+        rows: Images in the graph at one time, in all requests; caches hold only so many.
     """
 
     most_bytes: int
     most_pixels: int
-    decoded: PixelBudget
+    pixels: Budget
+    rows: Budget
 
 
 class Servable:
@@ -103,7 +105,11 @@ class Servable:
             for key, array in arrays.items()
             if array.dtype == object and key.endswith(_FILES)
         )
-        with self._limits.decoded.decoding(pixels, check_deadline):
+        rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+        with (
+            self._limits.pixels.taking(pixels, check_deadline),
+            self._limits.rows.taking(rows, check_deadline),
+        ):
             check_deadline()
             results = self._run(name, arrays, outputs)
         response = predict_pb2.PredictResponse()

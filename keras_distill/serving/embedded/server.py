@@ -1,6 +1,7 @@
 """The server: ports, threads, start and end."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from grpc_health.v1 import health_pb2
 
 from keras_distill.errors import InputError
 from keras_distill.serving.embedded.admission import Admission
+from keras_distill.serving.embedded.budget import Budget
 from keras_distill.serving.embedded.grpc_services import add_services
 from keras_distill.serving.embedded.metrics import Metrics
 from keras_distill.serving.embedded.model_config import ModelConfig
 from keras_distill.serving.embedded.models import Models
-from keras_distill.serving.embedded.pixel_budget import PixelBudget
 from keras_distill.serving.embedded.predicting import Predicting
 from keras_distill.serving.embedded.refusal import Refusal
 from keras_distill.serving.embedded.rest import Rest
@@ -34,6 +35,8 @@ _MOST_WAITING = 1000
 _ANSWERING_SECONDS = 0.5
 # How many of the largest images are decoded at one time.
 _LARGEST_AT_ONCE = 4
+# Of the client and of a batch in the graph: so one for each core, and another that gets ready.
+_LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class EmbeddedServer:
         self._limits = RequestLimits(
             settings.max_message_bytes,
             settings.max_pixels,
-            PixelBudget(_LARGEST_AT_ONCE * settings.max_pixels),
+            pixels=Budget(_LARGEST_AT_ONCE * settings.max_pixels),
+            rows=Budget(_LARGEST_BATCH * ((os.cpu_count() or 1) + 1)),
         )
         self.models = Models(wanted, self._load)
         predicting = Predicting(self.models, self._admission, self._metrics)

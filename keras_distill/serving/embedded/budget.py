@@ -1,4 +1,4 @@
-"""How many pixels are decoded at one time."""
+"""How much is worked on at one time."""
 
 import threading
 from collections import deque
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 _SECONDS_BETWEEN_CHECKS = 0.2
 
 
-class PixelBudget:
-    """Lets requests wait while others decode, so that images fill only so much memory.
+class Budget:
+    """Lets requests wait while others have so much of something that no more is good.
 
     They are let in in the order in which they come, so that small ones do not keep a large one out.
 
     Args:
-        most: Most pixels at one time. A request with more waits until it is alone.
+        most: Most at one time, such as pixels. A request with more waits until it is alone.
     """
 
     def __init__(self, most: int):
@@ -24,14 +24,14 @@ class PixelBudget:
         self._changed = threading.Condition()
 
     @contextmanager
-    def decoding(self, pixels: int, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def taking(self, amount: int, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Takes its share while the block lasts.
 
         Args:
-            pixels: Of all images of the request; 0 never waits.
+            amount: Of the request; 0 never waits.
             check: Called now and then while it waits; raises if nobody waits for it any more.
         """
-        share = min(pixels, self._most)
+        share = min(amount, self._most)
         place = object()
         with self._changed:
             self._waiting.append(place)

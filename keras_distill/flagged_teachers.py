@@ -108,19 +108,21 @@ class FlaggedTeachers:
         return [path for path in written if path is not None]
 
 
-def load_flagged_teachers(
+def prepare_teachers(
     flags: Any,
     images: ImageSet,
+    opened: Mapping[str, Teacher],
     *,
     student: keras.Model,
     weights: Mapping[str, Mapping[str, float]],
     console: Console,
 ) -> FlaggedTeachers:
-    """Loads the teachers and fills their caches as far as this run needs them.
+    """Projects the teachers and fills their caches as far as this run needs them.
 
     Args:
         flags: The parsed flags; see `define_teacher_flags`.
         images: The training images.
+        opened: What `open_teachers` returned.
         student: The student.
         weights: What `parse_teacher_losses` returned.
         console: Where progress is shown.
@@ -132,7 +134,7 @@ def load_flagged_teachers(
         InputError: If one of them is of no use.
     """
     image_size, embedding_dim = student.input_shape[1], student.output_shape[1]
-    teachers = open_teachers(flags, images)
+    teachers = dict(opened)
     losses = build_teacher_losses(flags, weights, teachers, student)
     same_space = {name for name, own in weights.items() if SAME_SPACE_LOSSES & set(own)}
     projections = per_teacher("teacher_projection", flags.teacher_projection, list(teachers))

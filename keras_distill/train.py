@@ -126,11 +126,12 @@ def _train(
     from keras_distill.flagged_course import build_course
     from keras_distill.flagged_losses import build_task_loss
     from keras_distill.flagged_optimizer import build_flagged_optimizer
-    from keras_distill.flagged_replicas import check_replicas, images_digest
-    from keras_distill.flagged_teachers import load_flagged_teachers
+    from keras_distill.flagged_replicas import check_replicas
+    from keras_distill.flagged_teachers import open_teachers, prepare_teachers
     from keras_distill.flagged_watching import check_profile, watching_callbacks
     from keras_distill.models.embedder import build_embedder
     from keras_distill.models.fused_batch_norm import synchronize_batch_norm
+    from keras_distill.run_ingredients import check_ingredients
     from keras_distill.training.checkpoint_folder import CheckpointFolder
     from keras_distill.training.collapse_monitor import CollapseMonitor
     from keras_distill.training.distiller import Distiller
@@ -192,12 +193,10 @@ def _train(
     image_cache = open_image_cache(flags, train, image_size=image_size)
     if image_cache is not None:  # before the teachers are asked for hours
         image_cache.check_space(flags.cache_max_gb, flags.epochs)
-    teachers = load_flagged_teachers(
-        flags,
-        train,
-        student=student,
-        weights=weights,
-        console=console,
+    opened = open_teachers(flags, train)
+    made_of = check_ingredients(flags, train, student, opened, replicas, newest)
+    teachers = prepare_teachers(
+        flags, train, opened, student=student, weights=weights, console=console
     )
     if image_cache is not None and flags.epochs:
         fill_caches({"images": image_cache}, flags.epochs, flags, console)
@@ -294,7 +293,7 @@ def _train(
                 every_steps=flags.checkpoint_steps,
                 best=course.best,
                 student=course.student,
-                made_of={"images": images_digest(train)},
+                made_of=made_of,
                 signals=SharedStopSignals(signals, replicas),
             )
             try:

@@ -39,6 +39,23 @@ class Checkpoint:
         with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
+    def check_made_of(self, made_of: Mapping[str, Any]) -> None:
+        """Refuses to go on from here with anything else than before.
+
+        Args:
+            made_of: What must be the same, by what to call it; see `ResumableCallbacks`.
+
+        Raises:
+            InputError: If something differs.
+        """
+        before = self.state()["made_of"]
+        for name, value in made_of.items():
+            if before.get(name) != value:
+                raise InputError(
+                    f"{name} differs from what {str(self.path)!r} was trained with: {value}, not "
+                    f"{before.get(name)}. Put back what was there, or begin anew with --overwrite."
+                )
+
     def damage(self) -> str:
         """Compares the files with their checksums; returns what is wrong, or nothing."""
         try:

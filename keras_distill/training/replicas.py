@@ -95,7 +95,7 @@ class Replicas:
                     raise InputError(
                         f"{name} is {value!r} here, on {self.cluster.name(self.cluster.index)}, "
                         f"and something else on {self.cluster.name(worker)}. All workers need the "
-                        "same flags and images, and must see the same --run_dir."
+                        "same flags, images and models, and must see the same --run_dir."
                     )
 
     def largest(self, value: int) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill.errors import InputError
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.checkpoint_folder import Checkpoint, CheckpointFolder
@@ -44,7 +43,8 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         best: One of the callbacks, whose epoch's checkpoint is kept whatever its age.
         student: A model to write into each checkpoint, as `student.keras`, or an
             `AveragedStudent`.
-        made_of: What must be the same in a training that goes on, as JSON knows it.
+        made_of: What must be the same in a training that goes on, by what to call it, as JSON
+            knows it.
         signals: Asks whether to stop: after the step a checkpoint is written, and
             `TrainingInterrupted` raised.
 
@@ -207,13 +207,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
         self._resumed_state = checkpoint.state()
-        made_of = self._resumed_state["made_of"]
-        for name in made_of.keys() | self._made_of.keys():
-            if made_of.get(name) != self._made_of.get(name):
-                raise InputError(
-                    f"{str(checkpoint.path)!r} is of a training with {name}={made_of.get(name)}, "
-                    f"now {self._made_of.get(name)}; begin another run, or overwrite this one."
-                )
+        checkpoint.check_made_of(self._made_of)
         self.step = checkpoint.step
         self._best_step = self._resumed_state["best_step"]
         self._stopped = self._resumed_state["stopped"]

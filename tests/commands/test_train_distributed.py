@@ -45,7 +45,7 @@ def pair():
     """Starts two workers of a training on this machine; kills what is left of them."""
     started = []
 
-    def start(*flags, second=()):
+    def start(*flags, second=(), folders=(None, None)):
         sockets = [socket.socket() for _ in range(2)]
         for each in sockets:
             each.bind(("localhost", 0))
@@ -63,6 +63,7 @@ def pair():
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
+                    cwd=folders[index],
                     env=os.environ | {"TF_CONFIG": config},
                 )
             )
@@ -147,7 +148,7 @@ def test_two_processes_one_of_which_is_killed(killed, pair, command, tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_that_disagree_or_are_stopped(pair, tmp_path):
+def test_processes_that_disagree_or_are_stopped(pair, command, tmp_path):
     folder = tmp_path / "run"
     workers = pair("--epochs=1", f"--run_dir={folder}", second=("--seed=1",))
     for worker in workers:
@@ -155,6 +156,18 @@ def test_processes_that_disagree_or_are_stopped(pair, tmp_path):
         assert worker.returncode == 2
         assert "--seed is " in err
     assert not folder.joinpath("summary.json").exists()
+
+    hosts = [tmp_path / "a", tmp_path / "b"]
+    for seed, host in enumerate(hosts):
+        other = ("--epochs=0", f"--seed={seed}", f"--run_dir={host / 'teacher'}")
+        assert command("train", *FLAGS, *other).code == 0
+    flags = ("--epochs=1", "--teacher=teacher", f"--run_dir={folder}")
+    for worker in pair(*flags, folders=hosts):
+        _, err = worker.communicate()
+        assert worker.returncode == 2
+        assert "--teacher=teacher is " in err
+        assert "and something else on worker" in err
+    assert not folder.exists()
 
     workers = pair("--epochs=500", f"--run_dir={folder}")
     while not list(folder.glob("checkpoints/step-*")):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_distill.models.embedder import build_embedder
 from keras_distill.training import checkpoint_folder, resumable_callbacks
 from keras_distill.training.run_directory import RunDirectory
 
@@ -208,6 +209,47 @@ def test_a_longer_run_and_a_full_disk(resume, run, monkeypatch):
     whole = RunDirectory(run.path.with_name("whole"))
     assert resume(*flags, "--epochs=2", f"--run_dir={whole.path}").code == 0
     assert_same(run, whole)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes what a training is given, each time with other weights."""
+
+    def write(name):
+        if name == "teacher.keras":
+            options = {"embedding_dim": 8, "trunk_weights": "none", "image_size": 32}
+            build_embedder("mobilenet", alpha=0.25, **options).save(tmp_path / name)
+        else:
+            options = {"include_top": False, "weights": None, "input_shape": (32, 32, 3)}
+            keras.applications.MobileNet(alpha=0.25, **options).save_weights(tmp_path / name)
+
+    return write
+
+
+def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write, tmp_path):
+    files = {"teacher": "teacher.keras", "trunk_weights": "start.weights.h5"}
+    for name in files.values():
+        write(name)
+    given = ["--schedule=constant", f"--cache_dir={tmp_path / 'cache'}"]
+    given += [f"--{flag}={tmp_path / name}" for flag, name in files.items()]
+    assert resume(*given).code == 0
+    before = {file: file.read_bytes() for file in run.path.rglob("*.*") if file.is_file()}
+    caches = list((tmp_path / "cache").iterdir())
+    for flag, name in files.items():
+        former = (tmp_path / name).read_bytes()
+        write(name)
+        ended = resume(*given, "--epochs=2")
+        assert ended.code == 2
+        assert (
+            f"--{flag}={tmp_path / name} differs from what '{run.checkpoints}/step-000002' was "
+            "trained with: "
+        ) in ended.err
+        assert "Put back what was there, or begin anew with --overwrite.\n" in ended.err
+        (tmp_path / name).write_bytes(former)
+    assert before == {file: file.read_bytes() for file in before}
+    assert caches == list((tmp_path / "cache").iterdir())
+    ended = resume(*given, "--epochs=2")
+    assert (ended.code, len(run.read_metrics())) == (0, 2)
 
 
 def test_a_finished_run_is_left_as_it_is(early, teacher):

@@ -301,7 +301,7 @@ def test_a_signal_ends_the_training_after_its_step(step, tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, compiled(), kill_after(4), made_of={"images": "a"})
-    with pytest.raises(InputError, match=r"step-000004' is of a training with images=a, now b; be"):
+    with pytest.raises(InputError, match=r"images differs from .*step-000004' .*: b, not a. Put b"):
         train(tmp_path, compiled(), made_of={"images": "b"})
     with pytest.raises(InputError, match=r"of another model: \d+ variables are stored, and there"):
         train(tmp_path, compiled("proxies_and_average"), made_of={"images": "a"})

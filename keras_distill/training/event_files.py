@@ -15,12 +15,15 @@ def keep_events(folder: str | Path, step: int) -> None:
 
     Args:
         folder: The folder; need not exist.
-        step: The last step to keep.
+        step: The last step to keep; 0 for a training that begins, and removes the files.
 
     Raises:
         InputError: If a file cannot be written.
     """
     for file in sorted(Path(folder).glob("events.out.tfevents.*")):
+        if not step:
+            file.unlink()
+            continue
         with published_file(file) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in read_records(file):
                 if tf.compat.v1.Event.FromString(record).step <= step:

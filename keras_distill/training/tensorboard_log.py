@@ -32,7 +32,8 @@ class TensorBoardLog(keras.callbacks.Callback):
         folder: Where to write.
         report: The callback that makes the records, before this one.
         steps_per_epoch: Steps in an epoch.
-        first_step: Steps that were made before; what was written after them is removed.
+        first_step: Steps that were made before; what was written after them is removed, and all if
+            there are none.
         every_steps: Steps between two points of the losses within an epoch; 0 for none.
         histogram_epochs: Epochs between two histograms of all weights; 0 for none.
         images: Batches of images by name, uint8 `(n, height, width, 3)`, to show at the beginning.

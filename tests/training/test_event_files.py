@@ -31,6 +31,13 @@ def test_a_record_that_was_cut_off_is_removed(tmp_path):
     assert steps(file) == [0, 2]
 
 
+def test_all_is_removed_before_the_first_step(tmp_path):
+    write(tmp_path, 0, 2)
+    (tmp_path / "plugins").mkdir()
+    keep_events(tmp_path, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["plugins"]
+
+
 def test_no_folder(tmp_path):
     keep_events(tmp_path / "nothing", 3)
     assert not (tmp_path / "nothing").exists()

@@ -79,6 +79,13 @@ def test_a_training_that_goes_on_shows_each_step_once(tmp_path):
     assert len(events.Tensors("batch/student")) == 1
 
 
+def test_a_training_that_begins_again_shows_its_images_once(tmp_path):
+    fit(tmp_path, (0, 1), images={"student": IMAGES})  # killed before its first checkpoint
+    events = fit(tmp_path, (0, 2), images={"student": IMAGES})
+    assert len(events.Tensors("batch/student")) == 1
+    assert [point.step for point in events.Tensors("loss/loss")] == [3, 6]
+
+
 def test_nothing_is_read_between_the_points(tmp_path):
     class Value:
         def __float__(self):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import keras
@@ -178,11 +179,14 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
             # Keras counts from where this process began, and would go on into the next epoch.
             self._cut = self._before > 0 and not self.model.stop_training
             self.model.stop_training |= self._cut
-        elif self._is_asked_to_stop() or (
+            return
+        asked = self._asked()
+        if asked or (
             self._every_steps and self.step // self._every_steps != former // self._every_steps
         ):
             self._save()
-            self._stop_if_asked()
+        if asked:
+            raise TrainingInterrupted(asked, self.step)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._cut:
@@ -190,7 +194,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         self._before = 0
         super().on_epoch_end(epoch, logs)
         self._stopped = self.model.stop_training
-        asked = self._is_asked_to_stop()  # by all processes alike, whatever else they find
+        asked = self._asked()  # by all processes alike, whatever else they find
         is_best = self._best is not None and self._best.epoch == epoch
         if is_best:
             self._best_step = self.step
@@ -202,8 +206,8 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
             or asked
         ):
             self._save()
-        if epoch + 1 < self._epochs and not self._stopped:
-            self._stop_if_asked()
+        if asked and epoch + 1 < self._epochs and not self._stopped:
+            raise TrainingInterrupted(asked, self.step)
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
         self._resumed_state = checkpoint.state()
@@ -250,9 +254,6 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         if self._student is not None:
             self._student.save(folder / "student.keras")
 
-    def _is_asked_to_stop(self) -> bool:
-        return self._signals is not None and self._signals.received is not None
-
-    def _stop_if_asked(self) -> None:
-        if self._signals is not None and self._signals.received is not None:
-            raise TrainingInterrupted(self._signals.received, self.step)
+    def _asked(self) -> Signals | None:
+        """Looks once at a point: what comes after the look has no checkpoint there."""
+        return None if self._signals is None else self._signals.received

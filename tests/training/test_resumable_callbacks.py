@@ -298,6 +298,25 @@ def test_a_signal_ends_the_training_after_its_step(step, tmp_path):
     assert_same(train(tmp_path / "run", compiled()), expected)
 
 
+class Late:
+    """Signals that come just after they were looked at for the n-th time."""
+
+    def __init__(self, looks):
+        self._left = looks
+
+    @property
+    def received(self):
+        self._left -= 1
+        return signal.SIGTERM if self._left < 0 else None
+
+
+def test_a_signal_after_an_epoch_without_a_checkpoint_loses_nothing(tmp_path):
+    late = Late(STEPS)
+    with pytest.raises(TrainingInterrupted) as ended:
+        train(tmp_path, compiled("plain_rate"), signals=late, every_epochs=3, every_steps=0)
+    assert steps_of(tmp_path) == [ended.value.step] == [STEPS + 1]
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, compiled(), kill_after(4), made_of={"images": "a"})

@@ -1,9 +1,9 @@
 r"""Trains variants of one training with several seeds, and compares them in one table.
 
-All variants start from the flags in --base; each --variant adds its own. A training or evaluation
-that is complete is not repeated, so that the command can be stopped at any time and called again,
-also with more variants, seeds or evaluations. --out receives table.md, table.csv, results.json and
-recall.png, written anew after each training, and runs/VARIANT/SEED.
+All variants start from the flags in --base; each --variant adds its own. The command can be stopped
+at any time and called again, also with more variants, seeds or evaluations: what is complete is not
+repeated, and a training that was cut off goes on from its last checkpoint. --out receives table.md,
+table.csv, results.json and recall.png, written anew after each training, and runs/VARIANT/SEED.
 
   python -m keras_distill.ablate --flagfile=configs/birds100_ablation.flags
   python -m keras_distill.ablate --base=student.flags --seeds=0,1,2 --out=runs/margins \
@@ -129,8 +129,8 @@ def _complete(run: Run, grid: Grid) -> str:
     """Does what is missing of one run; returns what went wrong, or nothing."""
     log = run.folder.path / "console.log"
     if not run.folder.summary.exists():
-        shutil.rmtree(run.folder.path, ignore_errors=True)
-        run.folder.path.mkdir(parents=True)
+        shutil.rmtree(run.evaluations, ignore_errors=True)  # of a student that is no more
+        run.folder.path.mkdir(parents=True, exist_ok=True)
         code = _logged(run.train_command(), log)
         if code:
             return f"the training ended with exit code {code}, see {log}"

@@ -3,6 +3,7 @@
 import glob
 import json
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,9 @@ class Run:
     folder: RunDirectory
 
     def train_command(self) -> list[str]:
-        """Returns the command that trains."""
+        """Returns the command that trains, or goes on from where it was cut off."""
         command = [sys.executable, "-m", "keras_distill.train", f"--flagfile={self.base}"]
-        own = [f"--seed={self.seed}", f"--run_dir={self.folder.path}", "--overwrite"]
+        own = [f"--seed={self.seed}", f"--run_dir={self.folder.path}"]
         return [*command, *self.variant.arguments, *own]
 
     def evaluate_command(self, evaluation: Evaluation) -> list[str]:
@@ -66,7 +67,12 @@ class Run:
 
     def evaluation_file(self, evaluation: Evaluation) -> Path:
         """Returns where the figures of an evaluation are, once it is done."""
-        return self.folder.path / "evaluations" / f"{evaluation.name}.json"
+        return self.evaluations / f"{evaluation.name}.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of all figures."""
+        return self.folder.path / "evaluations"
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,8 @@ class Grid:
     def record(self) -> None:
         """Adds the definitions to `plan.json` of the folder, which may hold those of other calls.
 
+        Trainings of a variant that has other flags now, and none of which is complete, are removed.
+
         Raises:
             InputError: If the same name stood for other flags.
         """
@@ -140,6 +148,7 @@ class Grid:
             "variant": "runs/{}/*/summary.json",
             "evaluation": "runs/*/*/evaluations/{}.json",
         }
+        stale = []
         for flag, definitions in new.items():
             for name, arguments in definitions.items():
                 former = plan[flag].get(name, arguments)
@@ -153,6 +162,10 @@ class Grid:
                         f"and now has {' '.join(sorted(now)) or 'less'}; give it another name, or "
                         "another --out, or --overwrite to begin anew."
                     )
+                if former != arguments and flag == "variant":
+                    stale.append(self.out / "runs" / name)
+        for folder in stale:
+            shutil.rmtree(folder, ignore_errors=True)
         with published_file(path) as temporary:
             temporary.write_text(json.dumps(plan, indent=2) + "\n")
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -102,23 +103,27 @@ def test_same_name_for_other_flags(here, base, out):
     assert times(out) == before
 
 
-def test_a_name_without_results_is_free(here, base, tmp_path):
-    given = [f"--base={base}", "--seeds=3", f"--out={tmp_path / 'out'}"]
-    assert here("ablate", *given, "--variant=a: --trunk_layer=nowhere").code == 1
-    assert here("ablate", *given, VARIANTS[0].replace("plain", "a")).code == 0
+def test_a_name_without_results_is_free(here, base, out):
+    (out / "runs/plain/3/summary.json").unlink()  # half of a training, by other flags
+    given = [f"--base={base}", "--seeds=3", f"--out={out}"]
+    assert here("ablate", *given, "--variant=plain: --trunk_layer=nowhere").code == 1
+    assert here("ablate", *given, "--variant=plain: --margin=0.7").code == 0
+    assert "going on" not in (out / "runs/plain/3/console.log").read_text()
+    assert "--margin=0.7\n" in (out / "runs/plain/3/flags.txt").read_text()
 
 
-def test_half_a_training_is_done_again(here, base, out):
+def test_a_training_that_lacks_its_end_is_given_it(here, base, out):
     (out / "runs/plain/3/summary.json").unlink()
     (out / "runs/plain/3/student.keras").write_text("half")
-    before = times(out)
+    (out / "runs/plain/3/evaluations/test.json").write_text("{}")
+    wanted, before = results(out), times(out)
     ended = here("ablate", f"--base={base}", *VARIANTS, "--seeds=3", f"--out={out}")
     assert (ended.code, ended.err) == (0, "")
     after = times(out)
-    again = {name for name in before if after[name] != before[name]}
-    assert "runs/plain/3/student.keras" in again
-    assert {name.rpartition("/3/")[0] for name in again} == {"runs/plain"}
-    assert len(results(out)) == 2
+    assert [name for name in before if after[name] != before[name]] == [
+        "runs/plain/3/student.keras"  # and no checkpoint
+    ]
+    assert [result["recall"] for result in results(out)] == [each["recall"] for each in wanted]
 
 
 def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
@@ -133,23 +138,34 @@ def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
     assert [result["variant"] for result in results(tmp_path / "out")] == ["plain"]
 
 
-def test_interruption_keeps_what_is_done(base, out):
-    command = [sys.executable, "-m", "keras_distill.ablate", f"--base={base}", *VARIANTS]
+def test_a_training_that_is_interrupted_goes_on(here, base, out):
+    flags = [f"--base={base}", *VARIANTS, "--variant=long: --epochs=12", "--seeds=3"]
     process = subprocess.Popen(
-        [*command, "--seeds=3,4", f"--out={out}"],
+        [sys.executable, "-m", "keras_distill.ablate", *flags, f"--out={out}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    log = out / "runs/plain/4/console.log"
-    while not log.exists():
+    run = out / "runs/long/3"
+    while not list(run.glob("checkpoints/step-*")):
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert (process.returncode, said) == (130, "ablate: interrupted\n")
     assert len(results(out)) == 2
-    assert not (log.parent / "summary.json").exists()
+    assert not (run / "summary.json").exists()
+    before = times(out)
+
+    ended = here("ablate", *flags, f"--out={out}")
+    assert (ended.code, ended.err) == (0, "")
+    assert "2 of 3 runs were done before." in ended.out
+    log = (run / "console.log").read_text()
+    assert int(re.search(r"going on after step (\d+)\n", log)[1]) >= 2
+    assert log.count("epoch 1/12 ") == log.count("epoch 12/12 ") == 1
+    after = times(out)
+    assert all(after[name] == before[name] for name in before if "/long/" not in name)
 
 
 def test_dry_run(early, base, tmp_path):
@@ -161,7 +177,7 @@ def test_dry_run(early, base, tmp_path):
         "keras_distill.train",
         "keras_distill.evaluate",
     ] * 2
-    assert lines[0].endswith("--margin=0.5 --seed=0 '--run_dir=grid/runs/a b/0' --overwrite")
+    assert lines[0].endswith("--margin=0.5 --seed=0 '--run_dir=grid/runs/a b/0'")
     assert "--test_classes=4:" in lines[1]
     assert lines[1].endswith("--ks=1,2,4,8 '--json=grid/runs/a b/0/evaluations/good.json'")
     assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.checkpoint_folder import CheckpointFolder
 from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.distiller import Distiller
+from keras_distill.training.loss_scaling import CountingLossScale
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.training_variables import read_variables
 
@@ -92,7 +93,8 @@ RECIPES = {
     "plain_rate": lambda: (BatchHardTriplet(), keras.optimizers.SGD(0.1, momentum=0.9)),
     "loss_scale": lambda: (
         BatchHardTriplet(),
-        keras.optimizers.LossScaleOptimizer(adam(), dynamic_growth_steps=2),
+        # Overflows until the scale has been halved often enough, and then now and again.
+        CountingLossScale(adam(), initial_scale=2.0**18, dynamic_growth_steps=2),
     ),
 }
 
@@ -170,6 +172,28 @@ def test_a_training_that_is_killed_ends_as_if_it_had_not(policy, recipe, tmp_pat
     assert [entry[0] for entry in expected[1]] == [
         place for epoch in range(EPOCHS) for place in (*range(STEPS), f"end {epoch}")
     ]
+
+
+def test_the_loss_scale_and_the_count_of_skipped_steps_are_put_back(tmp_path, dtype_policy):
+    dtype_policy("mixed_float16")
+    seen = []
+
+    def trained_until_killed():
+        distiller = compiled("loss_scale")
+
+        def look():
+            optimizer = distiller.optimizer
+            values = optimizer.dynamic_scale, optimizer.step_counter, optimizer.skipped_steps
+            seen.append([float(value) for value in values])
+
+        with pytest.raises(Killed):
+            train(tmp_path, distiller, Before(4, look), kill_after(4))
+
+    trained_until_killed()
+    trained_until_killed()
+    kept, put_back = seen
+    assert kept == [2.0**15, 1, 3]  # halved three times, and one step that was made since
+    assert put_back == kept
 
 
 def test_steps_after_the_checkpoint_are_made_again(tmp_path):

@@ -49,6 +49,13 @@ def define_data_flags(command: Command) -> None:
     command.integer(
         group, "max_pixels", 10**8, "Height times width of the largest image that is taken.", 1
     )
+    command.string(
+        group,
+        "cache_dir",
+        "runs/teacher_cache",
+        "Folder of the caches of all runs, and of what is known of large folders: which files can "
+        "be decoded, so that it is tried once.",
+    )
 
 
 def check_data_flags(flags: Any) -> None:
@@ -127,8 +134,11 @@ def load_flagged_images(flags: Any, *splits: str) -> tuple[list[Any], list[str]]
     Raises:
         InputError: If the data set is of no use, or has a corrupt image and `--strict_images`.
     """
+    from rich.console import Console
+
     from keras_distill.data.dataset import load_dataset
     from keras_distill.data.readable_images import drop_unreadable
+    from keras_distill.work_progress import work_progress
 
     unlabelled = parse_unlabelled(flags.unlabelled if "unlabelled" in splits else "")
     dataset = load_dataset(
@@ -146,7 +156,13 @@ def load_flagged_images(flags: Any, *splits: str) -> tuple[list[Any], list[str]]
         name = unlabelled[0] if split == "unlabelled" else flags.dataset
         if images is not None and name.startswith("folder:"):
             images, corrupt = drop_unreadable(
-                images, strict=flags.strict_images, max_pixels=flags.max_pixels
+                images,
+                strict=flags.strict_images,
+                max_pixels=flags.max_pixels,
+                memory=Path(flags.cache_dir).expanduser(),
+                progress=lambda total: work_progress(
+                    "checking images", total, "images", Console(stderr=True), transient=True
+                ),
             )
             skipped += corrupt
         found.append(images)

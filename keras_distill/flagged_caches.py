@@ -1,15 +1,12 @@
 """The caches that the flags ask for."""
 
 import functools
-import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_cache import PixelCache
@@ -17,6 +14,7 @@ from keras_distill.data.view_cache import ViewCache
 from keras_distill.teacher_flags import parse_cache
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher
+from keras_distill.work_progress import work_progress
 
 
 def open_teacher_caches(
@@ -103,36 +101,5 @@ def fill_caches(
             say(f"{title}: cache {place} is complete")
             continue
         say(f"{title}: {missing} views to compute for the cache {place}")
-        if console.is_terminal:
-            with Progress(*_COLUMNS, console=console) as progress:
-                task = progress.add_task(title, total=missing)
-                cache.fill(views, on_rows=functools.partial(progress.advance, task))
-        else:
-            cache.fill(views, on_rows=_line_by_line(title, missing, say))
-
-
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("views"),
-    TimeRemainingColumn(),
-)
-_SECONDS_BETWEEN_LINES = 30.0
-
-
-def _line_by_line(title: str, total: int, say: Callable[[str], None]) -> Callable[[int], None]:
-    """Reports progress where no bar can be drawn, such as in a file."""
-    begun = last = time.monotonic()
-    done = 0
-
-    def on_rows(rows: int) -> None:
-        nonlocal done, last
-        done += rows
-        now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            left = timedelta(seconds=round((total - done) * (now - begun) / done))
-            say(f"{title}: {done} of {total} views, {done / (now - begun):.0f}/s, {left} left")
-
-    return on_rows
+        with work_progress(title, missing, "views", console) as advance:
+            cache.fill(views, on_rows=advance)

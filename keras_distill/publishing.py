@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ def published_file(target: Path) -> Iterator[Path]:
     """
     with _clear_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+        # Processes of several machines may have one number.
+        temporary = target.with_name(f".tmp-{secrets.token_hex(4)}-{target.name}")
         try:
             yield temporary
             temporary.replace(target)

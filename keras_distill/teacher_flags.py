@@ -120,7 +120,6 @@ def define_teacher_flags(command: Command) -> None:
         "views:K keeps the decoded pixels of K random views of each image too, so that training "
         "decodes nothing; on the disk a view takes 3 bytes a pixel, 49 kB at 128 pixels.",
     )
-    command.string(group, "cache_dir", "runs/teacher_cache", "Folder of the caches of all runs.")
     command.number(group, "cache_max_gb", 20.0, "Most that one cache may take, in GB.")
 
 

@@ -2,7 +2,10 @@
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -10,13 +13,25 @@ from absl import logging
 
 from keras_distill.data.decoding import decode_image, image_area
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.verified_files import WORTHWHILE, VerifiedFiles
 from keras_distill.errors import InputError
+from keras_distill.version import __version__
 
 MAX_PIXELS = 10**8  # 300 MB once decoded
+_BATCH = 1024
+_BATCHES_BETWEEN_SAVES = 100  # some minutes
+
+
+_Progress: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 
 
 def drop_unreadable(
-    images: ImageSet, *, strict: bool = False, max_pixels: int = MAX_PIXELS
+    images: ImageSet,
+    *,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    memory: Path | None = None,
+    progress: _Progress = lambda total: nullcontext(lambda rows: None),
 ) -> tuple[ImageSet, list[str]]:
     """Decodes every image once and drops those that fail, each named in a warning.
 
@@ -29,6 +44,10 @@ def drop_unreadable(
         images: The images.
         strict: Whether an unreadable or too large image is an error.
         max_pixels: Height times width of the largest image that is taken.
+        memory: Folder in which it is remembered which files passed, so that the next call decodes
+            new and changed files only; see `VerifiedFiles`. Few images are not worth it.
+        progress: Called with the number of images to decode; its context yields what is called
+            with the number of those that have been decoded since.
 
     Returns:
         The readable images, and the paths of the dropped ones, relative to the root.
@@ -36,46 +55,42 @@ def drop_unreadable(
     Raises:
         InputError: If `strict` and an image is dropped, or if a class would lose all of them.
     """
-    files = [os.fsencode(images.root / path) for path in images.paths]
-    readable = np.zeros(len(files), bool)
-    too_large = np.zeros(len(files), bool)
-
-    def check(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        data = tf.io.read_file(file)
-        large = image_area(data) > max_pixels
-        # One pixel goes along, because TensorFlow leaves out a decoding that nothing comes of.
-        pixel = tf.cond(large, lambda: tf.zeros([], tf.uint8), lambda: decode_image(data)[0, 0, 0])
-        return index, large, pixel
-
-    decoded = (
-        tf.data.Dataset.from_tensor_slices((np.arange(len(files)), files))
-        .map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
-        .ignore_errors()
-        .batch(1024)
-    )
-    for indices, large, _ in decoded.as_numpy_iterator():
-        readable[indices] = ~large
-        too_large[indices] = large
+    verified = None
+    if memory is not None and len(images) >= WORTHWHILE:
+        verified = VerifiedFiles(memory, images, max_pixels, tf.__version__, __version__)
+    readable = np.zeros(len(images), bool) if verified is None else verified.known()
+    too_large = np.zeros(len(images), bool)
     nameable = np.array([is_utf8(path) for path in images.paths.tolist()], bool)
-    readable &= nameable
+    unknown = np.flatnonzero(nameable & ~readable)
+    try:
+        with progress(len(unknown)) as advance:
+            for count, (rows, large) in enumerate(_decoded(images, unknown, max_pixels), 1):
+                readable[rows] = ~large
+                too_large[rows] = large
+                advance(len(rows))
+                if verified is not None and count % _BATCHES_BETWEEN_SAVES == 0:
+                    verified.remember(readable)
+    finally:
+        if verified is not None and readable[unknown].any():
+            verified.remember(readable)
     dropped = [str(path) for path in images.paths[~readable]]
     if not dropped:
         return images, []
     if strict and too_large.any():
         raise InputError(
-            f"{too_large.sum()} of {len(files)} images in {str(images.root)!r} have more than "
+            f"{too_large.sum()} of {len(images)} images in {str(images.root)!r} have more than "
             f"max_pixels={max_pixels} pixels: {_listed(images.paths[too_large])}. Shrink or remove "
             "them, or raise --max_pixels, or leave out --strict_images to skip them."
         )
     if strict and not nameable.all():
         raise InputError(
-            f"{(~nameable).sum()} of {len(files)} images in {str(images.root)!r} have names that "
+            f"{(~nameable).sum()} of {len(images)} images in {str(images.root)!r} have names that "
             f"are not UTF-8: {_listed(images.paths[~nameable])}. Rename them, or leave out "
             "--strict_images to skip them."
         )
     if strict:
         raise InputError(
-            f"{len(dropped)} of {len(files)} images in {str(images.root)!r} are corrupt or "
+            f"{len(dropped)} of {len(images)} images in {str(images.root)!r} are corrupt or "
             f"truncated: {_listed(images.paths[~readable])}. Repair or remove them, or leave out "
             "--strict_images to skip them."
         )
@@ -93,6 +108,31 @@ def drop_unreadable(
             "image; repair or remove it."
         )
     return kept, dropped
+
+
+def _decoded(
+    images: ImageSet, rows: np.ndarray, max_pixels: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields which rows were decoded, or are too large for it, and which of these are."""
+    if not len(rows):
+        return
+    files = [os.fsencode(images.root / path) for path in images.paths[rows]]
+
+    def check(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        data = tf.io.read_file(file)
+        large = image_area(data) > max_pixels
+        # One pixel goes along, because TensorFlow leaves out a decoding that nothing comes of.
+        pixel = tf.cond(large, lambda: tf.zeros([], tf.uint8), lambda: decode_image(data)[0, 0, 0])
+        return row, large, pixel
+
+    decoded = (
+        tf.data.Dataset.from_tensor_slices((rows, tf.constant(files, tf.string)))
+        .map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+        .ignore_errors()
+        .batch(_BATCH)
+    )
+    for batch, large, _ in decoded.as_numpy_iterator():
+        yield batch, large
 
 
 def why_unreadable(data: bytes) -> str:

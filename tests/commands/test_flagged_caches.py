@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from keras_distill import flagged_caches
+from keras_distill import work_progress
 from keras_distill.errors import InputError
 from keras_distill.flagged_caches import fill_caches
 
@@ -39,7 +39,7 @@ class Slow:
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(flagged_caches.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(work_progress.time, "monotonic", lambda: clock.now)
     return clock
 
 

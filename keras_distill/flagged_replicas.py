@@ -7,7 +7,6 @@ from typing import Any
 
 from keras_distill.command_line import WORKER_LOST
 from keras_distill.data.image_set import ImageSet
-from keras_distill.errors import InputError
 from keras_distill.run_continuation import settings
 from keras_distill.training.cluster import Cluster, wait_for_workers
 from keras_distill.training.replicas import Replicas, open_replicas
@@ -67,11 +66,6 @@ def check_replicas(
     Raises:
         InputError: If there is something to refuse.
     """
-    if flags.clip_norm and replicas.count > 1:
-        raise InputError(
-            f"--clip_norm={flags.clip_norm} would shorten the share of each of {replicas.count} "
-            "replicas by itself, before they are added up; leave it out, or train on one."
-        )
     names = "--classes_per_batch x --images_per_class"
     replicas.check_batch(
         flags.classes_per_batch * flags.images_per_class + unlabelled_per_batch,

@@ -114,13 +114,19 @@ class _Rated(_Optimizer):
             self.weight_decay = decay
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        return grads  # of one replica alone; see below
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[Any]) -> list[Any]:
+        """Adds up the gradients of all replicas, and then clips what one device would clip."""
+        reduced = super()._all_reduce_sum_gradients(grads_and_vars)
+        grads, variables = zip(*reduced, strict=True)
         if self.measure_gradients:
             norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in grads])
             _, count, total, greatest = tf.unstack(tf.convert_to_tensor(self.gradient_norms))
             self.gradient_norms.assign(
                 tf.stack([norm, count + 1.0, total + norm, tf.maximum(greatest, norm)])
             )
-        return super()._clip_gradients(grads)
+        return list(zip(super()._clip_gradients(grads), variables, strict=True))
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Ends the training on the averages; Keras takes frozen variables for others."""
@@ -143,6 +149,9 @@ class RatedAdam(_Rated, keras.optimizers.Adam):
     A rate multiplies the update, not the gradient, whose scale Adam divides away. The whole update:
     decoupled weight decay is multiplied too, as in the parameter groups of PyTorch.
 
+    Under `tf.distribute`, gradients are clipped and measured once those of all replicas have been
+    added up, where Keras clips each replica's share by itself.
+
     Args:
         *args: As of `keras.optimizers.Adam`.
         rates: What multiplies the update of each trainable variable; see `by_variable`.
@@ -151,8 +160,7 @@ class RatedAdam(_Rated, keras.optimizers.Adam):
             long otherwise.
         measure_gradients: Whether to keep the global norm of the gradients, unscaled and before
             clipping, in the variable `gradient_norms`: of the last step; number, sum and maximum
-            since it was last set to 0. Under `tf.distribute`, those of the first replica's share,
-            which is also what Keras clips.
+            since it was last set to 0.
         **kwargs: As of `keras.optimizers.Adam`.
 
     Raises:

@@ -89,7 +89,7 @@ def test_two_devices(tmp_path):
 
     folder = tmp_path / "run"
     flags = ("--epochs=2", "--sync_batch_norm", "--schedule=constant", f"--run_dir={folder}")
-    course = ("--ema=0.9", "--trunk_rate=0.5", "--gradient_norm")
+    course = ("--ema=0.9", "--trunk_rate=0.5", "--clip_norm=0.5", "--gradient_norm")
     ended = train(*flags, *course, "--mixed_precision=mixed_float16")
     assert ended.returncode == 0, ended.stderr
     assert json.loads((folder / "summary.json").read_text())["replicas"] == 2

@@ -22,6 +22,7 @@ from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.projection import build_projection
 from keras_distill.teacher_flags import FEATURE_LOSSES, TEACHER_LOSSES
 from keras_distill.train_flags import TASK_LOSSES
+from keras_distill.training.loss_scaling import CountingLossScale
 
 random = np.random.default_rng(0)
 ROWS, STEPS = 12, 10
@@ -108,7 +109,16 @@ def train(strategy, optimizer, batches, **settings):
         [strategy.experimental_local_results(v.value)[i].numpy() for v in distiller.weights]
         for i in range(strategy.num_replicas_in_sync)
     ]
+    optimizer = distiller.optimizer
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    counted = {
+        "steps": inner.iterations,
+        "skipped": getattr(optimizer, "skipped_steps", 0),
+        "scale": getattr(optimizer, "dynamic_scale", 1),
+    }
     return {
+        **{name: int(keras.ops.convert_to_numpy(value)) for name, value in counted.items()},
+        "norms": np.asarray(getattr(inner, "gradient_norms", [])).tolist(),
         "history": history,
         "moved": [apart([a], [b]) for a, b in zip(distiller.get_weights(), before)],
         "weights": [w.ravel().tolist() for w in distiller.get_weights()],
@@ -187,6 +197,13 @@ settings = {
             teacher_losses=lambda: teacher_losses("absolute", "relative"),
         ),
     ),
+    "clipped": (
+        lambda: RatedSGD(0.2, momentum=0.9, global_clipnorm=0.1, measure_gradients=True),
+        dict(
+            task_loss=lambda: task_loss("batch_hard_triplet", margin=0.5),
+            teacher_losses=lambda: teacher_losses("absolute", "relative"),
+        ),
+    ),
     "synchronised": (
         lambda: keras.optimizers.SGD(0.05),
         dict(
@@ -213,3 +230,63 @@ def test_ten_steps_are_those_of_one_device(measure):
         assert sorted(alone["history"]) == sorted(replicated["history"])
         for loss, values in alone["history"].items():
             np.testing.assert_allclose(replicated["history"][loss], values, rtol=1e-4)
+        if name == "clipped":
+            assert alone["norms"][2] / 10 > 0.2, "nothing was clipped"
+            np.testing.assert_allclose(replicated["norms"], alone["norms"], rtol=1e-3)
+
+
+HALF = """
+class Overflowing(keras.layers.Layer):
+    \"\"\"Passes rows on, whose gradient is infinite where the image is marked in its corner.\"\"\"
+
+    def call(self, rows, image):
+        @tf.custom_gradient
+        def identity(rows):
+            marked = tf.cast(image[:, :1, 0, 0] == 255, rows.dtype)
+            return tf.identity(rows), lambda gradient: gradient / (1 - marked)
+
+        return identity(rows)
+
+
+keras.config.set_dtype_policy("mixed_float16")
+images[:, 0, 0, 0] = 0
+images[7 * ROWS - 1, 0, 0, 0] = 255  # the last row of step 7, on the second replica
+marked = tf.data.Dataset.from_tensor_slices((images, labels)).batch(ROWS)
+
+
+def net(seed, batch_norm):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((6, 6, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(image)
+    x = keras.layers.Conv2D(4, 3, activation="tanh", name="conv")(x)
+    x = Overflowing()(keras.layers.Flatten()(x), image)
+    x = keras.layers.Dense(4)(x)
+    return keras.Model(image, keras.layers.UnitNormalization(dtype="float32")(x))
+
+
+print(json.dumps([
+    train(
+        strategy,
+        lambda: CountingLossScale(
+            RatedSGD(0.2, global_clipnorm=0.1, measure_gradients=True), initial_scale=256.0
+        ),
+        marked,
+        task_loss=lambda: task_loss("batch_hard_triplet", margin=0.5),
+        teacher_losses=lambda: teacher_losses("absolute", "relative"),
+    )
+    for strategy in (one, two)
+]))
+"""
+
+
+def test_clipped_steps_in_float16_and_an_overflow_on_one_of_two_replicas(measure):
+    alone, replicated = measure(HALF)
+    for trained in (alone, replicated):
+        assert (trained["steps"], trained["skipped"], trained["scale"]) == (9, 1, 128)
+        assert trained["norms"][1] == 9  # the gradients that were measured
+        assert max(trained["moved"]) > 1e-2
+        assert trained["norms"][2] / 9 > 0.2, "nothing was clipped"
+    assert replicated["replicas_differ"] == 0
+    np.testing.assert_allclose(replicated["norms"], alone["norms"], rtol=2e-2)
+    for expected, found in zip(alone["weights"], replicated["weights"], strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-3)

@@ -34,6 +34,12 @@ def run_on_replicas(
         print(f"{cluster.name(cluster.index)} of {len(cluster.workers)}", flush=True)
         wait_for_workers(cluster)
     replicas = open_replicas(flags.distribution, cluster)
+    if flags.distribution == "mirrored" and replicas.count == 1:
+        print(
+            f"train: --distribution=mirrored has {replicas.devices} only; leave it out, or ask "
+            "python -m keras_distill.doctor why no other device is found.",
+            file=sys.stderr,
+        )
     try:
         with replicas.strategy.scope():
             left = train(replicas)

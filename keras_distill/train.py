@@ -187,7 +187,8 @@ def _train(
     say(
         f"{labelled} images of {len(train.classes)} classes"
         f"{f' and {unlabelled} unlabelled' if unlabelled else ''}; student {flags.trunk}, "
-        f"{student.count_params():,} parameters, {image_size} pixels -> {width} dimensions"
+        f"{student.count_params():,} parameters, {image_size} pixels -> {width} dimensions; "
+        f"{replicas.devices}"
     )
     task_loss = build_task_loss(flags, train.classes)
     image_cache = open_image_cache(flags, train, image_size=image_size)

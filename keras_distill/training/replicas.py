@@ -48,6 +48,17 @@ class Replicas:
         return range(own * self.cluster.index, own * (self.cluster.index + 1))
 
     @property
+    def devices(self) -> str:
+        """How many replicas there are, and the devices of this process, for people."""
+        if self.cluster is None and self.count == 1:  # maybe without a strategy that knows them
+            devices = [_devices()[0]]
+        else:
+            devices = self.strategy.extended.worker_devices
+        names = ", ".join(device.rpartition("device:")[2] for device in devices)
+        here = "" if self.cluster is None else " here"
+        return f"{self.count} {'replica' if self.count == 1 else 'replicas'} on {names}{here}"
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process alone writes what a training leaves behind."""
         return self.cluster is None or self.cluster.is_chief
@@ -150,9 +161,7 @@ def open_replicas(distribution: str, cluster: Cluster | None) -> Replicas:
     if distribution == "none":
         return Replicas(tf.distribute.get_strategy())
     if cluster is None:
-        gpus = tf.config.list_logical_devices("GPU")
-        devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-        return Replicas(tf.distribute.MirroredStrategy(devices))
+        return Replicas(tf.distribute.MirroredStrategy(_devices()))
     try:
         return Replicas(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
     except (tf.errors.OpError, RuntimeError) as error:
@@ -161,3 +170,8 @@ def open_replicas(distribution: str, cluster: Cluster | None) -> Replicas:
             f"{', '.join(cluster.workers)}: {error}. Start all within a few minutes, with ports "
             "that are free and reachable."
         ) from error
+
+
+def _devices() -> list[str]:
+    gpus = tf.config.list_logical_devices("GPU")
+    return [device.name for device in gpus or tf.config.list_logical_devices("CPU")]

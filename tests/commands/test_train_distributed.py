@@ -81,6 +81,22 @@ def test_needs_tf_config(early):
     assert "TF_CONFIG is not set" in ended.err
 
 
+def test_mirrored_on_one_device_says_so(here, photos, tiny, tmp_path):
+    given = (f"--dataset=folder:{photos}", *tiny, "--epochs=0", "--overwrite")
+    flags = (*given, f"--run_dir={tmp_path}")
+    ended = here("train", *flags, "--distribution=mirrored")
+    assert ended.code == 0
+    assert ended.out.splitlines()[0].endswith(" dimensions; 1 replica on CPU:0")
+    (warning,) = [line for line in ended.err.splitlines() if "--distribution" in line]
+    assert warning == (
+        "train: --distribution=mirrored has 1 replica on CPU:0 only; leave it out, or ask "
+        "python -m keras_distill.doctor why no other device is found."
+    )
+    ended = here("train", *flags)
+    assert ended.out.splitlines()[0].endswith(" dimensions; 1 replica on CPU:0")
+    assert "--distribution" not in ended.err
+
+
 @pytest.mark.slow
 def test_two_devices(tmp_path):
     def train(*flags):
@@ -92,6 +108,8 @@ def test_two_devices(tmp_path):
     course = ("--ema=0.9", "--trunk_rate=0.5", "--clip_norm=0.5", "--gradient_norm")
     ended = train(*flags, *course, "--mixed_precision=mixed_float16")
     assert ended.returncode == 0, ended.stderr
+    assert " dimensions; 2 replicas on CPU:0, CPU:1\n" in ended.stdout
+    assert "no other device" not in ended.stderr
     assert json.loads((folder / "summary.json").read_text())["replicas"] == 2
     assert [record["skipped_steps"] for record in metrics(folder)] == [0, 0]
     refused = train(*flags, "--overwrite", "--images_per_class=3")
@@ -118,6 +136,7 @@ def test_two_processes_one_of_which_is_killed(killed, pair, command, tmp_path):
     ended = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], ended
     assert "epoch 4/4" in ended[0][0]
+    assert " dimensions; 2 replicas on CPU:0 here\n" in ended[0][0]
     assert "epoch" not in ended[1][0]  # worker 0 alone reports
 
     workers = pair(*flags, f"--run_dir={halved}")

@@ -1,8 +1,9 @@
 """Shows the main job on generated pictures: a large network teaches a small one.
 
-Trains a teacher and a baseline student on `glyphs`, distils two more students from the teacher
-(absolute and relative), compares all four on classes that none of them has seen, and exports the
-best student; then serves it, sends it JPEG files over gRPC, and shows what an index has nearest to
+Trains a teacher on 48 classes of `glyphs` and a baseline student on the labels of 12. Two more
+students have these labels and, absolutely or relatively, what the teacher makes of the images of
+the other 36. All four are compared on classes that none of them has seen. The best student is
+exported and served; the demo sends it JPEG files over gRPC, and shows what an index has nearest to
 them. Each step is a command that can be repeated by hand.
 
   python -m keras_distill.demo --run_dir=runs/demo --seed=0
@@ -34,16 +35,18 @@ _COMMON = (
     "--trunk_weights=none",
     "--image_size=64",
     "--embedding_dim=128",
-    "--task_loss=semi_hard_triplet",
+    "--task_loss=multi_similarity",
     "--crop_area=0.5",
-    "--learning_rate=5e-3",
+    "--learning_rate=1e-2",
+    "--test_classes=48:96",
 )
-_STUDENT = ("--alpha=0.25", "--epochs=20")
+_STUDENT = ("--train_classes=0:12", "--alpha=0.25", "--epochs=20", "--steps_per_epoch=24")
+_UNLABELLED = ("--images_per_class=4", "--unlabelled=glyphs:12:48", "--unlabelled_per_batch=32")
 _RECIPES = {
-    "teacher": ("--alpha=0.5", "--epochs=40"),
+    "teacher": ("--train_classes=0:48", "--alpha=0.5", "--epochs=40"),
     "baseline": _STUDENT,
-    "absolute": (*_STUDENT, "--teacher_losses=absolute:1"),
-    "relative": (*_STUDENT, "--teacher_losses=relative:0.1"),
+    "absolute": (*_STUDENT, *_UNLABELLED, "--teacher_losses=absolute:1"),
+    "relative": (*_STUDENT, *_UNLABELLED, "--teacher_losses=relative:0.1"),
 }
 _KS = (1, 2, 4, 8)
 

@@ -10,14 +10,19 @@ table.csv, results.json and recall.png, written anew after each training, and ru
       --variant="small: --margin=0.1" --variant="large: --margin=0.3" \
       --evaluation="good:" --evaluation="blurred: --degrade=blur:2"
 
-Exit codes: 0 done, 1 a training or evaluation failed, 2 unusable flags or input.
+Exit codes: 0 done, 1 a training or evaluation failed, 2 unusable flags or input, 130 stopped by
+Ctrl-C, 143 by SIGTERM.
 """
 
+import contextlib
 import json
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +148,35 @@ def _complete(run: Run, grid: Grid) -> str:
 
 
 def _logged(command: list[str], log: Path) -> int:
-    with log.open("a") as file:
+    """Runs a command; what stops this one asks that one to stop, and waits until it has."""
+    with log.open("a") as file, _exit_by_exception():
         file.write(f"$ {shlex.join(command)}\n")
         file.flush()
-        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+        # In a group of its own: a terminal's Ctrl-C would be the first of two signals, and a
+        # training that is asked twice ends without a checkpoint.
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, process_group=0)
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            process.kill()  # if that was not waited for
+
+
+@contextlib.contextmanager
+def _exit_by_exception() -> Iterator[None]:
+    """Lets SIGTERM and a terminal that closes raise SystemExit, unless they are ignored."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in former.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _read_results(grid: Grid) -> list[dict[str, Any]]:

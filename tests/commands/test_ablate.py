@@ -168,6 +168,45 @@ def test_a_training_that_is_interrupted_goes_on(here, base, out):
     assert all(after[name] == before[name] for name in before if "/long/" not in name)
 
 
+CHILD = """
+import signal, sys, time
+
+def stop(*_):
+    time.sleep(1)
+    sys.exit(print("checkpoint"))
+
+signal.signal(signal.SIGTERM, stop)
+print("begun", flush=True)
+time.sleep(600)
+"""
+PARENT = """
+import sys
+from pathlib import Path
+from keras_distill import ablate
+
+child = [sys.executable, "-c", sys.argv[1]]
+ablate.COMMAND.run(lambda flags: ablate._logged(child, Path(sys.argv[2])), [])
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_training_ends_with_a_checkpoint_before_its_ablation(asked, code, tmp_path):
+    log = tmp_path / "console.log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, CHILD, str(log)], stderr=subprocess.PIPE, text=True
+    )
+    while not (log.exists() and "\nbegun\n" in log.read_text()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(asked)
+    _, said = process.communicate()
+    assert process.returncode == code
+    assert said == ("ablate: interrupted\n" if asked == signal.SIGINT else "")
+    assert log.read_text().endswith("\nbegun\ncheckpoint\n")
+
+
 def test_dry_run(early, base, tmp_path):
     given = [f"--base={base}", "--variant=a b: --margin=0.5", "--out=grid", "--dry_run"]
     ended = early("ablate", *given, "--evaluation=good:", cwd=tmp_path)

@@ -12,6 +12,7 @@ from typing import Any
 from keras_distill import evaluate, train
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
+from keras_distill.run_continuation import settings
 from keras_distill.training.run_directory import RunDirectory
 
 # What a variant or an evaluation may not set, for the grid does.
@@ -133,10 +134,11 @@ class Grid:
     def record(self) -> None:
         """Adds the definitions to `plan.json` of the folder, which may hold those of other calls.
 
-        Trainings of a variant that has other flags now, and none of which is complete, are removed.
+        Trainings of a variant that has other settings now, and none of which is complete, are
+        removed. What changes nothing in what is learnt may differ, as in `continuation`.
 
         Raises:
-            InputError: If the same name stood for other flags.
+            InputError: If the same name stood for other settings.
         """
         path = self.out / "plan.json"
         plan = json.loads(path.read_text()) if path.exists() else {"variant": {}, "evaluation": {}}
@@ -153,8 +155,11 @@ class Grid:
             for name, arguments in definitions.items():
                 former = plan[flag].get(name, arguments)
                 plan[flag][name] = arguments
+                differs = former != arguments
+                if flag == "variant":
+                    differs = differs and _settings(former) != _settings(arguments)
                 used = any(self.out.glob(results[flag].format(glob.escape(name))))
-                if former != arguments and used:
+                if differs and used:
                     now = set(arguments) - set(former)
                     before = set(former) - set(arguments)
                     raise InputError(
@@ -162,7 +167,7 @@ class Grid:
                         f"and now has {' '.join(sorted(now)) or 'less'}; give it another name, or "
                         "another --out, or --overwrite to begin anew."
                     )
-                if former != arguments and flag == "variant":
+                if differs and flag == "variant":
                     stale.append(self.out / "runs" / name)
         for folder in stale:
             shutil.rmtree(folder, ignore_errors=True)
@@ -190,6 +195,14 @@ def parse_seeds(value: str) -> list[int]:
     if min(seeds) < 0 or max(seeds) >= 2**32 or len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds={value} must be different integers, such as 0,1,2.")
     return seeds
+
+
+def _settings(arguments: list[str]) -> dict[str, Any] | None:
+    """The settings of a training; `None` if another version wrote what this one cannot read."""
+    try:
+        return settings(train.COMMAND.parse(arguments))
+    except InputError:
+        return None
 
 
 def _split_definition(flag: str, text: str) -> tuple[str, tuple[str, ...]]:

@@ -229,8 +229,11 @@ def _variant(base: str, text: str) -> Variant:
     data = [f"--{flag}={flags[flag].value}" for flag in _DATA_FLAGS if flags[flag].value]
     if flags.strict_images:
         data.append("--strict_images")
-    if flags["max_pixels"].present:
-        data.append(f"--max_pixels={flags.max_pixels}")
+    data += [
+        f"--{flag}={flags[flag].value}"
+        for flag in ("max_pixels", "cache_dir")
+        if flags[flag].present
+    ]
     return Variant(name, arguments, train.COMMAND.text(), tuple(data))
 
 

@@ -53,3 +53,10 @@ def test_a_plan_with_other_settings_is_not(grid):
     run.folder.summary.unlink()
     grid("--epochs=3").record()
     assert not run.folder.path.exists()
+
+
+def test_an_evaluation_looks_where_its_training_found_which_files_are_sound(grid):
+    for flags, expected in (("", []), ("--cache_dir=fast", ["--cache_dir=fast"])):
+        (run,) = grid(flags).runs()
+        command = run.evaluate_command(grid(flags).evaluations[0])
+        assert [part for part in command if part.startswith("--cache_dir")] == expected

@@ -50,10 +50,15 @@ class Checkpoint:
         """
         before = self.state()["made_of"]
         for name, value in made_of.items():
-            if before.get(name) != value:
+            if name not in before:
+                raise InputError(
+                    f"{str(self.path)!r} does not tell {name}, for another version wrote it. Go on "
+                    "with that version, or begin anew with --overwrite."
+                )
+            if before[name] != value:
                 raise InputError(
                     f"{name} differs from what {str(self.path)!r} was trained with: {value}, not "
-                    f"{before.get(name)}. Put back what was there, or begin anew with --overwrite."
+                    f"{before[name]}. Put back what was there, or begin anew with --overwrite."
                 )
 
     def damage(self) -> str:

@@ -85,8 +85,9 @@ class VerifiedFiles:
     def _read(self) -> dict[str, _Stamp]:
         try:
             with self.file.open("rb") as opened, np.load(opened) as arrays:
-                paths = arrays["paths"].tobytes().decode().split("\0")
+                joined = arrays["paths"].tobytes().decode()
                 stamps = arrays["stamps"].T.tolist()
+            paths = joined.split("\0") if joined else []
             return dict(zip(paths, zip(*stamps, strict=True), strict=True))
         except (FileNotFoundError, NotADirectoryError):
             return {}

@@ -184,3 +184,10 @@ def test_few_images_leave_no_file(check, tmp_path, monkeypatch):
     for _ in range(2):
         assert check()[2] == [10, 11, 12, 13, 14]
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_memory_of_nothing_is_no_damage(root, tmp_path, caplog):
+    images = read_folder(root)
+    VerifiedFiles(tmp_path / "cache", images).remember(np.zeros(len(images), bool))
+    assert not VerifiedFiles(tmp_path / "cache", images).known().any()
+    assert caplog.messages == []

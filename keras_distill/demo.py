@@ -88,15 +88,14 @@ def _run(command: str, *arguments: str) -> str:
     """Runs one command, shows what it prints, and returns it."""
     module = f"keras_distill.{command}"
     print(f"\n$ python -m {module} {shlex.join(arguments)}", flush=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        lines.append(line)
-    if process.wait():
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    if process.returncode:
         sys.exit(process.returncode)
     return "".join(lines)
 

@@ -1,6 +1,7 @@
 """A training on the devices and processes that the flags name."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ def run_on_replicas(
             making variables concerns no other process.
 
     Returns:
-        The exit code, `WORKER_LOST` if another process is gone.
+        The exit code. If another process is gone, this one ends with `WORKER_LOST`.
 
     Raises:
         InputError: If the processes do not find together.
@@ -54,7 +55,10 @@ def run_on_replicas(
             "its last checkpoint.",
             file=sys.stderr,
         )
-        return WORKER_LOST
+        # An orderly end would wait for, or complain of, what TensorFlow still does with the others.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(WORKER_LOST)
 
 
 def check_replicas(

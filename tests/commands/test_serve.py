@@ -33,6 +33,24 @@ def test_unusable_flags(here, models, flags, message):
     assert ended.err.startswith("serve: ")
 
 
+def test_threads_of_an_operation(run_python, models):
+    code = """
+import sys
+import tensorflow as tf
+from keras_distill import serve
+from keras_distill.serving.embedded.server import EmbeddedServer
+
+def start(server):
+    print(tf.config.threading.get_intra_op_parallelism_threads())
+    sys.exit()
+
+EmbeddedServer.start = start
+serve.main(serve.COMMAND.parse([f"--models={sys.argv[1]}", "--port=0", *sys.argv[2:]]))
+"""
+    assert run_python(code, models, "--rest_port=-1") == "1\n"
+    assert run_python(code, models, "--rest_port=-1", "--intra_op_threads=3") == "3\n"
+
+
 def test_flags_are_refused_before_tensorflow_is_loaded(early, models):
     ended = early("serve", f"--models={models}", "--model_config=x")
     assert (ended.code, ended.out) == (2, "")

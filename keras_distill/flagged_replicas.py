@@ -1,6 +1,5 @@
 """A training on the devices and processes that the flags name."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -84,15 +83,8 @@ def check_replicas(
     replicas.check_agreement(
         {
             "the step to go on from": first_step,
-            "the training images": images_digest(images),
+            "the training images": images.digest,
             "the version": __version__,
             **{f"--{name}": value for name, value in settings(flags).items()},
         }
     )
-
-
-def images_digest(images: ImageSet) -> str:
-    """Hashes the paths and labels of images, on which the batches depend."""
-    digest = hashlib.blake2b("\n".join(images.paths).encode(), digest_size=16)
-    digest.update(images.labels.tobytes())
-    return digest.hexdigest()

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 
 from keras_distill.data.image_set import ImageSet
-from keras_distill.flagged_replicas import images_digest
 from keras_distill.teacher_flags import parse_teachers
 from keras_distill.teachers.fingerprint import model_fingerprint
 from keras_distill.teachers.teacher import Teacher
@@ -38,7 +37,7 @@ def check_ingredients(
     Raises:
         InputError: If something differs.
     """
-    found: dict[str, Any] = {"the training images": images_digest(images)}
+    found: dict[str, Any] = {"the training images": images.digest}
     for name, path in parse_teachers(flags.teacher).items():
         argument = f"--teacher={name}={path}" if name else f"--teacher={path}"
         found[argument] = teachers[name].fingerprint

@@ -1,5 +1,6 @@
 """A list of labelled images on disk."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
@@ -41,6 +42,13 @@ class ImageSet:
     def ids(self) -> np.ndarray:
         """A number for each image, int64 `(n,)`, that depends on its relative path alone."""
         return np.array([image_id(path) for path in self.paths], np.int64)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hashes the paths and labels, on which the batches of a training depend."""
+        digest = hashlib.blake2b("\n".join(self.paths).encode(), digest_size=16)
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
 
     def select(self, chosen: np.ndarray) -> "ImageSet":
         """Returns the images that a boolean mask or an index array chooses."""

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from keras_distill.command_line import SUCCESS, Command
 from keras_distill.errors import InputError
@@ -88,8 +88,8 @@ _NEEDED = {
 }
 
 
-def main(flags: Any) -> int:
-    """Serves until it is told to stop; returns the exit code."""
+def main(flags: Any) -> NoReturn:
+    """Serves until it is told to stop, which ends the process."""
     models, config = _check_flags(flags)
     secret = _read_secret(flags.secret_file)
     check_packages()
@@ -141,9 +141,9 @@ def main(flags: Any) -> int:
     _log.info("stopping; what runs has %g seconds", flags.drain_seconds)
     if not server.stop(flags.drain_seconds):
         _log.warning("some requests were cut off")
-        logging.shutdown()
-        os._exit(SUCCESS)  # their threads cannot be ended otherwise
-    return SUCCESS
+    logging.shutdown()
+    # Threads that still run cannot be ended otherwise, nor connections without gRPC's CANCELLED.
+    os._exit(SUCCESS)
 
 
 def check_packages() -> None:

@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 # Threads for what is asked beside predictions, and to refuse what is too much.
 _SPARE_THREADS = 8
 _MOST_WAITING = 1000
+# For answers that are made, but not yet sent.
 _ANSWERING_SECONDS = 0.5
 # How many of the largest images are decoded at one time.
 _LARGEST_AT_ONCE = 4
@@ -137,8 +138,11 @@ class EmbeddedServer:
     def stop(self, seconds: float) -> bool:
         """Takes nothing new, and waits for what runs.
 
+        Until the process ends, or `close`, what is new is refused as UNAVAILABLE, on which clients
+        try again.
+
         Args:
-            seconds: How long at most; what runs then is cut off.
+            seconds: How long at most.
 
         Returns:
             Whether everything has ended.
@@ -148,13 +152,20 @@ class EmbeddedServer:
         self.models.close()
         if self._rest is not None:
             self._rest.take_nothing_new()
-        # Until then gRPC goes on, so that what is new is refused in words that clients retry on.
         drained = self._admission.drain(seconds)
-        # What is left are answers on their way, and those who watch the health.
-        self._grpc.stop(_ANSWERING_SECONDS if drained else 0).wait()
+        if drained:
+            time.sleep(_ANSWERING_SECONDS)
         if self._rest is not None:
             self._rest.close(end - time.monotonic() if drained else 0)
         return drained
+
+    def close(self) -> None:
+        """Closes gRPC's port and connections, in a process that goes on.
+
+        The end of a process does it better: gRPC tells a call that comes in this moment that it was
+        CANCELLED (github.com/grpc/grpc/issues/41785), and on that no client tries again.
+        """
+        self._grpc.stop(0).wait()
 
     def _load(self, folder: Path, name: str, version: int) -> Servable:
         try:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import grpc
+import pytest
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_distill.serving.client import EmbeddingClient
 from keras_distill.serving.client_errors import ServingError
@@ -56,3 +58,34 @@ def test_the_operators_configuration_and_a_gentle_end(server_process, exported, 
     assert "--host=0.0.0.0 is open to other machines without TLS and a secret" in log
     assert "photos version 2 is available" in log
     assert "Traceback" not in log
+
+
+def test_the_end_cancels_no_call(server_process, exported):
+    """Callers who never pause, so that some call in the moment in which it ends."""
+    codes = set()
+    request = predict_pb2.PredictRequest(model_spec={"name": "unknown"})
+
+    def call_until_the_end(address):
+        with grpc.insecure_channel(address) as channel:
+            predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+            while True:
+                with pytest.raises(grpc.RpcError) as refused:
+                    predict(request, timeout=10)
+                codes.add(refused.value.code())
+                told = refused.value.details()
+                if "unknown" not in told and told != "The server is shutting down.":
+                    return
+
+    with server_process(f"--models={exported.parents[1]}") as server:
+        callers = [
+            threading.Thread(target=call_until_the_end, args=[server.grpc]) for _ in range(8)
+        ]
+        for caller in callers:
+            caller.start()
+        while not codes:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        for caller in callers:
+            caller.join()
+    assert codes == {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE}

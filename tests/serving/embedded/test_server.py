@@ -63,6 +63,7 @@ def serve(models):
     yield serve
     for server in servers:
         server.stop(0)
+        server.close()
 
 
 class Slow:
@@ -184,6 +185,7 @@ def test_what_takes_longer_than_the_drain_is_cut_off(serve, slow, stub_of):
     running = stub_of(server).Predict.future(request())
     assert slow.running.acquire(timeout=60)
     assert not server.stop(0.1)
+    server.close()
     assert running.code() in (CODES.UNAVAILABLE, CODES.CANCELLED)
 
 

@@ -44,8 +44,13 @@ class Admission:
                 self._running -= 1
                 self._changed.notify_all()
 
+    def close(self) -> None:
+        """Admits nothing any more."""
+        with self._changed:
+            self._closed = True
+
     def drain(self, seconds: float) -> bool:
-        """Admits nothing any more and waits for what runs.
+        """Waits for what runs, once it is closed.
 
         Args:
             seconds: How long at most.
@@ -54,5 +59,4 @@ class Admission:
             Whether everything has ended.
         """
         with self._changed:
-            self._closed = True
             return self._changed.wait_for(lambda: not self._running, seconds)

@@ -148,6 +148,7 @@ class EmbeddedServer:
             Whether everything has ended.
         """
         end = time.monotonic() + seconds
+        self._admission.close()  # before anybody hears of it, and counts on it
         self._health.enter_graceful_shutdown()
         self.models.close()
         if self._rest is not None:

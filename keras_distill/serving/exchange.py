@@ -16,6 +16,8 @@ import grpc
 Result = TypeVar("Result")
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+# A last call with less time than this says little about the server if its time runs out.
+_FAIR_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,21 @@ def call(method: str, request: Any, timeout: float) -> Exchange[Any]:
         The answer.
 
     Raises:
-        grpc.RpcError: What the last call failed with.
+        grpc.RpcError: What the last call failed with; or the one before, if the time that was left
+            for the last was too short.
     """
     end = time.monotonic() + timeout
     pause = _FIRST_PAUSE
+    before: grpc.RpcError | None = None
     while True:
+        left = max(end - time.monotonic(), 0.0)
         try:
-            return (yield Call(method, request, max(end - time.monotonic(), 0.0)))
+            return (yield Call(method, request, left))
         except grpc.RpcError as error:
+            ran_out = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            if before is not None and ran_out and left < _FAIR_SECONDS:
+                raise before from error
+            before = error
             jittered = pause * random.uniform(0.5, 1.0)
             if (
                 error.code() not in RETRIED

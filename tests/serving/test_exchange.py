@@ -82,3 +82,14 @@ def test_nothing_else_is_retried(perform, code):
     steps, error = perform([failure, "answer"])
     assert error is failure
     assert len(steps) == 1
+
+
+def test_a_last_call_without_time_does_not_hide_what_is_wrong(perform):
+    """However little is left of the time, what was wrong before is what is told."""
+    down, late = Failure(CODES.UNAVAILABLE, "down"), Failure(CODES.DEADLINE_EXCEEDED)
+    for left, told in ((0.5, CODES.UNAVAILABLE), (25.0, CODES.DEADLINE_EXCEEDED)):
+        steps, error = perform([down, late], timeout=left)
+        assert error.code() is told
+        assert sum(isinstance(step, Call) for step in steps) == 2
+    steps, error = perform([late], timeout=0.5)
+    assert (len(steps), error.code()) == (1, CODES.DEADLINE_EXCEEDED)

@@ -4,9 +4,18 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The same examples on every machine, however slow it is.
+hypothesis.settings.register_profile(
+    "any_machine",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any_machine")
 
 
 @pytest.fixture(scope="session")

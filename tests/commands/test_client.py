@@ -126,7 +126,7 @@ def test_a_failing_server_leaves_nothing(client, served, pictures, tmp_path):
 
 
 def test_interrupted(served, pictures, tmp_path):
-    served.slow = 1.0
+    served.slow = 60
     given = [f"--address={served.address}", "--model=birds", f"--images={pictures}"]
     command = [sys.executable, "-m", "keras_distill.client", "embed", *given, "--out=vectors.npz"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)

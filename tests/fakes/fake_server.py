@@ -1,6 +1,6 @@
 """A gRPC server that answers like TF-Serving with an embedder, and fails on demand."""
 
-import time
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ class FakeServer:
         signatures: The SignatureDefMap that it gives out.
         states: (version, state, error code, error message) of the model's versions.
         failures: (status code, message) for the next calls, one each.
-        slow: Seconds that each Predict takes.
+        slow: Seconds that each Predict takes, unless its caller gives up.
         content: Whether vectors come as tensor_content rather than float_val.
         change: Changes a PredictResponse before it is sent.
         requests: The PredictRequests seen.
@@ -104,7 +104,9 @@ class FakeServer:
     def Predict(self, request, context):
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
-        time.sleep(self.slow)
+        given_up = threading.Event()
+        if context.add_callback(given_up.set):
+            given_up.wait(self.slow)
         self._at_once -= 1
         self.requests.append(request)
         images = self._images(request, context)

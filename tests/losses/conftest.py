@@ -197,7 +197,7 @@ class TeacherCase:
 
 
 def equals_loops(case):
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(n=st.integers(1, 7), widths=case.any_widths, seed=st.integers(0, 2**32 - 1))
     def check(n, widths, seed):
         random = np.random.default_rng(seed)

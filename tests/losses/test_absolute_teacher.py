@@ -31,7 +31,7 @@ def test_reference(case, value_and_gradient):
     np.testing.assert_allclose(gradient, golden["grad_emb_s_f64"], rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(1, 9), dim=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
 def test_double_loop(n, dim, seed):
     random = np.random.default_rng(seed)

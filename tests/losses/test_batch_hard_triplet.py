@@ -54,7 +54,7 @@ def test_one_class_gives_zero_where_the_reference_raises(value_and_gradient):
     np.testing.assert_array_equal(gradient, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), margin=st.sampled_from([0.0, 0.2, 3.0]), seed=st.integers(0, 2**32 - 1))
 def test_double_loop(data, margin, seed):
     some_labels = st.lists(st.integers(-1, 3), min_size=1, max_size=10)

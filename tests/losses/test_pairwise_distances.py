@@ -19,7 +19,7 @@ def naive(rows, columns):
     return distances
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n=st.integers(1, 9),
     m=st.integers(1, 9),

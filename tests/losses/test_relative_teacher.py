@@ -39,7 +39,7 @@ def test_reference(case, value_and_gradient):
     np.testing.assert_allclose(gradient, golden["grad_emb_s_f64"], rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     n=st.integers(1, 9),
     widths=st.tuples(st.integers(1, 12), st.integers(1, 12)),

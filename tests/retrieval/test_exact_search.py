@@ -89,7 +89,7 @@ grids = hypothesis.extra.numpy.arrays(
 )
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(grids, grids, st.integers(1, 14), st.integers(1, 13), st.integers(1, 13))
 def test_ties_go_to_the_lower_index_whatever_the_blocks(
     queries, gallery, k, query_block, gallery_block

@@ -223,7 +223,7 @@ def test_intervals_where_no_query_has_a_match():
     assert set(metrics.intervals.values()) == {(0.0, 0.0)}
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(st.data())
 def test_ties_and_duplicates_equal_the_definitions(data):
     count = data.draw(st.integers(2, 14))

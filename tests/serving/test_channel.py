@@ -48,14 +48,14 @@ def test_a_server_that_is_not_trusted_is_not_spoken_to(
     make_client, encrypted, certificates, trusted
 ):
     tls = Tls(certificates / trusted if trusted else None)
-    client = make_client(encrypted.address, tls=tls, timeout=0.5)
+    client = make_client(encrypted.address, tls=tls, timeout=1.5)
     with pytest.raises(ServingError, match=r"UNAVAILABLE: .* whether it speaks TLS"):
         client.embed([b"x"])
 
 
 def test_plain_text_where_tls_is_spoken(make_client, encrypted):
     with pytest.raises(ServingError, match=r"UNAVAILABLE: .* whether it speaks TLS"):
-        make_client(encrypted.address, timeout=0.5).embed([b"x"])
+        make_client(encrypted.address, timeout=1.5).embed([b"x"])
 
 
 def test_unusable_files(make_client, tmp_path):
@@ -72,6 +72,6 @@ def test_a_server_that_comes_back_is_found(make_client):
         client.embed([b"x"])
     port = int(server.address.rpartition(":")[2])
     with pytest.raises(ServingError, match="UNAVAILABLE"):
-        make_client(server.address, timeout=0.2).embed([b"x"])
+        make_client(server.address, timeout=2).embed([b"x"])
     with server.running(port=port):
         np.testing.assert_array_equal(client.embed([b"y"]), [FakeServer.embedding(b"y")])

@@ -43,12 +43,17 @@ def test_the_operators_configuration_and_a_gentle_end(server_process, exported, 
                         assert not result.errors
                         served.append(result.version)
 
+        def wait_until_served(version):
+            while version not in served:
+                assert embedding.is_alive(), failed
+                time.sleep(0.01)
+
         embedding = threading.Thread(target=embed_until_the_end)
         embedding.start()
+        wait_until_served(1)
         text = config.read_text().replace("versions: 1", "versions: 1 versions: 2")
         config.write_text(text.replace('"stable" value: 1', '"stable" value: 2'))
-        while 2 not in served:
-            time.sleep(0.01)
+        wait_until_served(2)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
         embedding.join()
@@ -83,6 +88,7 @@ def test_the_end_cancels_no_call(server_process, exported):
         for caller in callers:
             caller.start()
         while not codes:
+            assert any(caller.is_alive() for caller in callers)
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0

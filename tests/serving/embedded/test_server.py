@@ -152,7 +152,7 @@ def test_work_whose_deadline_has_passed_is_not_run(serve, slow, stub_of):
 
     slow.predict = wait_for_the_deadline
     server = serve()
-    call = stub_of(server).Predict.future(request(), timeout=2)
+    call = stub_of(server).Predict.future(request(), timeout=5)
     assert began.wait(60)
     assert call.code() is CODES.DEADLINE_EXCEEDED
     assert server.stop(60)

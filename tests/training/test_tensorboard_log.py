@@ -73,6 +73,9 @@ def test_images(tmp_path):
 
 def test_a_training_that_goes_on_shows_each_step_once(tmp_path):
     fit(tmp_path, (0, 4), every_steps=1, images={"student": IMAGES})
+    # Files are read in the order of their names, which begin with the second.
+    (first,) = tmp_path.glob("events.out.tfevents.*")
+    first.rename(first.with_name("events.out.tfevents.0000000001.first.v2"))
     events = fit(tmp_path, (2, 4), every_steps=1, first_step=6, images={"student": IMAGES})
     assert [point.step for point in events.Tensors("within_epoch/loss")] == [*range(1, 13)]
     assert [point.step for point in events.Tensors("loss/loss")] == [3, 6, 9, 12]

@@ -44,7 +44,7 @@ def test_starved_search_says_so(vectors):
     exact, _ = nearest_neighbours(vectors, k=4)
     share = np.mean([np.isin(b, a).mean() for a, b in zip(found.indices, exact, strict=True)])
     assert found.agreement.share == pytest.approx(share)
-    assert found.agreement.share < 0.9
+    assert found.agreement.share < 0.8
 
 
 def test_more_neighbours_than_the_leaves_hold(tree, vectors):

@@ -142,7 +142,7 @@ class EmbeddedServer:
         try again.
 
         Args:
-            seconds: How long at most.
+            seconds: How long what runs may take.
 
         Returns:
             Whether everything has ended.

@@ -39,10 +39,15 @@ class EmbeddingQueue(keras.layers.Layer):
     def remember(self, labels: Any, embeddings: Any) -> None:
         """Puts the labelled rows of a batch in front of the queue, whose last rows fall out.
 
+        Rows that are not finite are left out: a float16 step that overflows is skipped, but what it
+        left in the queue would make the steps after it overflow, too.
+
         Args:
             labels: int64 tensor `(batch,)`, negative for unlabelled rows.
             embeddings: Tensor `(batch, dim)`; no gradient is kept.
         """
+        finite = ops.all(ops.isfinite(embeddings), axis=-1)
+        labels = ops.where(finite, labels, -1)
         length = ops.shape(labels)[0] + self._size
         rows = ops.arange(length)
         unlabelled = ops.concatenate([labels < 0, ops.zeros((self._size,), "bool")])

@@ -99,7 +99,8 @@ class FeatureLoss(keras.losses.Loss):
                 )
                 if sample_weight is not None:
                     losses *= ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
-                total += ops.mean(losses)
+                # A replica may have no rows of the last batch.
+                total += ops.sum(losses) / ops.maximum(ops.cast(ops.size(losses), "float32"), 1.0)
             return total
 
     def pair_loss(self, pair: int, teacher_map: Any, student_map: Any, training: bool) -> Any:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import keras
@@ -36,8 +37,14 @@ from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.models.projection import ensure_built
 from keras_distill.teachers.teacher import Teacher, as_teacher
-from keras_distill.training.global_batch import averageable, gather_replicas
+from keras_distill.training.global_batch import (
+    add_replicas,
+    averageable,
+    gather_replicas,
+    require_rows,
+)
 from keras_distill.training.replicated_model import ReplicatedModel
 from keras_distill.training.teacher_answers import with_answers
 from keras_distill.training.teacher_terms import (
@@ -138,6 +145,7 @@ class Distiller(ReplicatedModel):
         #: Called, in the graph, with the labels and embeddings of each training step.
         self.observer: Callable[[Any, Any], None] | None = None
         self.student_projection = student_projection
+        map_teachers(partial(ensure_built, input_dim=student.output_shape[-1]), student_projection)
         self.teacher_losses = (
             dict(teacher_losses) if isinstance(teacher_losses, Mapping) else tuple(teacher_losses)
         )
@@ -183,7 +191,9 @@ class Distiller(ReplicatedModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher, outside of the gradient tape, and hands over to Keras' own step."""
-        return averageable(super().train_step(self._with_teacher_embedding(data)))
+        x, y, sample_weight = self._with_teacher_embedding(data)
+        x["image"] = require_rows(x["image"])
+        return averageable(super().train_step((x, y, sample_weight)))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher and hands over to Keras' own step; changes no weight."""
@@ -215,16 +225,17 @@ class Distiller(ReplicatedModel):
                 "task_loss=... and compile without it."
             )
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        rows = ops.shape(y_pred)[0]
         relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_terms)
         # Every row may be compared with every other one, so each replica has the whole batch.
         labels, embeddings, answers, weights = gather_replicas(
             (y, y_pred, x["teacher_embedding"] if relational else None, sample_weight)
         )
         values = []
+        all_rows = ops.cast(ops.shape(embeddings)[0], "float32")
+        share = ops.cast(ops.shape(y_pred)[0], "float32") / all_rows
         if self.task_loss is not None:
             value = self.task_loss(labels, embeddings, weights)
-            values.append((self.task_loss.name, self.task_loss_weight, value))
+            values.append((self.task_loss.name, self.task_loss_weight, value, value))
             if training:
                 self.task_loss.update(labels, embeddings)
         if training and self.observer is not None and y is not None:
@@ -234,19 +245,18 @@ class Distiller(ReplicatedModel):
                 maps = x["teacher_features"]
                 maps = maps if teacher is None else maps[teacher]
                 # A mean over images, which need no others: maps are large, and stay where they are.
-                value = loss(maps, self._student_maps.maps, sample_weight, training)
-                all_rows = ops.cast(ops.shape(embeddings)[0], "float32")
-                value *= replicas * ops.cast(rows, "float32") / all_rows
+                value = share * loss(maps, self._student_maps.maps, sample_weight, training)
+                value, mean = replicas * value, add_replicas(ops.stop_gradient(value))
             else:
                 student_outputs = embeddings
                 projection = of_teacher(teacher, self.student_projection)
                 if loss.needs_equal_widths and projection is not None:
                     student_outputs = gather_replicas(projection(y_pred))
-                value = loss(answer_of(teacher, answers), student_outputs, weights)
-            values.append((name, self.teacher_loss_weights[name], value))
+                value = mean = loss(answer_of(teacher, answers), student_outputs, weights)
+            values.append((name, self.teacher_loss_weights[name], value, mean))
         total = ops.zeros((), "float32")
-        for name, weight, value in values:
-            self._loss_trackers[name].update_state(value, sample_weight=rows)
+        for name, weight, value, mean in values:
+            self._loss_trackers[name].update_state(mean, sample_weight=all_rows)
             total += weight * value
         total += sum(ops.cast(ops.sum(penalty), "float32") for penalty in self.losses)
         return total / replicas

@@ -40,6 +40,34 @@ def gather_replicas(values: Any) -> Any:
     return tf.nest.map_structure(gather, values)
 
 
+def add_replicas(value: Any) -> Any:
+    """Returns the sum of a scalar over the replicas, on each of them."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def require_rows(images: Any) -> Any:
+    """Returns images `(rows, ...)`, and fails in the graph where a replica has none of a batch.
+
+    Without rows there is nothing to learn, and batch normalisations would average nothing to NaN.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    check = tf.debugging.assert_positive(
+        tf.shape(images)[0],
+        "Distiller: a training batch has no images"
+        + (
+            "; give batches that hold some."
+            if replicas == 1
+            else f" for one of {replicas} replicas; give batches of at least {replicas} rows, for "
+            "example with drop_remainder=True."
+        ),
+    )
+    with tf.control_dependencies([] if check is None else [check]):  # None in eager mode
+        return tf.identity(images)
+
+
 def averageable(logs: dict[str, Any]) -> dict[str, Any]:
     """Prepares the logs of a step on one replica for Keras, which takes their mean.
 

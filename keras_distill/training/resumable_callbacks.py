@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_distill.errors import InputError
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.checkpoint_folder import Checkpoint, CheckpointFolder
@@ -118,7 +119,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         self._resumed_state: dict[str, Any] = {}
         self._resumed = checkpoints.newest()
         if self._resumed is not None:
-            self._take_up(self._resumed)
+            self._take_up(self._resumed, model.steps_per_execution)
         self._saved_step = self.step
         self._epoch = self.epoch
         self._before = 0  # steps of this epoch that were made by a former process
@@ -209,10 +210,16 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         if asked and epoch + 1 < self._epochs and not self._stopped:
             raise TrainingInterrupted(asked, self.step)
 
-    def _take_up(self, checkpoint: Checkpoint) -> None:
+    def _take_up(self, checkpoint: Checkpoint, steps_per_execution: int) -> None:
         self._resumed_state = checkpoint.state()
         checkpoint.check_made_of(self._made_of)
         self.step = checkpoint.step
+        if before := self.step % self._steps_per_epoch % steps_per_execution:
+            raise InputError(
+                f"steps_per_execution={steps_per_execution} cannot resume {str(checkpoint.path)!r}:"
+                f" its epoch ends {steps_per_execution - before} steps into an execution. Compile "
+                "with the steps_per_execution of before, or 1."
+            )
         self._best_step = self._resumed_state["best_step"]
         self._stopped = self._resumed_state["stopped"]
 

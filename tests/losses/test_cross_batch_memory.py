@@ -190,3 +190,10 @@ def test_unusable_settings():
 def test_a_memory_that_nobody_fills():
     with pytest.raises(ValueError, match=r"Distiller\(task_loss=...\)"):
         CrossBatchMemory(Contrastive(), 4)([0, 1], rows([0, 1]))
+
+
+def test_rows_that_are_not_finite_are_not_remembered():
+    memory = built(BatchHardTriplet(0.2), size=4)
+    memory.update([1, 2], rows([1, 2]))
+    memory.update([3, 4, 5], rows([3, np.nan, np.inf]))
+    assert content(memory) == ([3, 1, 2, -1], [3, 1, 2, 0])

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill import InputError, ResumableCallbacks
+from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.proxy_anchor import ProxyAnchor
@@ -249,6 +250,41 @@ def test_several_steps_at_once(tmp_path):
     assert_same(fit(tmp_path / "killed"), expected)
     with pytest.raises(ValueError, match=r"steps_per_epoch=3 must be a multiple of steps_per_exec"):
         train(tmp_path, compiled(steps_per_execution=2))
+
+
+def test_other_steps_per_execution(tmp_path):
+    def resume(steps):
+        return ResumableCallbacks(
+            [],
+            model=compiled("plain_rate", steps_per_execution=steps, run_eagerly=False),
+            checkpoints=tmp_path,
+            epochs=2,
+            steps_per_epoch=6,
+        )
+
+    callbacks = resume(1)
+    callbacks.step = 3
+    callbacks._save()
+    with pytest.raises(InputError, match=r"steps_per_execution=2 cannot resume .*step-000003"):
+        resume(2)
+    assert resume(3).step == 3
+
+
+def test_a_projection_that_has_seen_no_batch_is_resumed(tmp_path):
+    def projected():
+        distiller = Distiller(
+            embedder(),
+            teacher=lambda images: images[:, :4],
+            teacher_losses=[AbsoluteTeacher()],
+            student_projection=keras.Sequential([keras.layers.Dense(4)]),
+        )
+        distiller.compile("sgd", run_eagerly=True)
+        return distiller
+
+    expected = train(tmp_path / "through", projected())
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", projected(), kill_after(4))
+    assert_same(train(tmp_path / "killed", projected()), expected)
 
 
 class Recall(keras.callbacks.Callback):

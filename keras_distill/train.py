@@ -195,7 +195,7 @@ def _train(
     if image_cache is not None:  # before the teachers are asked for hours
         image_cache.check_space(flags.cache_max_gb, flags.epochs)
     opened = open_teachers(flags, train)
-    made_of = check_ingredients(flags, train, student, opened, replicas, newest)
+    made_of = check_ingredients(flags, train, validation, student, opened, replicas, newest)
     teachers = prepare_teachers(
         flags, train, opened, student=student, weights=weights, console=console
     )

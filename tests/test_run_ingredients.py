@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,14 +39,23 @@ def teachers(tmp_path, monkeypatch):
     return write
 
 
-def found(student, teachers, trunk_weights="none", newest=None):
-    """What is compared with the other workers, and kept in checkpoints."""
+def found(student, teachers, trunk_weights="none", newest=None, **options):
+    """What is kept in checkpoints; all but the contents of images is compared with workers."""
     named = ",".join(f"{name}={path}" for name, path in PATHS.items())
-    flags = SimpleNamespace(teacher=named, trunk_weights=trunk_weights)
+    flags = SimpleNamespace(
+        teacher=named,
+        trunk_weights=trunk_weights,
+        image_cache="off",
+        teacher_cache=options.get("teacher_cache", "off"),
+    )
     compared = []
-    replicas = SimpleNamespace(check_agreement=compared.append)
-    kept = check_ingredients(flags, IMAGES, student, teachers, replicas, newest)
-    assert compared == [kept]
+    replicas = SimpleNamespace(
+        check_agreement=lambda values: compared.append(dict(values)),
+        is_chief=options.get("is_chief", True),
+    )
+    images, validation = options.get("images", IMAGES), options.get("validation")
+    kept = check_ingredients(flags, images, validation, student, teachers, replicas, newest)
+    assert compared == [{key: kept[key] for key in kept if "content" not in key}]
     return kept
 
 
@@ -79,5 +89,25 @@ def test_the_checkpoint_is_asked(student, teachers):
     def refuse(made_of):
         raise InputError(f"{len(made_of)} differ")
 
-    with pytest.raises(InputError, match="3 differ"):
+    with pytest.raises(InputError, match="4 differ"):
         found(student, teachers(), newest=SimpleNamespace(check_made_of=refuse))
+
+
+def test_contents_are_known_by_times_or_where_a_cache_reads_them_by_their_hash(
+    student, teachers, tmp_path
+):
+    opened = teachers()
+    images = ImageSet(tmp_path, np.array(["big.keras", "table.npz"]), np.arange(2), ("a", "b"))
+    os.utime(tmp_path / "table.npz", (1, 1))
+    names = ["the content of the training images", "the content of the validation images"]
+
+    def contents(**options):
+        kept = found(student, opened, images=images, validation=images, **options)
+        return [kept.get(name) for name in names]
+
+    times, hashed = contents(), contents(teacher_cache="views:2")
+    assert contents(is_chief=False) == [None, None]
+    os.utime(tmp_path / "table.npz", (2, 2))
+    assert [old == new for old, new in zip(times, contents(), strict=True)] == [False, False]
+    again = contents(teacher_cache="views:2")
+    assert [old == new for old, new in zip(hashed, again, strict=True)] == [True, False]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_distill.data.common_images import common_images
 from keras_distill.data.glyphs import write_glyphs
 from keras_distill.data.image_set import ImageSet, read_folder
 from keras_distill.data.published_sets import PUBLISHED_SETS, unpack
@@ -114,17 +115,14 @@ def _check_unlabelled(name: str, images: ImageSet, dataset: Dataset) -> None:
         ("train", "they are labelled already"),
     ):
         taken = getattr(dataset, split)
-        common = set() if taken is None else set(_files(images)) & set(_files(taken))
+        # A copy of a training image leaks nothing.
+        common = [] if taken is None else common_images(images, taken, copies=split != "train")
         if common:
             raise InputError(
-                f"unlabelled={name!r}: {len(common)} of the images, such as {min(common)!r}, are "
-                f"in the {split} split, and {why}; choose other classes, as {name}:A:B."
+                f"unlabelled={name!r}: {len(common)} of the images, such as {common[0]!r}, are "
+                f"in the {split} split, and {why}; choose other classes, as {name}:A:B, or remove "
+                "the copies and links among them."
             )
-
-
-def _files(images: ImageSet) -> list[str]:
-    root = images.root.resolve()
-    return [f"{root}/{path}" for path in images.paths]
 
 
 def find_images(argument: str, name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> ImageSet:

@@ -1,6 +1,7 @@
 """A hash of a list of images, down to the bytes of their files."""
 
 import hashlib
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def images_fingerprint(images: ImageSet) -> str:
         for path, digest in zip(images.paths, digests, strict=True):
             total.update(str(path).encode() + b"\0" + digest)
     return total.hexdigest()
+
+
+_COMPUTED: weakref.WeakKeyDictionary[ImageSet, str] = weakref.WeakKeyDictionary()
+
+
+def images_fingerprint_once(images: ImageSet) -> str:
+    """Returns `images_fingerprint(images)`, computed once for an `ImageSet`, which may be large."""
+    if images not in _COMPUTED:
+        _COMPUTED[images] = images_fingerprint(images)
+    return _COMPUTED[images]
 
 
 def _file_digest(path: Path) -> bytes:

@@ -2,16 +2,15 @@
 
 import functools
 import hashlib
-import os
 import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from absl import logging
 
+from keras_distill.data.file_stamps import Stamp, file_stamps
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
@@ -19,8 +18,6 @@ from keras_distill.publishing import published_file
 #: Images that it takes a second or so to decode; fewer are not worth a file.
 WORTHWHILE = 1000
 
-_Stamp: TypeAlias = tuple[int, int]  # size in bytes, time of the last change in ns
-_CHUNK = 1000
 _DAMAGE = (  # what NumPy and zipfile raise, wherever a bit has flipped
     *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
@@ -51,7 +48,7 @@ class VerifiedFiles:
         self.file = folder / f"verified-{name}.npz"
         self._paths: list[str] = images.paths.tolist()
         # Before any file is read: what changes while it is read will be read again.
-        self._stamps = _stamps(str(images.root), self._paths)
+        self._stamps = file_stamps(images)
 
     def known(self) -> np.ndarray:
         """Which files passed before and have not changed since, bool `(n,)`."""
@@ -82,7 +79,7 @@ class VerifiedFiles:
         except InputError as error:
             _warn_once(f"The images will be decoded again at the next start: {error}")
 
-    def _read(self) -> dict[str, _Stamp]:
+    def _read(self) -> dict[str, Stamp]:
         try:
             with self.file.open("rb") as opened, np.load(opened) as arrays:
                 joined = arrays["paths"].tobytes().decode()
@@ -94,23 +91,6 @@ class VerifiedFiles:
         except _DAMAGE as error:
             _warn_once(f"{self.file} is damaged and made anew; all images are decoded: {error}")
             return {}
-
-
-def _stamps(root: str, paths: list[str]) -> list[_Stamp | None]:
-    def of_chunk(begin: int) -> list[_Stamp | None]:
-        return [_stamp(f"{root}/{path}") for path in paths[begin : begin + _CHUNK]]
-
-    with ThreadPoolExecutor() as pool:  # a disk of the network answers many at once
-        chunks = pool.map(of_chunk, range(0, len(paths), _CHUNK))
-        return [stamp for chunk in chunks for stamp in chunk]
-
-
-def _stamp(file: str) -> _Stamp | None:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 @functools.cache

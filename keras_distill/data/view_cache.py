@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.data.fingerprint import images_fingerprint
+from keras_distill.data.fingerprint import images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.shard_store import Shard, ShardStore
@@ -68,7 +68,7 @@ class ViewCache:
             "tensorflow": tf.__version__,
             **ingredients,
             "image_size": image_size,
-            "images": images_fingerprint(images),
+            "images": images_fingerprint_once(images),
             "rows": len(images),
             "outputs": {name: list(shape) for name, shape in outputs.items()},
             "dtype": np.dtype(dtype).name,

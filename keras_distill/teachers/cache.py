@@ -78,7 +78,7 @@ class TeacherCache(ViewCache):
             _entry(name): (*self._sizes[name], 1) if name in self._sizes else shape[1:]
             for name, shape in shapes.items()
         }
-        ingredients: dict[str, Any] = {"teacher": fingerprint}
+        ingredients: dict[str, Any] = {"teacher": fingerprint, "versions": teacher.versions}
         if self._sizes:
             ingredients["strength"] = sorted(self._sizes)
         dim = teacher.embedding_dim

@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def load_litert(
         runtime=lambda threads: _Runner(
             Interpreter(model_content=content, num_threads=threads), image, vector
         ),
+        versions={"ai-edge-litert": version("ai-edge-litert")},
     )
 
 

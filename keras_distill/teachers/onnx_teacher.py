@@ -79,6 +79,7 @@ def load_onnx(
         preprocessing=preprocessing,
         fingerprint=lambda: fingerprint_of("onnx", content, vector.name),
         runtime=lambda threads: _runner(session(threads), image, vector),
+        versions={"onnxruntime": onnxruntime.__version__},
     )
 
 

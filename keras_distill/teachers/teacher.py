@@ -1,6 +1,7 @@
 """A teacher: a frozen map from raw images to embeddings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import keras
@@ -36,6 +37,8 @@ class Teacher:
         runtime: Loads the model for so many threads into a runtime other than TensorFlow; returns
             what maps an array of images, float32 and preprocessed, to vectors. `None` if there is
             no other.
+        versions: Versions of the libraries that compute `function`, apart from TensorFlow, by
+            name: another release may round otherwise, so caches are kept apart by them.
 
     Raises:
         InputError: If there is no such preprocessing.
@@ -59,6 +62,7 @@ class Teacher:
         preprocessing: str = "0_255",
         fingerprint: Callable[[], str | None] | str | None = None,
         runtime: Callable[[int], Callable[[np.ndarray], np.ndarray]] | None = None,
+        versions: Mapping[str, str] = MappingProxyType({}),
     ):
         check_preprocessing(preprocessing)
         self.embedding_dim = embedding_dim
@@ -72,6 +76,7 @@ class Teacher:
         )
         self.owner = owner
         self.runtime = runtime
+        self.versions = dict(versions)
         self._fingerprint = fingerprint
         self._tapped: list[str] = []
 
@@ -205,4 +210,5 @@ def as_teacher(
         owner=model,
         preprocessing=preprocessing,
         fingerprint=lambda: model_fingerprint(model),
+        versions={"keras": keras.__version__},
     )

@@ -1,5 +1,6 @@
 """Checkpoints on disk: a folder each, whole or absent, with checksums."""
 
+import functools
 import hashlib
 import json
 import re
@@ -40,7 +41,9 @@ class Checkpoint:
             return {name: file[name] for name in file.files}
 
     def check_made_of(self, made_of: Mapping[str, Any]) -> None:
-        """Refuses to go on from here with anything else than before.
+        """Refuses to resume from here with anything else than before.
+
+        What another version did not record cannot be compared, which a warning says.
 
         Args:
             made_of: What must be the same, by what to call it; see `ResumableCallbacks`.
@@ -49,13 +52,13 @@ class Checkpoint:
             InputError: If something differs.
         """
         before = self.state()["made_of"]
+        if unknown := sorted(made_of.keys() - before.keys()):
+            _warn_once(
+                f"{self.path} was written by another version, which did not record "
+                f"{', '.join(unknown)}: make sure that it is what the run was begun with."
+            )
         for name, value in made_of.items():
-            if name not in before:
-                raise InputError(
-                    f"{str(self.path)!r} does not tell {name}, for another version wrote it. Go on "
-                    "with that version, or begin anew with --overwrite."
-                )
-            if before[name] != value:
+            if before.get(name, value) != value:
                 raise InputError(
                     f"{name} differs from what {str(self.path)!r} was trained with: {value}, not "
                     f"{before[name]}. Put back what was there, or begin anew with --overwrite."
@@ -195,6 +198,11 @@ class CheckpointFolder:
             f"{advice} {str(before.path)!r} is intact: remove old runs or caches, and start the "
             f"same command again, which goes on from step {before.step}."
         )
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logging.warning("%s", message)
 
 
 def _sha256(file: Path) -> str:

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,24 @@ def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write
     assert caches == list((tmp_path / "cache").iterdir())
     ended = resume(*given, "--epochs=2")
     assert (ended.code, len(run.read_metrics())) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "images"), [("class_0/2.jpg", "training"), ("class_3/2.jpg", "validation")]
+)
+def test_images_with_other_content_are_refused(file, images, resume, run, photos, tmp_path):
+    copy = shutil.copytree(photos, tmp_path / "copy")
+    given = [f"--dataset=folder:{copy}", "--validation_classes=3:4", "--schedule=constant"]
+    assert resume(*given).code == 0
+    before = (copy / file).read_bytes(), (copy / file).stat().st_mtime_ns
+    shutil.copyfile(copy / "class_0" / "3.jpg", copy / file)
+    ended = resume(*given, "--epochs=2")
+    assert ended.code == 2
+    assert f"the content of the {images} images differs from what '{run.checkpoints}/" in ended.err
+    (copy / file).write_bytes(before[0])
+    os.utime(copy / file, ns=(before[1], before[1]))
+    assert resume(*given, "--epochs=2").code == 0
+    assert len(run.read_metrics()) == 2
 
 
 def test_a_finished_run_is_left_as_it_is(early, teacher):

@@ -15,7 +15,8 @@ def folder(tmp_path):
     for label in range(7):
         (tmp_path / f"class{label}").mkdir()
         for index in range(label + 1):
-            Image.new("RGB", (4, 4)).save(tmp_path / f"class{label}/{index}.png")
+            image = Image.new("RGB", (4, 4), (label, index, 0))
+            image.save(tmp_path / f"class{label}/{index}.png")
     return tmp_path
 
 
@@ -155,7 +156,7 @@ def test_unlabelled_images_of_another_folder(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     for label in range(2):
         (other / f"class{label}").mkdir()
-        Image.new("RGB", (4, 4)).save(other / f"class{label}" / "0.png")
+        Image.new("RGB", (4, 4), (9, 9, label)).save(other / f"class{label}" / "0.png")
     link = other / "link" / "deeper"
     link.parent.mkdir()
     link.symlink_to(folder)
@@ -190,6 +191,29 @@ def test_unlabelled_images_of_a_split_are_refused(folder, classes, message):
             unlabelled=f"folder:{folder}/../{folder.name}",
             unlabelled_classes=classes,
         )
+
+
+@pytest.mark.parametrize("kind", ["link", "copy"])
+def test_a_test_image_among_unlabelled_ones_is_found_under_another_name(
+    kind, folder, tmp_path_factory
+):
+    more = tmp_path_factory.mktemp("more")
+    for label in range(2):
+        (more / f"class{label}").mkdir()
+        Image.new("RGB", (4, 4), (9, 9, label)).save(more / f"class{label}" / "0.png")
+    splits = {"train_classes": "0:4", "test_classes": "5:7", "unlabelled": f"folder:{more}"}
+    assert len(load_dataset(f"folder:{folder}", **splits).unlabelled) == 2
+    image = next((folder / "class6").iterdir())
+    hidden = more / "class1" / "1.png"
+    if kind == "link":
+        hidden.symlink_to(image)
+    else:
+        hidden.write_bytes(image.read_bytes())
+    with pytest.raises(InputError, match=rf"1 of the images, such as '{hidden}', are in the test"):
+        load_dataset(f"folder:{folder}", **splits)
+    hidden.unlink()
+    hidden.write_bytes(next((folder / "class1").iterdir()).read_bytes())
+    assert len(load_dataset(f"folder:{folder}", **splits).unlabelled) == 3  # a copy for training
 
 
 def test_unknown_unlabelled_data_set(folder):

@@ -7,6 +7,7 @@ from keras_distill.data import shard_store
 from keras_distill.data.image_set import read_pictures
 from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.resumable_embedding import embed_resumably
+from keras_distill.teachers import embedder_fingerprint as embedder_fingerprint_module
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
@@ -80,7 +81,7 @@ def test_other_images_or_another_model_begin_anew(images, counting, small_embedd
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
-def test_fingerprint_depends_on_the_model_and_the_size(small_embedder):
+def test_fingerprint_depends_on_the_model_the_size_and_the_views(small_embedder, monkeypatch):
     hashes = {
         embedder_fingerprint(as_teacher(small_embedder(seed=seed)), size)
         for seed in (0, 1)
@@ -88,6 +89,8 @@ def test_fingerprint_depends_on_the_model_and_the_size(small_embedder):
     }
     assert len(hashes) == 4
     assert embedder_fingerprint(as_teacher(small_embedder()), 32) in hashes
+    monkeypatch.setattr(embedder_fingerprint_module, "VIEWS_VERSION", 99)
+    assert embedder_fingerprint(as_teacher(small_embedder()), 32) not in hashes
 
 
 def test_a_plain_function_is_refused(images, tmp_path):

@@ -244,6 +244,9 @@ MUTATIONS = {
     "library": patch(view_cache, "__version__", "0.1.1"),
     "tensorflow": patch(tf, "__version__", "2.20.1"),
     "views": patch(view_cache, "VIEWS_VERSION", 99),
+    "keras": lambda model, monkeypatch, **_: {
+        "given_teacher": patch(keras, "__version__", "3.99")(monkeypatch) or as_teacher(model)
+    },
 }
 
 

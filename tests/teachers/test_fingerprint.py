@@ -100,6 +100,15 @@ def test_a_single_weight_counts_and_the_present_ones():
     assert teacher.fingerprint == before != changed
 
 
+def test_every_weight_counts():
+    model = keras.Sequential([convolution(), keras.layers.BatchNormalization()])
+    seen = {model_fingerprint(model)}
+    for weight in model.weights:  # statistics among them, which are not trained
+        weight.assign(weight + 1)
+        seen.add(model_fingerprint(model))
+    assert len(seen) == len(model.weights) + 1 == 7
+
+
 class Silent(keras.layers.Layer):
     def __init__(self, function):
         super().__init__()

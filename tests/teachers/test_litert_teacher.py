@@ -1,6 +1,7 @@
 import sys
 import threading
 import warnings
+from importlib.metadata import version
 
 import keras
 import numpy as np
@@ -159,6 +160,10 @@ def test_several_outputs(images, tmp_path):
     assert load_teacher(path, output="0").fingerprint != load_teacher(path, output="1").fingerprint
     with pytest.raises(InputError, match=r"output='2' is not one of .*; these are 0 \(.* values\)"):
         load_teacher(path, output="2")
+
+
+def test_the_version_of_the_runtime_is_known(file):
+    assert load_teacher(file).versions == {"ai-edge-litert": version("ai-edge-litert")}
 
 
 def test_preprocessing_and_fingerprint(file, model, images):

@@ -1,5 +1,6 @@
 import sys
 import warnings
+from importlib.metadata import version
 
 import keras
 import numpy as np
@@ -74,6 +75,10 @@ def test_several_outputs(images, tmp_path):
     teachers = [load_teacher(path, output=name) for name in ("width_5", "width_7")]
     np.testing.assert_allclose(teachers[1](images), model(images)["width_7"], atol=1e-5)
     assert teachers[0].fingerprint != teachers[1].fingerprint
+
+
+def test_the_version_of_the_runtime_is_known(file):
+    assert load_teacher(file).versions == {"onnxruntime": version("onnxruntime")}
 
 
 def test_preprocessing_and_fingerprint(file, model, images, tmp_path):

@@ -13,10 +13,10 @@ from keras_distill.serving.messages import METHODS
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # A server that comes back is found within 2 seconds, not after up to 120.
+    # A server that comes back is found within a second, not after up to 120.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _FREED_BYTES = 16 * 2**20
 

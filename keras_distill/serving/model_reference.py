@@ -65,9 +65,16 @@ class ModelReference:
 
     def failure(self, error: grpc.RpcError) -> ServingError:
         """Returns what to raise for a call that failed, with a remedy."""
-        text = f"{self}: {error.code().name}: {first_line(error)}"
-        remedy = _REMEDIES.get(error.code())
-        return ServingError(f"{text}. {remedy}" if remedy else text, error.code())
+        return ServingError(f"{self}: {reason(error)}", error.code())
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Returns what a call failed with, and a remedy: one or two sentences, with their full stop."""
+    said = first_line(error)
+    text = f"{error.code().name}: {said}" if said else error.code().name
+    stop = "" if text.endswith(("!", "?")) else "."
+    remedy = _REMEDIES.get(error.code())
+    return f"{text}{stop} {remedy}" if remedy else f"{text}{stop}"
 
 
 def first_line(error: grpc.RpcError) -> str:

@@ -9,8 +9,7 @@ from fake_server import FakeServer
 from PIL import Image
 
 from keras_distill.serving import model_status
-from keras_distill.serving.client_errors import ModelMismatch, ServingError
-from keras_distill.serving.embed_result import ImagesRefused
+from keras_distill.serving.client_errors import ImagesRefused, ModelMismatch, ServingError
 
 CODES = grpc.StatusCode
 

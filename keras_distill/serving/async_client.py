@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, overload
 import grpc
 import numpy as np
 
+from keras_distill.serving.client_arguments import check_seconds
 from keras_distill.serving.client_errors import ServingError
 from keras_distill.serving.client_settings import ClientSettings
 from keras_distill.serving.embed_result import EmbedResult
@@ -79,6 +80,7 @@ class AsyncEmbeddingClient(ClientSettings):
 
     async def wait(self, limit: float = 60.0) -> VersionStatus:
         """As `EmbeddingClient.wait`."""
+        check_seconds("limit", limit)
         return await self._run(wait_available(self.reference, self.timeout, limit))
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, overload
 import grpc
 import numpy as np
 
+from keras_distill.serving.client_arguments import check_seconds
 from keras_distill.serving.client_errors import ServingError
 from keras_distill.serving.client_settings import ClientSettings
 from keras_distill.serving.embed_result import EmbedResult
@@ -43,7 +44,8 @@ class EmbeddingClient(ClientSettings):
         metadata: Headers of each call, such as a shared secret.
 
     Raises:
-        ValueError: If an argument cannot be used.
+        TypeError: If an argument has the wrong type.
+        ValueError: If it has a value that cannot be used.
 
     Example:
         >>> with EmbeddingClient("localhost:8500", model="birds") as client:  # doctest: +SKIP
@@ -129,6 +131,7 @@ class EmbeddingClient(ClientSettings):
         Raises:
             ServingError: If it is not in time, or the version that was asked for has ended.
         """
+        check_seconds("limit", limit)
         return self._run(wait_available(self.reference, self.timeout, limit))
 
     def close(self) -> None:

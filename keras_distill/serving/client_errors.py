@@ -26,8 +26,7 @@ class ServingError(Exception):
             return text
         done, count = self.result.done, len(self.result.vectors)
         return (
-            f"{text} {done} of {count} images were embedded before; this error's "
-            "`result` has them."
+            f"{text} {done} of {count} images were embedded before; this error's `result` has them."
         )
 
 

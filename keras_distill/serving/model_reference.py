@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from keras_distill.serving.client_arguments import check_address, check_integer, check_text
 from keras_distill.serving.client_errors import ServingError
 from keras_distill.serving.messages import ModelSpec
 
@@ -38,16 +39,12 @@ class ModelReference:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if ":" not in self.server:
-            raise ValueError(
-                f"address={self.server!r} has no port; give host:port, such as localhost:8500."
-            )
-        if not self.name:
-            raise ValueError("model='' is empty; give the name under which it is served.")
+        check_address(self.server)
+        check_text("model", self.name, "the name under which it is served")
+        check_integer("version", self.version, optional=True)
+        check_text("label", self.label, "a label such as stable", optional=True)
         if self.version is not None and self.label is not None:
             raise ValueError(f"version={self.version} and label={self.label!r}: give one of them.")
-        if self.version is not None and self.version < 1:
-            raise ValueError(f"version={self.version} is not positive.")
 
     def __str__(self) -> str:
         which = f" version {self.version}" if self.version is not None else ""

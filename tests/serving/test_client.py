@@ -216,6 +216,31 @@ def test_every_fault_of_an_image_is_told_and_none_stops_the_others(client, serve
     np.testing.assert_array_equal(result.vectors[[0, 10]], expected([b"x", b"y"]))
 
 
+@pytest.mark.parametrize(
+    ("scale", "low", "remedy"),
+    [
+        (lambda image: np.float32(image / 255), 0, r"image \* 255"),
+        (lambda image: np.float64(image / 127.5 - 1), -1, r"\(image \+ 1\) \* 127\.5"),
+        (lambda image: np.uint8(image / 255 + 0.5), 0, "an image that was not cut to 0 and 1"),
+    ],
+)
+def test_scaled_images_are_warned_of_once(client, served, scale, low, remedy):
+    images = [b"x", *map(scale, pixels(3))]
+    with pytest.warns(
+        UserWarning, match=rf"item 1: the pixels lie in {low}…1, .* takes 0…255; .*{remedy}"
+    ) as warned:
+        vectors = client.embed(images)
+    assert len(warned) == 1
+    assert len(vectors) == 4
+
+
+def test_dark_images_are_not_warned_of(client):
+    dark = np.zeros((8, 6, 3), np.float32)
+    light = dark.copy()
+    light[0, 0, 0] = 1.5
+    client.embed([dark, dark + 1, light, np.zeros((8, 6, 3), np.uint8), dark.astype(np.uint8) + 1])
+
+
 def test_raised_refusals_hold_the_vectors_of_the_others(client):
     with pytest.raises(ImagesRefused) as refused:
         client.embed([b"bad", b"x"])

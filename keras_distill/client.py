@@ -22,7 +22,6 @@ input, 4 some images have no embedding.
 import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -137,77 +136,12 @@ def _arguments(flags: Any) -> dict[str, Any]:
 
 
 def _embed(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
-    from rich.console import Console
-    from rich.progress import Progress
+    from keras_distill.client_embed import embed_files
 
-    from keras_distill.serving.image_items import image_files
-
-    if flags.images:
-        root = Path(flags.images)
-        paths = image_files(root)
-        ids = [path.relative_to(root).as_posix() for path in paths]
-    else:
-        paths, ids = [Path(path) for path in flags.image], list(flags.image)
-    if not paths:
-        raise InputError(f"--images={flags.images} has no JPEG or PNG images.")
-    begun = time.perf_counter()
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("embedding", total=len(paths))
-        result = client.embed(
-            paths,
-            on_error="return",
-            progress=lambda done, _: progress.update(task, completed=done),
-        )
-    _write(Path(flags.out), ids, result)
-    summary = {
-        "out": flags.out,
-        "model": flags.model,
-        "version": result.version,
-        "dim": result.vectors.shape[1],
-        "images": len(ids),
-        "refused": len(result.errors),
-        "seconds": round(time.perf_counter() - begun, 2),
-    }
+    summary = embed_files(flags, client)
     if flags.json != "-":
         print(json.dumps(summary))
-    if not result.errors:
-        return SUCCESS, summary
-    print(
-        f"client: {len(result.errors)} of {len(ids)} images have no embedding; "
-        f"{_errors_file(Path(flags.out))} lists them. The first: {result.errors[0]}",
-        file=sys.stderr,
-    )
-    return SOME_REFUSED, summary
-
-
-def _write(out: Path, ids: list[str], result: Any) -> None:
-    """Writes the vectors as a table for `teachers/vector_file.py`, and the errors."""
-    import numpy as np
-
-    refused = {error.index for error in result.errors}
-    kept = [index for index in range(len(ids)) if index not in refused]
-    names, vectors = [ids[index] for index in kept], result.vectors[kept]
-    with published_file(out) as temporary:
-        if out.suffix == ".npz":
-            np.savez(temporary, ids=np.array(names, np.str_), vectors=vectors)
-        else:
-            with published_file(out.with_suffix(".ids.txt")) as text:
-                text.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-            np.save(temporary, vectors)
-    if not result.errors:
-        _errors_file(out).unlink(missing_ok=True)
-        return
-    lines = [
-        json.dumps({"index": error.index, "id": ids[error.index], "error": error.message}) + "\n"
-        for error in result.errors
-    ]
-    with published_file(_errors_file(out)) as temporary:
-        temporary.write_text("".join(lines))
-
-
-def _errors_file(out: Path) -> Path:
-    return out.with_suffix(".errors.jsonl")
+    return SOME_REFUSED if summary["refused"] else SUCCESS, summary
 
 
 def _status(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:

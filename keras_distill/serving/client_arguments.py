@@ -51,9 +51,9 @@ def check_seconds(name: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise _wrong_type(name, value, "a number of seconds")
-    if not value > 0:
+    if not float(value) > 0:
         raise ValueError(f"{name}={value} is not positive.")
-    if value > _LONGEST_SECONDS:
+    if float(value) > _LONGEST_SECONDS:
         raise ValueError(f"{name}={value} is too long; give at most {_LONGEST_SECONDS:.0f}.")
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import grpc
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def test_embed_in_a_process_without_tensorflow(early, served, pictures, tmp_path
         "version": 1,
         "dim": 4,
         "images": 4,
+        "reused": 0,
         "refused": 0,
     }
     names = ["a/1.jpg", "b/2.png", "bäume/3.jpg", "c.JPG"]
@@ -125,18 +127,170 @@ def test_a_failing_server_leaves_nothing(client, served, pictures, tmp_path):
     assert not out.exists()
 
 
+@pytest.fixture
+def outage(client, served, pictures, tmp_path):
+    """Embeds one image a request; after two, the server fails until it is told not to."""
+
+    def change(response):
+        if len(served.requests) == 2:
+            served.failures.append((CODES.INTERNAL, "no luck"))
+
+    served.change = change
+    flags = [f"--images={pictures}", f"--out={tmp_path / 'vectors.npz'}"]
+
+    def run(*more):
+        return client("embed", *flags, "--batch_size=1", "--in_flight=1", *more)
+
+    ended = run()
+    assert ended.code == 1
+    return run, ended
+
+
+def embedded_images(served):
+    return [
+        bytes(image)
+        for request in served.requests
+        for image in request.inputs["image_bytes"].string_val
+    ]
+
+
+def test_a_command_that_failed_resumes(outage, served, pictures, tmp_path):
+    run, ended = outage
+    out, kept = tmp_path / "vectors.npz", tmp_path / "vectors.npz.partial"
+    assert ended.err.startswith("client: model 'birds' at localhost:")
+    assert f"INTERNAL: no luck. 2 of 4 embeddings are kept in {kept}; the same command" in ended.err
+    assert not out.exists()
+    before = len(served.requests)
+    ended = run()
+    assert (ended.code, ended.err) == (0, f"client: 2 of 4 embeddings are reused from {kept}.\n")
+    assert json.loads(ended.out)["reused"] == 2
+    # One image that is there already is embedded again, to see that it is the same model.
+    names = ["a/1.jpg", "b/2.png", "bäume/3.jpg", "c.JPG"]
+    assert embedded_images(served)[before:] == [names[i].encode() for i in (0, 2, 3)]
+    with np.load(out) as written:
+        assert written["ids"].tolist() == names
+        np.testing.assert_array_equal(
+            written["vectors"], [FakeServer.embedding(name.encode()) for name in names]
+        )
+    assert not kept.exists()
+    assert "reused from" not in run().err
+
+
+def test_only_unchanged_images_are_reused(outage, served, pictures, tmp_path):
+    run, _ = outage
+    (pictures / "a" / "1.jpg").write_bytes(b"another image")
+    ended = run()
+    assert "1 of 4 embeddings are reused" in ended.err
+    assert "1 are of files that changed or are not given" in ended.err
+    with np.load(tmp_path / "vectors.npz") as written:
+        np.testing.assert_array_equal(written["vectors"][0], FakeServer.embedding(b"another image"))
+
+
+def test_a_second_failure_keeps_what_both_calls_received(outage, served, tmp_path):
+    run, _ = outage
+    served.change = lambda response: (
+        len(served.requests) == 4 and served.failures.append((CODES.INTERNAL, "again"))
+    )
+    ended = run()
+    assert ended.code == 1
+    assert "INTERNAL: again. 3 of 4 embeddings are kept" in ended.err
+    served.change = lambda response: None
+    assert "3 of 4 embeddings are reused" in run().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "message"),
+    [
+        ({"version": 2}, [], "has embeddings of version 1 of 'birds', but the server answers with"),
+        ({}, ["--model=birds2"], "has embeddings by the model 'birds', not 'birds2'"),
+        (
+            {"embedding": lambda image, dim: np.float32([1, 0, 0, 0])},
+            [],
+            "has embeddings of another model than the one that is served as 'birds' now: 'a/1.jpg'",
+        ),
+    ],
+)
+def test_what_another_model_embedded_is_not_completed(
+    outage, served, tmp_path, spoil, more, message
+):
+    run, _ = outage
+    for name, value in spoil.items():
+        setattr(served, name, value)
+    served.name = "birds2" if more else "birds"
+    ended = run(*more)
+    assert ended.code == 2
+    assert message in ended.err
+    assert not (tmp_path / "vectors.npz").exists()
+    # It can be completed by what it began with, and what the message recommends is possible.
+    vars(served).update(version=1, name="birds")
+    vars(served).pop("embedding", None)
+    ended = run("--version=1") if "version" in spoil else run()
+    assert (ended.code, "2 of 4 embeddings are reused" in ended.err) == (0, True)
+
+
+def test_what_is_left_of_other_images_is_not_dropped(outage, client, pictures, tmp_path):
+    run, _ = outage
+    out = f"--out={tmp_path / 'vectors.npz'}"
+    ended = client("embed", f"--images={pictures / 'a'}", out)
+    assert ended.code == 2
+    assert "has 2 embeddings, none of them of these images. Give another --out, or" in ended.err
+    assert "2 of 4 embeddings are reused" in run().err
+
+
+def test_a_damaged_part_is_named(outage, tmp_path):
+    run, _ = outage
+    part, *_ = (tmp_path / "vectors.npz.partial").glob("*.npz")
+    part.write_bytes(part.read_bytes()[:-30])
+    ended = run()
+    assert ended.code == 2
+    assert f"{part} cannot be read" in ended.err
+    part.unlink()
+    assert run().code == 0
+
+
+def test_two_commands_do_not_share_a_file(outage, tmp_path):
+    run, _ = outage
+    with filelock.FileLock(tmp_path / "vectors.npz.partial" / ".lock"):
+        ended = run()
+    assert ended.code == 2
+    assert "vectors.npz.partial is in use: another process embeds into the same file" in ended.err
+
+
+def test_interrupted_after_some_images(served, pictures, tmp_path):
+    """The first request is answered, the second hangs."""
+
+    def hang(response):
+        served.slow = 60
+
+    served.change = hang
+    process = start_embedding(served, pictures, tmp_path, "--batch_size=1", "--in_flight=1")
+    while [name for name, *_ in served.calls].count("Predict") < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == (
+        "client: 1 of 4 embeddings are kept in vectors.npz.partial; the same command resumes from "
+        "there.\nclient: interrupted\n"
+    )
+    assert process.returncode == 130
+
+
+def start_embedding(served, pictures, folder, *flags):
+    given = [f"--address={served.address}", "--model=birds", f"--images={pictures}", *flags]
+    command = [sys.executable, "-m", "keras_distill.client", "embed", *given, "--out=vectors.npz"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+
+
 def test_interrupted(served, pictures, tmp_path):
     served.slow = 60
-    given = [f"--address={served.address}", "--model=birds", f"--images={pictures}"]
-    command = [sys.executable, "-m", "keras_distill.client", "embed", *given, "--out=vectors.npz"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = start_embedding(served, pictures, tmp_path)
     while not any(name == "Predict" for name, *_ in served.calls):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1] == "client: interrupted\n"
     assert process.returncode == 130
-    assert not (tmp_path / "vectors.npz").exists()
+    assert not list(tmp_path.glob("vectors*"))
 
 
 def test_headers_version_and_label_go_along(client, served, tmp_path):

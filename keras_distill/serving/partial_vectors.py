@@ -170,7 +170,7 @@ class PartialVectors:
 
     def _read(self, file: Path) -> None:
         try:
-            with np.load(file) as part:
+            with file.open("rb") as opened, np.load(opened) as part:
                 ids, sizes, times, vectors, model, version = (part[name] for name in _FIELDS)
             stamps = [
                 ImageStamp(*image)

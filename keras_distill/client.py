@@ -1,17 +1,22 @@
 """Asks a server for embeddings, without TensorFlow.
 
   embed    embeds --images, or each --image, and writes the vectors with their paths to --out
-  status   tells the versions of --model and their states
+  status   tells the versions of --model and their states; without --model, of all models that the
+           metrics at --rest tell of: TF-Serving itself lists none
   wait     waits until --model is available, for --limit seconds
   smoke    sends one image through every signature; checks width, length 1, and agreement; with
-           --golden also that the server answers the golden requests of an export as it did
+           --golden also that the server answers the golden requests of an export as it did, and
+           with --rest that REST answers them so, too
 
 The server is TF-Serving, or `python -m keras_distill.serve`. What embed writes can be used as
 --teacher of a training: vectors.npz, or vectors.npy beside vectors.ids.txt. Images that cannot be
-embedded do not keep the others from it; they are listed beside, in vectors.errors.jsonl.
+embedded do not keep the others from it; they are listed beside, in vectors.errors.jsonl. If the
+server fails on the way, what was embedded is kept in vectors.npz.partial, and the same command
+resumes from there.
 
   python -m keras_distill.client embed --model=photos --images=photos --out=vectors.npz
   python -m keras_distill.client wait --address=gpu-box:8500 --model=photos --version=3 --limit=120
+  python -m keras_distill.client smoke --model=photos --golden=models/photos/1 --rest=localhost:8501
 
 Secrets belong into a flag file: a line --metadata=x-api-key=SECRET, given by --flagfile=FILE.
 
@@ -34,7 +39,14 @@ SOME_REFUSED = 4
 COMMAND = Command("keras_distill.client", __doc__, verbs=["embed", "status", "wait", "smoke"])
 _SERVER = "Server"
 COMMAND.string(_SERVER, "address", "localhost:8500", "host:port of the server's gRPC port.")
-COMMAND.string(_SERVER, "model", "", "Name of the model. Required.")
+COMMAND.string(
+    _SERVER,
+    "rest",
+    "",
+    "host:port of the server's REST port. smoke: compare what it answers, too. status without "
+    "--model: where the metrics are; port 8501 of --address if not given.",
+)
+COMMAND.string(_SERVER, "model", "", "Name of the model. Required, but for status.")
 COMMAND.integer(_SERVER, "version", None, "Its version; the newest if not given.", 1)
 COMMAND.string(_SERVER, "label", "", "In its place, a label of a version, such as stable.")
 COMMAND.number(_SERVER, "timeout", 30.0, "Seconds for one request, its retries included.")
@@ -58,9 +70,10 @@ COMMAND.string(
 COMMAND.number(_OUTPUT, "limit", 60.0, "wait: seconds until it gives up.")
 
 _ONLY_OF = {
-    "embed": {"images", "image", "batch_size", "in_flight", "out"},
-    "wait": {"limit"},
-    "smoke": {"golden"},
+    **dict.fromkeys(("images", "image", "batch_size", "in_flight", "out"), ("embed",)),
+    "limit": ("wait",),
+    "golden": ("smoke",),
+    "rest": ("smoke", "status"),
 }
 
 
@@ -68,17 +81,15 @@ def main(flags: Any) -> int:
     """Does what the verb says; returns the exit code."""
     _check_flags(flags)
 
-    from keras_distill.serving.client import EmbeddingClient
     from keras_distill.serving.client_errors import ServingError
 
     verbs = {"embed": _embed, "status": _status, "wait": _wait, "smoke": _smoke}
     try:
-        client = EmbeddingClient(flags.address, **_arguments(flags))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    try:
-        with client:
-            code, result = verbs[COMMAND.verb](flags, client)
+        if flags.model:
+            with _client(flags, flags.model) as client:
+                code, result = verbs[COMMAND.verb](flags, client)
+        else:
+            code, result = _status_of_all(flags)
     except ServingError as error:
         print(f"client: {error}", file=sys.stderr)
         return FAILURE
@@ -93,14 +104,17 @@ def main(flags: Any) -> int:
 
 def _check_flags(flags: Any) -> None:
     """Rejects what cannot work before anything is sent."""
-    for verb, names in _ONLY_OF.items():
-        for name in sorted(names):
-            if verb != COMMAND.verb and flags[name].present:
-                raise InputError(f"--{name} has no effect on {COMMAND.verb}; leave it out.")
-    if not flags.model:
+    for name, verbs in sorted(_ONLY_OF.items()):
+        if COMMAND.verb not in verbs and flags[name].present:
+            raise InputError(f"--{name} has no effect on {COMMAND.verb}; leave it out.")
+    if COMMAND.verb == "status":
+        _check_status_flags(flags)
+    elif not flags.model:
         raise InputError("--model is required: the name under which the server knows it.")
     if flags.json and Path(flags.json).is_dir():
         raise InputError(f"--json={flags.json} is a folder; give a file, or -.")
+    if COMMAND.verb == "wait" and not flags.limit > 0:
+        raise InputError(f"--limit={flags.limit} is not positive; give seconds.")
     if COMMAND.verb != "embed":
         return
     if bool(flags.images) == bool(flags.image):
@@ -113,26 +127,59 @@ def _check_flags(flags: Any) -> None:
         raise InputError(f"--out={flags.out} is a folder; give a file.")
 
 
-def _arguments(flags: Any) -> dict[str, Any]:
-    """The arguments of the client that the flags stand for."""
-    from keras_distill.serving.channel import Tls
+def _check_status_flags(flags: Any) -> None:
+    if flags.model and flags.rest:
+        raise InputError("--rest finds the models; with --model, leave it out.")
+    if not flags.model:
+        for name in ("version", "label"):
+            if flags[name].present:
+                raise InputError(f"--{name} has no effect without --model; leave it out.")
 
+
+def _client(flags: Any, model: str) -> Any:
+    """The client that the flags stand for."""
+    from keras_distill.serving.channel import Tls
+    from keras_distill.serving.client import EmbeddingClient
+
+    files = (flags.root_certificates, flags.certificate, flags.key)
+    encrypted = flags.tls or any(files)
+    try:
+        return EmbeddingClient(
+            flags.address,
+            model=model,
+            version=flags.version,
+            label=flags.label or None,
+            timeout=flags.timeout,
+            batch_size=flags.batch_size,
+            in_flight=flags.in_flight,
+            tls=Tls(*(file or None for file in files)) if encrypted else None,
+            metadata=_metadata(flags),
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _rest_client(flags: Any, address: str) -> Any:
+    """The client of REST that the flags stand for."""
+    from keras_distill.serving.rest_client import RestClient
+
+    try:
+        return RestClient(
+            address,
+            timeout=flags.timeout,
+            metadata=_metadata(flags),
+            root_certificates=flags.root_certificates or None,
+        )
+    except ValueError as error:
+        raise InputError(f"--{error}") from error
+
+
+def _metadata(flags: Any) -> list[tuple[str, str]]:
     pairs = [pair.partition("=") for pair in flags.metadata or ()]
     for key, equals, _ in pairs:
         if not (key and equals):
             raise InputError("--metadata must be KEY=VALUE; one of them is not.")
-    files = (flags.root_certificates, flags.certificate, flags.key)
-    encrypted = flags.tls or any(files)
-    return {
-        "model": flags.model,
-        "version": flags.version,
-        "label": flags.label or None,
-        "timeout": flags.timeout,
-        "batch_size": flags.batch_size,
-        "in_flight": flags.in_flight,
-        "tls": Tls(*(file or None for file in files)) if encrypted else None,
-        "metadata": [(key, value) for key, _, value in pairs],
-    }
+    return [(key, value) for key, _, value in pairs]
 
 
 def _embed(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
@@ -155,8 +202,56 @@ def _status(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
             table.add_row(str(state.version), state.state, state.error)
         Console().print(table)
     available = any(state.state == "AVAILABLE" for state in states)
-    result = {"model": flags.model, "versions": [dataclasses.asdict(state) for state in states]}
-    return SUCCESS if available else FAILURE, result
+    versions = [dataclasses.asdict(state) for state in states]
+    return SUCCESS if available else FAILURE, {"model": client.reference.name, "versions": versions}
+
+
+def _status_of_all(flags: Any) -> tuple[int, dict[str, Any]]:
+    """The status of every model that the metrics tell of and that gRPC knows."""
+    import grpc
+
+    from keras_distill.serving.client_errors import ServingError
+
+    codes, models = [], []
+    for name in _model_names(flags):
+        try:
+            with _client(flags, name) as client:
+                code, result = _status(flags, client)
+        except ServingError as error:
+            if error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            text = f"{name!r} is in the metrics, but no model is served under this name now."
+            print(f"client: {text}", file=sys.stderr)
+        else:
+            codes.append(code)
+            models.append(result)
+    if not models:
+        print(f"client: {flags.address} serves no model that its metrics tell of.", file=sys.stderr)
+    return max(codes, default=FAILURE), {"models": models}
+
+
+def _model_names(flags: Any) -> list[str]:
+    from keras_distill.serving.client_arguments import OTHER_SCHEMES, check_address
+    from keras_distill.serving.client_errors import ServingError
+
+    try:
+        check_address(flags.address)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    host = flags.address.removeprefix("dns:").rpartition("/")[2].rpartition(":")[0]
+    rest = flags.rest or f"{host}:8501"
+    if not flags.rest and flags.address.startswith(OTHER_SCHEMES):
+        raise InputError("--model is required, or --rest=HOST:PORT, whose metrics tell the models.")
+    try:
+        names: list[str] = _rest_client(flags, rest).model_names()
+    except ServingError as error:
+        raise InputError(
+            "--model is required here: TF-Serving lists no models by gRPC, and its metrics, which "
+            f"tell of them, cannot be read: {error} Give --rest=HOST:PORT, the REST port of a "
+            "server with --monitoring_config_file; or take the name from the server's "
+            "--model_config_file (name: ...) or its --model_name, and give it by --model."
+        ) from error
+    return names
 
 
 def _wait(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
@@ -171,7 +266,7 @@ def _smoke(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
     from keras_distill.serving.smoke import smoke_test
 
     golden = read_golden(Path(flags.golden), argument="--golden") if flags.golden else []
-    tested = smoke_test(client, golden)
+    tested = smoke_test(client, golden, _rest_client(flags, flags.rest) if flags.rest else None)
     if flags.json != "-":
         from rich.console import Console
         from rich.table import Table
@@ -188,7 +283,11 @@ def _smoke(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
             table.add_row(f"cosine of {pair}", f"{cosine:.6f}")
         for name, cosine in tested.golden.items():
             table.add_row(f"cosine of golden {name}", f"{cosine:.6f}")
+        for name, cosine in tested.rest.items():
+            table.add_row(f"cosine by REST of {name}", f"{cosine:.6f}")
         Console().print(table)
+    for warning in tested.warnings:
+        print(f"client: warning: {warning}", file=sys.stderr)
     for fault in tested.faults:
         print(f"client: {fault}", file=sys.stderr)
     return FAILURE if tested.faults else SUCCESS, dataclasses.asdict(tested)

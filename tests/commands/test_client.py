@@ -2,7 +2,9 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import filelock
 import grpc
@@ -340,11 +342,15 @@ def test_smoke_tells_what_is_wrong(client, served):
     assert "8×6" in ended.out
     served.embedding = FakeServer.embedding
     ended = client("smoke", "--json=-")
-    assert ended.code == 1
-    assert "client: serving_default, serve_uint8 disagree: cosine" in ended.err
+    assert ended.code == 0
+    assert "client: warning: serving_default, serve_uint8 disagree: cosine" in ended.err
     result = json.loads(ended.out)
     assert result["model"]["dim"] == 4
-    assert len(result["faults"]) == len(ended.err.splitlines()) >= 1
+    assert (len(result["warnings"]), result["faults"]) == (1, [])
+    served.embedding = lambda image, dim: np.full(dim, 0.6, np.float32)
+    ended = client("smoke", "--json=-")
+    assert ended.code == 1
+    assert len(json.loads(ended.out)["faults"]) == len(ended.err.splitlines()) == 3
 
 
 def test_smoke_asks_golden_requests(early, client, served, tmp_path):
@@ -376,10 +382,118 @@ def test_smoke_asks_golden_requests(early, client, served, tmp_path):
     assert golden["serve_float"] < 0.9999
 
 
+@pytest.fixture
+def rest():
+    """A server of HTTP that answers by path; what it has no answer for, it has not."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers["content-length"] or 0))
+            answer = server.answers.get(self.path)
+            self.send_response(404 if answer is None else 200)
+            self.end_headers()
+            self.wfile.write((answer or "Not Found").encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("localhost", 0), Handler) as server:
+        server.answers = {}
+        server.address = f"localhost:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_smoke_compares_the_values_of_rest(early, client, served, rest, tmp_path):
+    served.embedding = lambda image, dim: np.full(dim, 0.5, np.float32)
+    known = GoldenPair(predict_request("serving_default", [b"1", b"2"]), np.full((2, 4), 0.5, "f4"))
+    write_golden(tmp_path, [known])
+    flags = [f"--golden={tmp_path}", f"--rest={rest.address}"]
+    path = "/v1/models/birds:predict"
+    rest.answers[path] = json.dumps({"predictions": [[0.5] * 4] * 2})
+    ended = early("client", "smoke", f"--address={served.address}", "--model=birds", *flags)
+    assert (ended.code, ended.err) == (0, "")
+    assert "cosine by REST of serving_default" in ended.out
+    for rows, fault in (
+        ("[[0.5, 0.5, 0.5, 0.5], [0.5, NaN, 0.5, 0.5]]", "1 of 2 embeddings are not finite"),
+        ("[[0.5, 0.5, 0.5, 0.5]]", "answered with shape (1, 4), not (2, 4)"),
+        ("[[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 8e35]]", "answered otherwise than by the export"),
+    ):
+        rest.answers[path] = f'{{"predictions": {rows}}}'
+        ended = client("smoke", *flags)
+        assert ended.code == 1
+        assert "client: REST, serving_default: " in ended.err
+        assert fault in ended.err
+    rest.answers.clear()
+    ended = client("smoke", *flags, "--label=stable")
+    assert ended.code == 1
+    assert "/v1/models/birds/labels/stable:predict: HTTP status 404: Not Found" in ended.err
+
+
+METRICS = """
+# TYPE :tensorflow:cc:saved_model:load_attempt_count counter
+:tensorflow:cc:saved_model:load_attempt_count{model_path="/models/birds/1",status="success"} 1
+:tensorflow:cc:saved_model:load_attempt_count{model_path="/models/old/7",status="success"} 1
+:tensorflow:serving:request_count{model_name="birds",status="OK"} 3
+:tensorflow:serving:request_count{model_name="",status="OK"} 3
+"""
+
+
+def test_status_of_all_models(here, served, rest):
+    def gone(request, context):
+        if request.model_spec.name != "birds":
+            context.abort(CODES.NOT_FOUND, "Could not find any versions of model")
+        return FakeServer.GetModelStatus(served, request, context)
+
+    served.GetModelStatus = gone
+    rest.answers["/monitoring/prometheus/metrics"] = METRICS
+    flags = [f"--address={served.address}", f"--rest={rest.address}"]
+    ended = here("client", "status", *flags)
+    assert ended.code == 0
+    assert "model 'birds' at" in ended.out
+    assert "AVAILABLE" in ended.out
+    assert ended.err == (
+        "client: 'old' is in the metrics, but no model is served under this name now.\n"
+    )
+    found = json.loads(here("client", "status", *flags, "--json=-").out)["models"]
+    assert [(model["model"], model["versions"][0]["version"]) for model in found] == [("birds", 1)]
+
+    rest.answers["/monitoring/prometheus/metrics"] = "# nothing\n"
+    ended = here("client", "status", *flags)
+    assert ended.code == 1
+    assert "serves no model that its metrics tell of" in ended.err
+
+
+def test_status_without_metrics_says_where_the_names_are(here, served, rest):
+    for flags, why in (
+        ([f"--rest={rest.address}"], "metrics: HTTP status 404: Not Found"),
+        (["--rest=localhost:1"], "http://localhost:1/monitoring/prometheus/metrics does not ans"),
+        (["--rest=box"], "rest='box' is no address"),
+    ):
+        ended = here("client", "status", f"--address={served.address}", *flags)
+        assert ended.code == 2
+        assert why in ended.err
+        assert "--model_config_file" in ended.err or "give host:port" in ended.err
+    assert not served.calls
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["status"], "--model is required"),
+        (["status", "--address=localhost:1"], "--model is required here: TF-Serving lists no m"),
+        (["status", "--address=box"], "address='box' has no port"),
+        (["status", "--label=stable"], "--label has no effect without --model"),
+        (["status", "--model=m", "--rest=box:1"], "--rest finds the models; with --model, leave"),
+        (["wait", "--model=m", "--rest=box:1"], "--rest has no effect on wait"),
+        (["smoke", "--model=m", "--rest=box"], "rest='box' is no address"),
+        (["status", "--address=unix:/run/tfs"], "--model is required, or --rest=HOST:PORT"),
+        (["wait", "--model=m", "--limit=0"], "--limit=0.0 is not positive"),
+        (["wait"], "--model is required"),
         (["status", "--model=m", "--golden=x"], "--golden has no effect on status"),
         (["smoke", "--model=m", "--golden=nowhere"], "--golden=nowhere has no golden requests"),
         (["status", "--model=m", "--address=box"], "address='box' has no port"),

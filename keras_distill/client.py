@@ -44,7 +44,7 @@ COMMAND.string(
     "rest",
     "",
     "host:port of the server's REST port. smoke: compare what it answers, too. status without "
-    "--model: where the metrics are; port 8501 of --address if not given.",
+    "--model: where the metrics are; port 8501 if --address has port 8500.",
 )
 COMMAND.string(_SERVER, "model", "", "Name of the model. Required, but for status.")
 COMMAND.integer(_SERVER, "version", None, "Its version; the newest if not given.", 1)
@@ -213,7 +213,8 @@ def _status_of_all(flags: Any) -> tuple[int, dict[str, Any]]:
     from keras_distill.serving.client_errors import ServingError
 
     codes, models = [], []
-    for name in _model_names(flags):
+    metrics, names = _model_names(flags)
+    for name in names:
         try:
             with _client(flags, name) as client:
                 code, result = _status(flags, client)
@@ -226,32 +227,37 @@ def _status_of_all(flags: Any) -> tuple[int, dict[str, Any]]:
             codes.append(code)
             models.append(result)
     if not models:
-        print(f"client: {flags.address} serves no model that its metrics tell of.", file=sys.stderr)
+        text = f"the metrics at {metrics} tell of no model that {flags.address} serves."
+        print(f"client: {text}", file=sys.stderr)
     return max(codes, default=FAILURE), {"models": models}
 
 
-def _model_names(flags: Any) -> list[str]:
-    from keras_distill.serving.client_arguments import OTHER_SCHEMES, check_address
+def _model_names(flags: Any) -> tuple[str, list[str]]:
+    """Where the metrics are, and the names of models in them."""
+    from keras_distill.serving.client_arguments import check_address
     from keras_distill.serving.client_errors import ServingError
 
     try:
         check_address(flags.address)
     except ValueError as error:
         raise InputError(str(error)) from error
-    host = flags.address.removeprefix("dns:").rpartition("/")[2].rpartition(":")[0]
-    rest = flags.rest or f"{host}:8501"
-    if not flags.rest and flags.address.startswith(OTHER_SCHEMES):
-        raise InputError("--model is required, or --rest=HOST:PORT, whose metrics tell the models.")
+    if not flags.rest and not flags.address.endswith(":8500"):
+        raise InputError(
+            "--model is required, or --rest=HOST:PORT: TF-Serving lists no models by gRPC, but the "
+            "metrics at its REST port tell of them."
+        )
+    rest = flags.rest or f"{flags.address.rpartition('/')[2].removesuffix(':8500')}:8501"
+    client = _rest_client(flags, rest)
     try:
-        names: list[str] = _rest_client(flags, rest).model_names()
+        names: list[str] = client.model_names()
     except ServingError as error:
         raise InputError(
             "--model is required here: TF-Serving lists no models by gRPC, and its metrics, which "
-            f"tell of them, cannot be read: {error} Give --rest=HOST:PORT, the REST port of a "
+            f"tell of them, cannot be read: {str(error).rstrip('.')}. Give --rest=HOST:PORT, the REST port of a "
             "server with --monitoring_config_file; or take the name from the server's "
             "--model_config_file (name: ...) or its --model_name, and give it by --model."
         ) from error
-    return names
+    return client.url, names
 
 
 def _wait(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:

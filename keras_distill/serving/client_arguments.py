@@ -7,7 +7,7 @@ from typing import Any
 
 _LONGEST_SECONDS = 1e8  # three years; gRPC fails at once with more than it can count
 # What gRPC resolves by itself; https://grpc.github.io/grpc/core/md_doc_naming.html
-OTHER_SCHEMES = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
+_SCHEMES = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(?P<port>\d{1,5})")
 _HEADER_KEY = re.compile(r"[0-9a-z_.-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
@@ -95,7 +95,7 @@ def check_address(address: Any) -> None:
             f"address={address!r} is a URL; give host:port of the gRPC port, such as "
             f"localhost:8500{tls}."
         )
-    if address.startswith(OTHER_SCHEMES):
+    if address.startswith(_SCHEMES):
         return
     place = re.sub(r"^dns:(//[^/]*/)?", "", address) if address.startswith("dns:") else address
     found = _HOST_AND_PORT.fullmatch(place)

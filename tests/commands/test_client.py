@@ -466,7 +466,7 @@ def test_status_of_all_models(here, served, rest):
     rest.answers["/monitoring/prometheus/metrics"] = "# nothing\n"
     ended = here("client", "status", *flags)
     assert ended.code == 1
-    assert "serves no model that its metrics tell of" in ended.err
+    assert f"metrics at http://{rest.address} tell of no model that {served.address}" in ended.err
 
 
 def test_status_without_metrics_says_where_the_names_are(here, served, rest):
@@ -480,12 +480,14 @@ def test_status_without_metrics_says_where_the_names_are(here, served, rest):
         assert why in ended.err
         assert "--model_config_file" in ended.err or "give host:port" in ended.err
     assert not served.calls
+    ended = here("client", "status", "--address=127.9.9.9:8500", "--timeout=5")
+    assert "http://127.9.9.9:8501" in ended.err
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["status", "--address=localhost:1"], "--model is required here: TF-Serving lists no m"),
+        (["status", "--address=localhost:1"], "--model is required, or --rest=HOST:PORT: TF-S"),
         (["status", "--address=box"], "address='box' has no port"),
         (["status", "--label=stable"], "--label has no effect without --model"),
         (["status", "--model=m", "--rest=box:1"], "--rest finds the models; with --model, leave"),

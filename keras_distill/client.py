@@ -254,8 +254,8 @@ def _model_names(flags: Any) -> tuple[str, list[str]]:
         why = str(error).rstrip(".")
         raise InputError(
             "--model is required here: TF-Serving lists no models by gRPC, and its metrics, which "
-            f"tell of them, cannot be read: {why}. Give --rest=HOST:PORT, the REST port of a server "
-            "with --monitoring_config_file; or take the name from the server's "
+            f"tell of them, cannot be read: {why}. Give --rest=HOST:PORT, the REST port of a "
+            "server with --monitoring_config_file; or take the name from the server's "
             "--model_config_file (name: ...) or its --model_name, and give it by --model."
         ) from error
     return client.url, names

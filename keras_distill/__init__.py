@@ -23,7 +23,7 @@ _HOME_OF = {
     "Distiller": "training.distiller",
     "EmbeddingClient": "serving.client",
     "Hint": "losses.hint",
-    "ImagesRefused": "serving.embed_result",
+    "ImagesRefused": "serving.client_errors",
     "IndexEntries": "retrieval.index_parts",
     "InputError": "errors",
     "KdeTeacher": "losses.kde_teacher",

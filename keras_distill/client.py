@@ -1,17 +1,22 @@
 """Asks a server for embeddings, without TensorFlow.
 
   embed    embeds --images, or each --image, and writes the vectors with their paths to --out
-  status   tells the versions of --model and their states
+  status   tells the versions of --model and their states; without --model, of all models that the
+           metrics at --rest tell of: TF-Serving itself lists none
   wait     waits until --model is available, for --limit seconds
   smoke    sends one image through every signature; checks width, length 1, and agreement; with
-           --golden also that the server answers the golden requests of an export as it did
+           --golden also that the server answers the golden requests of an export as it did, and
+           with --rest that REST answers them so, too
 
 The server is TF-Serving, or `python -m keras_distill.serve`. What embed writes can be used as
 --teacher of a training: vectors.npz, or vectors.npy beside vectors.ids.txt. Images that cannot be
-embedded do not keep the others from it; they are listed beside, in vectors.errors.jsonl.
+embedded do not keep the others from it; they are listed beside, in vectors.errors.jsonl. If the
+server fails on the way, what was embedded is kept in vectors.npz.partial, and the same command
+resumes from there.
 
   python -m keras_distill.client embed --model=photos --images=photos --out=vectors.npz
   python -m keras_distill.client wait --address=gpu-box:8500 --model=photos --version=3 --limit=120
+  python -m keras_distill.client smoke --model=photos --golden=models/photos/1 --rest=localhost:8501
 
 Secrets belong into a flag file: a line --metadata=x-api-key=SECRET, given by --flagfile=FILE.
 
@@ -22,7 +27,6 @@ input, 4 some images have no embedding.
 import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,14 @@ SOME_REFUSED = 4
 COMMAND = Command("keras_distill.client", __doc__, verbs=["embed", "status", "wait", "smoke"])
 _SERVER = "Server"
 COMMAND.string(_SERVER, "address", "localhost:8500", "host:port of the server's gRPC port.")
-COMMAND.string(_SERVER, "model", "", "Name of the model. Required.")
+COMMAND.string(
+    _SERVER,
+    "rest",
+    "",
+    "host:port of the server's REST port. smoke: compare what it answers, too. status without "
+    "--model: where the metrics are; port 8501 if --address has port 8500.",
+)
+COMMAND.string(_SERVER, "model", "", "Name of the model. Required, but for status.")
 COMMAND.integer(_SERVER, "version", None, "Its version; the newest if not given.", 1)
 COMMAND.string(_SERVER, "label", "", "In its place, a label of a version, such as stable.")
 COMMAND.number(_SERVER, "timeout", 30.0, "Seconds for one request, its retries included.")
@@ -59,9 +70,10 @@ COMMAND.string(
 COMMAND.number(_OUTPUT, "limit", 60.0, "wait: seconds until it gives up.")
 
 _ONLY_OF = {
-    "embed": {"images", "image", "batch_size", "in_flight", "out"},
-    "wait": {"limit"},
-    "smoke": {"golden"},
+    **dict.fromkeys(("images", "image", "batch_size", "in_flight", "out"), ("embed",)),
+    "limit": ("wait",),
+    "golden": ("smoke",),
+    "rest": ("smoke", "status"),
 }
 
 
@@ -69,17 +81,15 @@ def main(flags: Any) -> int:
     """Does what the verb says; returns the exit code."""
     _check_flags(flags)
 
-    from keras_distill.serving.client import EmbeddingClient
     from keras_distill.serving.client_errors import ServingError
 
     verbs = {"embed": _embed, "status": _status, "wait": _wait, "smoke": _smoke}
     try:
-        client = EmbeddingClient(flags.address, **_arguments(flags))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    try:
-        with client:
-            code, result = verbs[COMMAND.verb](flags, client)
+        if flags.model:
+            with _client(flags, flags.model) as client:
+                code, result = verbs[COMMAND.verb](flags, client)
+        else:
+            code, result = _status_of_all(flags)
     except ServingError as error:
         print(f"client: {error}", file=sys.stderr)
         return FAILURE
@@ -94,14 +104,17 @@ def main(flags: Any) -> int:
 
 def _check_flags(flags: Any) -> None:
     """Rejects what cannot work before anything is sent."""
-    for verb, names in _ONLY_OF.items():
-        for name in sorted(names):
-            if verb != COMMAND.verb and flags[name].present:
-                raise InputError(f"--{name} has no effect on {COMMAND.verb}; leave it out.")
-    if not flags.model:
+    for name, verbs in sorted(_ONLY_OF.items()):
+        if COMMAND.verb not in verbs and flags[name].present:
+            raise InputError(f"--{name} has no effect on {COMMAND.verb}; leave it out.")
+    if COMMAND.verb == "status":
+        _check_status_flags(flags)
+    elif not flags.model:
         raise InputError("--model is required: the name under which the server knows it.")
     if flags.json and Path(flags.json).is_dir():
         raise InputError(f"--json={flags.json} is a folder; give a file, or -.")
+    if COMMAND.verb == "wait" and not flags.limit > 0:
+        raise InputError(f"--limit={flags.limit} is not positive; give seconds.")
     if COMMAND.verb != "embed":
         return
     if bool(flags.images) == bool(flags.image):
@@ -114,100 +127,68 @@ def _check_flags(flags: Any) -> None:
         raise InputError(f"--out={flags.out} is a folder; give a file.")
 
 
-def _arguments(flags: Any) -> dict[str, Any]:
-    """The arguments of the client that the flags stand for."""
-    from keras_distill.serving.channel import Tls
+def _check_status_flags(flags: Any) -> None:
+    if flags.model and flags.rest:
+        raise InputError("--rest finds the models; with --model, leave it out.")
+    if not flags.model:
+        for name in ("version", "label"):
+            if flags[name].present:
+                raise InputError(f"--{name} has no effect without --model; leave it out.")
 
+
+def _client(flags: Any, model: str) -> Any:
+    """The client that the flags stand for."""
+    from keras_distill.serving.channel import Tls
+    from keras_distill.serving.client import EmbeddingClient
+
+    files = (flags.root_certificates, flags.certificate, flags.key)
+    encrypted = flags.tls or any(files)
+    try:
+        return EmbeddingClient(
+            flags.address,
+            model=model,
+            version=flags.version,
+            label=flags.label or None,
+            timeout=flags.timeout,
+            batch_size=flags.batch_size,
+            in_flight=flags.in_flight,
+            tls=Tls(*(file or None for file in files)) if encrypted else None,
+            metadata=_metadata(flags),
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _rest_client(flags: Any, address: str) -> Any:
+    """The client of REST that the flags stand for."""
+    from keras_distill.serving.rest_client import RestClient
+
+    try:
+        return RestClient(
+            address,
+            timeout=flags.timeout,
+            metadata=_metadata(flags),
+            root_certificates=flags.root_certificates or None,
+        )
+    except ValueError as error:
+        raise InputError(f"--{error}") from error
+
+
+def _metadata(flags: Any) -> list[tuple[str, str]]:
     pairs = [pair.partition("=") for pair in flags.metadata or ()]
     for key, equals, _ in pairs:
         if not (key and equals):
             raise InputError("--metadata must be KEY=VALUE; one of them is not.")
-    files = (flags.root_certificates, flags.certificate, flags.key)
-    encrypted = flags.tls or any(files)
-    return {
-        "model": flags.model,
-        "version": flags.version,
-        "label": flags.label or None,
-        "timeout": flags.timeout,
-        "batch_size": flags.batch_size,
-        "in_flight": flags.in_flight,
-        "tls": Tls(*(file or None for file in files)) if encrypted else None,
-        "metadata": [(key, value) for key, _, value in pairs],
-    }
+    return [(key, value) for key, _, value in pairs]
 
 
 def _embed(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
-    from rich.console import Console
-    from rich.progress import Progress
+    from keras_distill.client_embed import embed_files
 
-    from keras_distill.serving.image_items import image_files
-
-    if flags.images:
-        root = Path(flags.images)
-        paths = image_files(root)
-        ids = [path.relative_to(root).as_posix() for path in paths]
-    else:
-        paths, ids = [Path(path) for path in flags.image], list(flags.image)
-    if not paths:
-        raise InputError(f"--images={flags.images} has no JPEG or PNG images.")
-    begun = time.perf_counter()
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("embedding", total=len(paths))
-        result = client.embed(
-            paths,
-            on_error="return",
-            progress=lambda done, _: progress.update(task, completed=done),
-        )
-    _write(Path(flags.out), ids, result)
-    summary = {
-        "out": flags.out,
-        "model": flags.model,
-        "version": result.version,
-        "dim": result.vectors.shape[1],
-        "images": len(ids),
-        "refused": len(result.errors),
-        "seconds": round(time.perf_counter() - begun, 2),
-    }
+    summary = embed_files(flags, client)
     if flags.json != "-":
         print(json.dumps(summary))
-    if not result.errors:
-        return SUCCESS, summary
-    print(
-        f"client: {len(result.errors)} of {len(ids)} images have no embedding; "
-        f"{_errors_file(Path(flags.out))} lists them. The first: {result.errors[0]}",
-        file=sys.stderr,
-    )
-    return SOME_REFUSED, summary
-
-
-def _write(out: Path, ids: list[str], result: Any) -> None:
-    """Writes the vectors as a table for `teachers/vector_file.py`, and the errors."""
-    import numpy as np
-
-    refused = {error.index for error in result.errors}
-    kept = [index for index in range(len(ids)) if index not in refused]
-    names, vectors = [ids[index] for index in kept], result.vectors[kept]
-    with published_file(out) as temporary:
-        if out.suffix == ".npz":
-            np.savez(temporary, ids=np.array(names, np.str_), vectors=vectors)
-        else:
-            with published_file(out.with_suffix(".ids.txt")) as text:
-                text.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-            np.save(temporary, vectors)
-    if not result.errors:
-        _errors_file(out).unlink(missing_ok=True)
-        return
-    lines = [
-        json.dumps({"index": error.index, "id": ids[error.index], "error": error.message}) + "\n"
-        for error in result.errors
-    ]
-    with published_file(_errors_file(out)) as temporary:
-        temporary.write_text("".join(lines))
-
-
-def _errors_file(out: Path) -> Path:
-    return out.with_suffix(".errors.jsonl")
+    return SOME_REFUSED if summary["refused"] else SUCCESS, summary
 
 
 def _status(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
@@ -221,8 +202,63 @@ def _status(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
             table.add_row(str(state.version), state.state, state.error)
         Console().print(table)
     available = any(state.state == "AVAILABLE" for state in states)
-    result = {"model": flags.model, "versions": [dataclasses.asdict(state) for state in states]}
-    return SUCCESS if available else FAILURE, result
+    versions = [dataclasses.asdict(state) for state in states]
+    return SUCCESS if available else FAILURE, {"model": client.reference.name, "versions": versions}
+
+
+def _status_of_all(flags: Any) -> tuple[int, dict[str, Any]]:
+    """The status of every model that the metrics tell of and that gRPC knows."""
+    import grpc
+
+    from keras_distill.serving.client_errors import ServingError
+
+    codes, models = [], []
+    metrics, names = _model_names(flags)
+    for name in names:
+        try:
+            with _client(flags, name) as client:
+                code, result = _status(flags, client)
+        except ServingError as error:
+            if error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            text = f"{name!r} is in the metrics, but no model is served under this name now."
+            print(f"client: {text}", file=sys.stderr)
+        else:
+            codes.append(code)
+            models.append(result)
+    if not models:
+        text = f"the metrics at {metrics} tell of no model that {flags.address} serves."
+        print(f"client: {text}", file=sys.stderr)
+    return max(codes, default=FAILURE), {"models": models}
+
+
+def _model_names(flags: Any) -> tuple[str, list[str]]:
+    """Where the metrics are, and the names of models in them."""
+    from keras_distill.serving.client_arguments import check_address
+    from keras_distill.serving.client_errors import ServingError
+
+    try:
+        check_address(flags.address)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if not flags.rest and not flags.address.endswith(":8500"):
+        raise InputError(
+            "--model is required, or --rest=HOST:PORT: TF-Serving lists no models by gRPC, but the "
+            "metrics at its REST port tell of them."
+        )
+    rest = flags.rest or f"{flags.address.rpartition('/')[2].removesuffix(':8500')}:8501"
+    client = _rest_client(flags, rest)
+    try:
+        names: list[str] = client.model_names()
+    except ServingError as error:
+        why = str(error).rstrip(".")
+        raise InputError(
+            "--model is required here: TF-Serving lists no models by gRPC, and its metrics, which "
+            f"tell of them, cannot be read: {why}. Give --rest=HOST:PORT, the REST port of a "
+            "server with --monitoring_config_file; or take the name from the server's "
+            "--model_config_file (name: ...) or its --model_name, and give it by --model."
+        ) from error
+    return client.url, names
 
 
 def _wait(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
@@ -237,7 +273,7 @@ def _smoke(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
     from keras_distill.serving.smoke import smoke_test
 
     golden = read_golden(Path(flags.golden), argument="--golden") if flags.golden else []
-    tested = smoke_test(client, golden)
+    tested = smoke_test(client, golden, _rest_client(flags, flags.rest) if flags.rest else None)
     if flags.json != "-":
         from rich.console import Console
         from rich.table import Table
@@ -254,7 +290,11 @@ def _smoke(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
             table.add_row(f"cosine of {pair}", f"{cosine:.6f}")
         for name, cosine in tested.golden.items():
             table.add_row(f"cosine of golden {name}", f"{cosine:.6f}")
+        for name, cosine in tested.rest.items():
+            table.add_row(f"cosine by REST of {name}", f"{cosine:.6f}")
         Console().print(table)
+    for warning in tested.warnings:
+        print(f"client: warning: {warning}", file=sys.stderr)
     for fault in tested.faults:
         print(f"client: {fault}", file=sys.stderr)
     return FAILURE if tested.faults else SUCCESS, dataclasses.asdict(tested)

@@ -7,6 +7,8 @@ from typing import Any, Literal, Self, overload
 import grpc
 import numpy as np
 
+from keras_distill.serving.client_arguments import check_seconds
+from keras_distill.serving.client_errors import ServingError
 from keras_distill.serving.client_settings import ClientSettings
 from keras_distill.serving.embed_result import EmbedResult
 from keras_distill.serving.embedding_work import Progress
@@ -66,7 +68,10 @@ class AsyncEmbeddingClient(ClientSettings):
                     task = tasks.create_task(self._run(exchange))
                     task.add_done_callback(lambda _: free.release())
         except BaseExceptionGroup as failed:
-            raise failed.exceptions[0]  # noqa: B904  the group only wraps it; it has its own cause
+            error = failed.exceptions[0]
+            if isinstance(error, ServingError):
+                work.keep_for(error)
+            raise error  # noqa: B904  the group only wraps it; it has its own cause
         return work.result()
 
     async def status(self) -> list[VersionStatus]:
@@ -75,6 +80,7 @@ class AsyncEmbeddingClient(ClientSettings):
 
     async def wait(self, limit: float = 60.0) -> VersionStatus:
         """As `EmbeddingClient.wait`."""
+        check_seconds("limit", limit)
         return await self._run(wait_available(self.reference, self.timeout, limit))
 
     async def close(self) -> None:

@@ -13,11 +13,12 @@ from keras_distill.serving.messages import METHODS
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # A server that comes back is found within 2 seconds, not after up to 120.
+    # A server that comes back is found within a second, not after up to 120.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 )
+_PEM = b"-----BEGIN "
 _FREED_BYTES = 16 * 2**20
 
 
@@ -40,7 +41,9 @@ class Tls:
         """Reads the files.
 
         Raises:
-            ValueError: If a file cannot be read, or there is a certificate without a key.
+            TypeError: If one is given as something else than a path.
+            ValueError: If a file cannot be read or is not PEM, or there is a certificate without a
+                key.
         """
         if (self.certificate is None) != (self.key is None):
             raise ValueError("a client's certificate and its key go together; give both.")
@@ -49,6 +52,22 @@ class Tls:
             _content("key", self.key),
             _content("certificate", self.certificate),
         )
+
+
+def credentials(tls: Any) -> grpc.ChannelCredentials:
+    """Reads the files of the argument `tls`.
+
+    Raises:
+        TypeError: If it is not a `Tls`.
+        ValueError: As `Tls.credentials`.
+    """
+    if not isinstance(tls, Tls):
+        raise TypeError(
+            f"tls={tls!r} is of type {type(tls).__name__}; give keras_distill.Tls(), or "
+            "Tls(root_certificates='ca.crt') for a certificate that was signed privately, or None "
+            "for no encryption."
+        )
+    return tls.credentials()
 
 
 def open_channel(api: Any, server: str, credentials: grpc.ChannelCredentials | None) -> Any:
@@ -87,7 +106,16 @@ def _written(request: Any) -> bytes:
 
 
 def _content(name: str, file: str | PathLike[str] | None) -> bytes | None:
+    if file is None:
+        return None
+    if not isinstance(file, str | PathLike):
+        raise TypeError(f"{name} is of type {type(file).__name__}; give the path of a PEM file.")
     try:
-        return None if file is None else Path(file).read_bytes()
+        content = Path(file).read_bytes()
     except OSError as error:
         raise ValueError(f"{name}={str(file)!r} cannot be read: {error.strerror}.") from error
+    if _PEM not in content:
+        raise ValueError(
+            f"{name}={str(file)!r} is no PEM file: it has no line that begins with {_PEM.decode()}."
+        )
+    return content

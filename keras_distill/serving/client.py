@@ -11,6 +11,8 @@ from typing import Any, Literal, Self, overload
 import grpc
 import numpy as np
 
+from keras_distill.serving.client_arguments import check_seconds
+from keras_distill.serving.client_errors import ServingError
 from keras_distill.serving.client_settings import ClientSettings
 from keras_distill.serving.embed_result import EmbedResult
 from keras_distill.serving.embedding_work import Progress
@@ -42,7 +44,8 @@ class EmbeddingClient(ClientSettings):
         metadata: Headers of each call, such as a shared secret.
 
     Raises:
-        ValueError: If an argument cannot be used.
+        TypeError: If an argument has the wrong type.
+        ValueError: If it has a value that cannot be used.
 
     Example:
         >>> with EmbeddingClient("localhost:8500", model="birds") as client:  # doctest: +SKIP
@@ -99,11 +102,16 @@ class EmbeddingClient(ClientSettings):
             ImagesRefused: If images have no embedding; it holds those of the others.
             ModelMismatch: If the model is not an embedder, or does not answer like one.
             ServingError: If a request fails for another reason than its images, or the server
-                changed the model's version on the way.
+                changed the model's version on the way. Its `result` holds what was received before,
+                and in `missing` the places of the images to embed again.
         """
         work = self._work(self.connect(), items, on_error, progress)
-        for _ in self._run_all(work.exchanges()):
-            pass
+        try:
+            for _ in self._run_all(work.exchanges()):
+                pass
+        except ServingError as error:
+            work.keep_for(error)
+            raise
         return work.result()
 
     def status(self) -> list[VersionStatus]:
@@ -123,6 +131,7 @@ class EmbeddingClient(ClientSettings):
         Raises:
             ServingError: If it is not in time, or the version that was asked for has ended.
         """
+        check_seconds("limit", limit)
         return self._run(wait_available(self.reference, self.timeout, limit))
 
     def close(self) -> None:

@@ -4,7 +4,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from keras_distill.serving.channel import Tls, callables, open_channel
+from keras_distill.serving.channel import Tls, callables, credentials, open_channel
+from keras_distill.serving.client_arguments import (
+    check_integer,
+    check_seconds,
+    checked_metadata,
+)
 from keras_distill.serving.embedding_work import EmbeddingWork, Progress
 from keras_distill.serving.exchange import Exchange
 from keras_distill.serving.image_items import list_items
@@ -36,26 +41,19 @@ class ClientSettings:
         tls: Tls | None = None,
         metadata: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     ):
-        for name, value in (
-            ("timeout", timeout),
-            ("batch_size", batch_size),
-            ("in_flight", in_flight),
-            ("most_bytes", most_bytes),
-        ):
-            if not value > 0:
-                raise ValueError(f"{name}={value} is not positive.")
         self.reference = ModelReference(address, model, version, label)
+        check_seconds("timeout", timeout)
+        check_integer("dim", dim, optional=True)
+        check_integer("batch_size", batch_size)
+        check_integer("in_flight", in_flight)
+        check_integer("most_bytes", most_bytes)
         self.timeout = timeout
         self._dim = dim
         self._batch_size = batch_size
         self._in_flight = in_flight
         self._most_bytes = most_bytes
-        self._credentials = tls and tls.credentials()
-        pairs = metadata.items() if isinstance(metadata, Mapping) else metadata
-        self._metadata = tuple((key.lower(), value) for key, value in pairs)
-        for key, _ in self._metadata:
-            if key.endswith("-bin"):
-                raise ValueError(f"metadata: {key!r} is a binary header; texts alone can be sent.")
+        self._credentials = None if tls is None else credentials(tls)
+        self._metadata = checked_metadata(metadata)
         self._opening = threading.Lock()
         self._model: ServedModel | None = None
         self._channel: Any = None

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_distill.serving.client_errors import ServingError
-
 
 @dataclass(frozen=True)
 class ImageError:
@@ -30,28 +28,21 @@ class EmbedResult:
     """Embeddings, and the images that have none.
 
     Attributes:
-        vectors: float32 `(n, dim)`, in the order of the images; NaN for those in `errors`.
+        vectors: float32 `(n, dim)`, in the order of the images; NaN for those in `errors` and in
+            `missing`.
         errors: The images that could not be embedded, by their places.
         version: Version of the model that gave all of the embeddings.
+        missing: The places of the images that were not embedded because a request failed before;
+            empty unless the result comes with a `ServingError`. Of images from a generator, those
+            that were not read yet have no place.
     """
 
     vectors: np.ndarray
     errors: tuple[ImageError, ...]
     version: int
+    missing: tuple[int, ...] = ()
 
-
-class ImagesRefused(ServingError):
-    """Some images could not be embedded.
-
-    Attributes:
-        result: The embeddings of all others, and the errors.
-    """
-
-    def __init__(self, result: EmbedResult):
-        first = ", ".join(map(str, result.errors[:3]))
-        more = ", ..." if len(result.errors) > 3 else ""
-        super().__init__(
-            f"{len(result.errors)} of {len(result.vectors)} images have no embedding: {first}"
-            f"{more}. The others are in this error's `result`; on_error='return' returns both."
-        )
-        self.result = result
+    @property
+    def done(self) -> int:
+        """How many images have an embedding."""
+        return len(self.vectors) - len(self.errors) - len(self.missing)

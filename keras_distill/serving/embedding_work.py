@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from keras_distill.serving.client_errors import ModelMismatch, ServingError
-from keras_distill.serving.embed_result import EmbedResult, ImageError, ImagesRefused
+from keras_distill.serving.client_errors import ImagesRefused, ModelMismatch, ServingError
+from keras_distill.serving.embed_result import EmbedResult, ImageError
 from keras_distill.serving.exchange import Exchange, call, too_large
 from keras_distill.serving.image_items import ImageItem, read_items
 from keras_distill.serving.model_contract import OUTPUT, ServedModel
@@ -54,7 +54,7 @@ class EmbeddingWork:
         self._on_error = on_error
         self._progress = progress
         self._total = len(items) if isinstance(items, Sized) else None
-        self._done = 0
+        self._read = self._done = 0
         self._version: int | None = None
         self._vectors: list[tuple[list[int], np.ndarray]] = []
         self._errors: list[ImageError] = []
@@ -62,21 +62,43 @@ class EmbeddingWork:
     def exchanges(self) -> Iterator[Exchange[None]]:
         """Yields a conversation for each batch; they may run at once, and end in any order."""
         images = read_items(self._items, self._model.image_shape)
-        for batch in batches(images, size=self._batch_size, most_bytes=self._most_bytes):
+        for batch in batches(
+            self._counted(images), size=self._batch_size, most_bytes=self._most_bytes
+        ):
             yield self._embed(batch)
 
     def result(self) -> Any:
         """Returns what `EmbeddingClient.embed` does, once every conversation has ended."""
-        vectors = np.full((self._done, self._model.dim), np.nan, np.float32)
-        for indices, rows in self._vectors:
-            vectors[indices] = rows
-        errors = sorted(self._errors, key=lambda error: error.index)
-        result = EmbedResult(vectors, tuple(errors), self._version or self._model.version)
+        result = self._result(self._read)
         if self._on_error == "return":
             return result
-        if errors:
+        if result.errors:
             raise ImagesRefused(result)
-        return vectors
+        return result.vectors
+
+    def keep_for(self, error: ServingError) -> None:
+        """Gives an error that ends the work what was received before, and what is missing."""
+        error.result = self._result(self._read if self._total is None else self._total)
+
+    def _counted(self, images: Iterable[ImageItem]) -> Iterator[ImageItem]:
+        for image in images:
+            self._read = image.index + 1
+            yield image
+
+    def _result(self, count: int) -> EmbedResult:
+        vectors = np.full((count, self._model.dim), np.nan, np.float32)
+        missing = np.ones(count, bool)
+        for indices, rows in self._vectors:
+            vectors[indices] = rows
+            missing[indices] = False
+        errors = sorted(self._errors, key=lambda error: error.index)
+        missing[[error.index for error in errors]] = False
+        return EmbedResult(
+            vectors,
+            tuple(errors),
+            self._version or self._model.version,
+            tuple(np.flatnonzero(missing).tolist()),
+        )
 
     def _embed(self, batch: list[ImageItem]) -> Exchange[None]:
         """Embeds a batch; if the server refuses it, halves it until the bad images are alone."""

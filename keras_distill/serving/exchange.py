@@ -16,8 +16,12 @@ import grpc
 Result = TypeVar("Result")
 RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-# A last call with less time than this says little about the server if its time runs out.
+# A call with less time than this says little about the server if its time runs out.
 _FAIR_SECONDS = 1.0
+# Of the time that is left, no more than this is let pass; the rest is for the calls that follow.
+_LARGEST_SHARE = 0.75
+# With less time than this, no call is worth making.
+_LEAST_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ Exchange = Generator[Call | Pause, Any, Result]
 def call(method: str, request: Any, timeout: float) -> Exchange[Any]:
     """Calls a procedure, again after a pause while the server is unavailable or exhausted.
 
-    Pauses double from 0.1 s to 5 s; each is shortened at random by up to a half, so that clients
-    which failed together do not come back together.
+    Pauses double from 0.1 s to 5 s, and shrink again towards the end, so that a server which comes
+    back late is still found; each is shortened at random by up to a half, so that clients which
+    failed together do not come back together.
 
     Args:
         method: Its name in `messages.METHODS`.
@@ -61,7 +66,7 @@ def call(method: str, request: Any, timeout: float) -> Exchange[Any]:
 
     Raises:
         grpc.RpcError: What the last call failed with; or the one before, if the time that was left
-            for the last was too short.
+            for the last was too short. Unless another call cannot help, the time is up then.
     """
     end = time.monotonic() + timeout
     pause = _FIRST_PAUSE
@@ -75,14 +80,10 @@ def call(method: str, request: Any, timeout: float) -> Exchange[Any]:
             if before is not None and ran_out and left < _FAIR_SECONDS:
                 raise before from error
             before = error
-            jittered = pause * random.uniform(0.5, 1.0)
-            if (
-                error.code() not in RETRIED
-                or too_large(error)
-                or time.monotonic() + jittered >= end
-            ):
+            left = end - time.monotonic()
+            if error.code() not in RETRIED or too_large(error) or left < _LEAST_SECONDS:
                 raise
-        yield Pause(jittered)
+        yield Pause(min(pause, _LARGEST_SHARE * left) * random.uniform(0.5, 1.0))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

@@ -1,6 +1,7 @@
 """The images that the client is given, one by one, as what is sent."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ def list_items(items: Any) -> Iterable[Any]:
 def read_items(items: Iterable[Any], image_shape: tuple[int | None, ...]) -> Iterator[ImageItem]:
     """Reads images; one that cannot be sent says why in `fault`.
 
+    Warns once of arrays that look as if they were scaled to 0…1: the model takes 0 to 255.
+
     Args:
         items: The images, as `list_items` gives them.
         image_shape: The shape that arrays must have; `None` where any size will do.
@@ -84,6 +87,7 @@ def read_items(items: Iterable[Any], image_shape: tuple[int | None, ...]) -> Ite
     Yields:
         An item an image, in the same order.
     """
+    warned = False
     for index, item in enumerate(items):
         is_path = isinstance(item, str | os.PathLike)
         source = os.fspath(item) if is_path else f"item {index}"
@@ -96,6 +100,9 @@ def read_items(items: Iterable[Any], image_shape: tuple[int | None, ...]) -> Ite
         except (OSError, ValueError, TypeError) as error:
             yield ImageItem(index, source, fault=getattr(error, "strerror", None) or str(error))
         else:
+            if not warned and isinstance(data, np.ndarray) and _looks_scaled(data):
+                warned = True
+                _warn_of_scaled(source, data)
             yield ImageItem(index, source, signature, data)
 
 
@@ -121,3 +128,22 @@ def _checked_array(
     if not np.isfinite(array).all():
         raise ValueError("pixels are not finite")
     return "serve_float", array
+
+
+def _looks_scaled(array: np.ndarray) -> bool:
+    """Whether the values lie in -1…1, and are not all the same, as in a black image."""
+    if array.dtype == np.uint8:
+        return bool(array.max() == 1 and array.min() == 0)
+    return bool(array.max() <= 1 and array.min() >= -1 and array.max() > array.min())
+
+
+def _warn_of_scaled(source: str, array: np.ndarray) -> None:
+    low = -1 if array.min() < 0 else 0
+    remedy = "(image + 1) * 127.5" if low < 0 else "image * 255"
+    if array.dtype == np.uint8:
+        remedy = "an image that was not cut to 0 and 1"
+    warnings.warn(
+        f"{source}: the pixels lie in {low}…1, where the model takes 0…255; to it the image is "
+        f"black. Give {remedy}. Further such images are not mentioned.",
+        stacklevel=2,
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from keras_distill.serving.client_arguments import check_address, check_integer, check_text
 from keras_distill.serving.client_errors import ServingError
 from keras_distill.serving.messages import ModelSpec
 
@@ -38,16 +39,12 @@ class ModelReference:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if ":" not in self.server:
-            raise ValueError(
-                f"address={self.server!r} has no port; give host:port, such as localhost:8500."
-            )
-        if not self.name:
-            raise ValueError("model='' is empty; give the name under which it is served.")
+        check_address(self.server)
+        check_text("model", self.name, "the name under which it is served")
+        check_integer("version", self.version, optional=True)
+        check_text("label", self.label, "a label such as stable", optional=True)
         if self.version is not None and self.label is not None:
             raise ValueError(f"version={self.version} and label={self.label!r}: give one of them.")
-        if self.version is not None and self.version < 1:
-            raise ValueError(f"version={self.version} is not positive.")
 
     def __str__(self) -> str:
         which = f" version {self.version}" if self.version is not None else ""
@@ -65,9 +62,16 @@ class ModelReference:
 
     def failure(self, error: grpc.RpcError) -> ServingError:
         """Returns what to raise for a call that failed, with a remedy."""
-        text = f"{self}: {error.code().name}: {first_line(error)}"
-        remedy = _REMEDIES.get(error.code())
-        return ServingError(f"{text}. {remedy}" if remedy else text, error.code())
+        return ServingError(f"{self}: {reason(error)}", error.code())
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Returns what a call failed with, and a remedy: one or two sentences, with their full stop."""
+    said = first_line(error)
+    text = f"{error.code().name}: {said}" if said else error.code().name
+    stop = "" if text.endswith(("!", "?")) else "."
+    remedy = _REMEDIES.get(error.code())
+    return f"{text}{stop} {remedy}" if remedy else f"{text}{stop}"
 
 
 def first_line(error: grpc.RpcError) -> str:

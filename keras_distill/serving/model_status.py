@@ -12,9 +12,10 @@ from keras_distill.serving.messages import (
     GetModelStatusResponse,
     enum_name,
 )
-from keras_distill.serving.model_reference import ModelReference
+from keras_distill.serving.model_reference import ModelReference, reason
 
 _INTERVAL = 0.5
+_LEAST_SECONDS = 0.1  # with less time than this, no call is worth making
 # What a server says that starts, is busy, or has not seen the model or the label yet.
 _PASSING = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -82,24 +83,39 @@ def wait_available(
     """
     request = GetModelStatusRequest(model_spec=reference.spec())
     end = time.monotonic() + limit
+    states: list[VersionStatus] | None = None
+    failure = ""
     while True:
+        left = max(end - time.monotonic(), 0.0)
         try:
-            left = max(end - time.monotonic(), 0.0)
             states = _states((yield Call("GetModelStatus", request, min(timeout, left))))
-            seen = ", ".join(map(str, states)) or "no version"
+            failure = ""
         except grpc.RpcError as error:
-            failure = reference.failure(error)
             if error.code() not in _PASSING:
-                raise failure from error
-            states, seen = [], str(failure)
-        available = [state for state in states if state.state == "AVAILABLE"]
-        if available:
-            return available[0]
-        if reference.version is not None and [state.state for state in states] == ["END"]:
-            raise ServingError(f"{reference} will not be available: {seen}.")
-        if time.monotonic() + _INTERVAL >= end:
-            raise ServingError(f"{reference} was not available within {limit:g} s: {seen}.")
-        yield Pause(_INTERVAL)
+                raise reference.failure(error) from error
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                states = None
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or left >= timeout:
+                failure = reason(error)
+            # Else the last call had no time to be answered; what was said before tells more.
+        if not failure and states:
+            available = [state for state in states if state.state == "AVAILABLE"]
+            if available:
+                return available[0]
+            if reference.version is not None and [state.state for state in states] == ["END"]:
+                raise ServingError(f"{reference} will not be available: {states[0]}.")
+        if (left := end - time.monotonic()) < _LEAST_SECONDS:
+            seen = _seen(states, failure)
+            raise ServingError(f"{reference} was not available within {limit:g} s: {seen}")
+        yield Pause(min(_INTERVAL, left / 2))
+
+
+def _seen(states: list[VersionStatus] | None, failure: str) -> str:
+    """Says what the server answered last, and what calls failed with since then."""
+    if states is None:
+        return failure or "it has not answered."
+    last = ", ".join(map(str, states)) or "no version"
+    return f"{last}; then {failure}" if failure else f"{last}."
 
 
 def _states(response: GetModelStatusResponse) -> list[VersionStatus]:

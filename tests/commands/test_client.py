@@ -2,8 +2,11 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import filelock
 import grpc
 import numpy as np
 import pytest
@@ -56,6 +59,7 @@ def test_embed_in_a_process_without_tensorflow(early, served, pictures, tmp_path
         "version": 1,
         "dim": 4,
         "images": 4,
+        "reused": 0,
         "refused": 0,
     }
     names = ["a/1.jpg", "b/2.png", "bäume/3.jpg", "c.JPG"]
@@ -125,18 +129,170 @@ def test_a_failing_server_leaves_nothing(client, served, pictures, tmp_path):
     assert not out.exists()
 
 
+@pytest.fixture
+def outage(client, served, pictures, tmp_path):
+    """Embeds one image a request; after two, the server fails until it is told not to."""
+
+    def change(response):
+        if len(served.requests) == 2:
+            served.failures.append((CODES.INTERNAL, "no luck"))
+
+    served.change = change
+    flags = [f"--images={pictures}", f"--out={tmp_path / 'vectors.npz'}"]
+
+    def run(*more):
+        return client("embed", *flags, "--batch_size=1", "--in_flight=1", *more)
+
+    ended = run()
+    assert ended.code == 1
+    return run, ended
+
+
+def embedded_images(served):
+    return [
+        bytes(image)
+        for request in served.requests
+        for image in request.inputs["image_bytes"].string_val
+    ]
+
+
+def test_a_command_that_failed_resumes(outage, served, pictures, tmp_path):
+    run, ended = outage
+    out, kept = tmp_path / "vectors.npz", tmp_path / "vectors.npz.partial"
+    assert ended.err.startswith("client: model 'birds' at localhost:")
+    assert f"INTERNAL: no luck. 2 of 4 embeddings are kept in {kept}; the same command" in ended.err
+    assert not out.exists()
+    before = len(served.requests)
+    ended = run()
+    assert (ended.code, ended.err) == (0, f"client: 2 of 4 embeddings are reused from {kept}.\n")
+    assert json.loads(ended.out)["reused"] == 2
+    # One image that is there already is embedded again, to see that it is the same model.
+    names = ["a/1.jpg", "b/2.png", "bäume/3.jpg", "c.JPG"]
+    assert embedded_images(served)[before:] == [names[i].encode() for i in (0, 2, 3)]
+    with np.load(out) as written:
+        assert written["ids"].tolist() == names
+        np.testing.assert_array_equal(
+            written["vectors"], [FakeServer.embedding(name.encode()) for name in names]
+        )
+    assert not kept.exists()
+    assert "reused from" not in run().err
+
+
+def test_only_unchanged_images_are_reused(outage, served, pictures, tmp_path):
+    run, _ = outage
+    (pictures / "a" / "1.jpg").write_bytes(b"another image")
+    ended = run()
+    assert "1 of 4 embeddings are reused" in ended.err
+    assert "1 are of files that changed or are not given" in ended.err
+    with np.load(tmp_path / "vectors.npz") as written:
+        np.testing.assert_array_equal(written["vectors"][0], FakeServer.embedding(b"another image"))
+
+
+def test_a_second_failure_keeps_what_both_calls_received(outage, served, tmp_path):
+    run, _ = outage
+    served.change = lambda response: (
+        len(served.requests) == 4 and served.failures.append((CODES.INTERNAL, "again"))
+    )
+    ended = run()
+    assert ended.code == 1
+    assert "INTERNAL: again. 3 of 4 embeddings are kept" in ended.err
+    served.change = lambda response: None
+    assert "3 of 4 embeddings are reused" in run().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "message"),
+    [
+        ({"version": 2}, [], "has embeddings of version 1 of 'birds', but the server answers with"),
+        ({}, ["--model=birds2"], "has embeddings by the model 'birds', not 'birds2'"),
+        (
+            {"embedding": lambda image, dim: np.float32([1, 0, 0, 0])},
+            [],
+            "has embeddings of another model than the one that is served as 'birds' now: 'a/1.jpg'",
+        ),
+    ],
+)
+def test_what_another_model_embedded_is_not_completed(
+    outage, served, tmp_path, spoil, more, message
+):
+    run, _ = outage
+    for name, value in spoil.items():
+        setattr(served, name, value)
+    served.name = "birds2" if more else "birds"
+    ended = run(*more)
+    assert ended.code == 2
+    assert message in ended.err
+    assert not (tmp_path / "vectors.npz").exists()
+    # It can be completed by what it began with, and what the message recommends is possible.
+    vars(served).update(version=1, name="birds")
+    vars(served).pop("embedding", None)
+    ended = run("--version=1") if "version" in spoil else run()
+    assert (ended.code, "2 of 4 embeddings are reused" in ended.err) == (0, True)
+
+
+def test_what_is_left_of_other_images_is_not_dropped(outage, client, pictures, tmp_path):
+    run, _ = outage
+    out = f"--out={tmp_path / 'vectors.npz'}"
+    ended = client("embed", f"--images={pictures / 'a'}", out)
+    assert ended.code == 2
+    assert "has 2 embeddings, none of them of these images. Give another --out, or" in ended.err
+    assert "2 of 4 embeddings are reused" in run().err
+
+
+def test_a_damaged_part_is_named(outage, tmp_path):
+    run, _ = outage
+    part, *_ = (tmp_path / "vectors.npz.partial").glob("*.npz")
+    part.write_bytes(part.read_bytes()[:-30])
+    ended = run()
+    assert ended.code == 2
+    assert f"{part} cannot be read" in ended.err
+    part.unlink()
+    assert run().code == 0
+
+
+def test_two_commands_do_not_share_a_file(outage, tmp_path):
+    run, _ = outage
+    with filelock.FileLock(tmp_path / "vectors.npz.partial" / ".lock"):
+        ended = run()
+    assert ended.code == 2
+    assert "vectors.npz.partial is in use: another process embeds into the same file" in ended.err
+
+
+def test_interrupted_after_some_images(served, pictures, tmp_path):
+    """The first request is answered, the second hangs."""
+
+    def hang(response):
+        served.slow = 60
+
+    served.change = hang
+    process = start_embedding(served, pictures, tmp_path, "--batch_size=1", "--in_flight=1")
+    while [name for name, *_ in served.calls].count("Predict") < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == (
+        "client: 1 of 4 embeddings are kept in vectors.npz.partial; the same command resumes from "
+        "there.\nclient: interrupted\n"
+    )
+    assert process.returncode == 130
+
+
+def start_embedding(served, pictures, folder, *flags):
+    given = [f"--address={served.address}", "--model=birds", f"--images={pictures}", *flags]
+    command = [sys.executable, "-m", "keras_distill.client", "embed", *given, "--out=vectors.npz"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+
+
 def test_interrupted(served, pictures, tmp_path):
     served.slow = 60
-    given = [f"--address={served.address}", "--model=birds", f"--images={pictures}"]
-    command = [sys.executable, "-m", "keras_distill.client", "embed", *given, "--out=vectors.npz"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = start_embedding(served, pictures, tmp_path)
     while not any(name == "Predict" for name, *_ in served.calls):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1] == "client: interrupted\n"
     assert process.returncode == 130
-    assert not (tmp_path / "vectors.npz").exists()
+    assert not list(tmp_path.glob("vectors*"))
 
 
 def test_headers_version_and_label_go_along(client, served, tmp_path):
@@ -186,11 +342,15 @@ def test_smoke_tells_what_is_wrong(client, served):
     assert "8×6" in ended.out
     served.embedding = FakeServer.embedding
     ended = client("smoke", "--json=-")
-    assert ended.code == 1
-    assert "client: serving_default, serve_uint8 disagree: cosine" in ended.err
+    assert ended.code == 0
+    assert "client: warning: serving_default, serve_uint8 disagree: cosine" in ended.err
     result = json.loads(ended.out)
     assert result["model"]["dim"] == 4
-    assert len(result["faults"]) == len(ended.err.splitlines()) >= 1
+    assert (len(result["warnings"]), result["faults"]) == (1, [])
+    served.embedding = lambda image, dim: np.full(dim, 0.6, np.float32)
+    ended = client("smoke", "--json=-")
+    assert ended.code == 1
+    assert len(json.loads(ended.out)["faults"]) == len(ended.err.splitlines()) == 3
 
 
 def test_smoke_asks_golden_requests(early, client, served, tmp_path):
@@ -222,10 +382,120 @@ def test_smoke_asks_golden_requests(early, client, served, tmp_path):
     assert golden["serve_float"] < 0.9999
 
 
+@pytest.fixture
+def rest():
+    """A server of HTTP that answers by path; what it has no answer for, it has not."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers["content-length"] or 0))
+            answer = server.answers.get(self.path)
+            self.send_response(404 if answer is None else 200)
+            self.end_headers()
+            self.wfile.write((answer or "Not Found").encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("localhost", 0), Handler) as server:
+        server.answers = {}
+        server.address = f"localhost:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_smoke_compares_the_values_of_rest(early, client, served, rest, tmp_path):
+    served.embedding = lambda image, dim: np.full(dim, 0.5, np.float32)
+    known = GoldenPair(predict_request("serving_default", [b"1", b"2"]), np.full((2, 4), 0.5, "f4"))
+    write_golden(tmp_path, [known])
+    flags = [f"--golden={tmp_path}", f"--rest={rest.address}"]
+    path = "/v1/models/birds:predict"
+    rest.answers[path] = json.dumps({"predictions": [[0.5] * 4] * 2})
+    ended = early("client", "smoke", f"--address={served.address}", "--model=birds", *flags)
+    assert (ended.code, ended.err) == (0, "")
+    assert "cosine by REST of serving_default" in ended.out
+    for rows, fault in (
+        ("[[0.5, 0.5, 0.5, 0.5], [0.5, NaN, 0.5, 0.5]]", "1 of 2 embeddings are not finite"),
+        ("[[0.5, 0.5, 0.5, 0.5]]", "answered with shape (1, 4), not (2, 4)"),
+        ("[[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 8e35]]", "answered otherwise than by the export"),
+    ):
+        rest.answers[path] = f'{{"predictions": {rows}}}'
+        ended = client("smoke", *flags)
+        assert ended.code == 1
+        assert "client: REST, serving_default: " in ended.err
+        assert fault in ended.err
+    rest.answers.clear()
+    ended = client("smoke", *flags, "--label=stable")
+    assert ended.code == 1
+    assert "/v1/models/birds/labels/stable:predict: HTTP status 404: Not Found" in ended.err
+
+
+METRICS = """
+# TYPE :tensorflow:cc:saved_model:load_attempt_count counter
+:tensorflow:cc:saved_model:load_attempt_count{model_path="/models/birds/1",status="success"} 1
+:tensorflow:cc:saved_model:load_attempt_count{model_path="/models/old/7",status="success"} 1
+:tensorflow:serving:request_count{model_name="birds",status="OK"} 3
+:tensorflow:serving:request_count{model_name="",status="OK"} 3
+"""
+
+
+def test_status_of_all_models(here, served, rest):
+    def gone(request, context):
+        if request.model_spec.name != "birds":
+            context.abort(CODES.NOT_FOUND, "Could not find any versions of model")
+        return FakeServer.GetModelStatus(served, request, context)
+
+    served.GetModelStatus = gone
+    rest.answers["/monitoring/prometheus/metrics"] = METRICS
+    flags = [f"--address={served.address}", f"--rest={rest.address}"]
+    ended = here("client", "status", *flags)
+    assert ended.code == 0
+    assert "model 'birds' at" in ended.out
+    assert "AVAILABLE" in ended.out
+    assert ended.err == (
+        "client: 'old' is in the metrics, but no model is served under this name now.\n"
+    )
+    found = json.loads(here("client", "status", *flags, "--json=-").out)["models"]
+    assert [(model["model"], model["versions"][0]["version"]) for model in found] == [("birds", 1)]
+
+    rest.answers["/monitoring/prometheus/metrics"] = "# nothing\n"
+    ended = here("client", "status", *flags)
+    assert ended.code == 1
+    assert f"metrics at http://{rest.address} tell of no model that {served.address}" in ended.err
+
+
+def test_status_without_metrics_says_where_the_names_are(here, served, rest):
+    for flags, why in (
+        ([f"--rest={rest.address}"], "metrics: HTTP status 404: Not Found"),
+        (["--rest=localhost:1"], "http://localhost:1/monitoring/prometheus/metrics does not ans"),
+        (["--rest=box"], "rest='box' is no address"),
+    ):
+        ended = here("client", "status", f"--address={served.address}", *flags)
+        assert ended.code == 2
+        assert why in ended.err
+        assert "--model_config_file" in ended.err or "give host:port" in ended.err
+    assert not served.calls
+    ended = here("client", "status", "--address=127.9.9.9:8500", "--timeout=5")
+    assert "http://127.9.9.9:8501" in ended.err
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["status"], "--model is required"),
+        (["status", "--address=localhost:1"], "--model is required, or --rest=HOST:PORT: TF-S"),
+        (["status", "--address=box"], "address='box' has no port"),
+        (["status", "--label=stable"], "--label has no effect without --model"),
+        (["status", "--model=m", "--rest=box:1"], "--rest finds the models; with --model, leave"),
+        (["wait", "--model=m", "--rest=box:1"], "--rest has no effect on wait"),
+        (["smoke", "--model=m", "--rest=box"], "rest='box' is no address"),
+        (["status", "--address=unix:/run/tfs"], "--model is required, or --rest=HOST:PORT"),
+        (["wait", "--model=m", "--limit=0"], "--limit=0.0 is not positive"),
+        (["wait"], "--model is required"),
         (["status", "--model=m", "--golden=x"], "--golden has no effect on status"),
         (["smoke", "--model=m", "--golden=nowhere"], "--golden=nowhere has no golden requests"),
         (["status", "--model=m", "--address=box"], "address='box' has no port"),

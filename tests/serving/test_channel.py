@@ -61,6 +61,9 @@ def test_plain_text_where_tls_is_spoken(make_client, encrypted):
 def test_unusable_files(make_client, tmp_path):
     with pytest.raises(ValueError, match=r"root_certificates='.*gone.pem' cannot be read: No such"):
         make_client(tls=Tls(tmp_path / "gone.pem"))
+    (tmp_path / "der.crt").write_bytes(b"0\x82")
+    with pytest.raises(ValueError, match=r"root_certificates='.*der.crt' is no PEM file: it has"):
+        make_client(tls=Tls(tmp_path / "der.crt"))
     with pytest.raises(ValueError, match="certificate and its key go together; give both"):
         make_client(tls=Tls(certificate=tmp_path / "client.pem"))
 

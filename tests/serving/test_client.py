@@ -8,9 +8,8 @@ import pytest
 from fake_server import FakeServer
 from PIL import Image
 
-from keras_distill.serving import model_status
-from keras_distill.serving.client_errors import ModelMismatch, ServingError
-from keras_distill.serving.embed_result import ImagesRefused
+from keras_distill.serving.channel import Tls
+from keras_distill.serving.client_errors import ImagesRefused, ModelMismatch, ServingError
 
 CODES = grpc.StatusCode
 
@@ -217,6 +216,31 @@ def test_every_fault_of_an_image_is_told_and_none_stops_the_others(client, serve
     np.testing.assert_array_equal(result.vectors[[0, 10]], expected([b"x", b"y"]))
 
 
+@pytest.mark.parametrize(
+    ("scale", "low", "remedy"),
+    [
+        (lambda image: np.float32(image / 255), 0, r"image \* 255"),
+        (lambda image: np.float64(image / 127.5 - 1), -1, r"\(image \+ 1\) \* 127\.5"),
+        (lambda image: np.uint8(image / 255 + 0.5), 0, "an image that was not cut to 0 and 1"),
+    ],
+)
+def test_scaled_images_are_warned_of_once(client, served, scale, low, remedy):
+    images = [b"x", *map(scale, pixels(3))]
+    with pytest.warns(
+        UserWarning, match=rf"item 1: the pixels lie in {low}…1, .* takes 0…255; .*{remedy}"
+    ) as warned:
+        vectors = client.embed(images)
+    assert len(warned) == 1
+    assert len(vectors) == 4
+
+
+def test_dark_images_are_not_warned_of(client):
+    dark = np.zeros((8, 6, 3), np.float32)
+    light = dark.copy()
+    light[0, 0, 0] = 1.5
+    client.embed([dark, dark + 1, light, np.zeros((8, 6, 3), np.uint8), dark.astype(np.uint8) + 1])
+
+
 def test_raised_refusals_hold_the_vectors_of_the_others(client):
     with pytest.raises(ImagesRefused) as refused:
         client.embed([b"bad", b"x"])
@@ -251,7 +275,7 @@ def test_a_server_that_stays_unavailable_is_given_up_in_time(make_client, served
     served.failures.extend([(CODES.UNAVAILABLE, "down")] * 100)
     with pytest.raises(ServingError, match=r"UNAVAILABLE: down\. Check that the server runs"):
         client.embed([b"x"])
-    assert 2 <= len(served.calls) <= 1 + 6
+    assert 2 <= len(served.calls) <= 1 + 11
 
 
 def test_nothing_listens(make_client):
@@ -288,6 +312,44 @@ def test_a_failed_request_ends_the_others(make_client, served):
     with pytest.raises(ServingError, match="no luck"):
         client.embed([b"%d" % number for number in range(100)])
     assert len(served.calls) <= 1 + 5
+
+
+@pytest.mark.parametrize("generator", [False, True])
+def test_a_server_that_fails_on_the_way_costs_no_vectors(make_client, served, generator):
+    """What was received comes with the error, and the rest can be embedded later."""
+    images = [b"%d" % number for number in range(20)]
+    images[2] = b"bad"
+
+    def fail_after_three_requests(response):
+        if len(served.requests) == 5:  # a refused pair is sent again, one by one
+            served.failures.extend([(CODES.INTERNAL, "no luck")])
+
+    served.change = fail_after_three_requests
+    client = make_client(batch_size=2, in_flight=1)
+    with pytest.raises(ServingError, match=r"no luck\. \d+ of \d+ images were embedded") as raised:
+        client.embed(iter(images) if generator else images)
+    result = raised.value.result
+    assert raised.value.code is CODES.INTERNAL
+    assert [error.index for error in result.errors] == [2]
+    done = [number for number in range(len(result.vectors)) if number not in (2, *result.missing)]
+    assert result.done == len(done) >= 4
+    np.testing.assert_array_equal(result.vectors[done], expected([images[i] for i in done]))
+    assert np.isnan(result.vectors[[2, *result.missing]]).all()
+    assert len(result.vectors) == (max(done + list(result.missing)) + 1 if generator else 20)
+
+    rest = [images[number] for number in (*result.missing, *range(len(result.vectors), 20))]
+    np.testing.assert_array_equal(client.embed(rest), expected(rest))
+
+
+def test_a_change_of_version_costs_no_vectors(make_client, served):
+    def upgrade(response):
+        served.version = 2
+
+    served.change = upgrade
+    with pytest.raises(ServingError, match="changed from version 1 to 2 on the way") as raised:
+        make_client(batch_size=1, in_flight=1).embed([b"x", b"y", b"z"])
+    assert (raised.value.result.version, raised.value.result.missing) == (1, (1, 2))
+    np.testing.assert_array_equal(raised.value.result.vectors[:1], expected([b"x"]))
 
 
 def test_a_failing_generator_ends_the_requests(client, served):
@@ -330,11 +392,80 @@ def test_metadata_version_and_label_are_sent(make_client, served):
         ({"in_flight": -1}, r"in_flight=-1 is not positive"),
         ({"most_bytes": 0}, r"most_bytes=0 is not positive"),
         ({"metadata": {"Key-bin": "x"}}, r"metadata: 'key-bin' is a binary header"),
+        ({"metadata": {"a b": "x"}}, r"metadata: 'a b' is no name of a header"),
+        ({"metadata": {"key": "hidden\n"}}, r"metadata: the value of 'key' holds a line break"),
+        ({"label": ""}, r"label='' is empty; give a label such as stable, or None"),
+        ({"dim": 0}, r"dim=0 is not positive"),
+        ({"timeout": float("nan")}, r"timeout=nan is not positive"),
+        ({"timeout": float("inf")}, r"timeout=inf is too long; give at most 100000000\."),
+        ({"address": "localhost:"}, r"address='localhost:' has no port"),
+        ({"address": "localhost:http"}, r"address='localhost:http' has no port"),
+        ({"address": ":8500"}, r"address=':8500' has no host; give host:port"),
+        ({"address": "localhost:65536"}, r"has a port beyond 65535"),
+        ({"address": "localhost:0"}, r"address='localhost:0' has no port"),
+        ({"address": "localhost:8500/v1"}, r"address='localhost:8500/v1' has no port"),
+        ({"address": "dns:///localhost"}, r"address='dns:///localhost' has no port"),
+        ({"address": "::1:8500"}, r"write an IPv6 address in brackets, such as \[::1\]:8500"),
+        ({"address": "http://box:8500"}, r"is a URL; give host:port of the gRPC port, such as l"),
+        ({"address": "https://box"}, r"is a URL; .* localhost:8500 and tls=Tls\(\) for encryption"),
     ],
 )
 def test_unusable_arguments(make_client, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as raised:
         make_client(**options)
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"address": 8500},
+            r"address=8500 is of type int; give a str, host:port, such as localhost:8500",
+        ),
+        ({"model": None}, r"model=None; give a str, the name under which it is served\."),
+        ({"version": "3"}, r"version='3' is of type str; give an int, or None"),
+        ({"version": True}, r"version=True is of type bool; give an int, or None"),
+        ({"label": 3}, r"label=3 is of type int; give a str, a label such as stable, or None"),
+        ({"dim": "64"}, r"dim='64' is of type str; give an int, or None"),
+        ({"timeout": "30"}, r"timeout='30' is of type str; give a number of seconds"),
+        ({"timeout": None}, r"timeout=None; give a number of seconds"),
+        ({"batch_size": 1.5}, r"batch_size=1.5 is of type float; give an int"),
+        ({"in_flight": True}, r"in_flight=True is of type bool; give an int"),
+        ({"most_bytes": None}, r"most_bytes=None; give an int\."),
+        (
+            {"tls": True},
+            r"tls=True is of type bool; give keras_distill\.Tls\(\), or Tls\(root_cert",
+        ),
+        ({"tls": False}, r"tls=False is of type bool; .*, or None for no encryption"),
+        ({"tls": "ca.crt"}, r"tls='ca.crt' is of type str; give keras_distill\.Tls\(\)"),
+        ({"tls": Tls(b"PEM")}, r"root_certificates is of type bytes; give the path of a PEM file"),
+        ({"metadata": None}, r"metadata is of type NoneType; give a dict of headers"),
+        ({"metadata": "key=hidden"}, r"metadata is of type str; give a dict of headers"),
+        ({"metadata": ["key=hidden"]}, r"metadata: a str is no pair of a header's name and text"),
+        ({"metadata": [("key", "hidden", "")]}, r"metadata: \(str, str, str\) is no pair"),
+        ({"metadata": {"key": b"hidden"}}, r"metadata: \(str, bytes\) is no pair .*, both str"),
+    ],
+)
+def test_arguments_of_the_wrong_type(make_client, options, message):
+    with pytest.raises(TypeError, match=message) as raised:
+        make_client(**options)
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["box:1", "10.0.0.1:65535", "[::1]:8500", "dns:///box:8500", "dns:box:8500", "unix:/run/tfs"],
+)
+def test_usable_addresses(make_client, address):
+    make_client(address, version=np.int64(3), timeout=1, dim=np.int32(4), metadata=[])
+
+
+def test_unusable_limits_of_waiting(client, served):
+    for limit, error in ((0, ValueError), (float("nan"), ValueError), ("60", TypeError)):
+        with pytest.raises(error, match="limit="):
+            client.wait(limit)
+    assert not served.calls
 
 
 def test_unusable_items(client, served):
@@ -446,11 +577,11 @@ def test_wait_ends_when_a_version_is_available(client, served, monkeypatch):
     assert (state.version, state.state) == (2, "AVAILABLE")
 
 
-def test_wait_gives_up(make_client, served, monkeypatch):
+def test_wait_gives_up(make_client, served):
     served.states = [(2, 20, 0, "")]
-    monkeypatch.setattr(model_status, "_INTERVAL", 60)
-    with pytest.raises(ServingError, match=r"not available within 30 s: version 2 LOADING"):
-        make_client().wait(limit=30)
+    with pytest.raises(ServingError, match=r"not available within 1 s: version 2 LOADING\.$"):
+        make_client().wait(limit=1)
+    assert len(served.calls) > 1
     served.states = [(2, 50, 3, "no warm-up")]
     with pytest.raises(ServingError, match=r"will not be available: version 2 END \(INVALID_ARG"):
         make_client(version=2).wait()

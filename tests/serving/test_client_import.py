@@ -11,6 +11,7 @@ OF_THE_CLIENT = {
     "async_client",
     "channel",
     "client",
+    "client_arguments",
     "client_errors",
     "client_settings",
     "embed_result",

@@ -19,10 +19,17 @@ class Failure(grpc.RpcError):
 
 
 @pytest.fixture
-def perform(monkeypatch):
-    """Performs a call whose answers are given, by a clock that nothing but it moves."""
+def clock(monkeypatch):
+    """A clock that nothing but the test moves."""
     now = [100.0]
     monkeypatch.setattr(exchange.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def perform(clock):
+    """Performs a call whose answers are given, by that clock."""
+    now = clock
 
     def run(answers, timeout=30.0):
         steps, answers = [], iter(answers)
@@ -73,6 +80,19 @@ def test_calls_and_pauses_share_the_time(perform):
         assert rest == pytest.approx(left - 2 - pause)
     assert isinstance(steps[-1], Call)  # no pause beyond the end
     assert len(calls) <= 5
+
+
+@pytest.mark.parametrize("timeout", [0.5, 2.0, 10.0, 30.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.004])
+def test_calls_are_repeated_until_the_time_is_up(perform, clock, timeout, seconds):
+    begun = clock[0]
+    steps, error = perform([Failure(CODES.UNAVAILABLE, seconds=seconds)] * 100, timeout=timeout)
+    assert error.code() is CODES.UNAVAILABLE
+    assert timeout - 0.1 <= clock[0] - begun <= timeout
+    calls = [step.timeout for step in steps if isinstance(step, Call)]
+    # As many near the end as at the beginning, not a storm.
+    assert 1 <= sum(left < timeout / 2 for left in calls) <= 12
+    assert min(calls) > 0
 
 
 @pytest.mark.parametrize("code", sorted(set(CODES) - {CODES.UNAVAILABLE}, key=str))

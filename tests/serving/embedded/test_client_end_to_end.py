@@ -9,6 +9,8 @@ import tensorflow as tf
 from keras_distill.serving.async_client import AsyncEmbeddingClient
 from keras_distill.serving.client import EmbeddingClient
 from keras_distill.serving.client_errors import ServingError
+from keras_distill.serving.golden_pairs import read_golden
+from keras_distill.serving.rest_client import RestClient
 from keras_distill.serving.smoke import smoke_test
 
 
@@ -52,7 +54,8 @@ def test_what_the_server_says_of_the_model(client):
     assert (model.version, model.dim, model.image_shape) == (1, 32, (32, 32, 3))
     assert [(state.version, state.state) for state in client.status()] == [(1, "AVAILABLE")]
     assert client.wait(1).state == "AVAILABLE"
-    assert smoke_test(client).faults == ()
+    tested = smoke_test(client)
+    assert (tested.faults, tested.warnings) == ((), ())
 
 
 def test_versions_and_labels_that_are_not_there(embedded, encode):
@@ -75,3 +78,16 @@ def test_asyncio(embedded, encode):
     vectors = asyncio.run(embed())
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert len(np.unique(vectors.round(4), axis=0)) == 10
+
+
+def test_golden_requests_by_grpc_and_by_rest(client, embedded, exported):
+    rest = RestClient(embedded.rest, timeout=60)
+    for golden in (read_golden(exported), []):
+        result = smoke_test(client, golden, rest)
+        assert (result.faults, result.warnings) == ((), ())
+        assert result.rest.keys() == {"serving_default", "serve_uint8", "serve_float"}
+        assert min((*result.cosines.values(), *result.rest.values())) > 0.9999
+
+
+def test_the_metrics_tell_the_models(embedded):
+    assert "student" in RestClient(embedded.rest, timeout=60).model_names()

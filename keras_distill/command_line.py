@@ -139,6 +139,8 @@ class Command:
             sys.exit(SUCCESS)
         # TensorFlow reports each missing GPU driver; what a command has to say would drown in it.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # gRPC logs each handshake of TLS that fails; the last failure is part of the error.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         try:
             with interruptible():
                 code = main(self.parse(argv))

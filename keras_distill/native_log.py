@@ -39,7 +39,7 @@ _lock = threading.RLock()  # there is one stderr
 
 @contextlib.contextmanager
 def quiet_native_log() -> Iterator[None]:
-    """Within `with`, keeps information and warnings of C++ from stderr; all else passes.
+    r"""Within `with`, keeps information and warnings of C++ from stderr; all else passes.
 
     What was kept is shown after all if the block raises, or ends the process.
 

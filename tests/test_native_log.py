@@ -48,9 +48,12 @@ def test_a_line_without_an_end_is_shown(capfd):
     [(ValueError, [*ERRORS, *CHATTER, CHATTER[2]]), (KeyboardInterrupt, ERRORS)],
 )
 def test_a_failure_shows_what_was_kept(capfd, error, shown):
-    with pytest.raises(error), quiet_native_log():
+    def fail():
         write(*LINES)
         raise error
+
+    with pytest.raises(error), quiet_native_log():
+        fail()
     write("after")
     assert capfd.readouterr().err.splitlines() == [*shown, "after"]
 

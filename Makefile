@@ -64,7 +64,8 @@ lock: ## Fit the lock files to setup.py (delete them first to upgrade everything
 	compile="$$tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-annotate --no-header --no-emit-index-url"; \
 	$$compile setup.py --extra dev --output-file requirements.lock; \
-	echo 'pytest>=8.2' | $$compile setup.py - --extra beam --output-file requirements-beam.lock; \
+	printf '%s\n' 'hypothesis>=6.100' 'pytest>=8.2' | \
+	    $$compile setup.py - --extra beam --output-file requirements-beam.lock; \
 	for file in requirements.lock requirements-beam.lock; do \
 	    $$tools/bin/python -m pip install -qq --dry-run --require-hashes -r $$file; done
 

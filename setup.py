@@ -58,6 +58,7 @@ setup(
     ],
     packages=find_packages(include=["keras_distill", "keras_distill.*"]),
     package_data={"keras_distill": ["py.typed", "ledger/template/*", "serving/prediction.proto"]},
+    entry_points={"console_scripts": ["keras-distill = keras_distill.__main__:main"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1",

@@ -1,7 +1,7 @@
 """What search costs: exact, against FAISS' flat index, and with ScaNN, against exact.
 
     python benchmarks/retrieval.py
-    python benchmarks/retrieval.py --cases=cost --sizes=10000,100000
+    python benchmarks/retrieval.py --cases=cost --plot=benchmarks/retrieval_cost.png
 
 Purpose: the claims about search. Each side is a process of its own (search_peer.py), answers the
 same question by turns with the others, on as many threads as there are cores, and the median is
@@ -13,7 +13,7 @@ kept; MB are beyond those of the vectors, libraries included.
   million          an index of --million vectors on disk: searched by ScaNN, against exact search of
                    the same sample of queries; seconds and MB to build it, MB on disk, seconds to
                    open it
-  cost             ms a query and seconds to build, by size, and their plot: retrieval_cost.png
+  cost             ms a query and seconds to build, by size; with --plot=FILE also their plot
 The vectors are generated: as many classes of 2 to 12 images as in the test split of Stanford Online
 Products, in 12 categories, and about as hard to find.
 Cost: about fifteen minutes on two cores, 6 GB of memory and 3 GB of disk.
@@ -38,7 +38,7 @@ SIZES = flags.DEFINE_list("sizes", "10000,100000,1000000", "Numbers of vectors o
 QUERIES = flags.DEFINE_integer("queries", 2_000, "Queries of the cases million and cost.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns of each side.")
 CASES = flags.DEFINE_list("cases", "", "Cases to run; all if empty.")
-PLOT = flags.DEFINE_string("plot", str(Path(__file__).with_name("retrieval_cost.png")), "The plot.")
+PLOT = flags.DEFINE_string("plot", "", "File for the plot of the case cost; none if empty.")
 NARROW = 128
 # Of the test split of Stanford Online Products.
 IMAGES, CLASSES, LARGEST, CATEGORIES = 60_502, 11_316, 12, 12
@@ -218,7 +218,8 @@ def cost(folder):
                     build_s=rounded(built["seconds"]),
                     peak_mb=rounded(answers[-1]["peak_mb"] - megabytes(folder)),
                 )
-    draw(costs)
+    if PLOT.value:
+        draw(costs)
 
 
 def draw(costs):

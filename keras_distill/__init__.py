@@ -5,6 +5,13 @@ Keras, so the commands answer `--help` at once and the serving client stays ligh
 """
 
 import importlib
+import sys
+
+# `python -m keras_distill.COMMAND` imports this first; `sys.argv` has "-m" in its place meanwhile.
+if sys.argv[:1] == ["-m"] and "keras_distill" in sys.orig_argv[-len(sys.argv)]:
+    from keras_distill.interruption import end_at_once_on_ctrl_c
+
+    end_at_once_on_ctrl_c()
 
 from keras_distill.version import __version__ as __version__
 

@@ -10,17 +10,21 @@ from typing import Any
 
 from absl import flags
 
+from keras_distill.dashed_flags import DashedFlagValues
 from keras_distill.errors import InputError
+from keras_distill.interruption import INTERRUPTED as INTERRUPTED
+from keras_distill.interruption import interruptible
 
 SUCCESS, FAILURE, BAD_INPUT, DIVERGED, WORKER_LOST = range(5)
-INTERRUPTED, TERMINATED = 130, 143
+TERMINATED = 143
 
 
 class Command:
     """One command: its flags in named groups, its help, and how it ends.
 
     Flags come from the command line and from `--flagfile=FILE` (one flag a line, `#` comments;
-    later ones win). Each command has flags of its own, so that several can be imported together.
+    later ones win), with dashes or underscores in their names. Each command has flags of its own,
+    so that several can be imported together.
 
     Args:
         module: What stands behind `python -m`.
@@ -43,7 +47,7 @@ class Command:
         self.verb = ""
         self.passed_on: list[str] = []
         self._passes_on = passes_on
-        self.flags = flags.FlagValues()
+        self.flags = DashedFlagValues()
         self._description = description
         self._groups: dict[str, list[str]] = {}
         flags.DEFINE_string(
@@ -82,7 +86,7 @@ class Command:
         self._groups.setdefault(group, []).append(name)
 
     def boolean(self, group: str, name: str, default: bool, text: str) -> None:
-        """Defines a flag `--name` / `--noname`."""
+        """Defines a flag `--name` / `--noname` or `--no-name`."""
         flags.DEFINE_boolean(name, default, text, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
@@ -113,7 +117,7 @@ class Command:
                 raise InputError(f"{self.verb!r} must be one of {', '.join(self.verbs)}.")
         try:
             unparsed = self.flags([self.module, *argv])[1:]
-        except flags.Error as error:
+        except (flags.Error, ValueError) as error:  # the latter for --nofast=1
             raise InputError(str(error)) from error
         if unparsed:
             raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
@@ -135,8 +139,11 @@ class Command:
             sys.exit(SUCCESS)
         # TensorFlow reports each missing GPU driver; what a command has to say would drown in it.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # gRPC logs each handshake of TLS that fails; the last failure is part of the error.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         try:
-            code = main(self.parse(argv))
+            with interruptible():
+                code = main(self.parse(argv))
         except InputError as error:
             self._fail(f"{error}\nSee `python -m {self.module} --help`.", BAD_INPUT)
         except KeyboardInterrupt:

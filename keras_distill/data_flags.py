@@ -79,6 +79,10 @@ def check_name(flag: str, value: str, name: str) -> None:
         if not Path(path).expanduser().is_dir():
             raise InputError(f"--{flag}={value}: there is no folder {path!r}.")
     elif name not in DATASETS:
+        if name and Path(name).expanduser().is_dir():
+            raise InputError(
+                f"--{flag}={value}: {name!r} is a folder; give --{flag}=folder:{value}."
+            )
         raise InputError(
             f"--{flag}={value} is unknown; give one of {', '.join(DATASETS)}, or folder:PATH."
         )

@@ -138,8 +138,9 @@ def _print(findings: list[Finding], sick: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "", "found", title=f"keras_distill {__version__}")
-    table.add_column("without it", overflow="fold")
+    table = Table(title=f"keras_distill {__version__}")
+    for heading in ("", "", "found", "without it"):
+        table.add_column(heading, overflow="fold")
     for area in dict.fromkeys(finding.area for finding in findings):
         for finding in (f for f in findings if f.area == area):
             advice = "; ".join(text for text in (finding.disables, finding.remedy) if text)

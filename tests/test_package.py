@@ -11,7 +11,15 @@ FOLDER = Path(keras_distill.__file__).parent
 
 # A module imports from floors below its own and from its own room. What stands at the top of the
 # package is the room "commands", except for what stands on the ground.
-GROUND = {"errors", "publishing", "command_line", "version"}
+GROUND = {
+    "errors",
+    "publishing",
+    "command_line",
+    "dashed_flags",
+    "interruption",
+    "native_log",
+    "version",
+}
 FLOORS = {
     "ground": 0,
     "data": 1,

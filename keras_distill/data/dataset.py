@@ -146,6 +146,8 @@ def find_images(argument: str, name: str, data_dir: str | Path = DEFAULT_DATA_DI
         return read_folder(write_glyphs(Path(data_dir).expanduser() / "keras_distill"))
     if name in PUBLISHED_SETS:
         return read_folder(unpack(name, Path(data_dir).expanduser()))
+    if name and Path(name).expanduser().is_dir():
+        raise InputError(f"{argument}={name!r} is a folder; give 'folder:{name}'.")
     raise InputError(
         f"{argument}={name!r} is unknown; choose one of {', '.join(PUBLISHED_SETS)}, glyphs, or "
         "folder:PATH."

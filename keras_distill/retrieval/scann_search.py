@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.native_log import quiet_native_log
 from keras_distill.retrieval.searcher import Searcher
 
 # ScaNN advises to compare with every row below this.
@@ -152,7 +153,8 @@ class ScannSearcher(Searcher):
         from scann.scann_ops.py import scann_ops_pybind  # imports TensorFlow
 
         if assets is not None:
-            self._scann = scann_ops_pybind.load_searcher(str(assets))
+            with quiet_native_log():
+                self._scann = scann_ops_pybind.load_searcher(str(assets))
             return
         measure = "dot_product" if self._by_dot else "squared_l2"
         builder = scann_ops_pybind.builder(np.ascontiguousarray(gallery), 10, measure)
@@ -163,7 +165,7 @@ class ScannSearcher(Searcher):
         if settings.principal:
             dim = settings.principal
             builder = builder.pca(dim, pca_significance_threshold=None)
-        self._scann = (
+        builder = (
             builder.tree(
                 settings.num_leaves,
                 settings.leaves_to_search,
@@ -179,8 +181,9 @@ class ScannSearcher(Searcher):
                 training_sample_size=min(len(gallery), _TRAINING_ROWS),
             )
             .reorder(settings.reorder)
-            .build()
         )
+        with quiet_native_log():
+            self._scann = builder.build()
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
 from keras_distill.errors import InputError
+from keras_distill.native_log import quiet_native_log
 from keras_distill.serving.inference_model import inference_model
 
 
@@ -51,7 +52,8 @@ def write_litert(
         options["inference_input_type"] = tf.uint8
     inference = inference_model(model)
     try:
-        inference.export(str(file), format="litert", verbose=False, **options)
+        with quiet_native_log():
+            inference.export(str(file), format="litert", verbose=False, **options)
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
     except ConverterError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from keras_distill.native_log import quiet_native_log
 from keras_distill.serving.inference_model import inference_model
 
 
@@ -24,7 +25,7 @@ def write_onnx(model: keras.Model, file: Path) -> None:
     inference = inference_model(model)
     (image,) = inference.inputs
     spec = keras.InputSpec(shape=image.shape, dtype="float32", name=image.name)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_native_log():
         # Keras asks NumPy for a name that tf2onnx wants and NumPy 2 has no more.
         warnings.filterwarnings("ignore", ".*np.object", FutureWarning)
         inference.export(str(file), format="onnx", verbose=False, input_signature=[spec])

@@ -1,5 +1,6 @@
 """Teachers that are LiteRT (TensorFlow Lite) files."""
 
+import contextlib
 import math
 import os
 import threading
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.errors import InputError
+from keras_distill.native_log import quiet_native_log
 from keras_distill.teachers.fingerprint import fingerprint_of
 from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
 from keras_distill.teachers.teacher import Teacher
@@ -113,7 +115,9 @@ class _Runner:
             pixels = np.pad(pixels, [(0, rows - real), (0, 0), (0, 0), (0, 0)])
         if pixels.shape != self.shape:
             self.interpreter.resize_tensor_input(self.image["index"], pixels.shape, strict=True)
-            self.interpreter.allocate_tensors()
+            # The first time it tells of its delegate.
+            with contextlib.nullcontext() if self.shape else quiet_native_log():
+                self.interpreter.allocate_tensors()
             self.shape = pixels.shape
         self.interpreter.set_tensor(self.image["index"], _quantised(pixels, self.image))
         self.interpreter.invoke()

@@ -54,6 +54,14 @@ def test_cost_by_size(tmp_path):
     assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_no_picture_is_drawn_unless_asked_for():
+    tracked = BENCHMARK.with_name("retrieval_cost.png")
+    former = tracked.stat().st_mtime_ns
+    run("--cases=cost", "--sizes=300")
+    assert tracked.stat().st_mtime_ns == former
+
+
 def test_an_unknown_case_is_refused():
     command = [sys.executable, str(BENCHMARK), "--cases=exact,cost"]
     result = subprocess.run(command, capture_output=True, text=True)

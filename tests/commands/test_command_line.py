@@ -133,6 +133,14 @@ def test_expected_failure_ends_in_one_message(small, capsys, error, code, said):
     assert said in capsys.readouterr().err
 
 
+def test_grpc_logs_no_more_than_errors(command, served):
+    flags = ("--model=birds", f"--address={served.address}", "--tls", "--timeout=1")
+    ended = command("client", "status", *flags)
+    assert (ended.code, ended.out) == (1, "")
+    assert len(ended.err.splitlines()) == 1
+    assert ended.err.startswith(f"client: model 'birds' at {served.address}: UNAVAILABLE")
+
+
 def test_mistake_in_the_program_keeps_its_traceback(small):
     def main(flags):
         raise ZeroDivisionError

@@ -1,6 +1,8 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from keras_distill.data import readable_images
 from keras_distill.data_flags import load_flagged_images
 
@@ -27,3 +29,18 @@ def test_images_are_decoded_at_the_first_start_only(photos, tmp_path, monkeypatc
     assert [len(split) for split in second] == [20, 10, 30]
     assert skipped == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["train", "cache", "doctor"])
+def test_a_folder_without_its_prefix_is_recognised(early, photos, name):
+    ended = early(name, f"--dataset={photos.name}", cwd=photos.parent)
+    said = "--dataset=photos: 'photos' is a folder; give --dataset=folder:photos.\n"
+    assert (ended.code, ended.err.partition(": ")[2][: len(said)]) == (2, said)
+
+
+def test_a_folder_without_its_prefix_is_recognised_in_parts_of_flags(early, photos):
+    ended = early(
+        "train", f"--dataset=folder:{photos}", "--unlabelled=photos:4:", cwd=photos.parent
+    )
+    said = "--unlabelled=photos:4:: 'photos' is a folder; give --unlabelled=folder:photos:4:.\n"
+    assert (ended.code, ended.err.partition(": ")[2][: len(said)]) == (2, said)

@@ -102,6 +102,23 @@ def test_a_broken_import_is_a_finding(command, broken):
     assert "Traceback" not in ended.out + ended.err
 
 
+def test_a_narrow_terminal_cuts_nothing_off(command, broken, tmp_path):
+    given = [f"--out={tmp_path}/out", f"--data_dir={tmp_path}/data"]
+    path = broken(tensorflow="raise RuntimeError('no AVX here')")
+    environment = {"PYTHONPATH": _before(path), "COLUMNS": "80"}
+    names = [*by_name(command("doctor", *given, "--json", **environment))]
+    lines = command("doctor", *given, **environment).out.splitlines()
+    assert max(map(len, lines)) == 80
+    rows = [""]
+    for line in lines:
+        if line.startswith("│"):
+            area, name, *_ = (cell.strip() for cell in line.strip("│").split("│"))
+            rows += [name] if area else [rows.pop() + name]
+    assert sorted("".join(row.split()) for row in rows[1:]) == sorted(
+        "".join(name.split()) for name in names
+    )
+
+
 @pytest.mark.skipif(not HAS_ADDONS, reason="TensorFlow Addons has no wheel for this Python")
 def test_addons_that_cannot_be_imported_are_broken(command, broken, tmp_path):
     path = broken(tf_keras="raise ImportError('half installed')")

@@ -104,6 +104,12 @@ def test_unknown_names(name):
         load_dataset(name)
 
 
+def test_a_folder_without_its_prefix(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_dataset(str(tmp_path))
+    assert str(caught.value) == f"dataset='{tmp_path}' is a folder; give 'folder:{tmp_path}'."
+
+
 def test_a_missing_folder(tmp_path):
     with pytest.raises(InputError, match="does not exist; give folder:PATH"):
         load_dataset(f"folder:{tmp_path / 'nowhere'}")

@@ -78,7 +78,7 @@ def test_odd_widths(dim, clustered):
 @pytest.mark.parametrize(
     "settings", [None, ScannSettings(LEAVES, 10), ScannSettings(LEAVES, 10, principal=16)]
 )
-def test_saved_assets_answer_the_same_after_a_move(tmp_path, vectors, settings):
+def test_saved_assets_answer_the_same_after_a_move(tmp_path, vectors, settings, capfd):
     searcher = ScannSearcher(vectors, settings)
     (tmp_path / "here").mkdir()
     np.save(tmp_path / "here" / "vectors.npy", vectors)
@@ -94,6 +94,7 @@ def test_saved_assets_answer_the_same_after_a_move(tmp_path, vectors, settings):
     ).search(vectors[:100], k=5)
     np.testing.assert_array_equal(again.indices, before.indices)
     np.testing.assert_array_equal(again.distances, before.distances)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("rows", [1, 10, 19_999, 20_000, 60_502, 1_000_000])

@@ -178,9 +178,10 @@ def test_refused(small_embedder, images, monkeypatch, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_operation_that_litert_does_not_know(images, tmp_path):
+def test_operation_that_litert_does_not_know(images, tmp_path, capfd):
     image = keras.Input((SIZE, SIZE, 3), name="image")
     x = keras.layers.GlobalAveragePooling2D()(image)
     x = keras.ops.erfinv(keras.ops.tanh(x))
     with pytest.raises(RuntimeError, match="The model could not be converted"):
         export_file(keras.Model(image, x), tmp_path, images)
+    assert "Ignored output_format" in capfd.readouterr().err  # the converter's log, once it fails

@@ -1,10 +1,9 @@
 """Folders and files that appear complete or not at all."""
 
 import contextlib
-import os
+import errno
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,9 +33,9 @@ def published_folder(target: Path, *, keep_existing: bool = True) -> Iterator[Pa
     """
     with _clear_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
+        temporary = target.parent / f".tmp-{target.name}-{secrets.token_hex(4)}"
+        temporary.mkdir()
         try:
-            temporary.chmod(0o777 & ~_umask())
             yield temporary
             try:
                 temporary.rename(target)
@@ -93,6 +92,24 @@ def check_own_folder(folder: Path, ours: tuple[str, ...], *, argument: str = "fo
             )
 
 
+def remedy(error: OSError) -> str:
+    """Returns a sentence on what to do where a file could not be read or written.
+
+    Args:
+        error: Why it could not.
+
+    Returns:
+        The sentence.
+
+    Example:
+        >>> remedy(OSError(errno.EMFILE, "Too many open files"))
+        'Raise the limit of open files, such as by `ulimit -n 4096`.'
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "Raise the limit of open files, such as by `ulimit -n 4096`."
+    return "Free some space or choose another place."
+
+
 @contextlib.contextmanager
 def _clear_disk_errors(target: Path) -> Iterator[None]:
     try:
@@ -100,11 +117,5 @@ def _clear_disk_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{str(target)!r} could not be written ({error.strerror or error}); nothing was left "
-            "there half-written. Free some space or choose another place."
+            f"there half-written. {remedy(error)}"
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

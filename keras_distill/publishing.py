@@ -9,6 +9,9 @@ from pathlib import Path
 
 from keras_distill.errors import InputError
 
+#: Numbers of the errors of a process, or a machine, that may open no more files.
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+
 
 @contextlib.contextmanager
 def published_folder(target: Path, *, keep_existing: bool = True) -> Iterator[Path]:
@@ -92,22 +95,23 @@ def check_own_folder(folder: Path, ours: tuple[str, ...], *, argument: str = "fo
             )
 
 
-def remedy(error: OSError) -> str:
+def remedy(error: OSError, otherwise: str) -> str:
     """Returns a sentence on what to do where a file could not be read or written.
 
     Args:
         error: Why it could not.
+        otherwise: The sentence where files that are open are not the reason.
 
     Returns:
         The sentence.
 
     Example:
-        >>> remedy(OSError(errno.EMFILE, "Too many open files"))
+        >>> remedy(OSError(errno.EMFILE, "Too many open files"), "Free some space.")
         'Raise the limit of open files, such as by `ulimit -n 4096`.'
     """
-    if error.errno in (errno.EMFILE, errno.ENFILE):
+    if error.errno in TOO_MANY_FILES:
         return "Raise the limit of open files, such as by `ulimit -n 4096`."
-    return "Free some space or choose another place."
+    return otherwise
 
 
 @contextlib.contextmanager
@@ -117,5 +121,5 @@ def _clear_disk_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{str(target)!r} could not be written ({error.strerror or error}); nothing was left "
-            f"there half-written. {remedy(error)}"
+            f"there half-written. " + remedy(error, "Free some space or choose another place.")
         ) from error

@@ -1,20 +1,28 @@
 """The files of an index: parts that never change, and a manifest that says which of them count."""
 
 import contextlib
+import errno
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
 
 from keras_distill.errors import InputError
-from keras_distill.publishing import check_own_folder, published_file, published_folder
+from keras_distill.publishing import (
+    check_own_folder,
+    published_file,
+    published_folder,
+    remedy,
+)
 
+Used = TypeVar("Used")
 FORMAT = 1
 #: What an index may hold beside its parts: embeddings of a build that is not complete.
 UNFINISHED = ".embedded"
@@ -54,22 +62,66 @@ class IndexEntries:
 
 
 class IndexPart:
-    """The rows that were written at once, memory-mapped.
+    """The rows that were written at once.
 
     Args:
         folder: The part's folder.
         rows: Rows that it must have.
         dim: Width that its vectors must have.
+        mapped: Size from which on a file is memory-mapped, which takes a descriptor, and not read.
 
     Raises:
         InputError: If a file is damaged.
     """
 
-    def __init__(self, folder: Path, rows: int, dim: int):
+    def __init__(self, folder: Path, rows: int, dim: int, *, mapped: float = 0):
         self.folder = folder
-        self.vectors = _mapped(folder / "vectors.npy", (rows, dim), np.float32)
-        self.labels = _mapped(folder / "labels.npy", (rows,), np.int64)
-        self.ids = _mapped(folder / "ids.npy", (rows,), np.bytes_)
+        self.vectors = _array(folder / "vectors.npy", (rows, dim), np.float32, mapped)
+        self.labels = _array(folder / "labels.npy", (rows,), np.int64, mapped)
+        self.ids = _array(folder / "ids.npy", (rows,), np.bytes_, mapped)
+
+
+def read_deleted(path: Path) -> np.ndarray:
+    """Reads the numbers of the rows that were deleted.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The numbers, int64, ascending.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    return _array(path, None, np.int64, math.inf)
+
+
+def unmerged_parts(rows: Sequence[int], more: int, *, first: int) -> int:
+    """Counts the parts that stay as they are when rows are added; the later ones are merged.
+
+    A part stays if it has twice the rows of all that follow. So there are at most as many parts as
+    the rows have binary digits, and each row is written again as often: adding pictures one by one
+    stays cheap.
+
+    Args:
+        rows: Rows of each part.
+        more: Rows that are added.
+        first: Parts that stay in any case.
+
+    Returns:
+        Their number.
+
+    Example:
+        >>> unmerged_parts([1000, 8, 4, 1], 1, first=1)
+        3
+        >>> unmerged_parts([1000, 8, 4, 2, 1], 1, first=1)
+        1
+    """
+    count = len(rows)
+    while count > first and rows[count - 1] < 2 * more:
+        count -= 1
+        more += rows[count]
+    return count
 
 
 def write_part(folder: Path, entries: IndexEntries, searcher: Any = None) -> None:
@@ -124,10 +176,33 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        raise _damage(path, f"cannot be read ({error!r})") from error
+        raise unreadable(path, error) from error
     if damaged:
         raise _damage(path, f"has no sensible {damaged[0]!r}")
     return manifest
+
+
+def consistently(folder: Path, use: Callable[[dict[str, Any]], Used]) -> Used:
+    """Does something with an index as one manifest describes it.
+
+    Args:
+        folder: The index.
+        use: Takes a manifest and opens the files that it names. It is called again with the next
+            manifest if another process changes the index meanwhile, which removes files.
+
+    Returns:
+        What `use` returned.
+
+    Raises:
+        InputError: If there is no index, or it is damaged.
+    """
+    while True:
+        manifest = read_manifest(folder)
+        try:
+            return use(manifest)
+        except InputError:
+            if read_manifest(folder) == manifest:
+                raise
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> None:
@@ -159,13 +234,15 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: If the folder holds something else, or cannot be written.
     """
-    check_free(folder)
     try:
+        check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK)
         lock.acquire()
     except OSError as error:
-        raise InputError(f"{str(folder)!r} cannot be written: {error.strerror}.") from error
+        raise InputError(
+            f"{str(folder)!r} cannot be written: {error.strerror}. {remedy(error, '')}".rstrip()
+        ) from error
     try:
         _sweep(folder)
         yield
@@ -235,14 +312,31 @@ def _sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _mapped(path: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def _array(path: Path, shape: tuple[int, ...] | None, dtype: Any, mapped: float) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        mode: Any = "r" if path.stat().st_size >= mapped else None
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
     except Exception as error:  # NumPy has many kinds
-        raise _damage(path, f"cannot be read ({error})") from error
+        raise unreadable(path, error) from error
+    if shape is None:
+        shape = (array.size,)
     if array.shape != shape or not np.issubdtype(array.dtype, dtype):
         raise _damage(path, f"holds {array.dtype} {array.shape} in place of {shape}")
     return array
+
+
+def unreadable(path: Path, error: Exception, how: str = "cannot be read") -> InputError:
+    """Returns the error of a file that could not be read, which too many open files do not damage.
+
+    Args:
+        path: The file.
+        error: What reading it raised, by whatever library.
+        how: What the message says of a file that is damaged.
+    """
+    if os.strerror(errno.EMFILE) in str(error):
+        limit = OSError(errno.EMFILE, "")
+        return InputError(f"{str(path)!r} could not be read: {error}. {remedy(limit, '')}")
+    return _damage(path, f"{how} ({error!r})")
 
 
 def _damage(path: Path, how: str) -> InputError:

@@ -119,7 +119,7 @@ def main(flags: Any) -> None:
 def _check_flags(flags: Any) -> None:
     """Rejects what cannot work before TensorFlow is loaded."""
     from keras_distill.retrieval.backends import check_backend
-    from keras_distill.retrieval.index_parts import check_files, check_free, consistently
+    from keras_distill.retrieval.index_manifest import check_files, check_free, consistently
 
     verb, used = COMMAND.verb, _USED[COMMAND.verb]
     if "vectors" in used and flags.vectors:
@@ -159,7 +159,7 @@ def _check_flags(flags: Any) -> None:
 
 def _build(flags: Any) -> dict[str, Any]:
     from keras_distill.retrieval.index_changes import build_index
-    from keras_distill.retrieval.index_parts import UNFINISHED
+    from keras_distill.retrieval.index_manifest import UNFINISHED
 
     folder = Path(flags.out)
     skipped: list[str] = []
@@ -189,7 +189,7 @@ def _build(flags: Any) -> dict[str, Any]:
 
 def _add(flags: Any) -> dict[str, Any]:
     from keras_distill.retrieval.index_changes import add_to_index, rebuild_index
-    from keras_distill.retrieval.index_parts import UNFINISHED
+    from keras_distill.retrieval.index_manifest import UNFINISHED
     from keras_distill.retrieval.vector_index import open_index
 
     folder = Path(flags.index)

@@ -27,7 +27,7 @@ def common_centre(gallery: np.ndarray) -> np.ndarray | None:
 
     Example:
         >>> common_centre(np.array([[1000.0, 0.5], [1001.0, -0.5]], np.float32))
-        array([1000.,    0.], dtype=float32)
+        array([1000.5,    0. ], dtype=float32)
     """
     sample = gallery[:: -(-len(gallery) // _CENTRE_ROWS)].astype(np.float64)
     mean = sample.mean(0)

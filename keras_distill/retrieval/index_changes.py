@@ -17,16 +17,14 @@ import numpy as np
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 from keras_distill.retrieval.backends import build_searcher, sampled_agreement
-from keras_distill.retrieval.index_parts import (
+from keras_distill.retrieval.index_manifest import (
     FORMAT,
-    IndexEntries,
     commit,
     free_name,
     locked,
     sync,
-    unmerged_parts,
-    write_part,
 )
+from keras_distill.retrieval.index_parts import IndexEntries, unmerged_parts, write_part
 from keras_distill.retrieval.vector_checks import checked_vectors
 from keras_distill.retrieval.vector_index import VectorIndex, open_index
 from keras_distill.version import __version__

@@ -10,14 +10,13 @@ import numpy as np
 from keras_distill.data.image_set import paths_from
 from keras_distill.errors import InputError
 from keras_distill.retrieval.backends import choose_backend, load_searcher
-from keras_distill.retrieval.index_parts import (
-    IndexPart,
+from keras_distill.retrieval.index_manifest import (
     check_files,
     consistently,
-    read_deleted,
     read_manifest,
     unreadable,
 )
+from keras_distill.retrieval.index_parts import IndexPart, read_deleted
 from keras_distill.retrieval.neighbours import Neighbours, RunningAgreement, nearest_first
 from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 from keras_distill.retrieval.vector_checks import checked_vectors

@@ -17,7 +17,6 @@ from keras_distill import (
     rebuild_index,
 )
 from keras_distill.retrieval import backends, index_changes, vector_index
-from keras_distill.retrieval.index_parts import unmerged_parts
 
 
 @pytest.fixture
@@ -187,17 +186,6 @@ def test_images_that_are_added_one_by_one_are_merged(tmp_path, entries, few_file
         check_nearest(index, vectors)
         check_nearest(rebuild_index(folder), vectors)
     assert len(parts(folder)) == 2
-
-
-def test_ten_thousand_additions_make_few_parts_and_write_little():
-    sizes, written = [100_000], 0
-    for _ in range(10_000):
-        kept = unmerged_parts(sizes, 1, first=1)
-        sizes = [*sizes[:kept], 1 + sum(sizes[kept:])]
-        written += sizes[-1]
-        assert len(sizes) <= 1 + 14
-    assert sum(sizes) == 110_000
-    assert written < 10_000 * 14
 
 
 def test_an_index_of_very_many_parts_is_read_and_changed(tmp_path, entries, few_files, monkeypatch):

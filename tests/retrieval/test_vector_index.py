@@ -15,7 +15,7 @@ from keras_distill import (
 )
 from keras_distill.retrieval import scann_search, vector_index
 from keras_distill.retrieval.exact_search import nearest_neighbours
-from keras_distill.retrieval.index_parts import read_manifest
+from keras_distill.retrieval.index_manifest import read_manifest
 
 BACKENDS = ["exact", "scann", "faiss"]
 

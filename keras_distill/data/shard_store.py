@@ -4,7 +4,7 @@ import functools
 import json
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,6 +121,13 @@ class ShardStore:
                 np.save(file, array)
                 file.flush()
                 os.fsync(file.fileno())  # or a power cut could leave the name without the content
+
+    def drop(self, shards: Iterable[Shard]) -> None:
+        """Deletes shards, which are then missing."""
+        for shard in shards:
+            for name in self.outputs:
+                self._whole.pop((name, shard.view, shard.rows.start), None)
+                self._path(name, shard.view, shard.rows.start).unlink(missing_ok=True)
 
     def fill(
         self,

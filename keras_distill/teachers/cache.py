@@ -73,6 +73,7 @@ class TeacherCache(ViewCache):
         if image_size not in (None, size):
             raise InputError(f"image_size={image_size}: the teacher takes {size} pixels.")
         self.teacher = teacher
+        self._fingerprint = fingerprint
         self.layers = tuple(layers)
         sizes = layers if isinstance(layers, Mapping) else {}
         self._sizes = {name: tuple(size) for name, size in sizes.items() if size is not None}
@@ -98,6 +99,14 @@ class TeacherCache(ViewCache):
             dtype=np.float16,
             ingredients=ingredients,
         )
+
+    def check_source(self) -> None:
+        """Checks the teacher's fingerprint; see the base class."""
+        if self.teacher.fingerprint != self._fingerprint:
+            raise InputError(
+                f"the teacher was changed while the {self.title} was being filled, so that its "
+                "answers were deleted; start again once it stays as it is."
+            )
 
     def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
         """Asks the teacher; see the base class."""

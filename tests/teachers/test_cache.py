@@ -593,3 +593,53 @@ def test_killed_in_mid_write_then_continued_by_two_at_once(
     cache.fill()
     assert asked.total() == 0
     np.testing.assert_allclose(read_all(cache, 2), read_all(complete, 2), rtol=2**-10, atol=1e-6)
+
+
+def test_what_changes_while_a_cache_is_filled_is_not_kept(open_cache, images, tmp_path):
+    copy = replace(images, root=shutil.copytree(images.root, tmp_path / "changing"))
+    file = copy.root / copy.paths[3]
+
+    def act_after(act):
+        cache = open_cache(given_images=copy, views=2)
+        compute, calls = cache.compute, []
+
+        def computed(*arguments):
+            calls.append(1)
+            if len(calls) == 2:  # in the second view
+                act()
+            return compute(*arguments)
+
+        cache.compute = computed
+        return cache
+
+    file.touch()
+    cache = act_after(file.touch)
+    cache.fill()
+    assert cache.missing_rows() == 0
+    shutil.rmtree(cache.folder)
+    former = file.read_bytes()
+    cache = act_after(lambda: file.write_bytes((copy.root / copy.paths[4]).read_bytes()))
+    with pytest.raises(InputError, match=rf"'{file}' was changed by another program"):
+        cache.fill()
+    assert cache.missing_rows() == len(copy)  # the first view is of the former image
+    file.write_bytes(former)
+    cache = act_after(lambda: None)
+    cache.fill()
+    assert cache.missing_rows() == 0
+
+
+def test_answers_of_a_teacher_that_changes_are_dropped(open_cache, images):
+    texts = ["before", "before", "after"]
+    teacher = Teacher(
+        lambda pixels: tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2]) / 255,
+        embedding_dim=3,
+        image_size=24,
+        fingerprint=lambda: texts.pop(0),
+    )
+    open_cache(teacher).fill(1)  # nothing has changed, and it is kept
+    texts[:] = ["before", "after"]
+    cache = open_cache(teacher)
+    with pytest.raises(InputError, match="the teacher was changed while the teacher cache was"):
+        cache.fill()
+    assert cache.missing_rows(1) == 0
+    assert cache.missing_rows() == 3 * len(images)

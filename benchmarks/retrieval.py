@@ -36,6 +36,7 @@ DIM = flags.DEFINE_integer("dim", 512, "Their width.")
 MILLION = flags.DEFINE_integer("million", 1_000_000, "Vectors, 128 wide, of the case million.")
 SIZES = flags.DEFINE_list("sizes", "10000,100000,1000000", "Numbers of vectors of the case cost.")
 QUERIES = flags.DEFINE_integer("queries", 2_000, "Queries of the cases million and cost.")
+SINGLES = flags.DEFINE_integer("singles", 300, "Queries of the case one_by_one.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns of each side.")
 CASES = flags.DEFINE_list("cases", "", "Cases to run; all if empty.")
 PLOT = flags.DEFINE_string("plot", "", "File for the plot of the case cost; none if empty.")
@@ -169,10 +170,15 @@ def agreement(found, exact):
     )
 
 
-def million(folder):
+def build_million(folder):
+    """Writes the index of the cases million and one_by_one; what that took."""
     write_vectors(folder, MILLION.value, NARROW)
     with peer("build", folder) as (_, built):
-        pass
+        return built
+
+
+def million(folder):
+    built = build_million(folder)
     with (
         peer("exact", folder) as (exact, exact_built),
         peer("open", folder) as (opened, opening),
@@ -192,6 +198,24 @@ def million(folder):
         build_peak_mb=rounded(built["peak_mb"] - megabytes(folder)),
         search_peak_mb=rounded(answers[-1]["peak_mb"]),
         disk_mb=rounded(sum(path.stat().st_size for path in files) / 1e6),
+    )
+
+
+def one_by_one(folder):
+    build_million(folder)
+    with peer("exact", folder) as (exact, _), peer("open", folder) as (opened, _):
+        answers, exactly = by_turns([opened, exact], queries=SINGLES.value, k=10, one_by_one=True)
+    asked = len(exactly[0]["found"])
+    seconds, others = median(answers), median(exactly)
+    report(
+        "one_by_one",
+        asked / seconds,
+        asked / others,
+        "queries/s",
+        vectors=MILLION.value,
+        k=10,
+        agreement=round(agreement(answers[0]["found"], exactly[0]["found"]), 4),
+        cpu_ratio=rounded(median(exactly, "cpu_seconds") / median(answers, "cpu_seconds")),
     )
 
 
@@ -244,11 +268,11 @@ def draw(costs):
 
 def main(_):
     together = ("exact_vs_faiss", "exact_memory", "scann_vs_exact")
-    names = (*together, "million", "cost")
+    names = (*together, "million", "one_by_one", "cost")
     chosen = CASES.value or names
     if unknown := {*chosen} - {*names}:
         raise app.UsageError(f"--cases: {', '.join(unknown)} unknown; {', '.join(names)}.")
-    runs = {"million": million, "cost": cost}
+    runs = {"million": million, "one_by_one": one_by_one, "cost": cost}
     with tempfile.TemporaryDirectory() as folder:
         if any(name in chosen for name in together):
             leave_one_out(Path(folder), chosen)

@@ -4,9 +4,11 @@
 
 Reads the vectors in FOLDER, gets ready, and prints what that took; then answers each line of
 standard input, {"recall": [1, 10]} or {"queries": 1000, "k": 10}, so that the sides are timed by
-turns. `build` writes an index beside the vectors, and `open` searches it.
+turns; with "one_by_one" each query is a search of its own. `build` writes an index beside the
+vectors, and `open` searches it.
 """
 
+import functools
 import json
 import sys
 import time
@@ -29,6 +31,17 @@ class Exact:
         from keras_distill.retrieval.exact_search import nearest_neighbours
 
         return nearest_neighbours(queries, self.vectors, k=k)[0]
+
+    @functools.cached_property
+    def search_one(self):
+        from keras_distill import build_searcher
+
+        searcher = build_searcher(self.vectors, backend="exact")
+        return lambda query, k: searcher.search(query, k=k).indices
+
+    def one_by_one(self, queries, k):
+        found = [self.search_one(queries[row : row + 1], k) for row in range(len(queries))]
+        return np.concatenate(found)
 
     def recall(self, ks):
         from keras_distill.retrieval.metrics import retrieval_metrics
@@ -102,7 +115,7 @@ class Build:
         build_index(self.folder / "index", entries, backend="scann")
 
 
-class Open:
+class Open(Exact):
     """Opens that index, whose vectors are mapped from the disk, and searches it."""
 
     def __init__(self, folder):
@@ -119,6 +132,9 @@ class Open:
 
     def search(self, queries, k):
         return self.index.search(queries, k=k, sample=0).indices
+
+    def search_one(self, query, k):
+        return self.index.search(query, k=k).indices
 
 
 PEERS = {"exact": Exact, "faiss": Faiss, "scann": Scann, "build": Build, "open": Open}
@@ -163,7 +179,11 @@ def main(name, folder):
             rows, k = sample(len(peer.vectors), request["queries"]), request["k"]
             queries = np.ascontiguousarray(peer.vectors[rows])
             peer.search(queries[:WARM_UP], k)
-            found, cost = timed(peer.search, queries, k)
+            search = peer.search
+            if request.get("one_by_one"):
+                search = peer.one_by_one
+                search(queries[:2], k)
+            found, cost = timed(search, queries, k)
             cost["found"] = found.tolist()
         print(json.dumps(cost), flush=True)
 

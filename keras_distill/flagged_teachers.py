@@ -291,7 +291,7 @@ def _training_vectors(
     if teacher.needs_ids:
         return teacher(None, images.ids[rows]).numpy()
     if cache is not None:
-        return cache.store.read("embedding", rows, np.zeros_like(rows)).astype(np.float32)
+        return cache.lookup(rows, np.zeros_like(rows)).numpy()
     batches = view_batches(
         images.select(rows), image_size=teacher.image_size or image_size, view=None
     )

@@ -7,9 +7,10 @@ r"""Makes an index of pictures and searches it by picture.
   info     tells what --index is
 
 An index is a folder that can be moved: vectors, paths, classes, and ScaNN's files where it searches
-with ScaNN. A killed build goes on where it was when it is started again. What is added is compared
-picture by picture, so after a tenth of the index, or 1,000 pictures, --rebuild is asked for: it
-prepares the search anew from the stored vectors, without embedding anything again.
+with ScaNN. A killed build goes on where it was when it is started again. What is added to an index
+that is searched by ScaNN is compared picture by picture, so after a tenth of the index, or 1,000
+pictures, --rebuild is asked for: it prepares the search anew from the stored vectors, without
+embedding anything again.
 
   python -m keras_distill.index build --model=runs/student --images=photos --out=photos.index
   python -m keras_distill.index search --index=photos.index --model=runs/student \
@@ -118,7 +119,7 @@ def main(flags: Any) -> None:
 def _check_flags(flags: Any) -> None:
     """Rejects what cannot work before TensorFlow is loaded."""
     from keras_distill.retrieval.backends import check_backend
-    from keras_distill.retrieval.index_parts import check_files, check_free, read_manifest
+    from keras_distill.retrieval.index_manifest import check_files, check_free, consistently
 
     verb, used = COMMAND.verb, _USED[COMMAND.verb]
     if "vectors" in used and flags.vectors:
@@ -152,12 +153,13 @@ def _check_flags(flags: Any) -> None:
                 f"--out={flags.out} holds an index already; choose another folder, or --overwrite."
             )
     else:
-        check_files(Path(flags.index), read_manifest(Path(flags.index)))
+        folder = Path(flags.index)
+        consistently(folder, lambda manifest: check_files(folder, manifest))
 
 
 def _build(flags: Any) -> dict[str, Any]:
     from keras_distill.retrieval.index_changes import build_index
-    from keras_distill.retrieval.index_parts import UNFINISHED
+    from keras_distill.retrieval.index_manifest import UNFINISHED
 
     folder = Path(flags.out)
     skipped: list[str] = []
@@ -187,7 +189,7 @@ def _build(flags: Any) -> dict[str, Any]:
 
 def _add(flags: Any) -> dict[str, Any]:
     from keras_distill.retrieval.index_changes import add_to_index, rebuild_index
-    from keras_distill.retrieval.index_parts import UNFINISHED
+    from keras_distill.retrieval.index_manifest import UNFINISHED
     from keras_distill.retrieval.vector_index import open_index
 
     folder = Path(flags.index)
@@ -203,7 +205,7 @@ def _add(flags: Any) -> dict[str, Any]:
     images, skipped = load_images(flags)
     new = images.select(index.lacks(index.named(images.paths, images.root)))
     if not flags.rebuild:
-        index.check_loose(len(new))
+        index.check_loose(added=len(new))
     if not len(new):
         index = rebuild_index(folder) if flags.rebuild else index
     else:

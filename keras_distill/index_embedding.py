@@ -10,7 +10,8 @@ from keras_distill.data.dataset import find_images, parse_classes
 from keras_distill.data.image_set import ImageSet, read_pictures
 from keras_distill.data.readable_images import drop_unreadable
 from keras_distill.errors import InputError
-from keras_distill.retrieval.index_parts import UNFINISHED, IndexEntries
+from keras_distill.retrieval.index_manifest import UNFINISHED
+from keras_distill.retrieval.index_parts import IndexEntries
 from keras_distill.retrieval.resumable_embedding import embed_resumably
 from keras_distill.retrieval.vector_index import VectorIndex
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint

@@ -1,14 +1,16 @@
 """Folders and files that appear complete or not at all."""
 
 import contextlib
-import os
+import errno
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_distill.errors import InputError
+
+#: Numbers of the errors of a process, or a machine, that may open no more files.
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 @contextlib.contextmanager
@@ -34,9 +36,9 @@ def published_folder(target: Path, *, keep_existing: bool = True) -> Iterator[Pa
     """
     with _clear_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
+        temporary = target.parent / f".tmp-{target.name}-{secrets.token_hex(4)}"
+        temporary.mkdir()
         try:
-            temporary.chmod(0o777 & ~_umask())
             yield temporary
             try:
                 temporary.rename(target)
@@ -93,6 +95,25 @@ def check_own_folder(folder: Path, ours: tuple[str, ...], *, argument: str = "fo
             )
 
 
+def remedy(error: OSError, otherwise: str) -> str:
+    """Returns a sentence on what to do where a file could not be read or written.
+
+    Args:
+        error: Why it could not.
+        otherwise: The sentence where files that are open are not the reason.
+
+    Returns:
+        The sentence.
+
+    Example:
+        >>> remedy(OSError(errno.EMFILE, "Too many open files"), "Free some space.")
+        'Raise the limit of open files, such as by `ulimit -n 4096`.'
+    """
+    if error.errno in TOO_MANY_FILES:
+        return "Raise the limit of open files, such as by `ulimit -n 4096`."
+    return otherwise
+
+
 @contextlib.contextmanager
 def _clear_disk_errors(target: Path) -> Iterator[None]:
     try:
@@ -100,11 +121,5 @@ def _clear_disk_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{str(target)!r} could not be written ({error.strerror or error}); nothing was left "
-            "there half-written. Free some space or choose another place."
+            f"there half-written. " + remedy(error, "Free some space or choose another place.")
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

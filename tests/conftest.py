@@ -1,3 +1,4 @@
+import itertools
 import os
 import resource
 import subprocess
@@ -88,6 +89,28 @@ def small_disk():
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+@pytest.fixture(scope="session")
+def few_files():
+    """A context in which this process can open so many files more and no others."""
+
+    @contextmanager
+    def limited(more):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # The listing itself takes a number, which is free again afterwards.
+        taken = {
+            int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")
+        }
+        free = (number for number in itertools.count() if number not in taken)
+        least = next(itertools.islice(free, more, None))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     return limited
 

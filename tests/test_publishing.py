@@ -194,6 +194,16 @@ def test_a_full_disk_is_an_error_with_the_remedy(tmp_path):
 
 
 @pytest.mark.parametrize("publish", [published_folder, published_file])
+def test_too_many_open_files_are_no_full_disk(tmp_path, publish, few_files):
+    message = (
+        r"could not be written \(Too many open files.*Raise the limit of open files.*ulimit -n"
+    )
+    with pytest.raises(InputError, match=message), publish(tmp_path / "a") as path, few_files(0):
+        (path / "vectors" if path.is_dir() else path).open("wb")
+    assert everything(tmp_path) == []
+
+
+@pytest.mark.parametrize("publish", [published_folder, published_file])
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, publish):
     (tmp_path / "file").write_text("in the way")
     target = tmp_path / "file/below/target"
@@ -223,12 +233,19 @@ print("tensorflow" in sys.modules, "keras" in sys.modules)
     assert run_python(program) == "False False\n"
 
 
-def test_the_umask_is_left_as_it_was(tmp_path):
+def test_the_umask_is_left_as_it_was_all_the_time(tmp_path, monkeypatch):
     old = os.umask(0o027)
+    umask = os.umask
+
+    def changed(mask):
+        raise AssertionError("other threads would write files that everybody can read")
+
     try:
-        with published_folder(tmp_path / "target"):
-            pass
-        assert os.umask(0o027) == 0o027
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", changed)
+            with published_folder(tmp_path / "target"):
+                pass
+        assert umask(0o027) == 0o027
     finally:
         os.umask(old)
     assert (tmp_path / "target").stat().st_mode & 0o777 == 0o750

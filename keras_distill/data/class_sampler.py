@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.data.random_order import random_order
+from keras_distill.data.random_order import SORTED, random_order, shuffled_places
 from keras_distill.errors import InputError
 
 
@@ -14,7 +14,8 @@ class ClassSampler:
     that is cut into batches of `classes_per_batch`; no class is twice in a batch. At each visit
     `images_per_class` images of the class are drawn without replacement; a class with fewer repeats
     its images. Random orders of many classes come from `index_shuffle`, a permutation that is
-    evaluated one index at a time: a batch costs the same for 50 and for 50,000 classes.
+    evaluated one index at a time, and so do those of the images of large classes: a batch costs the
+    same for 50 and for 50,000 classes, of 100 or of 1,000,000 images.
 
     Args:
         labels: Class of each image, integers `(n,)`.
@@ -99,12 +100,17 @@ class ClassSampler:
         count = tf.gather(self._count, classes)[:, None]
         key = tf.fill([2], tf.constant(self._seed, tf.int64))
         key = tf.random.experimental.stateless_fold_in(key, step, alg="philox")
-        shape = [self.classes_per_batch, self._most_images]
-        draw = tf.random.stateless_uniform(shape, key, alg="philox")
-        draw = tf.where(tf.range(self._most_images, dtype=tf.int64) < count, draw, -1.0)
+        width = min(self._most_images, SORTED)
+        draw = tf.random.stateless_uniform([self.classes_per_batch, width], key, alg="philox")
+        draw = tf.where(tf.range(width, dtype=tf.int64) < count, draw, -1.0)
         order = tf.cast(tf.argsort(draw, direction="DESCENDING"), tf.int64)
         nth = tf.range(self.images_per_class, dtype=tf.int64) % count
-        index = tf.gather(order, nth, batch_dims=1)
+        index = tf.gather(order, tf.minimum(nth, width - 1), batch_dims=1)
+        if self._most_images > SORTED:  # then the cost must not grow with the largest class
+            key = tf.random.experimental.stateless_fold_in(key, 1, alg="philox")
+            is_large = count > SORTED
+            counts = tf.where(is_large, count, self._most_images)[:, 0]
+            index = tf.where(is_large, shuffled_places(key, counts, nth), index)
         first = tf.gather(self._first, classes)[:, None]
         return tf.gather(self._rows_by_class, tf.reshape(first + index, [-1]))
 

@@ -5,6 +5,9 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
+from keras_distill.data.file_stamps import Stamp, file_stamps
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 
@@ -30,13 +33,42 @@ def images_fingerprint(images: ImageSet) -> str:
 
 
 _COMPUTED: weakref.WeakKeyDictionary[ImageSet, str] = weakref.WeakKeyDictionary()
+_STAMPS: weakref.WeakKeyDictionary[ImageSet, list[Stamp | None]] = weakref.WeakKeyDictionary()
 
 
 def images_fingerprint_once(images: ImageSet) -> str:
     """Returns `images_fingerprint(images)`, computed once for an `ImageSet`, which may be large."""
     if images not in _COMPUTED:
+        _STAMPS[images] = file_stamps(images)  # before any file is read
         _COMPUTED[images] = images_fingerprint(images)
     return _COMPUTED[images]
+
+
+def check_unchanged(images: ImageSet, rows: range) -> None:
+    """Checks that images are still what `images_fingerprint_once` has hashed.
+
+    Only size and time of change are looked at, and all files are read again if those differ.
+
+    Args:
+        images: The images.
+        rows: The rows to look at.
+
+    Raises:
+        InputError: If one has changed since.
+    """
+    fingerprint, before = images_fingerprint_once(images), _STAMPS[images]
+    now = file_stamps(images.select(np.arange(rows.start, rows.stop)))
+    changed = [row for row, stamp in zip(rows, now, strict=True) if stamp != before[row]]
+    if not changed:
+        return
+    stamps = file_stamps(images)
+    if images_fingerprint(images) != fingerprint:
+        path = images.root / images.paths[changed[0]]
+        raise InputError(
+            f"{str(path)!r} was changed by another program while it was in use. Start again once "
+            "the images stay as they are; what was computed before is kept where it still holds."
+        )
+    _STAMPS[images] = stamps
 
 
 def _file_digest(path: Path) -> bytes:

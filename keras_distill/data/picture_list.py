@@ -95,7 +95,8 @@ def _matching(pattern: str) -> tuple[Path, list[tuple[str, int]]]:
     start = len(os.path.join(root, "")) if wild else 0
     return root, [
         (path[start:], os.stat(path).st_size)
-        for path in glob.iglob(os.path.join(*parts), recursive=True)
+        # A second ** finds again what the first one has found.
+        for path in set(glob.iglob(os.path.join(*parts), recursive=True))
         if path.lower().endswith(SUFFIXES) and os.path.isfile(path)
     ]
 

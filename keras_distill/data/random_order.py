@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-# Up to so many, sorting random numbers is the faster shuffle: index_shuffle permutes at least 2^16
-# places and walks over those that are none, one by one.
-_SORTED = 1000
+#: Up to so many, sorting random numbers is the faster shuffle: index_shuffle permutes at least 2^16
+#: places and walks over those that are none, one by one.
+SORTED = 1000
 
 
 def random_order(key: tf.Tensor, count: int, places: tf.Tensor) -> tf.Tensor:
@@ -18,15 +18,31 @@ def random_order(key: tf.Tensor, count: int, places: tf.Tensor) -> tf.Tensor:
     Returns:
         int64 tensor `(n,)`.
     """
-    if count <= _SORTED:
+    if count <= SORTED:
         draw = tf.random.stateless_uniform([count], key, alg="philox")
         return tf.gather(tf.cast(tf.argsort(draw), tf.int64), places)
+    counts = tf.constant([count], tf.int64)
+    return shuffled_places(key, counts, places[None])[0]
+
+
+def shuffled_places(key: tf.Tensor, counts: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Evaluates random orders of many, each of its own length, at some places.
+
+    Args:
+        key: What decides the orders, int64 `(2,)`.
+        counts: How many each order is of, int64 `(m,)`; below `SORTED` this is slow.
+        places: int64 `(m, n)`, from 0 to the count - 1.
+
+    Returns:
+        int64 tensor `(m, n)`.
+    """
     # Drawn, because index_shuffle is visibly uneven for seeds that are small numbers.
-    seed = tf.random.stateless_uniform([1, 3], key, None, None, tf.int64, alg="philox")
-    rows = tf.shape(places)
+    orders, each = tf.unstack(tf.shape(places))
+    seeds = tf.random.stateless_uniform([orders, 3], key, None, None, tf.int64, alg="philox")
     # The public index_shuffle pads a batch of seeds along the wrong axis (TensorFlow 2.20).
-    return tf.raw_ops.RandomIndexShuffle(
-        index=places,
-        seed=tf.repeat(seed, rows, axis=0),
-        max_index=tf.fill(rows, tf.constant(count - 1, tf.int64)),
+    shuffled = tf.raw_ops.RandomIndexShuffle(
+        index=tf.reshape(places, [-1]),
+        seed=tf.repeat(seeds, each, axis=0),
+        max_index=tf.repeat(counts - 1, each),
     )
+    return tf.reshape(shuffled, tf.shape(places))

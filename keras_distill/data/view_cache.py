@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.data.fingerprint import images_fingerprint_once
+from keras_distill.data.fingerprint import check_unchanged, images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.shard_store import Shard, ShardStore
@@ -135,7 +135,8 @@ class ViewCache:
         """Computes what is missing.
 
         May be interrupted and called again, and by several processes at once, which then share the
-        work: at most one shard is lost.
+        work: at most one shard is lost. Nothing is kept that was computed from images, or by a
+        model, other than the cache was opened with.
 
         Args:
             views: Views to fill, from the first; all by default.
@@ -143,8 +144,10 @@ class ViewCache:
             on_rows: Called with the number of entries that have been added, for progress.
 
         Raises:
-            InputError: If the disk is full, or an entry cannot be computed.
+            InputError: If the disk is full, an entry cannot be computed, or images or the model
+                have changed meanwhile.
         """
+        written: list[Shard] = []
 
         def entries(shard: Shard) -> dict[str, np.ndarray]:
             parts, begin = [], shard.rows.start
@@ -153,9 +156,24 @@ class ViewCache:
                 parts.append(self.compute(pixels, ids, paths))
                 begin += len(ids)
                 on_rows(len(ids))
+            check_unchanged(self.images, shard.rows)
+            written.append(shard)
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
         self.store.fill(self._range(views), entries, on_rows)
+        if written:
+            try:
+                self.check_source()
+            except InputError:
+                self.store.drop(written)
+                raise
+
+    def check_source(self) -> None:
+        """Checks that what computes entries is what the cache was opened with.
+
+        Raises:
+            InputError: If it has changed.
+        """
 
     def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
         """Computes entries.

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from keras_distill.errors import InputError
 from keras_distill.retrieval.faiss_search import FaissSearcher
+from keras_distill.retrieval.neighbours import Agreement
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
 from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 from keras_distill.retrieval.vector_checks import checked_vectors
@@ -16,6 +18,9 @@ from keras_distill.retrieval.vector_checks import checked_vectors
 BACKENDS = ("exact", "scann", "faiss")
 # From here on approximate search saves more than it costs.
 _APPROXIMATE_ROWS = 20_000
+# `auto` searches exactly where less of the nearest rows would be found, as in one dimension.
+_LEAST_AGREEMENT = 0.8
+_SAMPLE, _SAMPLE_K = 100, 10
 _REMEDIES = {
     "scann": "its wheels are for Linux: pip install 'scann[tf]'; or choose exact or faiss.",
     "faiss": "pip install faiss-cpu; or choose exact or scann.",
@@ -39,7 +44,7 @@ def check_backend(backend: str, *, argument: str = "backend") -> None:
 
 
 def choose_backend(rows: int) -> str:
-    """Returns what `auto` stands for.
+    """Returns what `auto` tries first.
 
     Exact search below 20,000 rows; from there on ScaNN, or FAISS where ScaNN is not installed.
 
@@ -65,8 +70,9 @@ def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> Searcher:
 
     Args:
         gallery: float array `(m, dim)`.
-        backend: `exact`; `scann`, which is approximate; `faiss`, which compares all; or `auto`,
-            see `choose_backend`.
+        backend: `exact`; `scann`, which is approximate; `faiss`, which compares all; or `auto`:
+            what `choose_backend` returns, but `exact` if that finds less than 80 % of the 10
+            nearest of 100 of the rows.
 
     Returns:
         An object with `search(queries, k=...)`.
@@ -83,7 +89,34 @@ def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> Searcher:
     gallery = checked_vectors("gallery", gallery)
     if not len(gallery):
         raise InputError("gallery has no rows; there is nothing to search.")
-    return _searcher(choose_backend(len(gallery)) if backend == "auto" else backend, gallery)
+    if backend != "auto":
+        return _searcher(backend, gallery)
+    searcher = _searcher(choose_backend(len(gallery)), gallery)
+    agreement = sampled_agreement(searcher)
+    if agreement is None or agreement.share >= _LEAST_AGREEMENT:
+        return searcher
+    logging.warning(
+        "%s finds only %.0f %% of the %d nearest here; they are searched exactly.",
+        searcher.backend,
+        100 * agreement.share,
+        agreement.k,
+    )
+    return ExactSearcher(gallery)
+
+
+def sampled_agreement(searcher: Searcher) -> Agreement | None:
+    """Measures how much a searcher finds of the 10 nearest of 100 of its own rows, drawn at random.
+
+    Args:
+        searcher: The searcher.
+
+    Returns:
+        The agreement with exact search; `None` if it is exact itself.
+    """
+    if not searcher.approximate:
+        return None
+    chosen = np.random.default_rng(0).permutation(len(searcher.gallery))[:_SAMPLE]
+    return searcher.search(searcher.gallery[chosen], k=_SAMPLE_K, sample=_SAMPLE).agreement
 
 
 def load_searcher(

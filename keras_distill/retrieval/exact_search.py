@@ -5,9 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.retrieval.direct_search import (
+    centred,
+    centred_squares,
+    common_centre,
+    direct_neighbours,
+)
 from keras_distill.retrieval.neighbours import without_own
 from keras_distill.retrieval.vector_checks import (
     NOISE,
+    UNSURE,
     checked_k,
     checked_vectors,
     squared_lengths,
@@ -28,7 +35,8 @@ def nearest_neighbours(
     """Finds the k nearest gallery rows of each query by Euclidean distance.
 
     Of rows at the same distance, the lower index comes first. At no time is more than a
-    `query_block x gallery_block` part of the distance matrix in memory.
+    `query_block x gallery_block` part of the distance matrix in memory. Vectors may lie far from
+    the origin and from each other: what float32 could not tell apart is computed by differences.
 
     Args:
         queries: float array `(n, dim)`.
@@ -95,24 +103,45 @@ def neighbour_blocks(
     queries = checked_vectors("queries", queries)
     gallery = queries if gallery is None else checked_vectors("gallery", gallery)
     k = checked_k(queries, gallery, k, leave_one_out=leave_one_out)
+    centre = common_centre(gallery)
+    squares = centred_squares(gallery, centre)
     gallery_tensor = tf.constant(gallery)
-    squares = squared_lengths(gallery)
+    if centre is not None:
+        gallery_tensor -= centre
     for start in range(0, len(queries), query_block):
         rows = slice(start, start + query_block)
-        block = queries[rows]
+        block = centred(queries[rows], centre)
+        lengths = squared_lengths(block)
         found = _search_block(
-            block,
-            squared_lengths(block),
-            gallery_tensor,
-            squares,
-            k + leave_one_out,
-            gallery_block,
+            block, lengths, gallery_tensor, squares, k + leave_one_out, gallery_block
         )
         indices, distances = (tensor.numpy() for tensor in found)
+        unsure = _unsure(queries[rows], gallery, lengths, indices, distances)
+        if len(unsure):
+            indices[unsure], distances[unsure] = direct_neighbours(
+                queries[rows][unsure],
+                gallery,
+                k=indices.shape[1],
+                centre=centre,
+                squares=squares,
+            )
         if leave_one_out:
             own = np.arange(len(queries))[rows]
             indices, distances = without_own(own, indices, distances)
         yield rows, indices, distances
+
+
+def _unsure(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    lengths: np.ndarray,
+    indices: np.ndarray,
+    distances: np.ndarray,
+) -> np.ndarray:
+    """The queries that have found rows so near, without being equal, that float32 cannot tell."""
+    near, place = np.nonzero(np.square(distances) <= UNSURE * lengths[:, None])
+    differ = (gallery[indices[near, place]] != queries[near]).any(1)
+    return np.unique(near[differ])
 
 
 @tf.function(

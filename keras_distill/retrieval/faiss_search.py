@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from keras_distill.retrieval.direct_search import centred, common_centre
 from keras_distill.retrieval.searcher import Searcher
 
 
@@ -25,8 +26,9 @@ class FaissSearcher(Searcher):
             import faiss
 
         self._index = faiss.IndexFlatL2(gallery.shape[1])
-        self._index.add(np.ascontiguousarray(gallery))
+        self._centre = common_centre(gallery)  # FAISS computes from lengths and products too
+        self._index.add(np.ascontiguousarray(centred(gallery, self._centre)))
 
     def _squared(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        squared, indices = self._index.search(queries, k)
+        squared, indices = self._index.search(centred(queries, self._centre), k)
         return indices, squared

@@ -1,7 +1,9 @@
 """Making an index on disk, and changing it.
 
 Parts are written beside those that count and never changed; an index changes at the moment at which
-its manifest is renamed. A process that is killed leaves the old index or the new one.
+its manifest is renamed. A process that is killed leaves the old index or the new one. Small parts
+are merged as they come, see `unmerged_parts`; the first one, which is prepared for an approximate
+search, only by a rebuild.
 """
 
 import fnmatch
@@ -14,21 +16,18 @@ import numpy as np
 
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
-from keras_distill.retrieval.backends import build_searcher
-from keras_distill.retrieval.index_parts import (
+from keras_distill.retrieval.backends import build_searcher, sampled_agreement
+from keras_distill.retrieval.index_manifest import (
     FORMAT,
-    IndexEntries,
     commit,
     free_name,
     locked,
     sync,
-    write_part,
 )
+from keras_distill.retrieval.index_parts import IndexEntries, unmerged_parts, write_part
 from keras_distill.retrieval.vector_checks import checked_vectors
 from keras_distill.retrieval.vector_index import VectorIndex, open_index
 from keras_distill.version import __version__
-
-_SAMPLE, _SAMPLE_K = 100, 10
 
 
 def build_index(
@@ -86,7 +85,8 @@ def add_to_index(
         folder: The index.
         entries: The images and their vectors.
         embedder: Fingerprint of the model that embedded them; `None` if known to fit.
-        rebuild: Whether everything is merged and prepared for the search anew.
+        rebuild: Whether everything is merged and prepared for the search anew. An index that is
+            searched exactly does not need it.
 
     Returns:
         The changed index.
@@ -105,14 +105,24 @@ def add_to_index(
             return _write(folder, _joined(_living(index), entries), index.manifest)
         if not len(entries.paths):
             return index
-        index.check_loose(len(entries.paths))
-        name = free_name(folder, "part")
-        write_part(folder / name, entries)
+        index.check_loose(added=len(entries.paths))
         changes = {
-            "parts": [*index.manifest["parts"], _described(name, entries)],
             "rows": len(index) + len(entries.paths),
             "class_names": list(entries.class_names),
         }
+        parts = index.manifest["parts"]
+        kept = unmerged_parts(
+            [part["rows"] for part in parts],
+            len(entries.paths),
+            first=0 if index.compares_all else 1,
+        )
+        if kept < len(parts):
+            # Deleted rows too, so that row numbers stay what they are.
+            first = sum(part["rows"] for part in parts[:kept])
+            entries = _joined(_stored(index, np.arange(first, index.total)), entries)
+        name = free_name(folder, "part")
+        write_part(folder / name, entries)
+        changes["parts"] = [*parts[:kept], _described(name, entries)]
         commit(folder, index.manifest | changes)
         return open_index(folder)
 
@@ -147,7 +157,7 @@ def delete_from_index(
         dead = np.array(sorted(found), np.int64)
         if rebuild:
             return _write(folder, _living(index, without=dead), index.manifest)
-        index.check_loose(len(dead))
+        index.check_loose(deleted=len(dead))
         name = f"{free_name(folder, 'deleted')}.npy"
         with published_file(folder / name) as temporary:
             np.save(temporary, np.union1d(index.deleted, dead))
@@ -182,10 +192,7 @@ def _write(
     if not len(entries.paths):
         raise InputError(f"there would be no image left in {str(folder)!r}; delete the folder.")
     searcher = build_searcher(entries.vectors, backend=backend or manifest["asked_backend"])
-    agreement = None
-    if searcher.approximate:
-        chosen = np.random.default_rng(0).permutation(len(entries.paths))[:_SAMPLE]
-        agreement = searcher.search(searcher.gallery[chosen], k=_SAMPLE_K).agreement
+    agreement = sampled_agreement(searcher)
     name = free_name(folder, "part")
     write_part(folder / name, entries, searcher)
     commit(
@@ -254,8 +261,10 @@ def _for_index(entries: IndexEntries, index: VectorIndex) -> IndexEntries:
 def _living(index: VectorIndex, *, without: np.ndarray | None = None) -> IndexEntries:
     """What an index holds, in memory."""
     rows = index.rows
-    if without is not None:
-        rows = np.setdiff1d(rows, without)
+    return _stored(index, rows if without is None else np.setdiff1d(rows, without))
+
+
+def _stored(index: VectorIndex, rows: np.ndarray) -> IndexEntries:
     paths = np.array(index.paths(rows), np.str_)
     return IndexEntries(
         index.vectors(rows), paths, index.labels(rows), index.class_names, index.root

@@ -1,8 +1,12 @@
 """What a search returns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+# A query that is searched exactly too costs as much as dozens of others.
+_SAMPLED, _MOST_SAMPLED = 100, 100
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,55 @@ def agreement_of(found: np.ndarray, exact: np.ndarray) -> Agreement:
     """Compares the indices that a search found with those of exact search, each `(n, k)`."""
     shares = [np.isin(right, row).mean() for row, right in zip(found, exact, strict=True)]
     return Agreement(float(np.mean(shares)), *exact.shape)
+
+
+class RunningAgreement:
+    """The agreement of a search with exact search on a sample of all its queries.
+
+    However few queries come at once, a hundredth of them is searched exactly, so that what an
+    approximate search saves is not lost in measuring it.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._measured: Agreement | None = None
+
+    def measure(
+        self,
+        found: np.ndarray,
+        exact: Callable[[np.ndarray], np.ndarray],
+        sample: int | None = None,
+    ) -> Agreement | None:
+        """Compares what was found for some queries, or a few of them, with exact search.
+
+        Args:
+            found: The indices that were found, `(n, k)`.
+            exact: Returns the exact indices, `(rows, k)`, of the queries with some numbers.
+            sample: Queries that are searched exactly; by default those whose turn it is.
+
+        Returns:
+            The agreement: of this sample if its size was given, `None` if it is 0; else of all
+            queries of this k whose turn it was.
+        """
+        if sample is not None:
+            rows = sample_rows(len(found), sample)
+            return agreement_of(found[rows], exact(rows)) if len(rows) else None
+        before = self._measured
+        if before is None or before.k != found.shape[1]:
+            self._asked, before = 0, None
+        rows = np.arange(-self._asked % _SAMPLED, len(found), _SAMPLED)
+        self._asked += len(found)
+        if len(rows):
+            rows = rows[sample_rows(len(rows), _MOST_SAMPLED)]
+            now = agreement_of(found[rows], exact(rows))
+            self._measured = now if before is None else _together(before, now)
+        return self._measured
+
+
+def _together(first: Agreement, second: Agreement) -> Agreement:
+    queries = first.queries + second.queries
+    share = (first.share * first.queries + second.share * second.queries) / queries
+    return Agreement(share, queries, second.k)
 
 
 def nearest_first(

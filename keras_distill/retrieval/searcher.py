@@ -6,21 +6,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from keras_distill.retrieval.direct_search import (
+    centred_squares,
+    common_centre,
+    direct_neighbours,
+    squared_differences,
+)
 from keras_distill.retrieval.neighbours import (
     Neighbours,
-    agreement_of,
+    RunningAgreement,
     nearest_first,
-    sample_rows,
     without_own,
 )
 from keras_distill.retrieval.vector_checks import (
+    UNSURE,
     checked_k,
     checked_vectors,
-    distances_from_squares,
     squared_lengths,
 )
 
 _QUERY_BLOCK = 4096
+# So few are compared with all rows where these lie, before they were copied to TensorFlow.
+_FEW_QUERIES = 8
 
 
 class Searcher:
@@ -37,6 +44,7 @@ class Searcher:
 
     def __init__(self, gallery: np.ndarray):
         self.gallery = gallery
+        self._agreement = RunningAgreement()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -44,7 +52,12 @@ class Searcher:
         return {}
 
     def search(
-        self, queries: np.ndarray, *, k: int, leave_one_out: bool = False, sample: int = 100
+        self,
+        queries: np.ndarray,
+        *,
+        k: int,
+        leave_one_out: bool = False,
+        sample: int | None = None,
     ) -> Neighbours:
         """Finds the k nearest gallery rows of each query.
 
@@ -52,7 +65,9 @@ class Searcher:
             queries: float array `(n, dim)`.
             k: Number of neighbours; fewer are returned if the gallery has fewer.
             leave_one_out: Whether gallery row i is left out of the neighbours of query i.
-            sample: Queries that are searched exactly too, to measure the agreement; 0 for none.
+            sample: Queries that are searched exactly too, to measure the agreement; 0 for none. By
+                default each hundredth of all queries of one k so far, the first included, at most
+                100 at once; the agreement is that of all of these.
 
         Returns:
             The neighbours, with the contract of `nearest_neighbours`.
@@ -62,17 +77,18 @@ class Searcher:
         """
         queries = checked_vectors("queries", queries)
         k = checked_k(queries, self.gallery, k, leave_one_out=leave_one_out)
-        chosen = sample_rows(len(queries), sample if self.approximate else 0)
 
         def search(rows: np.ndarray | slice, find: Any) -> tuple[np.ndarray, np.ndarray]:
             found = find(queries[rows], k=k + leave_one_out)
             return without_own(np.arange(len(queries))[rows], *found) if leave_one_out else found
 
         indices, distances = search(slice(None), self.nearest)
-        if not len(chosen):
+        if not self.approximate:
             return Neighbours(indices, distances)
-        exact, _ = search(chosen, ExactSearcher(self.gallery).nearest)
-        return Neighbours(indices, distances, agreement_of(indices[chosen], exact))
+        agreement = self._agreement.measure(
+            indices, lambda rows: search(rows, ExactSearcher(self.gallery).nearest)[0], sample
+        )
+        return Neighbours(indices, distances, agreement)
 
     def nearest(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Finds neighbours without looking at the agreement.
@@ -91,8 +107,10 @@ class Searcher:
             block = np.ascontiguousarray(queries[rows])
             where, squared = self._squared(block, k)
             scale = squared_lengths(block)[:, None] + self._squared_lengths[where]
-            found = nearest_first(where, distances_from_squares(squared, scale), k)
-            indices[rows], distances[rows] = found
+            near = (squared < UNSURE * scale) & (where >= 0)
+            query = np.nonzero(near)[0]
+            squared[near] = squared_differences(block[query], self.gallery, where[near])
+            indices[rows], distances[rows] = nearest_first(where, np.sqrt(squared), k)
             lacking = start + np.flatnonzero((where < 0).any(1))
             if len(lacking):
                 found = ExactSearcher(self.gallery).nearest(queries[lacking], k=k)
@@ -119,6 +137,13 @@ class ExactSearcher(Searcher):
 
     def nearest(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See the base class."""
+        if len(queries) <= _FEW_QUERIES:
+            return direct_neighbours(queries, self.gallery, k=k, **self._centring)
         from keras_distill.retrieval.exact_search import nearest_neighbours  # loads TensorFlow
 
         return nearest_neighbours(queries, self.gallery, k=k)
+
+    @functools.cached_property
+    def _centring(self) -> dict[str, Any]:
+        centre = common_centre(self.gallery)
+        return {"centre": centre, "squares": centred_squares(self.gallery, centre)}

@@ -6,6 +6,8 @@ from keras_distill.errors import InputError
 
 #: Squared distances below this share of |q|^2 + |g|^2 are rounding noise of float32 and count as 0.
 NOISE = 4 * float(np.finfo(np.float32).eps)
+#: Below this share they are wrong by more than a thousandth.
+UNSURE = 1_000 * NOISE
 # Squared distances are up to four times a squared length.
 _LONGEST = float(np.finfo(np.float32).max) / 8
 
@@ -70,16 +72,3 @@ def checked_k(queries: np.ndarray, gallery: np.ndarray, k: int, *, leave_one_out
             "rows."
         )
     return k
-
-
-def distances_from_squares(squared: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Returns distances from squared ones, without the noise of rounding.
-
-    Args:
-        squared: Squared distances, any float array.
-        scale: The sum of the squared lengths of the two vectors of each.
-
-    Returns:
-        The distances, float32, those of equal vectors 0.
-    """
-    return np.sqrt(np.where(squared < NOISE * scale, 0, squared)).astype(np.float32)

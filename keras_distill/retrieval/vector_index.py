@@ -1,6 +1,7 @@
 """An index on disk: vectors, what they show, and how they are searched."""
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,15 @@ import numpy as np
 
 from keras_distill.data.image_set import paths_from
 from keras_distill.errors import InputError
-from keras_distill.retrieval.backends import load_searcher
-from keras_distill.retrieval.index_parts import IndexPart, check_files, read_manifest
-from keras_distill.retrieval.neighbours import (
-    Neighbours,
-    agreement_of,
-    nearest_first,
-    sample_rows,
+from keras_distill.retrieval.backends import choose_backend, load_searcher
+from keras_distill.retrieval.index_manifest import (
+    check_files,
+    consistently,
+    read_manifest,
+    unreadable,
 )
+from keras_distill.retrieval.index_parts import IndexPart, read_deleted
+from keras_distill.retrieval.neighbours import Neighbours, RunningAgreement, nearest_first
 from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 from keras_distill.retrieval.vector_checks import checked_vectors
 
@@ -23,6 +25,10 @@ from keras_distill.retrieval.vector_checks import checked_vectors
 # added is compared row by row, and what is deleted is still found and then dropped.
 LEAST_LOOSE_ROWS = 1_000
 LOOSE_SHARE = 0.1
+# What is added lies in parts of which each has twice the rows of all that follow. A file that is
+# memory-mapped takes a descriptor as long as the index is open, so only large ones are, and those
+# of a few parts: indexes that older versions have added to can have many.
+_MAPPED_BYTES, _MAPPED_PARTS = 2**20, 8
 
 
 class VectorIndex:
@@ -30,7 +36,8 @@ class VectorIndex:
 
     The vectors are memory-mapped. A row number counts through all parts, deleted rows included, so
     that it stays what it is until the index is rebuilt. What is added or deleted while the index is
-    open shows when it is opened again.
+    open shows when it is opened again; the first search opens it again by itself if the files that
+    it needs are gone, because another process has rebuilt the index.
 
     Args:
         folder: The index.
@@ -42,43 +49,79 @@ class VectorIndex:
 
     def __init__(self, folder: Path, manifest: dict[str, Any]):
         self.folder = folder
-        self.manifest = manifest
+        self._open(manifest)
+
+    def _open(self, manifest: dict[str, Any]) -> None:
+        folder = self.folder
         check_files(folder, manifest)
+        dim = manifest["dim"]
+        parts = [
+            IndexPart(folder / part["name"], part["rows"], dim, mapped=_mapped_from(number))
+            for number, part in enumerate(manifest["parts"])
+        ]
+        deleted = np.zeros(0, np.int64)
+        if manifest["deleted"] is not None:
+            deleted = read_deleted(folder / manifest["deleted"])
+        starts = np.cumsum([0, *(len(part.labels) for part in parts)])
+        if starts[-1] - len(deleted) != manifest["rows"]:
+            raise InputError(
+                f"the index is damaged: {str(folder)!r} holds {starts[-1] - len(deleted)} images "
+                f"in place of {manifest['rows']}. Build it anew, with --overwrite."
+            )
+        for name in ("searcher", "_dead", "_side"):  # of what was open before
+            self.__dict__.pop(name, None)
+        self.manifest = manifest
         self.backend: str = manifest["backend"]
         self.dim: int = manifest["dim"]
         self.root = Path(manifest["root"])
         self.class_names = tuple(manifest["class_names"])
-        self._parts = [
-            IndexPart(folder / part["name"], part["rows"], self.dim) for part in manifest["parts"]
-        ]
-        sizes = [len(part.labels) for part in self._parts]
-        self._starts = np.cumsum([0, *sizes])
-        self.deleted = np.zeros(0, np.int64)
-        if manifest["deleted"] is not None:
-            self.deleted = np.load(folder / manifest["deleted"])
-        if len(self) != manifest["rows"]:
-            raise InputError(
-                f"the index is damaged: {str(folder)!r} holds {len(self)} images in place of "
-                f"{manifest['rows']}. Build it anew, with --overwrite."
-            )
+        self.deleted = deleted
+        self._parts = parts
+        self._starts = starts
+        self._agreement = RunningAgreement()
 
     def __len__(self) -> int:
-        return int(self._starts[-1]) - len(self.deleted)
+        return self.total - len(self.deleted)
+
+    @property
+    def total(self) -> int:
+        """Number of all rows, deleted ones included."""
+        return int(self._starts[-1])
+
+    @property
+    def compares_all(self) -> bool:
+        """Whether it is searched exactly and a rebuild would not change that.
+
+        Then what is added is searched like everything else.
+        """
+        wanted = self.manifest["asked_backend"]
+        if wanted == "auto":
+            wanted = choose_backend(self.total)
+        return self.backend == wanted == "exact"
 
     @property
     def loose(self) -> int:
-        """Rows added or deleted since it was built."""
-        return int(self._starts[-1] - self._starts[1]) + len(self.deleted)
+        """Rows since it was built that a rebuild would sort in: those deleted, and those added.
+
+        Rows that were added to an index that compares all are none of them.
+        """
+        return self.total - self._built + len(self.deleted)
 
     @property
     def most_loose(self) -> int:
         """Rows that may be added or deleted before it has to be rebuilt: a tenth, or 1,000."""
-        return max(LEAST_LOOSE_ROWS, int(LOOSE_SHARE * self._starts[1]))
+        return max(LEAST_LOOSE_ROWS, int(LOOSE_SHARE * self._built))
+
+    @property
+    def _built(self) -> int:
+        return self.total if self.compares_all else int(self._starts[1])
 
     @property
     def rows(self) -> np.ndarray:
         """The numbers of the rows that are not deleted, int64, ascending."""
-        return np.setdiff1d(np.arange(self._starts[-1]), self.deleted, assume_unique=True)
+        living = np.ones(self.total, bool)
+        living[self.deleted] = False
+        return np.flatnonzero(living)
 
     def paths(self, rows: np.ndarray) -> list[str]:
         """Returns the relative paths of rows."""
@@ -106,18 +149,22 @@ class VectorIndex:
 
     def lacks(self, paths: np.ndarray) -> np.ndarray:
         """Tells which images are not there, by what they would be called; bool `(n,)`."""
-        return ~np.isin(paths, np.array(self.paths(self.rows), np.str_))
+        wanted = np.char.encode(np.asarray(paths, np.str_), "utf-8", "surrogatepass")
+        there = self._column("ids", self.rows)
+        return ~np.isin(wanted, there[np.isin(there, wanted)])  # quick for a few of many
 
-    def check_loose(self, more: int) -> None:
-        """Asks for a rebuild if that many rows more could not be added or deleted before one.
+    def check_loose(self, *, added: int = 0, deleted: int = 0) -> None:
+        """Asks for a rebuild if rows could not be added or deleted before one.
 
         Args:
-            more: Rows to be added or deleted.
+            added: Rows to be added.
+            deleted: Rows to be deleted.
 
         Raises:
             InputError: If more than `most_loose` would be.
         """
-        if self.loose + more > self.most_loose:
+        more = deleted + (0 if self.compares_all else added)
+        if more and self.loose + more > self.most_loose:
             raise InputError(
                 f"{str(self.folder)!r} would hold {self.loose + more} images added or deleted "
                 f"since it was built, more than {self.most_loose}; ask for a rebuild with it "
@@ -144,7 +191,7 @@ class VectorIndex:
             )
 
     def search(
-        self, queries: np.ndarray, *, k: int, embedder: str | None = None, sample: int = 100
+        self, queries: np.ndarray, *, k: int, embedder: str | None = None, sample: int | None = None
     ) -> Neighbours:
         """Finds the k nearest images of each query.
 
@@ -152,7 +199,7 @@ class VectorIndex:
             queries: float array `(n, dim)`.
             k: Number of neighbours; fewer are returned if the index has fewer images.
             embedder: Fingerprint of the model that embedded the queries; `None` if known to fit.
-            sample: Queries that are searched exactly too, to measure the agreement; 0 for none.
+            sample: Queries that are searched exactly too, as of `Searcher.search`.
 
         Returns:
             Row numbers and distances; ties and order as of `nearest_neighbours`.
@@ -160,50 +207,68 @@ class VectorIndex:
         Raises:
             InputError: If the queries are of no use, of another width or another model's.
         """
+        queries = checked_vectors("queries", queries)
+        if k < 1 or not len(queries) or not len(self):
+            raise InputError(
+                f"there is nothing to search: k={k}, {len(queries)} queries, {len(self)} images."
+            )
+        searcher = self.searcher  # which may open the index again
         if embedder is not None:
             self.check_embedder(embedder)
-        queries = checked_vectors("queries", queries)
         if queries.shape[1] != self.dim:
             raise InputError(
                 f"queries have width {queries.shape[1]}, the index {str(self.folder)!r} "
                 f"{self.dim}; both must come from the same embedding space."
             )
-        if k < 1 or not len(queries) or not len(self):
-            raise InputError(
-                f"there is nothing to search: k={k}, {len(queries)} queries, {len(self)} images."
-            )
-        indices, distances = self._nearest(self.searcher, queries, k)
-        chosen = sample_rows(len(queries), sample if self.searcher.approximate else 0)
-        if not len(chosen):
+        indices, distances = self._nearest(searcher, queries, k)
+        if not searcher.approximate:
             return Neighbours(indices, distances)
-        exact, _ = self._nearest(ExactSearcher(self._parts[0].vectors), queries[chosen], k)
-        return Neighbours(indices, distances, agreement_of(indices[chosen], exact))
+
+        def exact(rows: np.ndarray) -> np.ndarray:
+            return self._nearest(ExactSearcher(searcher.gallery), queries[rows], k)[0]
+
+        return Neighbours(indices, distances, self._agreement.measure(indices, exact, sample))
 
     @functools.cached_property
     def searcher(self) -> Searcher:
         """What searches the images that were there when it was built."""
-        folder = self._parts[0].folder / self.backend
-        vectors, settings = self._parts[0].vectors, self.manifest["settings"]
-        try:
-            return load_searcher(self.backend, vectors, settings, folder)
-        except (OSError, RuntimeError, TypeError) as error:
-            raise InputError(
-                f"the index is damaged: {str(folder)!r} cannot be loaded ({error}). Build it anew, "
-                "with --overwrite."
-            ) from error
+        while True:
+            assets = self._parts[0].folder / self.backend
+            vectors, settings = self._parts[0].vectors, self.manifest["settings"]
+            try:
+                return load_searcher(self.backend, vectors, settings, assets)
+            except (OSError, RuntimeError, TypeError, ValueError) as error:
+                if isinstance(error, InputError):
+                    raise
+                if read_manifest(self.folder) == self.manifest:
+                    raise unreadable(assets, error, "cannot be loaded") from error
+            consistently(self.folder, self._open)  # another process has rebuilt it
 
     def _nearest(
         self, searcher: Searcher, queries: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         k = min(k, len(self))
-        indices, distances = _nearest_living(searcher, queries, k, self.deleted)
-        side = self.rows
-        side = side[side >= self._starts[1]]
+        indices, distances = _nearest_living(searcher, queries, k, self._dead)
+        side, side_searcher = self._side
         if len(side):
-            where, more = ExactSearcher(self.vectors(side)).nearest(queries, k=min(k, len(side)))
+            where, more = side_searcher.nearest(queries, k=min(k, len(side)))
             indices = np.concatenate([indices, side[where]], axis=1)
             distances = np.concatenate([distances, more], axis=1)
         return nearest_first(indices, distances, k)
+
+    @functools.cached_property
+    def _dead(self) -> np.ndarray:
+        """Which rows of the first part are deleted, bool `(n,)`."""
+        dead = np.zeros(self._starts[1], bool)
+        dead[self.deleted[self.deleted < len(dead)]] = True
+        return dead
+
+    @functools.cached_property
+    def _side(self) -> tuple[np.ndarray, Searcher]:
+        """The rows that the searcher does not have, and a search of these."""
+        rows = self.rows
+        rows = rows[rows >= self._starts[1]]
+        return rows, ExactSearcher(self.vectors(rows))
 
     def _column(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Values of a column at some rows, in their order."""
@@ -234,30 +299,32 @@ def open_index(folder: str | Path) -> VectorIndex:
         >>> index.paths(index.search(vectors, k=10).indices[0])  # doctest: +SKIP
     """
     folder = Path(folder)
-    while True:
-        manifest = read_manifest(folder)
-        try:
-            return VectorIndex(folder, manifest)
-        except InputError:
-            if read_manifest(folder) == manifest:
-                raise  # otherwise another process has changed it meanwhile
+    return consistently(folder, lambda manifest: VectorIndex(folder, manifest))
+
+
+def _mapped_from(part: int) -> float:
+    """Size from which on the files of a part are memory-mapped."""
+    if part >= _MAPPED_PARTS:
+        return math.inf
+    return _MAPPED_BYTES if part else 0
 
 
 def _nearest_living(
     searcher: Searcher, queries: np.ndarray, k: int, dead: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of a searcher that are not dead, or all of them if they are fewer."""
-    total = len(searcher.gallery)
-    dead = dead[dead < total]
-    k = min(k, total - len(dead))
+    count = int(dead.sum())
+    k = min(k, len(dead) - count)
     if not k:
         return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-    fetched = k if not len(dead) else min(2 * k, k + len(dead))
+    if not count:
+        return searcher.nearest(queries, k=k)
+    fetched = min(2 * k, k + count)
     while True:
         indices, distances = searcher.nearest(queries, k=fetched)
-        living = ~np.isin(indices, dead)
+        living = ~dead[indices]
         if (living.sum(1) >= k).all():
             break
-        fetched = min(2 * fetched, k + len(dead))  # among so many, k are alive
+        fetched = min(2 * fetched, k + count)  # among so many, k are alive
     order = np.argsort(~living, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(indices, order, 1), np.take_along_axis(distances, order, 1)

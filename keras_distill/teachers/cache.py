@@ -13,12 +13,15 @@ from keras_distill.errors import InputError
 from keras_distill.losses.attention_maps import channel_strength
 from keras_distill.teachers.teacher import Teacher
 
+_EXPONENTS = "exponents"
+_LEAST_EXPONENT = -120  # float32 has few smaller powers of two, which TensorFlow may take for 0
+
 
 class TeacherCache(ViewCache):
     """What a frozen teacher answers to the views that `training_batches` shows, on disk.
 
-    The cached answer is the teacher's answer to exactly the pixels of that view, rounded to
-    float16; see `ViewCache`.
+    The cached answer is the teacher's answer to exactly the pixels of that view, see `ViewCache`.
+    It is kept as float16 times a power of two of its own, so that answers of any size have 11 bits.
 
     Args:
         teacher: The teacher; it must have a fingerprint.
@@ -70,6 +73,7 @@ class TeacherCache(ViewCache):
         if image_size not in (None, size):
             raise InputError(f"image_size={image_size}: the teacher takes {size} pixels.")
         self.teacher = teacher
+        self._fingerprint = fingerprint
         self.layers = tuple(layers)
         sizes = layers if isinstance(layers, Mapping) else {}
         self._sizes = {name: tuple(size) for name, size in sizes.items() if size is not None}
@@ -91,10 +95,18 @@ class TeacherCache(ViewCache):
             views=views,
             least_area=least_area,
             seed=seed,
-            outputs={"embedding": (dim,), **maps},
+            outputs={"embedding": (dim,), **maps, _EXPONENTS: (1 + len(maps),)},
             dtype=np.float16,
             ingredients=ingredients,
         )
+
+    def check_source(self) -> None:
+        """Checks the teacher's fingerprint; see the base class."""
+        if self.teacher.fingerprint != self._fingerprint:
+            raise InputError(
+                f"the teacher was changed while the {self.title} was being filled, so that its "
+                "answers were deleted; start again once it stays as it is."
+            )
 
     def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
         """Asks the teacher; see the base class."""
@@ -106,16 +118,17 @@ class TeacherCache(ViewCache):
             answers = {"embedding": embedding, **own}
         else:
             answers = {"embedding": self.teacher(pixels, ids)}
-        with np.errstate(over="ignore"):  # what becomes infinite is refused
-            arrays = {name: np.asarray(a).astype(np.float16) for name, a in answers.items()}
-        for array in arrays.values():
-            finite = np.isfinite(array).reshape(len(array), -1).all(axis=-1)
+        arrays, exponents = {}, []
+        for name, answer in answers.items():
+            answer = np.asarray(answer, np.float32)
+            finite = np.isfinite(answer).reshape(len(answer), -1).all(axis=-1)
             if not finite.all():
                 raise InputError(
-                    f"the teacher's answer to {str(paths[np.argmin(finite)])!r} is not finite in "
-                    "float16."
+                    f"the teacher's answer to {str(paths[np.argmin(finite)])!r} is not finite."
                 )
-        return arrays
+            arrays[name], exponent = _rounded(answer)
+            exponents.append(exponent)
+        return {**arrays, _EXPONENTS: np.stack(exponents, axis=1)}
 
     def lookup(self, rows: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         """Returns the teacher's embeddings; to be used in a tf.data pipeline.
@@ -127,7 +140,7 @@ class TeacherCache(ViewCache):
         Returns:
             float32 tensor `(batch, dim)`.
         """
-        return tf.cast(self.read("embedding", rows, views), tf.float32)
+        return self._answers(["embedding"], rows, views)["embedding"]
 
     def lookup_features(self, rows: tf.Tensor, views: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the teacher's feature maps; arguments as of `lookup`.
@@ -135,9 +148,38 @@ class TeacherCache(ViewCache):
         Returns:
             float32 tensors `(batch, h, w, channels)` by layer, with one channel for a strength.
         """
-        return {
-            name: tf.cast(self.read(_entry(name), rows, views), tf.float32) for name in self.layers
-        }
+        answers = self._answers([_entry(name) for name in self.layers], rows, views)
+        return {name: answers[_entry(name)] for name in self.layers}
+
+    def _answers(
+        self, names: Sequence[str], rows: tf.Tensor, views: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Entries as the teacher gave them, float32."""
+        if not names:
+            return {}
+        order = [name for name in self.store.outputs if name != _EXPONENTS]
+        # The bits of a power of two; tf.pow is not exact.
+        exponents = tf.cast(self.read(_EXPONENTS, rows, views), tf.int32)
+        factors = tf.bitcast((exponents + 127) * 2**23, tf.float32)
+
+        def answer(name: str) -> tf.Tensor:
+            entries = tf.cast(self.read(name, rows, views), tf.float32)
+            factor = factors[:, order.index(name)]
+            return entries * tf.reshape(factor, [-1, *[1] * (len(entries.shape) - 1)])
+
+        return {name: answer(name) for name in names}
+
+
+def _rounded(answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Splits finite rows into float16 and the exponent of a power of two for each row.
+
+    The largest number of a row becomes 2^14 to 2^15, below which float16 has 28 powers of two of 11
+    bits each.
+    """
+    largest = np.abs(answer).reshape(len(answer), -1).max(axis=1)
+    exponents = np.maximum(np.frexp(largest)[1] - 15, _LEAST_EXPONENT)
+    each = exponents.reshape(-1, *[1] * (answer.ndim - 1))
+    return np.ldexp(answer, -each).astype(np.float16), exponents
 
 
 def _entry(layer: str) -> str:

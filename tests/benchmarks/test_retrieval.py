@@ -46,6 +46,12 @@ def test_an_index_on_disk():
 
 
 @pytest.mark.slow
+def test_queries_one_by_one():
+    (line,) = run("--cases=one_by_one", "--million=3000", "--singles=5")["one_by_one"]
+    assert (line["vectors"], line["k"], line["agreement"]) == (3000, 10, 1)
+
+
+@pytest.mark.slow
 def test_cost_by_size(tmp_path):
     lines = run("--cases=cost", "--sizes=300,900", f"--plot={tmp_path / 'cost.png'}")["cost"]
     assert [(line["vectors"], line["backend"]) for line in lines] == [

@@ -37,7 +37,10 @@ def asked(folder):
 
 
 def shards(folder):
-    return sorted(path for path in folder.rglob("*.npy") if not path.name.startswith("."))
+    """The last file of each shard of teachers' embeddings and of pixels."""
+    return sorted(
+        path for path in folder.rglob("*.npy") if path.name.startswith(("exponents-", "image-"))
+    )
 
 
 def last_losses(run):
@@ -74,7 +77,7 @@ def flags(cached, photos, tiny, tmp_path):
 def test_cache_is_computed_ahead(cached):
     assert (cached.code, cached.err) == (0, "")
     (folder,) = (cached.path / "cache").iterdir()
-    size = "(0.00288 MB)"
+    size = "(0.00312 MB)"
     assert cached.out.splitlines() == [
         f"teacher: 120 views to compute for the cache {folder} {size}",
         str(folder),
@@ -88,7 +91,7 @@ def test_training_asks_no_teacher_whose_cache_is_complete(cached, here, flags, t
     ended = here("train", *flags, f"--run_dir={runs['cached']}")
     assert (ended.code, ended.err) == (0, "")
     assert f"teacher: cache {tmp_path / 'cache'}" in ended.out
-    assert "(0.00192 MB) is complete" in ended.out  # of the two views that two epochs need
+    assert "(0.00208 MB) is complete" in ended.out  # of the two views that two epochs need
     assert asked(cached.path) == 120
 
     ended = here("train", *flags, f"--run_dir={runs['live']}", "--teacher_cache=off")
@@ -136,11 +139,11 @@ def test_too_large_a_cache_is_refused_before_anything_is_computed(
 ):
     given = [f"--dataset=folder:{photos}", *tiny, f"--cache_dir={tmp_path / 'cache'}"]
     given += [f"--teacher={save_logging_teacher(tmp_path)}", "--teacher_cache=views:4"]
-    ended = here("cache", *given, "--cache_max_gb=3.8e-6")
+    ended = here("cache", *given, "--cache_max_gb=4.1e-6")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(
-        "cache: the teacher cache needs 3.84e-06 GB (40 images x 4 views x 24 bytes), more than "
-        "--cache_max_gb=3.8e-06; raise that, "
+        "cache: the teacher cache needs 4.16e-06 GB (40 images x 4 views x 26 bytes), more than "
+        "--cache_max_gb=4.1e-06; raise that, "
     )
     ended = here("cache", *given, "--image_cache=views:4", "--cache_max_gb=4e-4")
     assert ended.code == 2

@@ -136,6 +136,41 @@ def test_images_are_drawn_uniformly():
     assert_uniform(pairs[np.triu_indices(10, 1)])
 
 
+def test_images_of_a_large_class_are_drawn_uniformly_and_without_replacement():
+    labels = np.repeat([0, 1, 2], [2000, 3, 1001])
+    sampler = ClassSampler(labels, classes_per_batch=3, images_per_class=8)
+    rows = draw(sampler.rows, 1500)
+    np.testing.assert_array_equal(np.sort(labels[rows], axis=1), [np.repeat([0, 1, 2], 8)] * 1500)
+    by_class = np.sort(rows, axis=1).reshape(1500, 3, 8)
+    assert (np.diff(by_class[:, [0, 2]], axis=2) > 0).all()
+    assert_uniform(np.bincount(by_class[:, 0].reshape(-1), minlength=2000))
+    assert_uniform(np.bincount(by_class[:, 2].reshape(-1) - 2003, minlength=1001))
+    for small in by_class[:, 1]:
+        assert np.unique(small, return_counts=True)[1].min() == 2
+    first, second = (rows[labels[rows] == 0].reshape(1500, 8)[:, i] // 400 for i in range(2))
+    assert_uniform(np.bincount(5 * first + second, minlength=25))  # whatever the order
+
+
+def test_a_batch_costs_no_more_where_one_class_is_huge():
+    sampler = ClassSampler(np.repeat([0, 1], [5, 200_000]), classes_per_batch=2, images_per_class=4)
+    graph = tf.function(sampler.rows, input_signature=[tf.TensorSpec([], tf.int64)])
+    stored = {"Const", "Placeholder"}  # the rows of all classes, which are only looked up
+    sizes = [
+        output.shape.num_elements() or 0
+        for operation in graph.get_concrete_function().graph.get_operations()
+        if operation.type not in stored
+        for output in operation.outputs
+        if output.shape.is_fully_defined()
+    ]
+    assert 8 <= max(sizes) <= 2 * 1000
+
+
+def test_batches_of_usual_classes_are_the_same_in_every_version():
+    labels = np.concatenate([np.repeat(np.arange(50), 20), np.full(1000, 50)])
+    sampler = ClassSampler(labels, classes_per_batch=8, images_per_class=8)
+    assert sampler.rows(3)[:8].numpy().tolist() == [637, 631, 623, 635, 620, 638, 622, 628]
+
+
 @pytest.mark.parametrize(
     ("classes", "per_batch", "per_class", "message"),
     [

@@ -45,6 +45,7 @@ def test_a_data_set_is_its_folder(folder):
     [
         ("photos/*/*.jpg", "photos", ["a.b/4.jpg", "b/1.jpg"]),
         ("photos/**/*.jp*g", "photos", ["a.b/4.jpg", "a/deep/3.jpeg", "b/1.jpg", "loose.jpg"]),
+        ("photos/**/**/*.jp*g", "photos", ["a.b/4.jpg", "a/deep/3.jpeg", "b/1.jpg", "loose.jpg"]),
         ("photos/a/[0-9]*", "photos/a", ["2.PNG"]),
         ("*/b/1.jpg", ".", ["photos/b/1.jpg"]),
     ],

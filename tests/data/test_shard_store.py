@@ -1,6 +1,7 @@
 import errno
 import itertools
 import json
+import mmap
 import os
 import re
 import resource
@@ -377,14 +378,96 @@ def test_shards_are_mapped_read_only_and_shared(open_store):
 
 def test_a_shard_is_mapped_once(open_store, monkeypatch):
     fill(open_store(), 1)
-    store, loaded = open_store(), []
-    load = np.load
-    monkeypatch.setattr(
-        np, "load", lambda path, **options: loaded.append(path) or load(path, **options)
-    )
+    store, opened = open_store(), []
+    mapped = mmap.mmap
+
+    def spy(descriptor, *arguments, **options):
+        opened.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        return mapped(descriptor, *arguments, **options)
+
+    monkeypatch.setattr(mmap, "mmap", spy)
     for _ in range(3):
         store.read("embedding", np.array([0, 9, 1]), np.zeros(3, int))
-    assert [path.name for path in loaded] == ["embedding-00000000.npy", "embedding-00000008.npy"]
+    assert opened == ["embedding-00000000.npy", "embedding-00000008.npy"]
+
+
+def test_a_shard_that_was_written_again_is_mapped_again(open_store):
+    fill(open_store(), 1)
+    first = Shard(0, range(4))
+    zeros = np.zeros(4, np.int64)
+    before = open_store().read("map", np.arange(4), zeros)
+    other = {name: array + 1 for name, array in content(first).items()}
+    open_store().write(first, other)
+    np.testing.assert_array_equal(open_store().read("map", np.arange(4), zeros), before + 1)
+
+
+@pytest.mark.parametrize("how", ["unlink", "truncate"])
+def test_a_shard_that_is_gone_again(open_store, how):
+    fill(open_store(), 1)
+    store = open_store()
+    assert not store.missing(range(1))
+    path = store.folder / "view0000" / "map-00000004.npy"
+    path.unlink() if how == "unlink" else os.truncate(path, 0)
+    with pytest.raises(KeyError, match="view 0 of row 5 is not in"):
+        store.read("map", np.array([5]), np.array([0]))
+    assert store.missing(range(1)) == [Shard(0, range(4, 8))]
+
+
+# Limits on open files
+
+
+def test_there_may_be_more_shards_than_files_may_be_open(open_store, few_files):
+    options = {"rows": 200, "outputs": {"a": (2,)}}
+    fill(open_store(**options), 1)  # 50 shards
+    rows, asked = np.arange(200), []
+    whole = open_store(**options).read("a", rows, np.zeros(200, np.int64))
+    with few_files(5):
+        store = open_store(**options)
+        assert store.missing(range(1)) == []
+        for _ in range(2):
+            np.testing.assert_array_equal(store.read("a", rows, np.zeros(200, np.int64)), whole)
+        store.fill(range(1), compute_and_log(asked))
+    assert asked == []
+
+
+def test_too_many_open_files_are_not_taken_for_shards_that_are_absent(open_store, few_files):
+    fill(open_store(), 1)
+    store, read, asked = open_store(), open_store(), []
+    assert read.missing(range(1)) == []
+    message = "could not be read .Too many open files.*Raise the limit of open files"
+    with few_files(0):
+        for action in (
+            lambda: store.missing(range(1)),
+            lambda: store.fill(range(1), compute_and_log(asked)),
+            lambda: store.read("map", np.array([0]), np.array([0])),
+            lambda: read.read("map", np.array([0]), np.array([0])),
+        ):
+            with pytest.raises(InputError, match=message):
+                action()
+    assert asked == []
+    assert store.missing(range(1)) == []
+
+
+def test_maps_leave_files_to_the_rest_of_the_process(tmp_path, run_python):
+    program = """
+import os, resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+import numpy as np
+from keras_distill.data import shard_store
+
+shard_store._SHARD_ROWS = 1
+stores = [
+    shard_store.ShardStore(Path(sys.argv[1]) / name, rows=100, outputs={"a": (2,)}, manifest={})
+    for name in "abc"
+]
+for store in stores:
+    store.fill(range(1), lambda shard: {"a": np.full((1, 2), shard.rows.start)})
+    read = store.read("a", np.arange(100), np.zeros(100, np.int64))
+    assert (read[:, 0] == range(100)).all()
+print(len(os.listdir("/proc/self/fd")))
+"""
+    assert 16 <= int(run_python(program, tmp_path)) < 32
 
 
 def test_lock_of_a_shard_is_its_own(open_store):

@@ -1,4 +1,5 @@
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -35,6 +36,20 @@ def test_auto(installed, clustered, monkeypatch):
     assert choose_backend(10**6) == "faiss"
     installed()
     assert choose_backend(10**6) == "exact"
+
+
+def test_auto_searches_exactly_where_an_approximation_finds_too_little(caplog):
+    rng = np.random.default_rng(0)
+    line = rng.normal(size=(20_000, 1)).astype(np.float32)
+    searcher = build_searcher(line)
+    assert searcher.backend == "exact"
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(r"scann finds only \d+ % of the 10 nearest here; .* exactly.", said)
+    assert (
+        build_searcher(line, backend="scann").search(line[:100], k=10, sample=100).agreement.share
+        < 0.8
+    )
+    assert build_searcher(rng.normal(size=(20_000, 4))).backend == "scann"
 
 
 def test_what_is_not_installed_is_refused_with_the_remedy(installed):

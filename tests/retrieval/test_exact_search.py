@@ -133,6 +133,35 @@ def test_duplicates_are_at_distance_zero_at_any_scale(scale):
     assert (distances[:, 1] > 0).all()
 
 
+@pytest.mark.parametrize("offset", [10.0, 1e3, 3e3, 1e5])
+@pytest.mark.parametrize("rows", [5, 300])
+def test_far_from_the_origin(offset, rows):
+    vectors = normal(300, 16) + np.float32(offset) * normal(1, 16, seed=1)
+    check(vectors[:rows] + np.float32(0.25), vectors, 7)
+    check(vectors, None, 7, query_block=100, gallery_block=128)
+
+
+def test_clusters_far_from_each_other():
+    centres = 3e3 * normal(3, 16, seed=1)
+    vectors = (normal(300, 16) + centres[np.arange(300) % 3]).astype(np.float32)
+    check(vectors, None, 7)
+    check(vectors[:100], vectors[100:], 7, query_block=33, gallery_block=64)
+    check(vectors, None, 150)  # of another cluster too
+
+
+def test_one_vector_far_from_all_others():
+    vectors = normal(300, 16)
+    vectors[17] += 1e6
+    check(vectors, None, 7)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_nearer_than_rounding(offset):
+    vectors = np.repeat(normal(60, 16), 5, axis=0) + np.float32(offset)
+    vectors += np.float32(1e-4 if not offset else 1e-3) * normal(300, 16, seed=1)
+    check(vectors, None, 7)
+
+
 def test_zero_vectors():
     vectors = np.concatenate([np.zeros((3, 4)), normal(4, 4)]).astype(np.float32)
     check(vectors, None, 6)

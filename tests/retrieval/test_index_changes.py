@@ -16,7 +16,7 @@ from keras_distill import (
     open_index,
     rebuild_index,
 )
-from keras_distill.retrieval import vector_index
+from keras_distill.retrieval import backends, index_changes, vector_index
 
 
 @pytest.fixture
@@ -103,6 +103,7 @@ def test_paths_of_any_alphabet(tmp_path, entries):
 
 def test_rebuild_is_asked_for_at_the_limit(folder, entries, monkeypatch):
     monkeypatch.setattr(vector_index, "LEAST_LOOSE_ROWS", 20)
+    rebuild_index(folder, backend="scann")
     assert open_index(folder).most_loose == 20
     add_to_index(folder, entries(100, 115))
     delete_from_index(folder, [f"class_0{n}/{n}.jpg" for n in range(5)])
@@ -118,11 +119,105 @@ def test_rebuild_is_asked_for_at_the_limit(folder, entries, monkeypatch):
     index = add_to_index(folder, entries(119, 121), rebuild=True)
     assert (len(index), index.loose) == (112, 0)
     assert paths(folder) == [*entries(5, 115).paths, *entries(119, 121).paths]
-    assert parts(folder) == ["manifest.json", "part-0004"]
+    assert parts(folder) == ["manifest.json", "part-0005"]
     index = delete_from_index(folder, ["class_1*"], rebuild=True)
     assert index.loose == 0
     assert not any(path.startswith("class_1") for path in paths(folder))
     assert len(index) == 112 - 20
+
+
+def test_an_index_that_is_searched_exactly_takes_any_number(folder, entries, monkeypatch):
+    monkeypatch.setattr(vector_index, "LEAST_LOOSE_ROWS", 20)
+    for start in range(100, 300, 50):
+        index = add_to_index(folder, entries(start, start + 50))
+    assert (len(index), index.loose, index.most_loose) == (300, 0, 30)
+    assert paths(folder) == entries(300).paths.tolist()
+    check_nearest(index, entries(300).vectors)
+    delete_from_index(folder, ["class_0[0-5]/*"])
+    with pytest.raises(
+        InputError, match=r"would hold 35 images .* more than 30; ask for a rebuild"
+    ):
+        delete_from_index(folder, ["class_59/*"])
+
+
+@pytest.mark.parametrize("asked", ["auto", "exact"])
+def test_auto_asks_for_a_rebuild_once_it_would_not_search_exactly(
+    tmp_path, entries, monkeypatch, asked
+):
+    monkeypatch.setattr(vector_index, "LEAST_LOOSE_ROWS", 20)
+    build_index(tmp_path / "i", entries(50), backend=asked)
+    monkeypatch.setattr(backends, "_APPROXIMATE_ROWS", 100)
+    add_to_index(tmp_path / "i", entries(120))
+    if asked == "exact":
+        assert len(add_to_index(tmp_path / "i", entries(150))) == 150
+        return
+    with pytest.raises(InputError, match="ask for a rebuild"):
+        add_to_index(tmp_path / "i", entries(150))
+    index = add_to_index(tmp_path / "i", entries(150), rebuild=True)
+    assert (index.backend, len(index)) == ("scann", 150)
+
+
+def check_nearest(index, vectors):
+    """Each of the vectors, in the order of the rows, is its own nearest."""
+    np.testing.assert_array_equal(index.vectors(index.rows), vectors)
+    found = index.search(vectors, k=1).indices[:, 0]
+    np.testing.assert_array_equal(found, index.rows)
+
+
+@pytest.mark.parametrize("backend", ["exact", "scann"])
+def test_images_that_are_added_one_by_one_are_merged(tmp_path, entries, few_files, backend):
+    folder = tmp_path / "i"
+    build_index(folder, entries(100), backend=backend).search(entries(1).vectors, k=1)
+    delete_from_index(folder, ["class_00/0.jpg"])
+    with few_files(40):
+        for row in range(100, 170):
+            if row == 135:  # from now on in a part that is merged again
+                delete_from_index(folder, [str(entries(101, 102).paths[0])])
+            index = add_to_index(folder, entries(row, row + 1))
+            sizes = [part["rows"] for part in index.manifest["parts"]]
+            later = np.cumsum(sizes[::-1])[::-1][1:]
+            assert (np.array(sizes[:-1]) >= 2 * later).all() or sizes[0] == 100
+        index = open_index(folder)
+        assert len(index.manifest["parts"]) <= 1 + 7
+        assert index.rows.tolist() == [*range(1, 101), *range(102, 170)]
+        left = [*entries(1, 101).paths, *entries(102, 170).paths]
+        assert index.paths(index.rows) == left
+        vectors = entries(170).vectors[index.rows]
+        check_nearest(index, vectors)
+        check_nearest(rebuild_index(folder), vectors)
+    assert len(parts(folder)) == 2
+
+
+def test_an_index_of_very_many_parts_is_read_and_changed(tmp_path, entries, few_files, monkeypatch):
+    folder = tmp_path / "i"
+    build_index(folder, entries(100), backend="scann").search(entries(1).vectors, k=1)
+    with monkeypatch.context() as patch:  # as older versions added to it
+        patch.setattr(index_changes, "unmerged_parts", lambda rows, more, first: len(rows))
+        for row in range(100, 140):
+            add_to_index(folder, entries(row, row + 1))
+    assert len(open_index(folder).manifest["parts"]) == 41
+    with few_files(40):
+        check_nearest(open_index(folder), entries(140).vectors)
+        index = add_to_index(folder, entries(140, 141))
+        assert [part["rows"] for part in index.manifest["parts"]] == [100, 41]
+        check_nearest(index, entries(141).vectors)
+        assert len(delete_from_index(folder, ["class_00/*"])) == 138
+        check_nearest(rebuild_index(folder), entries(141).vectors[index.labels(index.rows) > 0])
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 4])
+def test_too_many_open_files_are_no_damage(folder, entries, few_files, more):
+    before = open_index(folder).manifest
+    with few_files(more):
+        for change in (
+            lambda: open_index(folder),
+            lambda: add_to_index(folder, entries(100, 101)),
+            lambda: rebuild_index(folder),
+        ):
+            with pytest.raises(InputError, match="Too many open files") as error:
+                change()
+            assert "damaged" not in str(error.value)
+    assert open_index(folder).manifest == before
 
 
 def test_limit_of_a_large_index_is_a_tenth(folder, monkeypatch):

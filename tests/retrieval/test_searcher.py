@@ -4,7 +4,7 @@ import pytest
 from keras_distill import InputError, build_searcher
 from keras_distill.retrieval import searcher as searcher_module
 from keras_distill.retrieval.exact_search import nearest_neighbours
-from keras_distill.retrieval.searcher import Searcher
+from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 
 BACKENDS = ["exact", "scann", "faiss"]
 
@@ -82,7 +82,7 @@ def test_all_but_exact_search_carry_their_agreement(searcher):
         assert agreement is None
         return
     assert (agreement.share, agreement.queries, agreement.k) == (1.0, 8, 5)
-    assert searcher.search(searcher.gallery[:30], k=5).agreement.queries == 30
+    assert searcher.search(searcher.gallery[:30], k=5, sample=100).agreement.queries == 30
     assert searcher.search(searcher.gallery[:30], k=5, sample=0).agreement is None
 
 
@@ -113,6 +113,54 @@ def test_agreement_is_the_share_of_the_exact_neighbours(clustered, leave_one_out
     sampled = starved.search(gallery, sample=20, **options).agreement
     assert sampled.queries == 20
     assert sampled.share == pytest.approx(share, abs=0.2)
+
+
+def test_single_queries_are_searched_exactly_now_and_then(clustered, monkeypatch):
+    gallery = clustered(500, 8)
+    starved, exactly = EveryOther(gallery), []
+    nearest = ExactSearcher.nearest
+
+    def spy(self, queries, *, k):
+        exactly.extend(queries.tolist())
+        return nearest(self, queries, k=k)
+
+    monkeypatch.setattr(ExactSearcher, "nearest", spy)
+    found = [starved.search(gallery[row : row + 1], k=10) for row in range(250)]
+    assert exactly == gallery[[0, 100, 200]].tolist()
+    assert [search.agreement.queries for search in found] == [1] * 100 + [2] * 100 + [3] * 50
+    exact, _ = nearest_neighbours(gallery[[0, 100, 200]], gallery, k=10)
+    shares = [np.isin(b, found[100 * i].indices).mean() for i, b in enumerate(exact)]
+    assert found[-1].agreement.share == pytest.approx(np.mean(shares))
+    assert starved.search(gallery[:30], k=10).agreement.queries == 3
+    assert starved.search(gallery[:100], k=10).agreement.queries == 4  # 280 to 379
+    assert starved.search(gallery[:1], k=3).agreement.queries == 1  # of another k
+    assert len(exactly) == 5
+
+
+@pytest.mark.parametrize("backend", ["exact", "faiss"])
+@pytest.mark.parametrize("offset", [1e3, 1e5])
+def test_far_from_the_origin(backend, offset):
+    vectors = (np.random.default_rng(0).normal(size=(300, 16)) + offset).astype(np.float32)
+    queries = vectors[:50] + np.float32(0.25)
+    found = build_searcher(vectors, backend=backend).search(queries, k=5)
+    squared = np.square(queries[:, None].astype(np.float64) - vectors).sum(2)
+    expected = np.argsort(squared, axis=1, kind="stable")[:, :5]
+    np.testing.assert_array_equal(found.indices, expected)
+    np.testing.assert_allclose(
+        found.distances**2, np.take_along_axis(squared, expected, 1), rtol=1e-5
+    )
+    one = build_searcher(vectors, backend=backend).search(queries[:1], k=5)
+    np.testing.assert_array_equal(one.indices, expected[:1])
+
+
+def test_few_exact_queries_load_no_tensorflow(run_python):
+    code = """
+import sys
+import numpy as np
+from keras_distill import build_searcher
+print(build_searcher(np.eye(3)).search(np.eye(3), k=1).indices[:, 0], "tensorflow" in sys.modules)
+"""
+    assert run_python(code) == "[0 1 2] False\n"
 
 
 def test_queries_for_which_too_few_rows_were_found_are_searched_exactly(clustered):

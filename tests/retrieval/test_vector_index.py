@@ -5,9 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_distill import InputError, add_to_index, build_index, delete_from_index, open_index
-from keras_distill.retrieval import scann_search
+from keras_distill import (
+    InputError,
+    add_to_index,
+    build_index,
+    delete_from_index,
+    open_index,
+    rebuild_index,
+)
+from keras_distill.retrieval import scann_search, vector_index
 from keras_distill.retrieval.exact_search import nearest_neighbours
+from keras_distill.retrieval.index_manifest import read_manifest
 
 BACKENDS = ["exact", "scann", "faiss"]
 
@@ -48,7 +56,10 @@ def test_search_after_changes(changed, entries, k):
     if changed.backend == "exact":
         assert found.agreement is None
     else:
-        assert (found.agreement.share, found.agreement.queries) == (1.0, len(queries))
+        assert (found.agreement.share, found.agreement.queries) == (1.0, 1)
+        again = changed.search(np.repeat(queries, 5, axis=0), k=k)
+        assert (again.agreement.share, again.agreement.queries) == (1.0, 3)
+        assert changed.search(queries, k=k, sample=100).agreement.queries == len(queries)
         assert changed.search(queries, k=k, sample=5).agreement.queries == 5
         assert changed.search(queries, k=k, sample=0).agreement is None
 
@@ -81,7 +92,7 @@ def test_starved_search_is_told_by_the_agreement(tmp_path, clustered, entries, m
     many = replace(entries(1), vectors=vectors, paths=paths, labels=labels)
     index = build_index(tmp_path / "i", many, backend="scann")
     assert 0 < index.manifest["agreement"]["share"] < 0.9
-    found = index.search(vectors[:50], k=4)
+    found = index.search(vectors[:50], k=4, sample=50)
     exact, _ = nearest_neighbours(vectors[:50], vectors, k=4)
     share = np.mean([np.isin(b, a).mean() for a, b in zip(found.indices, exact, strict=True)])
     assert found.agreement.share == pytest.approx(share)
@@ -115,10 +126,22 @@ for folder in sys.argv[2:]:
 
 
 def test_vectors_are_memory_mapped(changed):
-    for part in changed._parts:
+    for part, mapped in zip(changed._parts, (True, False), strict=True):
         for column in (part.vectors, part.labels, part.ids):
-            assert isinstance(column, np.memmap)
-            assert not column.flags.writeable
+            assert isinstance(column, np.memmap) == mapped  # a small file is read
+            assert not (mapped and column.flags.writeable)
+
+
+def test_large_files_of_a_few_added_parts_are_mapped_too(tmp_path, entries, monkeypatch):
+    build_index(tmp_path / "i", entries(100), backend="scann")
+    monkeypatch.setattr(vector_index, "_MAPPED_BYTES", 3000)
+    monkeypatch.setattr(vector_index, "_MAPPED_PARTS", 2)
+    for start, stop in ((100, 200), (200, 249)):
+        index = add_to_index(tmp_path / "i", entries(start, stop))
+    mapped = [isinstance(part.vectors, np.memmap) for part in index._parts]
+    assert mapped == [True, True, False]
+    assert not isinstance(index._parts[1].labels, np.memmap)
+    check(index, entries, entries(300).vectors[::7], 5)
 
 
 def test_opening_and_reading_load_no_tensorflow(changed, run_python):
@@ -138,6 +161,43 @@ def test_an_open_index_goes_on_while_another_process_changes_it(changed, entries
     after = changed.search(queries, k=5)
     np.testing.assert_array_equal(after.indices, before.indices)
     assert not np.array_equal(open_index(changed.folder).search(queries, k=5).indices, after)
+
+
+def test_an_index_that_was_rebuilt_before_its_first_search_opens_again(changed, entries):
+    queries = entries(300).vectors[::7]
+    rebuild_index(changed.folder)
+    first = changed.search(queries, k=5, embedder="one").indices
+    if changed.backend == "scann":  # the others need no files but those that are mapped
+        assert (len(changed), changed.total, changed.loose) == (241, 241, 0)
+    np.testing.assert_array_equal(check(changed, entries, queries, 5).indices, first)
+
+
+def test_an_index_that_opens_again_compares_models_again(tmp_path, entries):
+    index = build_index(tmp_path / "i", entries(100), embedder="one", backend="scann")
+    build_index(tmp_path / "i", entries(50), embedder="two", backend="scann", overwrite=True)
+    with pytest.raises(InputError, match="fingerprint one, not two"):
+        index.search(entries(2).vectors, k=1, embedder="one")
+
+
+# Another process changes it at each of these moments.
+@pytest.mark.parametrize("moment", ["check_files", "IndexPart", "read_deleted"])
+def test_opening_while_another_process_changes_it(changed, entries, monkeypatch, moment):
+    original, changes = getattr(vector_index, moment), []
+
+    def change(*arguments, **options):
+        if len(changes) < 3:
+            changes.append(changed.paths(changed.rows)[len(changes)])
+            with monkeypatch.context() as patch:
+                patch.setattr(vector_index, moment, original)
+                rebuild_index(changed.folder)
+                delete_from_index(changed.folder, changes[-1:])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(vector_index, moment, change)
+    index = open_index(changed.folder)
+    assert len(changes) == 3
+    monkeypatch.undo()
+    assert index.manifest == read_manifest(changed.folder)
 
 
 def test_another_models_vectors_are_refused(changed, entries):

@@ -18,7 +18,7 @@ from PIL import Image
 import keras_distill
 from keras_distill.data import shard_store, view_cache
 from keras_distill.data.image_set import read_folder
-from keras_distill.data.pipeline import evaluation_batches, training_batches
+from keras_distill.data.pipeline import evaluation_batches, training_batches, view_batches
 from keras_distill.data.shard_store import Shard
 from keras_distill.errors import InputError
 from keras_distill.teachers.cache import TeacherCache
@@ -107,7 +107,7 @@ def complete(teacher, images, folder):
 
 def read_all(cache, views):
     rows = np.tile(np.arange(len(cache.images)), views)
-    return cache.store.read("embedding", rows, np.repeat(np.arange(views), len(cache.images)))
+    return cache.lookup(rows, np.repeat(np.arange(views), len(cache.images))).numpy()
 
 
 # Cached equals live
@@ -151,8 +151,23 @@ def test_cached_answers_are_those_to_the_pixels_that_the_student_sees(
     assert len(seen) == views * len(images)
 
 
+@pytest.mark.parametrize("scale", [2.0**-90, 1e-7, 1.0, 1e6, 2.0**127])
+def test_answers_of_any_size_are_rounded_to_11_bits(open_cache, images, scale):
+    small = np.float32([1, 3.3e-5, -1e-6, 0])  # beside what is large
+
+    def function(pixels):
+        mean = tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2, 3])[:, None] / 256
+        return mean * small * scale
+
+    teacher = Teacher(function, fingerprint=f"scale {scale}", embedding_dim=4, image_size=8)
+    cache = open_cache(teacher, views=1)
+    cache.fill()
+    (pixels, _), *_ = view_batches(images, image_size=8, view=0)
+    np.testing.assert_allclose(read_all(cache, 1), function(pixels), rtol=2**-11, atol=0)
+
+
 def test_cached_answers_differ_by_view(complete):
-    answers = read_all(complete, 4).reshape(4, 24, 4).astype(np.float32)
+    answers = read_all(complete, 4).reshape(4, 24, 4)
     for row in range(24):
         apart = np.abs(answers[:, None, row] - answers[None, :, row]).max(-1)
         assert apart[~np.eye(4, dtype=bool)].min() > 1e-3
@@ -174,9 +189,9 @@ def test_the_clean_cache_answers_for_the_centre_whatever_the_view(open_cache, te
 def test_lookup(complete):
     rows = tf.constant([3, 23, 3, 0], tf.int64)
     views = tf.constant([1, 2, 5, 3 + 4 * 10**9], tf.int64)
-    expected = complete.store.read("embedding", rows.numpy(), views.numpy() % 4)
     answer = complete.lookup(rows, views)
-    np.testing.assert_array_equal(answer, np.float32(expected))
+    everything = read_all(complete, 4).reshape(4, 24, 4)
+    np.testing.assert_array_equal(answer, everything[views.numpy() % 4, rows])
     np.testing.assert_array_equal(answer[0], answer[2])
     dataset = tf.data.Dataset.from_tensors((rows, views)).map(complete.lookup)
     assert dataset.element_spec == tf.TensorSpec([None, 4], tf.float32)
@@ -315,7 +330,7 @@ def test_manifest_names_the_ingredients(complete):
     assert manifest["teacher"] == complete.teacher.fingerprint
     assert manifest["view"] == {"seed": 0, "least_area": 0.08}
     assert (manifest["image_size"], manifest["rows"]) == (24, 24)
-    assert manifest["outputs"] == {"embedding": [4]}
+    assert manifest["outputs"] == {"embedding": [4], "exponents": [1]}
 
 
 # Filling
@@ -351,7 +366,7 @@ def test_fewer_views_than_there_may_be(open_cache, asked):
     cache = open_cache(views=2)
     cache.fill(100)
     assert asked.total() == 48
-    assert (cache.nbytes(), cache.nbytes(100), cache.nbytes(1)) == (384, 384, 192)
+    assert (cache.nbytes(), cache.nbytes(100), cache.nbytes(1)) == (480, 480, 240)
 
 
 def test_interrupted_it_keeps_the_whole_shards(open_cache, asked, small_shards):
@@ -379,7 +394,7 @@ def test_a_width_that_nobody_told_is_found_out(open_cache, model):
     [
         lambda mean: 1 / mean,
         lambda mean: (mean - mean[:, :1]) / mean,
-        lambda mean: 70_000 - 300 * mean,  # beyond float16
+        lambda mean: 3e38 * (1.2 - mean / 100),  # beyond float32
     ],
 )
 def test_an_answer_that_is_not_finite_names_its_image(
@@ -394,7 +409,7 @@ def test_an_answer_that_is_not_finite_names_its_image(
         image_size=8,
     )
     cache = open_cache(teacher, read_folder(copy))
-    with pytest.raises(InputError, match=r"answer to 'class2/0\.png' is not finite in float16"):
+    with pytest.raises(InputError, match=r"answer to 'class2/0\.png' is not finite."):
         cache.fill(batch_size=4)
     assert cache.missing_rows(1) == 14  # the ten rows before its shard are kept
 
@@ -403,7 +418,7 @@ def test_a_full_disk_ends_it_and_keeps_what_is_there(open_cache, asked, monkeypa
     cache, written = open_cache(views=2), []
 
     def fsync(descriptor):
-        if len(written) == 2:
+        if len(written) == 4:  # two shards of two files
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written.append(descriptor)
 
@@ -411,7 +426,7 @@ def test_a_full_disk_ends_it_and_keeps_what_is_there(open_cache, asked, monkeypa
         patch.setattr(os, "fsync", fsync)
         with pytest.raises(InputError, match=r"could not be written \(No space left.*Free some"):
             cache.fill()
-    assert len(list(cache.folder.rglob("*.npy"))) == 2
+    assert len(list(cache.folder.rglob("*.npy"))) == 4
     assert cache.missing_rows() == 48 - 20
     assert asked.total() == 24  # four of them in vain
     cache.fill()
@@ -442,14 +457,14 @@ def test_a_folder_that_cannot_be_made(open_cache, tmp_path):
 
 def test_space_is_checked_before_anything_is_computed(open_cache, asked):
     cache = open_cache(views=8)
-    assert cache.nbytes() == 24 * 8 * 4 * 2
-    cache.check_space(1536e-9)
-    cache.check_space(400e-9, views=2)
+    assert cache.nbytes() == 24 * 8 * 5 * 2
+    cache.check_space(1921e-9)
+    cache.check_space(500e-9, views=2)
     with pytest.raises(InputError) as error:
-        cache.check_space(1535e-9)
+        cache.check_space(1919e-9)
     assert str(error.value) == (
-        "the teacher cache needs 1.54e-06 GB (24 images x 8 views x 8 bytes), more than "
-        "--cache_max_gb=1.535e-06; raise that, or ask for fewer views, or turn the cache off."
+        "the teacher cache needs 1.92e-06 GB (24 images x 8 views x 10 bytes), more than "
+        "--cache_max_gb=1.919e-06; raise that, or ask for fewer views, or turn the cache off."
     )
     with pytest.raises(InputError, match=r"--cache_max_gb=0; "):
         cache.check_space(0, views=1)
@@ -460,13 +475,13 @@ def test_space_is_checked_before_anything_is_computed(open_cache, asked):
 def test_free_space_is_checked_for_what_is_missing(open_cache, monkeypatch):
     cache = open_cache()
     cache.fill(1)
-    usage = shutil.disk_usage(cache.folder)._replace(free=575)
+    usage = shutil.disk_usage(cache.folder)._replace(free=719)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError) as error:
         cache.check_space(1)
     assert str(error.value) == (
-        "the teacher cache needs 7.68e-07 GB (24 images x 4 views x 8 bytes), "
-        f"5.76e-07 GB of it still to be written, but {cache.folder} has 5.75e-07 GB free; free "
+        "the teacher cache needs 9.6e-07 GB (24 images x 4 views x 10 bytes), "
+        f"7.2e-07 GB of it still to be written, but {cache.folder} has 7.19e-07 GB free; free "
         "some space or choose another --cache_dir."
     )
     cache.check_space(1, views=3)
@@ -536,11 +551,11 @@ def test_killed_in_mid_write_then_continued_by_two_at_once(
     folder, start, complete, teacher, images, asked, small_shards
 ):
     heirs = ["one", "other"]
-    killed, *processes = [start("killed", die_at=3), *map(start, heirs)]
+    killed, *processes = [start("killed", die_at=5), *map(start, heirs)]
     (folder / "killed.go").touch()
     killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
-    (left,) = (folder / "shared").glob("*/view*/.tmp-*")  # the third shard, without its name
+    (left,) = (folder / "shared").glob("*/view*/.tmp-*")  # of the third shard, without its name
     cache = TeacherCache(teacher, images, folder / "shared", views=2)
     assert (cache.folder.name, cache.folder) == (complete.folder.name, left.parents[1])
     missing = cache.store.missing(range(2))
@@ -550,8 +565,8 @@ def test_killed_in_mid_write_then_continued_by_two_at_once(
         rows = np.array(shard.rows)
         views = np.full(len(rows), shard.view)
         np.testing.assert_allclose(
-            cache.store.read("embedding", rows, views),
-            complete.store.read("embedding", rows, views),
+            cache.lookup(rows, views),
+            complete.lookup(rows, views),
             rtol=2**-10,
             atol=1e-6,
         )
@@ -578,3 +593,53 @@ def test_killed_in_mid_write_then_continued_by_two_at_once(
     cache.fill()
     assert asked.total() == 0
     np.testing.assert_allclose(read_all(cache, 2), read_all(complete, 2), rtol=2**-10, atol=1e-6)
+
+
+def test_what_changes_while_a_cache_is_filled_is_not_kept(open_cache, images, tmp_path):
+    copy = replace(images, root=shutil.copytree(images.root, tmp_path / "changing"))
+    file = copy.root / copy.paths[3]
+
+    def act_after(act):
+        cache = open_cache(given_images=copy, views=2)
+        compute, calls = cache.compute, []
+
+        def computed(*arguments):
+            calls.append(1)
+            if len(calls) == 2:  # in the second view
+                act()
+            return compute(*arguments)
+
+        cache.compute = computed
+        return cache
+
+    file.touch()
+    cache = act_after(file.touch)
+    cache.fill()
+    assert cache.missing_rows() == 0
+    shutil.rmtree(cache.folder)
+    former = file.read_bytes()
+    cache = act_after(lambda: file.write_bytes((copy.root / copy.paths[4]).read_bytes()))
+    with pytest.raises(InputError, match=rf"'{file}' was changed by another program"):
+        cache.fill()
+    assert cache.missing_rows() == len(copy)  # the first view is of the former image
+    file.write_bytes(former)
+    cache = act_after(lambda: None)
+    cache.fill()
+    assert cache.missing_rows() == 0
+
+
+def test_answers_of_a_teacher_that_changes_are_dropped(open_cache, images):
+    texts = ["before", "before", "after"]
+    teacher = Teacher(
+        lambda pixels: tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2]) / 255,
+        embedding_dim=3,
+        image_size=24,
+        fingerprint=lambda: texts.pop(0),
+    )
+    open_cache(teacher).fill(1)  # nothing has changed, and it is kept
+    texts[:] = ["before", "after"]
+    cache = open_cache(teacher)
+    with pytest.raises(InputError, match="the teacher was changed while the teacher cache was"):
+        cache.fill()
+    assert cache.missing_rows(1) == 0
+    assert cache.missing_rows() == 3 * len(images)

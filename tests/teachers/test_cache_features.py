@@ -137,7 +137,7 @@ def test_another_tap_does_not_disturb_it(images, tmp_path):
 
 def test_a_strength_takes_the_place_of_a_map(open_cache, teacher, images):
     cache = open_cache(layers={"late": None, "early": (3, 5)})
-    assert cache.nbytes(1) == 12 * 2 * (3 + 4 * 4 * 5 + 3 * 5)
+    assert cache.nbytes(1) == 12 * 2 * (3 + 4 * 4 * 5 + 3 * 5 + 3)
     cache.fill(1)
     rows = np.arange(12)
     (pixels, _), *_ = view_batches(images, image_size=16, view=0)
@@ -178,7 +178,7 @@ def test_it_is_filled_once_and_found_again(open_cache, monkeypatch):
 
 def test_its_size_is_told_beforehand(open_cache):
     cache = open_cache()
-    values = 3 + 4 * 4 * 5 + 2 * (8 * 8 * 4)
+    values = 3 + 4 * 4 * 5 + 2 * (8 * 8 * 4) + 4
     assert cache.nbytes() == 12 * 3 * 2 * values
     assert cache.nbytes(1) == 12 * 2 * values
     cache.fill(1)
@@ -186,6 +186,7 @@ def test_its_size_is_told_beforehand(open_cache):
     assert sum(np.load(file).nbytes for file in files) == cache.nbytes(1)
     assert sorted(file.name for file in files) == [
         "embedding-00000000.npy",
+        "exponents-00000000.npy",
         "layer.early-00000000.npy",
         "layer.embedding-00000000.npy",
         "layer.trunk.inner.late-00000000.npy",
@@ -211,13 +212,28 @@ def test_maps_of_the_centre(open_cache):
     check_views(cache, None)
 
 
-def test_a_map_beyond_float16_is_refused(open_cache, images):
+@pytest.mark.parametrize("size", [1e-9, 1e6])
+def test_a_map_of_any_size_is_kept(open_cache, images, size):
     model = build_model()
     conv = model.get_layer("early")
-    conv.set_weights([1e6 * weight for weight in conv.get_weights()])
+    conv.set_weights([size * weight for weight in conv.get_weights()])
+    teacher = as_teacher(model)
+    cache = open_cache(teacher, layers=("early",))
+    cache.fill(1)
+    (pixels, _), *_ = view_batches(images, image_size=16, view=0)
+    _, maps = teacher.features(pixels)
+    rows = np.arange(12)
+    found = cache.lookup_features(rows, 0 * rows)
+    np.testing.assert_allclose(found["early"], maps["early"], rtol=2**-11, atol=1e-6 * size)
+
+
+def test_a_map_that_is_not_finite_is_refused(open_cache, images):
+    model = build_model()
+    conv = model.get_layer("early")
+    conv.set_weights([np.full_like(weight, np.inf) for weight in conv.get_weights()])
     model.layers[-1].set_weights([0 * weight for weight in model.layers[-1].get_weights()])
     cache = open_cache(as_teacher(model), layers=("early",))
-    with pytest.raises(InputError, match=rf"answer to '{images.paths[0]}' is not finite in float1"):
+    with pytest.raises(InputError, match=rf"answer to '{images.paths[0]}' is not finite"):
         cache.fill()
     assert not list(cache.folder.rglob("*.npy"))
 

@@ -42,8 +42,8 @@ COMMAND.choice(
     "backend",
     "auto",
     ["auto", "exact", "scann", "faiss"],
-    "build: how it is searched. auto is exact below 20,000 pictures, then scann, or faiss where "
-    "ScaNN is not installed.",
+    "build: how it is searched. auto is exact below 20,000 pictures and where an approximation "
+    "would find too little, else scann, or faiss where ScaNN is not installed.",
 )
 COMMAND.boolean(
     _WRITING, "rebuild", False, "add, delete: merge everything and prepare the search anew."

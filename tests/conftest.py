@@ -106,7 +106,7 @@ def few_files():
         }
         free = (number for number in itertools.count() if number not in taken)
         least = next(itertools.islice(free, more, None))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (least, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(least, soft), hard))
         try:
             yield
         finally:

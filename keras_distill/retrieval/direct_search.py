@@ -1,12 +1,14 @@
 """Exact nearest neighbours of a few queries, by differences wherever rounding could decide."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from keras_distill.retrieval.vector_checks import NOISE, squared_lengths
 
 _CENTRE_ROWS = 10_000
 _QUERY_BLOCK = 8
-_GALLERY_BLOCK = 4096
+_BLOCK_VALUES = 2**22  # of the gallery, seen from its centre
 _PAIR_BLOCK = 65_536
 # By so much of |q|^2 + |g|^2 may |g|^2 - 2 q.g be wrong in float32, however wide the vectors.
 _ERROR = 4 * NOISE
@@ -48,8 +50,7 @@ def centred_squares(gallery: np.ndarray, centre: np.ndarray | None) -> np.ndarra
     if centre is None:
         return squared_lengths(gallery)
     squares = np.empty(len(gallery), np.float32)
-    for start in range(0, len(gallery), _GALLERY_BLOCK):
-        rows = slice(start, start + _GALLERY_BLOCK)
+    for rows in _blocks(gallery):
         squares[rows] = squared_lengths(gallery[rows] - centre)
     return squares
 
@@ -101,12 +102,18 @@ def _scores(
 ) -> np.ndarray:
     """The squared distances without the queries' own squared lengths, float32 `(n, m)`."""
     scores = np.empty((len(queries), len(gallery)), np.float32)
-    for start in range(0, len(gallery), _GALLERY_BLOCK):
-        rows = slice(start, start + _GALLERY_BLOCK)
-        scores[:, rows] = queries @ centred(gallery[rows], centre).T
+    # Without a centre at once: threads wait for each other at the end of each product.
+    for rows in [slice(None)] if centre is None else _blocks(gallery):
+        np.matmul(queries, centred(gallery[rows], centre).T, out=scores[:, rows])
     scores *= -2
     scores += squares
     return scores
+
+
+def _blocks(gallery: np.ndarray) -> Iterator[slice]:
+    step = max(_BLOCK_VALUES // gallery.shape[1], 1)
+    for start in range(0, len(gallery), step):
+        yield slice(start, start + step)
 
 
 def squared_differences(vectors: np.ndarray, gallery: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -294,7 +294,10 @@ def test_rest(server, rest_requests, ask, golden, is_embedded):
 def test_rest_gives_the_values_of_the_export(server, ask, signature, times):
     """Status 200 says nothing of them: a flag of TF-Serving makes it answer with stale memory."""
     pairs = {pair.signature: pair for pair in read_golden(server.version)}
-    images, expected = pairs[signature].images * times, np.tile(pairs[signature].vectors, (times, 1))
+    images, expected = (
+        pairs[signature].images * times,
+        np.tile(pairs[signature].vectors, (times, 1)),
+    )
     instances = [
         {"b64": base64.b64encode(image).decode()} if isinstance(image, bytes) else image.tolist()
         for image in images

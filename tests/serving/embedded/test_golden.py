@@ -289,6 +289,21 @@ def test_rest(server, rest_requests, ask, golden, is_embedded):
     assert found == expected
 
 
+def test_rows_are_bounded(channel, files):
+    """One file that stands for 100,000 was decoded as often: 34 s and 8.7 GB."""
+    request = predict_pb2.PredictRequest(model_spec={"name": "student"})
+    tensor = request.inputs["image_bytes"]
+    tensor.CopyFrom(tf.make_tensor_proto([files["good"]]))
+    tensor.tensor_shape.dim[0].size = 100_000
+    with pytest.raises(grpc.RpcError) as error:
+        call(channel, "Predict", request)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    tensor.CopyFrom(tf.make_tensor_proto([b"no image"] * 1025))
+    with pytest.raises(grpc.RpcError, match="A request may hold 1024 images") as error:
+        call(channel, "Predict", request)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize("signature", ["serving_default", "serve_uint8", "serve_float"])
 @pytest.mark.parametrize("times", [1, 50])
 def test_rest_gives_the_values_of_the_export(server, ask, signature, times):

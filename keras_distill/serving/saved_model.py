@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_distill.data.views import centre_view
+from keras_distill.serving.complete_variables import CompleteVariables
 from keras_distill.serving.graph_batching import batched
 from keras_distill.serving.request_bounds import bounded_pixels, bounded_rows
 
@@ -59,6 +60,7 @@ def write_saved_model(
 
     archive = keras.export.ExportArchive()
     archive.track(model)
+    archive.track(CompleteVariables(variable.value for variable in model.variables))
     for signature, function, spec in (
         ("serving_default", from_bytes, tf.TensorSpec([None], tf.string, "image_bytes")),
         ("serve_uint8", from_pixels, tf.TensorSpec(pixels, tf.uint8, "image")),

@@ -152,8 +152,8 @@ def _advice(passing: float | None, precision: str) -> str:
         "bring it closer. ",
     }.get(precision, "A finer --precision is closer. ")
     return (
-        f"{finer}If it is close enough, as the recall that `report --file` measures of one may "
-        f"show, --least_cosine={passing:g} takes it."
+        f"{finer}If it may be close enough, --least_cosine={passing:g} takes it, and "
+        "`report --format=FILE` measures what its recall loses."
     )
 
 

@@ -167,7 +167,7 @@ def test_the_advice_of_a_refusal_works(small_embedder, images, monkeypatch, tmp_
 
     write_litert = model_file.write_litert
     monkeypatch.setattr(model_file, "write_litert", write)
-    with pytest.raises(RuntimeError, match=r"--least_cosine=0\.\d+ takes it\.") as refused:
+    with pytest.raises(RuntimeError, match=r"--least_cosine=0\.\d+ takes it, and") as refused:
         export_file(model, tmp_path, images)
     bound = float(str(refused.value).partition("--least_cosine=")[2].partition(" ")[0])
     file = export_file(model, tmp_path, images, least_cosine=bound)

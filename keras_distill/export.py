@@ -29,7 +29,7 @@ from typing import Any
 
 from keras_distill.command_line import FAILURE, SUCCESS, Command
 from keras_distill.errors import InputError
-from keras_distill.export_files import check_file_flags, define_file_flags, export_files
+from keras_distill.export_files import OF_FILES, check_file_flags, define_file_flags, export_files
 
 COMMAND = Command("keras_distill.export", __doc__)
 COMMAND.string("Model", "model", "", "A .keras file or a run directory. Required.")
@@ -71,7 +71,7 @@ def main(flags: Any) -> int:
     if flags.check:
         return _check(flags)
     _check_flags(flags)
-    if flags.format != "saved_model" or flags.precision or flags.calibration:
+    if flags.format != "saved_model" or any(flags[name].present for name in OF_FILES):
         check_file_flags(flags)
         return export_files(flags)
 

@@ -9,6 +9,7 @@ from keras_distill.command_line import FAILURE, SUCCESS, Command
 from keras_distill.errors import InputError
 from keras_distill.serving.file_formats import FILE_FORMATS, PRECISIONS
 
+OF_FILES = ("precision", "calibration", "calibration_images", "least_cosine", "seed")
 _OF_SAVED_MODELS = ("version", "batching", "images", "recall", "data_licence")
 
 
@@ -34,6 +35,14 @@ def define_file_flags(command: Command) -> None:
         "Folder of images that calibrate int8, and that files are checked on; by default the "
         "training classes of the run. Take none that the model will be judged on.",
     )
+    command.number(
+        "Format",
+        "least_cosine",
+        None,
+        "Of a LiteRT or ONNX file: the least cosine to the Keras model that all but a twentieth of "
+        "the images must have, the worst being four times as far from 1 at most; else it is "
+        "refused. 0.9999 for float32, 0.999 for float16, 0.9 for 8 bits if not given.",
+    )
     command.integer("Format", "calibration_images", 200, "Images that calibrate int8.", 1)
     command.integer("Format", "seed", 0, "Seed of which images those are.", 0)
 
@@ -57,7 +66,13 @@ def check_file_flags(flags: Any) -> None:
             "alone have a precision."
         )
     if flags.format == "saved_model":
-        raise InputError("--calibration has no effect on --format=saved_model.")
+        given = next(name for name in OF_FILES if flags[name].present)
+        raise InputError(f"--{given} has no effect on --format=saved_model.")
+    if flags.least_cosine is not None and not 0 < flags.least_cosine <= 1:
+        raise InputError(
+            f"--least_cosine={flags.least_cosine:g} must be above 0 and at most 1; 0.99 takes a "
+            "file that is a little coarser than the default for float16."
+        )
     for name in _OF_SAVED_MODELS:
         if flags[name].present:
             raise InputError(f"--{name} has no effect on --format={flags.format}; leave it out.")
@@ -105,6 +120,7 @@ def export_files(flags: Any) -> int:
                 format=flags.format,
                 precision=precision,
                 calibration=calibration if precision == "int8" else None,
+                least_cosine=flags.least_cosine,
                 said={"images": source, "seed": flags.seed},
             )
         except RuntimeError as error:

@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 
 COMMAND = Command("keras_distill.serve", __doc__)
 _log = logging.getLogger("keras_distill.serve")
+_LAYOUT = "What is served is MODELS/NAME/VERSION/saved_model.pb, where VERSION is a number"
 _MODELS = "Models"
-COMMAND.string(_MODELS, "models", "", "Folder of all models, as export --out. Required.")
+COMMAND.string(
+    _MODELS,
+    "models",
+    "",
+    "Folder of all models, as export --out: NAME/VERSION/saved_model.pb. Required.",
+)
 COMMAND.string(
     _MODELS,
     "model_config",
@@ -124,7 +130,9 @@ def main(flags: Any) -> NoReturn:
     def wanted() -> "list[ModelConfig]":
         return read_config(config, models) if config else scan_models(cast(Path, models))
 
-    wanted()  # a configuration that cannot be used ends it before a port is taken
+    # A configuration that cannot be used ends it before a port is taken.
+    if not wanted():
+        _warn_of_nothing(cast(Path, models), flags.poll_seconds)
     server = EmbeddedServer(settings, wanted, models)
     told_to_stop = threading.Event()
     tf.config.threading.set_intra_op_parallelism_threads(flags.intra_op_threads)
@@ -164,15 +172,39 @@ def _check_flags(flags: Any) -> tuple[Path | None, Path | None]:
     if not (flags.models or flags.model_config):
         raise InputError("--models is required: the folder that holds one folder a model.")
     models = Path(flags.models).absolute() if flags.models else None
-    if models is not None and not models.is_dir():
-        raise InputError(f"--models={flags.models} is not a folder; export writes one by --out.")
-    if models is not None and any(path.name.isdecimal() for path in models.iterdir()):
-        raise InputError(
-            f"--models={flags.models} is one model, with its versions; give the folder above it."
-        )
+    if models is not None:
+        _check_layout(models, flags.models)
     if flags.model_config and not Path(flags.model_config).is_file():
         raise InputError(f"--model_config={flags.model_config} is not a file.")
     return models, Path(flags.model_config) if flags.model_config else None
+
+
+def _check_layout(models: Path, given: str) -> None:
+    """Rejects a folder that is inside of the one that is meant."""
+    if not models.is_dir():
+        raise InputError(f"--models={given} is not a folder; export writes one by --out.")
+    is_number = models.name.isdecimal()
+    if (models / "saved_model.pb").is_file():
+        raise InputError(
+            f"--models={given} is a single SavedModel. {_LAYOUT}; "
+            + (f"give --models={models.parents[1]}." if is_number else "move it to such a place.")
+        )
+    if any(path.name.isdecimal() for path in models.iterdir()):
+        raise InputError(
+            f"--models={given} is one model, with its versions. {_LAYOUT}; "
+            f"give --models={models.parent}."
+        )
+
+
+def _warn_of_nothing(models: Path, poll_seconds: float) -> None:
+    """Says what is sought where nothing is found."""
+    said = (
+        f"--models={models} holds no model. {_LAYOUT}; `python -m keras_distill.export "
+        f"--model=RUN --out={models} --name=NAME` writes one"
+    )
+    if not poll_seconds:
+        raise InputError(f"{said}. With --poll_seconds=0, nobody looks again.")
+    _log.warning("%s, which is loaded as soon as it is there", said)
 
 
 def _read_secret(file: str) -> bytes | None:

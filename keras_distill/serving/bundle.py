@@ -94,9 +94,11 @@ def export_embedder(
                 shown = kept.with_unlabelled(shown)
                 golden = f"small copies of {len(kept)} images of {images.root}"
         with published_version(Path(out) / name, version) as (number, folder):
+            # Before saved_model.pb, by which a server knows a version: one that cannot answer its
+            # warm-up is not made available, even where a folder does not appear at once.
+            write_warmup(folder, image_size)
             write_saved_model(exported, folder, image_size, batching=batching)
             _refuse(graph_faults(read_meta_graph(folder)))
-            write_warmup(folder, image_size)
             with SessionModel(folder) as served:
                 cosines, off, pixels = compare(exported, served, shown, image_size)
                 _refuse(comparison_faults(cosines, off) + warmup_faults(served, folder))

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_distill.serving.row_bounds import row_bound_faults
 from keras_distill.serving.shape_guards import shape_guard_faults
 from keras_distill.serving.signature_defs import predict_signatures
 
@@ -26,9 +27,11 @@ def graph_faults(meta_graph: Any) -> list[str]:
         return ["there is no signature that predicts"]
     return [
         *shape_guard_faults(meta_graph),
+        *row_bound_faults(meta_graph),
         *_xla_faults(meta_graph.graph_def),
         *_precision_faults(meta_graph.graph_def, signatures),
         *_batch_faults(signatures),
+        *_queue_faults(meta_graph.graph_def),
     ]
 
 
@@ -83,6 +86,23 @@ def _batch_faults(signatures: dict[str, Any]) -> list[str]:
                     "an open batch dimension"
                 )
     return faults
+
+
+def _queue_faults(graph: Any) -> list[str]:
+    """Queues that would be given what cannot be concatenated, by which the server aborts."""
+    queued: dict[tuple[bytes, ...], set[tuple[int, ...]]] = {}
+    for node in _nodes(graph):
+        if node.op == "BatchFunction":
+            name = node.attr["shared_name"].s or node.name.encode()
+            queue = node.attr["container"].s, name, node.attr["batching_queue"].s
+            queued.setdefault(queue, set()).add(tuple(node.attr["Tin"].list.type))
+    return [
+        f"batches of {' and '.join(sorted(tf.as_dtype(types[0]).name for types in kinds))} share "
+        f"the queue {name.decode()!r}, and a request of each at one time would abort the server; "
+        "call tf.nondifferentiable_batch_function below tf.name_scope of another name for each"
+        for (_, name, _), kinds in sorted(queued.items())
+        if len(kinds) > 1
+    ]
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

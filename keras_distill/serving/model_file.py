@@ -14,6 +14,7 @@ import numpy as np
 from keras_distill.errors import InputError
 from keras_distill.models.loading import embedder_shape
 from keras_distill.publishing import published_file
+from keras_distill.serving.file_fidelity import FileFidelity
 from keras_distill.serving.file_formats import FILE_FORMATS, LEAST_COSINE
 from keras_distill.serving.litert_format import write_litert
 from keras_distill.serving.onnx_format import write_onnx
@@ -32,6 +33,7 @@ def export_file(
     format: str = "litert",
     precision: str = "float32",
     calibration: np.ndarray | None = None,
+    least_cosine: float | None = None,
     said: dict[str, Any] | None = None,
 ) -> Path:
     """Writes `out/name/format/name_precision.tflite`, or `.onnx`, and a card, `.json`, beside it.
@@ -47,17 +49,23 @@ def export_file(
         format: A key of `FILE_FORMATS`.
         precision: Of a LiteRT file, see `write_litert`; ONNX files are of `float32`.
         calibration: What calibrates `int8`, uint8 `(m, size, size, 3)`.
+        least_cosine: The least cosine to the model that all but a twentieth of the images must
+            have; the worst may be four times as far from 1. By default 0.9999 for `float32`, 0.999
+            for `float16`, and 0.9 for 8 bits.
         said: What the card shall say besides, such as where the images are from.
 
     Returns:
         The file.
 
     Raises:
-        InputError: If a package is missing, the model is not an embedder, or the place cannot be
-            written.
+        InputError: If a package is missing, the model is not an embedder, `least_cosine` is no
+            cosine, or the place cannot be written.
         RuntimeError: If it cannot be converted, or the file does not give the model's embeddings.
     """
     check_packages(format)
+    least = LEAST_COSINE[precision] if least_cosine is None else least_cosine
+    if not 0 < least <= 1:
+        raise InputError(f"least_cosine={least} must be above 0 and at most 1.")
     image_size, dim = embedder_shape(model)
     folder = Path(out) / name / format
     target = folder / f"{name}_{precision}{FILE_FORMATS[format].suffix}"
@@ -66,7 +74,7 @@ def export_file(
             write_onnx(model, file)
         else:
             write_litert(model, file, precision=precision, images=calibration)
-        comparison = _compare(model, file, images, LEAST_COSINE[precision])
+        comparison = _compare(model, file, images, least, precision)
         content = file.read_bytes()
         card = {
             "file": target.name,
@@ -109,7 +117,9 @@ def check_packages(format: str) -> None:
         )
 
 
-def _compare(model: keras.Model, file: Path, images: np.ndarray, least: float) -> dict[str, Any]:
+def _compare(
+    model: keras.Model, file: Path, images: np.ndarray, least: float, precision: str
+) -> dict[str, Any]:
     """Embeds images by the file's own runtime and by the Keras model."""
     loaded = load_teacher(file, argument="file")
     batches = [images[begin : begin + _BATCH] for begin in range(0, len(images), _BATCH)]
@@ -120,16 +130,31 @@ def _compare(model: keras.Model, file: Path, images: np.ndarray, least: float) -
     lengths = np.linalg.norm(given, axis=1)
     products = lengths * np.linalg.norm(expected, axis=1)
     cosines = np.einsum("nd,nd->n", given, expected) / np.maximum(products, 1e-12)
-    if not cosines.min() >= least:
+    fidelity = FileFidelity(cosines, least)
+    if fault := fidelity.fault():
         raise RuntimeError(
-            f"The exported file differs from the Keras model: least cosine {cosines.min():.6f} < "
-            f"{least}, on {len(images)} images. It was not published."
+            f"The exported file differs from the Keras model: {fault}. It was not published. "
+            + _advice(fidelity.passing(), precision)
         )
     return {
-        "cosine": {"mean": float(cosines.mean()), "least": float(cosines.min())},
+        "cosine": fidelity.summary(),
         "lengths": [float(lengths.min()), float(lengths.max())],
         "compared_images": len(images),
     }
+
+
+def _advice(passing: float | None, precision: str) -> str:
+    if passing is None:
+        return "That is no rounding: the file is broken."
+    finer = {
+        "float32": "",
+        "int8": "More --calibration_images, like those that it will see, or a finer --precision "
+        "bring it closer. ",
+    }.get(precision, "A finer --precision is closer. ")
+    return (
+        f"{finer}If it may be close enough, --least_cosine={passing:g} takes it, and "
+        "`report --format=FILE` measures what its recall loses."
+    )
 
 
 def _versions() -> dict[str, str]:

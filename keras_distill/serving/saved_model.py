@@ -7,7 +7,9 @@ import keras
 import tensorflow as tf
 
 from keras_distill.data.views import centre_view
+from keras_distill.serving.complete_variables import CompleteVariables
 from keras_distill.serving.graph_batching import batched
+from keras_distill.serving.request_bounds import bounded_pixels, bounded_rows
 
 Batching = Literal["graph", "none"]
 BATCHINGS: tuple[Batching, ...] = get_args(Batching)
@@ -30,24 +32,22 @@ def write_saved_model(
         OSError: If the folder cannot be written.
     """
     pixels, dim = [None, size, size, 3], model.output_shape[-1]
-    network = tf.function(
-        lambda images: model(images, training=False),
-        input_signature=[tf.TensorSpec(pixels, tf.float32)],
-        autograph=False,
-    )
+
+    def network(images: tf.Tensor) -> tf.Tensor:
+        return model(tf.cast(images, tf.float32), training=False)
+
+    # A queue for each type: bytes are a quarter of what they are as numbers.
     run = batched(network) if batching == "graph" else network
 
-    # Each input is checked by the very first operation: TF-Serving does not compare a request
+    # Each input is checked by the very first operations: TF-Serving does not compare a request
     # with the signature, and a wrong rank would abort the whole server.
     def embed(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        # float32 before the batch: pixels of all signatures go through one queue.
-        vectors = run(tf.cast(images, tf.float32))
         # A batch has no gradient; as somebody's teacher the model may be called below a tape.
-        vectors = tf.stop_gradient(vectors)
+        vectors = tf.stop_gradient(run(images))
         return {"embedding": tf.ensure_shape(vectors, [None, dim])}
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        image_bytes = tf.ensure_shape(image_bytes, [None])
+        image_bytes = bounded_pixels(bounded_rows(tf.ensure_shape(image_bytes, [None])))
         images = tf.map_fn(
             lambda data: centre_view(data, size),
             image_bytes,
@@ -56,10 +56,11 @@ def write_saved_model(
         return embed(images)
 
     def from_pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return embed(tf.ensure_shape(image, pixels))
+        return embed(bounded_rows(tf.ensure_shape(image, pixels)))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
+    archive.track(CompleteVariables(variable.value for variable in model.variables))
     for signature, function, spec in (
         ("serving_default", from_bytes, tf.TensorSpec([None], tf.string, "image_bytes")),
         ("serve_uint8", from_pixels, tf.TensorSpec(pixels, tf.uint8, "image")),

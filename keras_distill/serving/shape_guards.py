@@ -1,15 +1,11 @@
 """Whether a SavedModel checks the shapes that it is sent."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework import node_def_pb2
 
 from keras_distill.serving.signature_defs import predict_signatures
-
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-_RETURN = node_def_pb2.NodeDef(op="the result of a function")
+from keras_distill.serving.tensor_uses import first_uses, library_functions
 
 
 def shape_guard_faults(meta_graph: Any) -> list[str]:
@@ -27,13 +23,13 @@ def shape_guard_faults(meta_graph: Any) -> list[str]:
         A sentence for each input whose first operations, through nested functions, are not all
         `tf.ensure_shape` with the shape of the signature.
     """
-    functions = {f.signature.name: f for f in meta_graph.graph_def.library.function}
+    functions = library_functions(meta_graph)
     faults = []
     for name, signature in predict_signatures(meta_graph).items():
         for key, info in sorted(signature.inputs.items()):
             declared = tf.TensorShape(info.tensor_shape)
             tensor = info.name.partition(":")[0]
-            uses = list(_first_uses(tensor, meta_graph.graph_def.node, functions))
+            uses = [use.node for use in first_uses(tensor, meta_graph.graph_def.node, functions)]
             unguarded = sorted({node.op for node in uses if not _checks(node, declared)})
             if declared.rank is None:
                 faults.append(f"{name}: the input {key!r} may have any rank")
@@ -44,34 +40,6 @@ def shape_guard_faults(meta_graph: Any) -> list[str]:
                     "a request of another rank would abort the server"
                 )
     return faults
-
-
-def _first_uses(
-    tensor: str,
-    nodes: Iterable[Any],
-    functions: Mapping[str, Any],
-    returned: Collection[str] = (),
-) -> Iterator[Any]:
-    """The nodes that first take a tensor, in whichever function they are."""
-    if tensor in returned:  # and goes on, unchecked
-        yield _RETURN
-    for node in nodes:
-        for place, taken in enumerate(node.input):
-            if taken.partition(":")[0] != tensor:  # a control input begins with ^
-                continue
-            called = node.attr["f"].func.name if node.op in _CALLS else node.op
-            if called in functions:
-                body = functions[called]
-                yield from _first_uses(
-                    body.signature.input_arg[place].name,
-                    body.node_def,
-                    functions,
-                    {result.partition(":")[0] for result in body.ret.values()},
-                )
-            elif node.op == "Identity":
-                yield from _first_uses(node.name, nodes, functions, returned)
-            else:
-                yield node
 
 
 def _checks(node: Any, declared: tf.TensorShape) -> bool:

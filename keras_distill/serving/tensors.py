@@ -50,8 +50,9 @@ def decode_float(tensor: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the numbers of a float32 tensor, in whichever of the two encodings they are.
 
     TF-Serving fills `float_val`, or `tensor_content` by
-    `--enable_serialization_as_tensor_content`. As in TensorFlow, a `float_val` that is too short
-    stands for its last number again and again, and an empty one for zeros.
+    `--enable_serialization_as_tensor_content`, which breaks its REST. As in TensorFlow, a
+    `float_val` that is too short stands for its last number again and again, and an empty one for
+    zeros.
 
     Args:
         tensor: A `TensorProto`.

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.serving import bundle, file_formats
+from keras_distill.serving import bundle
 
 
 def versions(folder):
@@ -183,7 +184,7 @@ def test_onnx_file_of_a_model_without_images(here, teacher, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_calibration_by_a_folder(here, monkeypatch, teacher, photos, tmp_path):
+def test_calibration_by_a_folder(here, teacher, photos, tmp_path):
     given = [f"--model={teacher.path}", f"--out={tmp_path}", "--format=litert"]
     calibrated = [*given, f"--calibration={photos / 'class_5'}", "--precision=int8"]
     assert here("export", *calibrated).code == 0
@@ -191,11 +192,12 @@ def test_calibration_by_a_folder(here, monkeypatch, teacher, photos, tmp_path):
     card = json.loads((folder / "embedder_int8.json").read_text())
     assert (card["calibration_images"], card["compared_images"]) == (10, 10)
     before = (folder / "embedder_int8.tflite").read_bytes()
-    monkeypatch.setitem(file_formats.LEAST_COSINE, "int8", 1.5)
-    ended = here("export", *calibrated)
+    ended = here("export", *calibrated, "--least_cosine=1")
     assert ended.code == 1
     assert "export: litert int8: The exported file differs from the Keras model: " in ended.out
     assert (folder / "embedder_int8.tflite").read_bytes() == before
+    (advised,) = re.findall(r"--least_cosine=[\d.]+\d", ended.out)
+    assert here("export", *calibrated, advised).code == 0
     (tmp_path / "empty").mkdir()
     ended = here("export", *given, f"--calibration={tmp_path / 'empty'}")
     assert ended.code == 2
@@ -243,6 +245,9 @@ def test_usable_flags_load_tensorflow(early):
         ("--precision=int8", "--precision=int8 has no effect on --format=saved_model; LiteRT"),
         ("--format=onnx --precision=int8", "--precision=int8 has no effect on --format=onnx"),
         ("--calibration=.", "--calibration has no effect on --format=saved_model."),
+        ("--least_cosine=0.9", "--least_cosine has no effect on --format=saved_model."),
+        ("--calibration_images=5", "--calibration_images has no effect on --format=saved_model."),
+        ("--format=onnx --least_cosine=1.5", "--least_cosine=1.5 must be above 0 and at most 1"),
         ("--format=litert --calibration=no", "--calibration=no is not a folder."),
         ("--format=litert --version=2", "--version has no effect on --format=litert; leave"),
         ("--format=litert --precision=int8", "--precision=int8 needs images to calibrate with: "),

@@ -15,7 +15,17 @@ def models(tmp_path):
     [
         ([], "--models is required"),
         (["--models={models}/x"], "x is not a folder; export writes one by --out"),
-        (["--models={models}/photos"], "is one model, with its versions; give the folder above"),
+        (
+            ["--models={models}/photos"],
+            "photos is one model, with its versions. What is served is MODELS/NAME/VERSION/"
+            "saved_model.pb, where VERSION is a number; give --models={models}.",
+        ),
+        (
+            ["--models={models}/photos/1"],
+            "1 is a single SavedModel. What is served is MODELS/NAME/VERSION/saved_model.pb, where "
+            "VERSION is a number; give --models={models}.",
+        ),
+        (["--models={models}/bare"], "bare is a single SavedModel. What is served is MODELS/NAME/"),
         (["--models={models}", "--model_config=x"], "--model_config=x is not a file"),
         (["--models={models}", "--secret_file=x"], "--secret_file=x cannot be read: No such file"),
         (["--models={models}", "--secret_file={models}/empty"], "must hold one line of printable"),
@@ -26,11 +36,31 @@ def models(tmp_path):
 )
 def test_unusable_flags(here, models, flags, message):
     (models / "empty").touch()
-    (models / "photos" / "1").mkdir()
+    for name in ("photos/1", "bare"):
+        (models / name).mkdir(parents=True)
+        (models / name / "saved_model.pb").touch()
     ended = here("serve", *(flag.format(models=models) for flag in flags))
     assert (ended.code, ended.out) == (2, "")
-    assert message in ended.err
+    assert message.format(models=models) in ended.err
     assert ended.err.startswith("serve: ")
+
+
+def test_a_folder_without_models(run_python, here, models):
+    """It is waited for; where nobody looks again, that is an error."""
+    layout = f"--models={models} holds no model. What is served is MODELS/NAME/VERSION/saved_model"
+    code = """
+import sys
+from keras_distill import serve
+from keras_distill.serving.embedded.server import EmbeddedServer
+EmbeddedServer.start = lambda server: sys.exit()
+serve._log.warning = lambda message, *values: print(message % values)
+serve.main(serve.COMMAND.parse([f"--models={sys.argv[1]}", "--port=0", "--rest_port=-1"]))
+"""
+    assert layout in run_python(code, models)
+    ended = here("serve", f"--models={models}", "--poll_seconds=0", "--port=0", "--rest_port=-1")
+    assert (ended.code, ended.out) == (2, "")
+    assert layout in ended.err
+    assert "With --poll_seconds=0, nobody looks again." in ended.err
 
 
 def test_threads_of_an_operation(run_python, models):

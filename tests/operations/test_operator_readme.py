@@ -36,3 +36,24 @@ def test_flags_of_our_commands_exist(readme, command):
         check=True,
     ).stdout
     assert used <= set(re.findall(r"^  --(\w+)", help_text, re.M))
+
+
+def test_a_version_is_copied_whole(readme, run_shell, tmp_path):
+    """By the commands of the README; a copy that differs never gets its number."""
+    section = readme.partition("## Copying a version")[2].partition("\n## ")[0]
+    commands = re.search(r"```sh\n(.*?)```", section, re.S)[1].replace("/srv/", "srv/")
+    version = tmp_path / "models" / "photos" / "1"
+    (version / "variables").mkdir(parents=True)
+    (version / "variables" / "data").write_text("good")
+    run_shell("find variables -type f -exec sha256sum {} + > SHA256SUMS", version)
+    run_shell(commands, tmp_path)
+    copied = tmp_path / "srv" / "models" / "photos"
+    assert (copied / "1" / "variables" / "data").read_text() == "good"
+    assert [path.name for path in copied.iterdir()] == ["1"]
+    (version / "variables" / "data").write_text("bad")
+    with pytest.raises(AssertionError, match="did NOT match"):
+        run_shell(
+            commands.replace("/1\n", "/2\n").replace("models/photos/2 ", "models/photos/1 "),
+            tmp_path,
+        )
+    assert not (copied / "2").exists()

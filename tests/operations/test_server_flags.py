@@ -7,7 +7,6 @@ import yaml
 KNOWN = {
     "allow_version_labels_for_unavailable_models",
     "enable_grpc_healthcheck_service",
-    "enable_serialization_as_tensor_content",
     "file_system_poll_wait_seconds",
     "grpc_channel_arguments",
     "grpc_max_threads",
@@ -22,6 +21,9 @@ KNOWN = {
     "tensorflow_intra_op_parallelism",
     "xla_cpu_compilation_enabled",
 }
+# REST reads `float_val` whether it is filled or not: it answered 200 with uninitialised memory, and
+# 200 images ended the process.
+FORBIDDEN = "enable_serialization_as_tensor_content"
 
 
 @pytest.mark.parametrize("where", ["kubernetes", "systemd"])
@@ -32,6 +34,17 @@ def test_one_set_of_flags(flag_lists, where):
 def test_flags_are_the_servers(flag_lists, flags):
     assert flags.keys() <= KNOWN
     assert len(flags) == len(flag_lists["compose"])
+
+
+def test_no_file_sets_the_flag_that_leaks_memory(serving, flags):
+    assert FORBIDDEN not in flags
+    for file in serving.rglob("*"):
+        if file.is_file():
+            lines = file.read_text().splitlines()
+            settings = [line.partition("#")[0] for line in lines if file.suffix != ".md"]
+            assert FORBIDDEN not in "\n".join(settings), file
+            assert f"{FORBIDDEN}=true" not in "\n".join(lines), file
+    assert f"# Never --{FORBIDDEN}" in (serving / "docker-compose.yml").read_text()
 
 
 def test_flags_that_observation_asks_for(flags):

@@ -166,6 +166,31 @@ def test_input_of_another_shape_is_an_invalid_argument(served, name, value):
         served(name, value)
 
 
+def test_rows_and_pixels_are_bounded_before_anything_is_decoded(served):
+    """Where the first image alone is decoded, nothing else could be said of it than that."""
+    for rows, said in ((1024, "Unknown image file format"), (1025, "A request may hold 1024 im")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+            served("serving_default", np.array([b"no image"] * rows, object))
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0"  # 65,536 squared
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the largest one claims"):
+        served("serving_default", np.array([b"no image", bomb], object))
+    for name, kind in (("serve_uint8", np.uint8), ("serve_float", np.float32)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="A request may hold 1024 images"):
+            served(name, np.zeros((1025, SIZE, SIZE, 3), kind))
+
+
+def test_pixels_are_queued_in_the_type_in_which_they_come(graph):
+    queued = [
+        (node.attr["shared_name"].s, tf.as_dtype(kind))
+        for function in graph.graph_def.library.function
+        for node in function.node_def
+        if node.op == "BatchFunction"
+        for kind in node.attr["Tin"].list.type
+    ]
+    whole = b"uint8/batch/", tf.uint8
+    assert sorted(queued) == [(b"float32/batch/", tf.float32), whole, whole]
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_lower_precision_is_exported_as_float32(dtype_policy, tmp_path, pixels, policy):
     dtype_policy(policy)

@@ -73,7 +73,9 @@ def test_card_says_what_the_file_is(exported, kind, images):
     assert card["input"]["dtype"] == ("uint8" if kind == "int8" else "float32")
     assert card["input"]["shape"] == [None, SIZE, SIZE, 3]
     assert card["output"] == {"name": "embedding", "dtype": "float32", "shape": [None, 256]}
-    assert LEAST_COSINE[precision] <= card["cosine"]["least"] <= card["cosine"]["mean"] <= 1.000001
+    cosine = card["cosine"]
+    assert cosine["asked"] == LEAST_COSINE[precision] <= cosine["low"] <= cosine["mean"] <= 1.000001
+    assert cosine["least"] <= cosine["low"]
     assert card["versions"]["keras"] == keras.__version__
     assert len(list(file.parent.iterdir())) == (2 if kind == "onnx" else 8)
 
@@ -147,9 +149,32 @@ def test_file_that_differs_is_not_published(kind, small_embedder, images, monkey
     monkeypatch.setattr(
         model_file, f"write_{kind}", lambda _, file, **options: write(other, file, **options)
     )
-    with pytest.raises(RuntimeError, match=r"least cosine -?0\.\d+ < 0.9999, on 24 images"):
+    refused = (
+        r"differs .*: \d+ of 24 images have a cosine below 0.9999, the worst -?0\.\d+\. It was"
+    )
+    with pytest.raises(RuntimeError, match=refused):
         export_file(model, tmp_path, images, format=kind)
     assert not list((tmp_path / "embedder" / kind).iterdir())
+
+
+def test_the_advice_of_a_refusal_works(small_embedder, images, monkeypatch, tmp_path):
+    model = small_embedder()
+
+    def write(model, file, **options):
+        bent = keras.models.clone_model(model)
+        bent.set_weights([w + 0.01 * np.abs(w).max() * (w.ndim == 2) for w in model.get_weights()])
+        write_litert(bent, file, **options)
+
+    write_litert = model_file.write_litert
+    monkeypatch.setattr(model_file, "write_litert", write)
+    with pytest.raises(RuntimeError, match=r"--least_cosine=0\.\d+ takes it, and") as refused:
+        export_file(model, tmp_path, images)
+    bound = float(str(refused.value).partition("--least_cosine=")[2].partition(" ")[0])
+    file = export_file(model, tmp_path, images, least_cosine=bound)
+    assert json.loads(file.with_suffix(".json").read_text())["cosine"]["asked"] == bound
+    for wrong in (0.0, 1.5):
+        with pytest.raises(InputError, match=f"least_cosine={wrong} must be above 0 and at most"):
+            export_file(model, tmp_path, images, least_cosine=wrong)
 
 
 def test_replaces_what_is_there(small_embedder, images, tmp_path):

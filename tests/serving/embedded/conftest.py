@@ -81,6 +81,7 @@ def server_process():
 def embedded(exported):
     """The embedded server with the model `student`; it must have lived to the end."""
     with running(f"--models={exported.parents[1]}", "--max_message_megabytes=8") as server:
+        server.version = exported
         yield server
         assert server.process.poll() is None
     assert server.process.returncode == 0
@@ -102,7 +103,7 @@ def tensorflow_serving(export):
     with EmbeddingClient(address, model="student") as client:
         client.wait(60)
     rest = os.environ.get("KERAS_DISTILL_TFS_REST_ADDRESS", address.rpartition(":")[0] + ":8501")
-    return SimpleNamespace(grpc=address, rest=rest)
+    return SimpleNamespace(grpc=address, rest=rest, version=models / "student" / "1")
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ def test_a_version_that_fails_ends_with_its_error_and_the_older_goes_on(world, m
     assert version(models) == 1
     (world.folder / "birds" / "2" / "saved_model.pb").write_text("good")
     models.refresh()
-    assert world.loads == [1, 2]  # a number that failed is burnt
+    assert world.loads == [1, 2]  # a number that failed is not tried again
     world.put(3)
     models.refresh()
     assert states(models) == {1: "END", 2: "END", 3: "AVAILABLE"}

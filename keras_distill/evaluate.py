@@ -2,8 +2,9 @@ r"""Measures how well an embedder retrieves images of classes that it was not tr
 
 Every image of the split is a query against all others (the paper's protocol: exact Euclidean
 neighbours of unit vectors, the query left out). Prints a table, each value with its 95 % bootstrap
-interval over the queries, and with --json writes the figures, as fractions, for machines. --degrade
-makes queries, gallery or both worse first.
+interval over the queries, and with --json writes the figures, as fractions, for machines. Warns if
+the embeddings are all alike, if Recall@K cannot be told from chance, and if classes have too few
+images to mean anything. --degrade makes queries, gallery or both worse first.
 
 With --gallery_model, the queries are those of --model, the student, and the gallery is what
 --gallery_model, its teacher, made of the same images: can the student ask an index that the teacher
@@ -160,6 +161,7 @@ def _evaluate(flags: Any) -> dict[str, Any]:
     from keras_distill.flagged_embedder import load_gallery_model, load_student
     from keras_distill.retrieval.asymmetric import asymmetric_metrics, check_equal_widths
     from keras_distill.retrieval.metrics import retrieval_metrics
+    from keras_distill.retrieval.retrieval_warnings import chance_recall, retrieval_warnings
 
     console = Console()
     (images,), skipped = load_flagged_images(flags, flags.split)
@@ -189,6 +191,7 @@ def _evaluate(flags: Any) -> dict[str, Any]:
             (queries, gallery), (teachers_queries, teachers_gallery), labels, **ks
         )
         metrics = pair.asymmetric
+        gallery = teachers_gallery
         columns = {
             "student → teacher": metrics,
             "student → student": pair.student,
@@ -211,6 +214,9 @@ def _evaluate(flags: Any) -> dict[str, Any]:
         highlight=False,
         markup=False,
     )
+    warnings = retrieval_warnings(metrics, queries, gallery)
+    for warning in warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     return {
         "model": flags.model,
         "data": flags.dataset,
@@ -223,6 +229,8 @@ def _evaluate(flags: Any) -> dict[str, Any]:
         "degrade": flags.degrade or None,
         "degrade_side": flags.degrade_side if flags.degrade else None,
         **measured,
+        "chance": {"recall": {str(k): chance_recall(labels, k) for k in metrics.recall}},
+        "warnings": warnings,
         "seconds": round(seconds, 3),
         "index": {"dim": queries.shape[1], "metric": "euclidean", "dtype": "float32"},
         "skipped_images": skipped,

@@ -11,6 +11,7 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.best_epoch import BestEpoch
+from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.distiller import Distiller
 from keras_distill.training.early_stopping import EarlyStopping
 from keras_distill.training.gradient_norm import GradientNorm
@@ -27,12 +28,14 @@ class Course:
         callbacks: Its callbacks, to stand before those that read the logs of an epoch.
         student: What is saved: the student, or that of averaged weights.
         best: Knows the best epoch.
+        monitor: One of the callbacks, which knows whether the student collapsed.
         stopping: Knows whether it was stopped early; `None` without `--patience`.
     """
 
     callbacks: list[keras.callbacks.Callback]
     student: keras.Model | AveragedStudent
     best: BestEpoch
+    monitor: CollapseMonitor
     stopping: EarlyStopping | None
 
 
@@ -51,7 +54,8 @@ def build_course(
         flags: The parsed flags; see `define_schedule_flags`.
         distiller: The compiled model.
         validation: Images of held-out classes.
-        batches: Batches `(x, y)` to estimate the statistics of averaged weights on.
+        batches: Batches `(x, y)` to estimate the statistics of averaged weights on, and to watch
+            the student in inference mode.
         say: Takes what there is to say.
         replicas: The replicas, of which the first process says what the recall is.
 
@@ -63,7 +67,13 @@ def build_course(
         images = batches.take(flags.ema_batches).map(lambda x, y: x["image"])
         averaged = AveragedStudent(distiller, student, images)
     best, stopping = BestEpoch(VALIDATION_RECALL), None
-    callbacks: list[keras.callbacks.Callback] = []
+    monitor = CollapseMonitor(
+        flags.classes_per_batch * flags.images_per_class,
+        say,
+        batches=batches.take(1),
+        student=averaged or student,
+    )
+    callbacks: list[keras.callbacks.Callback] = [monitor]
     if flags.freeze_epochs:
         callbacks.append(LayerFreezing(student.get_layer("trunk"), flags.freeze_epochs))
     if flags.gradient_norm:
@@ -89,4 +99,4 @@ def build_course(
             VALIDATION_RECALL, patience=flags.patience, min_delta=flags.min_delta, say=say
         )
         callbacks.append(stopping)
-    return Course(callbacks, averaged or student, best, stopping)
+    return Course(callbacks, averaged or student, best, monitor, stopping)

@@ -1,6 +1,7 @@
 """What a training says of itself in its summary, and what it leaves when it is finished."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 from keras_distill.data.image_set import ImageSet
 from keras_distill.flagged_course import Course
 from keras_distill.publishing import published_file
-from keras_distill.training.collapse_monitor import CollapseMonitor
+from keras_distill.retrieval.retrieval_warnings import chance_warnings, class_size_warnings
 from keras_distill.training.distiller import Distiller
 from keras_distill.training.epoch_report import EpochReport
 from keras_distill.training.projector import write_projector
@@ -55,6 +56,7 @@ def setup_figures(
         "degrade": flags.degrade or None,
         "epochs": flags.epochs,
         "seed": flags.seed,
+        "warnings": _validation_warnings(validation),
     }
 
 
@@ -62,8 +64,8 @@ def training_figures(
     run: RunDirectory,
     distiller: Distiller,
     course: Course,
-    monitor: CollapseMonitor,
     report: EpochReport,
+    validation: ImageSet | None,
     images_seen: int,
 ) -> dict[str, Any]:
     """Gathers the figures of a training for its summary.
@@ -72,27 +74,40 @@ def training_figures(
         run: The run directory.
         distiller: The model that was trained.
         course: How it went.
-        monitor: What knows whether it collapsed.
         report: What knows how long it took.
+        validation: The images of held-out classes.
         images_seen: Images of all steps.
 
     Returns:
         Plain values by name.
     """
-    last = run.read_metrics()[-1]
+    last, monitor = run.read_metrics()[-1], course.monitor
     figures: dict[str, Any] = {
         "seconds": round(report.seconds, 2),
         "images_per_second": round(images_seen / report.training_seconds, 1),
         "loss": {name: last[name] for name in distiller.metrics_names},
         "spread": {name: last[name] for name in monitor.names if name in last},
         "collapsed": monitor.collapsed,
+        "collapse_cause": monitor.cause or None,
     }
     if course.best.epoch is not None:
         recall = {"1": course.best.value}
         figures["validation"] = {"recall": recall, "epoch": course.best.epoch + 1}
+        figures["warnings"] = _validation_warnings(validation, course.best.value)
     if course.stopping is not None:
         figures["stopped_after_epoch"] = course.stopping.stopped
     return figures
+
+
+def say_warnings(say: Callable[[str], object], summary: dict[str, Any]) -> None:
+    """Says the warnings of a summary.
+
+    Args:
+        say: Takes each sentence.
+        summary: All figures so far.
+    """
+    for warning in summary["warnings"]:
+        say(f"warning: {warning}")
 
 
 def write_student(run: RunDirectory, student: Any, checkpoint: Path | None) -> None:
@@ -123,3 +138,13 @@ def write_results(flags: Any, run: RunDirectory, summary: dict[str, Any], shown:
         written = keras.models.load_model(run.student, compile=False)
         write_projector(run.tensorboard, written, shown, flags.projector, degrade=flags.degrade)
     run.write_summary(summary)
+
+
+def _validation_warnings(validation: ImageSet | None, recall: float | None = None) -> list[str]:
+    """Says why the recall on the validation classes means little; until it is known, of these."""
+    if validation is None:
+        return []
+    found = class_size_warnings(validation.labels)
+    if recall is not None:
+        found += chance_warnings(validation.labels, recall)
+    return [f"--validation_classes: {sentence}" for sentence in found]

@@ -133,7 +133,6 @@ def _train(
     from keras_distill.models.fused_batch_norm import synchronize_batch_norm
     from keras_distill.run_ingredients import check_ingredients
     from keras_distill.training.checkpoint_folder import CheckpointFolder
-    from keras_distill.training.collapse_monitor import CollapseMonitor
     from keras_distill.training.distiller import Distiller
     from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
     from keras_distill.training.epoch_report import EpochReport
@@ -190,6 +189,7 @@ def _train(
         f"{student.count_params():,} parameters, {image_size} pixels -> {width} dimensions; "
         f"{replicas.devices}"
     )
+    run_results.say_warnings(say, summary)
     task_loss = build_task_loss(flags, train.classes)
     image_cache = open_image_cache(flags, train, image_size=image_size)
     if image_cache is not None:  # before the teachers are asked for hours
@@ -262,14 +262,13 @@ def _train(
             say=say,
             replicas=replicas,
         )
-        monitor = CollapseMonitor(labelled_per_batch, say)
         report = EpochReport(
             run,
             console,
             epochs=flags.epochs,
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
-            monitor=monitor,
+            monitor=course.monitor,
             hidden=GradientNorm.names,
         )
         watching = watching_callbacks(
@@ -285,7 +284,7 @@ def _train(
         )
         with StopSignals() as signals:
             callbacks = ResumableCallbacks(
-                [DivergenceGuard(), SkippedSteps(), monitor, *course.callbacks, report, *watching],
+                [DivergenceGuard(), SkippedSteps(), *course.callbacks, report, *watching],
                 model=distiller,
                 checkpoints=checkpoints,
                 epochs=flags.epochs,
@@ -329,8 +328,9 @@ def _train(
     if flags.epochs:
         images_seen = callbacks.step * batch_size
         summary |= run_results.training_figures(
-            run, distiller, course, monitor, report, images_seen
+            run, distiller, course, report, validation, images_seen
         )
+        run_results.say_warnings(say, summary)
     run_results.write_student(
         run,
         course.student if flags.epochs else student,

@@ -5,22 +5,27 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.embedding_queue import EmbeddingQueue
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
+from keras_distill.retrieval.embedding import embed_batches
+from keras_distill.retrieval.retrieval_warnings import ALIKE, relative_deviation
+from keras_distill.teachers.teacher import as_teacher
+from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
 
 _NO_MARGIN = 0.2  # for the share of active triplets, where the loss has no margin
 _SAME = 1.05  # negatives this much farther than positives tell no classes apart
-_POINT = 0.01  # deviation over length, of embeddings that lie in one point
 _LINE = 1.5  # effective rank, of embeddings that lie on a line
 _TOLERANCE = 0.15  # of a loss that sits at its collapsed value
 _ACTIVE = 0.99  # share of active triplets, where none is learnt any more
 _PATIENCE = 2  # epochs
+_LAG = 0.1  # standard deviation in inference mode over that in training mode
 
 
 class CollapseMonitor(keras.callbacks.Callback):
@@ -33,12 +38,25 @@ class CollapseMonitor(keras.callbacks.Callback):
     content, or all embeddings lie in a point; or if those of four or more classes lie on a line.
     The second suspect epoch in a row is called a collapse, with advice, once.
 
+    All that is of training mode. The student that is saved may embed all images alike nevertheless,
+    because it uses the moving statistics of its batch normalisations, or averaged weights. So it
+    embeds `batches` in inference mode after each epoch. It is said once if it embeds them alike in
+    two epochs in a row, or in the last one, while the embeddings of training mode are spread.
+
     The numbers are those of `embedding_spread`. They cost a copy of the embeddings in a step and a
-    few milliseconds in an epoch. Put it before callbacks that read the logs.
+    few milliseconds in an epoch, next to a forward pass of `batches`. Put it before callbacks that
+    read the logs.
 
     Args:
         rows: Embeddings of labelled images to look at, the latest; those of a batch, best.
         say: Takes the sentence.
+        batches: Batches `(x, y)` to embed in inference mode, the same ones each time; none without.
+        student: What is saved; by default the student of the model.
+
+    Attributes:
+        cause: Empty as long as no collapse has been named; else `"embeddings"`, or, for as long as
+            it lasts, `"batch_norm_statistics"` or `"averaged_weights"`.
+        note: On the last epoch, empty if nothing is wrong.
     """
 
     #: What may be in the logs.
@@ -48,20 +66,41 @@ class CollapseMonitor(keras.callbacks.Callback):
         "active_triplets",
         "embedding_std",
         "effective_rank",
+        "inference_std",
     )
 
-    def __init__(self, rows: int = 64, say: Callable[[str], object] = print):
+    def __init__(
+        self,
+        rows: int = 64,
+        say: Callable[[str], object] = print,
+        *,
+        batches: tf.data.Dataset | None = None,
+        student: keras.Model | AveragedStudent | None = None,
+    ):
         super().__init__()
         self._rows = rows
         self._say = say
-        self._suspect_epochs = 0
-        self.collapsed = False  # whether a collapse has been named
-        self.note = ""  # on the last epoch, empty if nothing is wrong
+        self._batches = batches
+        self._student = student
+        self._suspect_epochs = self._lagging_epochs = 0
+        self._lag = ""  # what to say of the last epoch in inference mode
+        self.cause = ""
+        self.note = ""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether a collapse has been named, and has not passed."""
+        return bool(self.cause)
 
     def set_model(self, model: Distiller) -> None:
         """Has the model tell its embeddings from now on."""
         super().set_model(model)
-        self._suspect_epochs, self.collapsed = 0, False
+        self._suspect_epochs = self._lagging_epochs = 0
+        self.cause = self._lag = ""
+        if self._student is None:
+            self._student = model.student
+        averaged = isinstance(self._student, AveragedStudent)
+        self._saved = as_teacher(self._student.student if averaged else self._student)
         self._queue = EmbeddingQueue(self._rows, name="last_embeddings")
         with model.distribute_strategy.scope():
             self._queue.build((None, model.student.output_shape[-1]))
@@ -80,39 +119,85 @@ class CollapseMonitor(keras.callbacks.Callback):
             return
         task_loss = self.model.task_loss
         spread = embedding_spread(embeddings, labels, _margin(task_loss))
+        self._look_at_inference(spread)
         if logs is not None:
             logs.update(spread)
         loss = None if task_loss is None else (logs or {}).get(task_loss.name)
         length = float(np.sqrt(np.mean(np.sum(np.square(embeddings, dtype=np.float64), axis=1))))
         what = _what_is_wrong(spread, length, labels, task_loss, loss)
         self._suspect_epochs = self._suspect_epochs + 1 if what else 0
-        if not what:
-            return
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in spread.items())
-        self.note = f"collapsing? {shown}"
-        if self._suspect_epochs >= _PATIENCE and not self.collapsed:
-            self.collapsed = True
+        if what or self._lag:
+            shown = ", ".join(f"{name} {value:.3g}" for name, value in spread.items())
+            self.note = f"collapsing? {shown}"
+        if self._lagging_epochs >= _PATIENCE:
+            self._name_lag()
+        if self._suspect_epochs >= _PATIENCE and self.cause != "embeddings":
+            self.cause = "embeddings"
             self._say(
                 f"The student has collapsed: for {_PATIENCE} epochs {what}. Going on is unlikely "
                 f"to help; try {_advice(task_loss, length)}."
             )
 
+    def _look_at_inference(self, spread: dict[str, float]) -> None:
+        """Adds what the saved student makes of the batches, and judges it."""
+        if self._batches is None:
+            return
+        if isinstance(self._student, AveragedStudent):
+            self._student.refresh()
+        embeddings, _ = embed_batches(self._saved, self._batches, finite=False)
+        if not np.isfinite(embeddings).all():
+            return
+        share = relative_deviation(embeddings)
+        length = float(np.sqrt(np.mean(np.sum(np.square(embeddings, dtype=np.float64), axis=1))))
+        spread["inference_std"] = share * length
+        trained = spread["embedding_std"]
+        if share > ALIKE or share * length > _LAG * trained:
+            self._lagging_epochs, self._lag = 0, ""
+            if self.cause != "embeddings":
+                self.cause = ""
+            return
+        self._lagging_epochs += 1
+        self._lag = f"standard deviation {share * length:.2g}, against {trained:.2g} in training"
+
+    def _name_lag(self) -> None:
+        if self.cause:
+            return
+        if isinstance(self._student, AveragedStudent):
+            self.cause = "averaged_weights"
+            why = "the averaged weights do not embed as the trained ones do. Try a lower --ema"
+        else:
+            self.cause = "batch_norm_statistics"
+            why = (
+                "the moving statistics of its batch normalisations do not fit its weights. Try a "
+                "lower --learning_rate, more images in a batch, or --ema=0.9, which estimates the "
+                "statistics again"
+            )
+        self._say(f"In inference mode the student embeds all images alike ({self._lag}): {why}.")
+
     def get_state(self) -> dict[str, Any]:
         """Returns what `set_state` takes; see `ResumableCallbacks`."""
         return {
             "suspect_epochs": self._suspect_epochs,
-            "collapsed": self.collapsed,
+            "lagging_epochs": self._lagging_epochs,
+            "lag": self._lag,
+            "cause": self.cause,
             "labels": keras.ops.convert_to_numpy(self._queue.labels),
             "embeddings": keras.ops.convert_to_numpy(self._queue.embeddings),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from a former state."""
-        self._suspect_epochs, self.collapsed = state["suspect_epochs"], state["collapsed"]
+        self._suspect_epochs, self._lagging_epochs = (
+            state["suspect_epochs"],
+            state["lagging_epochs"],
+        )
+        self._lag, self.cause = state["lag"], state["cause"]
         self._queue.labels.assign(state["labels"])
         self._queue.embeddings.assign(state["embeddings"])
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._lag:
+            self._name_lag()
         self.model.observer = None
         self.model.train_function = None
 
@@ -140,7 +225,7 @@ def _what_is_wrong(
                 f"{apart}, and the loss has stayed at {loss:.3g}, near the {collapsed:.3g} of "
                 "embeddings that are all the same"
             )
-        if deviation <= _POINT * length:
+        if deviation <= ALIKE * length:
             return f"{apart}, and all embeddings lie within {deviation:.2g} of one point"
     if rank < _LINE and deviation > 0 and len(np.unique(labels)) >= 4:
         return f"the embeddings have lain on one line (effective rank {rank:.2f})"

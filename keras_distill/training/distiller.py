@@ -35,6 +35,7 @@ from keras_distill.losses import (  # noqa: F401
 )
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.task_loss import TaskLoss
+from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.models.projection import ensure_built
@@ -193,7 +194,8 @@ class Distiller(ReplicatedModel):
         """Asks the teacher, outside of the gradient tape, and hands over to Keras' own step."""
         x, y, sample_weight = self._with_teacher_embedding(data)
         x["image"] = require_rows(x["image"])
-        return averageable(super().train_step((x, y, sample_weight)))
+        with warmed_up_momentum(self, self.optimizer.iterations):
+            return averageable(super().train_step((x, y, sample_weight)))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher and hands over to Keras' own step; changes no weight."""

@@ -104,6 +104,7 @@ def test_one_step_is_that_of_a_gradient_tape(compiled, build):
     distiller = build(optimizer=keras.optimizers.SGD(0.1, momentum=0.9), compiled=compiled)
     student = keras.models.clone_model(distiller.student)
     student.set_weights(distiller.student.get_weights())
+    student.layers[3].momentum = 0.1  # that of the first step
     logs = distiller.train_on_batch(IMAGES, LABELS, return_dict=True)
 
     targets = distiller.teacher(IMAGES)

@@ -37,6 +37,8 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.teachers.teacher import Teacher, as_teacher
+from keras_distill.training.batch_checks import check_batch, compares_rows, warn_of_first_batch
+from keras_distill.training.distiller_arguments import check_arguments, check_teacher_names
 from keras_distill.training.global_batch import averageable, gather_replicas
 from keras_distill.training.replicated_model import ReplicatedModel
 from keras_distill.training.teacher_answers import with_answers
@@ -92,7 +94,8 @@ class Distiller(ReplicatedModel):
         name: Name of the model.
 
     Raises:
-        ValueError: If there is no loss, or if names or weights do not match the losses.
+        InputError: If an argument is of another kind, and as a `ValueError` if there is no loss,
+            or names or weights do not match the losses.
 
     Example:
         >>> import numpy as np
@@ -127,6 +130,15 @@ class Distiller(ReplicatedModel):
     ):
         # Raw pixels and teacher embeddings must not be cast to the compute dtype on their way in.
         super().__init__(name=name, autocast=False, **kwargs)
+        check_arguments(
+            student,
+            teacher,
+            task_loss,
+            teacher_losses,
+            task_loss_weight,
+            teacher_loss_weights,
+            student_projection,
+        )
         fuse_batch_norm(student)
         self.student = student
         self.teacher = teacher
@@ -154,7 +166,7 @@ class Distiller(ReplicatedModel):
                 f"Distiller: the losses are named {names}; give each a name of its own (not "
                 "'loss', which is the total), e.g. RelativeTeacher(name='relative_2')."
             )
-        self._check_teacher_names()
+        check_teacher_names(terms, teacher=teacher, student_projection=student_projection)
         self._student_maps = threading.local()  # each replica is traced in a thread of its own
         self._student_tap: FeatureTap | None = None
         self.feature_loss_layers: list[keras.Layer] = []  # trained and saved, but not exported
@@ -183,7 +195,14 @@ class Distiller(ReplicatedModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher, outside of the gradient tape, and hands over to Keras' own step."""
-        return averageable(super().train_step(self._with_teacher_embedding(data)))
+        data = self._with_teacher_embedding(data)
+        if not self.jit_compile:  # XLA cannot leave the graph to say something
+            warn_of_first_batch(
+                data[0]["image"],
+                data[1] if compares_rows(self.task_loss) else None,
+                tf.equal(self.optimizer.iterations, 0),
+            )
+        return averageable(super().train_step(data))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Asks the teacher and hands over to Keras' own step; changes no weight."""
@@ -209,11 +228,6 @@ class Distiller(ReplicatedModel):
         Returns:
             Scalar tensor, scaled for `tf.distribute` as Keras expects.
         """
-        if self._compile_loss is not None:
-            raise ValueError(
-                "Distiller.compile(loss=...) is not used; give the loss to the constructor as "
-                "task_loss=... and compile without it."
-            )
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         rows = ops.shape(y_pred)[0]
         relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_terms)
@@ -284,28 +298,6 @@ class Distiller(ReplicatedModel):
         config["student_projection"] = map_teachers(restore, config["student_projection"])
         return cls(**config)
 
-    def _check_teacher_names(self) -> None:
-        """A teacher's name that is misspelt anywhere would silently teach nothing."""
-        asked = [term.teacher for term in self._teacher_terms]
-        for argument in ("teacher", "student_projection"):
-            value = getattr(self, argument)
-            if value is None or not asked:
-                continue
-            if isinstance(value, Mapping) == (None in asked):
-                raise ValueError(
-                    f"Distiller: teacher_losses and {argument} must both be dicts by the names of "
-                    "the teachers, or neither."
-                )
-            if isinstance(value, Mapping) and (
-                unknown := set(value) ^ set(asked)
-                if argument == "teacher"
-                else set(value) - {*asked}
-            ):
-                raise ValueError(
-                    f"Distiller: {argument} and teacher_losses disagree about the teachers "
-                    f"{sorted(map(str, unknown))}."
-                )
-
     def _tap_features(self) -> None:
         """Prepares student and teachers for the losses that compare their inner layers."""
         losses = [t.loss for t in self._teacher_terms if isinstance(t.loss, FeatureLoss)]
@@ -336,6 +328,7 @@ class Distiller(ReplicatedModel):
     def _with_teacher_embedding(self, data: Any) -> tuple[Any, Any, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = dict(x) if isinstance(x, Mapping) else {"image": x}
+        check_batch(x, y, student=self.student, labelled=self.task_loss is not None)
         teacher: Any = self.teacher
         return with_answers(x, teacher, self._teacher_terms), y, sample_weight
 

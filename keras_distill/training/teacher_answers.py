@@ -5,6 +5,7 @@ from typing import Any
 
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.teachers.teacher import Teacher
+from keras_distill.training.batch_checks import check_teacher_image
 from keras_distill.training.teacher_terms import TeacherTerm
 
 
@@ -39,10 +40,10 @@ def with_answers(
         maps = dict(x.get("teacher_features", {}))
         for name, one in teacher.items():
             if name in features and name not in maps:
-                embedding, maps[name] = one.features(_images(x, name, teacher))
+                embedding, maps[name] = one.features(_images(x, one, name, teacher))
                 answers.setdefault(name, embedding)
             elif name in embeddings and name not in answers:
-                answers[name] = one(_images(x, name, teacher), x.get("id"))
+                answers[name] = one(_images(x, one, name, teacher), x.get("id"))
         return {**x, "teacher_embedding": answers, "teacher_features": maps}
     missing = [
         key
@@ -57,17 +58,18 @@ def with_answers(
             f"and the batches hold no {missing[0]!r}. Give teacher=..., or set distiller.teacher "
             "(it is not kept by save())."
         )
-    images = _images(x, None, ())
+    images = _images(x, teacher, None, ())
     if "teacher_features" in missing:
         embedding, maps = teacher.features(images)
         return {"teacher_embedding": embedding, **x, "teacher_features": maps}
     return {**x, "teacher_embedding": teacher(images, x.get("id"))}
 
 
-def _images(x: dict[str, Any], name: str | None, names: Collection[Any]) -> Any:
+def _images(x: dict[str, Any], teacher: Teacher, name: str | None, names: Collection[Any]) -> Any:
     images = x.get("teacher_image", x["image"])
     if isinstance(images, Mapping):
         if names and (unknown := set(images) - set(names)):
             raise ValueError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
         images = images.get(name, x["image"])
+    check_teacher_image(images, teacher, name)
     return images

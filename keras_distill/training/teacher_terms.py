@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.training.batch_checks import check_answer
 
 AnyTeacherLoss: TypeAlias = TeacherLoss | FeatureLoss
 
@@ -43,7 +44,9 @@ def answer_of(teacher: str | None, answers: Any) -> Any:
             "distiller.teacher must be dicts by the names of the teachers if teacher_losses is, "
             "and hold all of them between them."
         )
-    return of_teacher(teacher, answers)
+    answer = of_teacher(teacher, answers)
+    check_answer(answer, teacher)
+    return answer
 
 
 def map_teachers(function: Callable[[Any], Any], value: Any) -> Any:
@@ -72,6 +75,7 @@ def weights_by_name(
         return dict(zip(names, map(float, weights), strict=True))
     if unknown := set(weights) - set(names):
         raise ValueError(
-            f"teacher_loss_weights names {sorted(unknown)}, but the losses are {names}."
+            f"teacher_loss_weights names {sorted(unknown)}, but the losses are {names}; "
+            "task_loss_weight is the weight of the task loss."
         )
     return {name: float(weights.get(name, 1.0)) for name in names}

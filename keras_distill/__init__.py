@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from keras_distill.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run `__getattr__`
+    from keras_distill.data.class_batches import class_batches as class_batches
     from keras_distill.data.dataset import load_dataset as load_dataset
     from keras_distill.data.pipeline import evaluation_batches as evaluation_batches
     from keras_distill.data.pipeline import training_batches as training_batches
@@ -67,6 +68,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.training.rated_optimizers import RatedAdam as RatedAdam
     from keras_distill.training.rated_optimizers import RatedSGD as RatedSGD
     from keras_distill.training.rated_optimizers import by_variable as by_variable
+    from keras_distill.training.recall_validation import RecallValidation as RecallValidation
     from keras_distill.training.resumable_callbacks import ResumableCallbacks as ResumableCallbacks
 
 _HOME_OF = {
@@ -96,6 +98,7 @@ _HOME_OF = {
     "ProxyAnchor": "losses.proxy_anchor",
     "RatedAdam": "training.rated_optimizers",
     "RatedSGD": "training.rated_optimizers",
+    "RecallValidation": "training.recall_validation",
     "RelativeTeacher": "losses.relative_teacher",
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
@@ -114,6 +117,7 @@ _HOME_OF = {
     "build_index": "retrieval.index_changes",
     "build_searcher": "retrieval.backends",
     "by_variable": "training.rated_optimizers",
+    "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
     "embed_batches": "retrieval.embedding",
     "evaluation_batches": "data.pipeline",

@@ -76,8 +76,8 @@ def check_answer(answer: Any, name: str | None) -> None:
     """
     if len(answer.shape) != 2:
         raise InputError(
-            f"{_called(name)} answers with {_text(answer)}, but an embedding is a vector for each image, "
-            "(batch, dim); average a feature map over its height and width."
+            f"{_called(name)} answers with {_text(answer)}, but an embedding is a vector for each "
+            "image, (batch, dim); average a feature map over its height and width."
         )
 
 
@@ -105,8 +105,13 @@ def warn_of_first_batch(images: Any, labels: Any, first: Any) -> None:
     if not values:
         return
 
+    def warn(*given: Any) -> None:
+        _warn(**dict(zip(values, given, strict=True)))
+
     def look() -> tf.Tensor:
-        tf.py_function(lambda *given: _warn(**dict(zip(values, given))), [*values.values()], [])
+        tf.py_function(
+            lambda *given: _warn(**dict(zip(values, given, strict=True))), [*values.values()], []
+        )
         return tf.constant(True)
 
     tf.cond(first, look, lambda: tf.constant(False))

@@ -42,7 +42,8 @@ def check_arguments(
             f"task_loss={_shown(task_loss)} is not a loss on labels and embeddings; give an object "
             "such as BatchHardTriplet(margin=0.2), or your own subclass of TaskLoss."
         )
-    for argument, losses in _lists(teacher_losses).items():
+    lists = _lists(teacher_losses)
+    for argument, losses in lists.items():
         for loss in losses:
             if not isinstance(loss, TeacherLoss | FeatureLoss):
                 raise InputError(
@@ -51,7 +52,7 @@ def check_arguments(
                 )
     _check_weight("task_loss_weight", task_loss_weight)
     _check_weights(teacher_loss_weights)
-    if teacher is not None and not isinstance(teacher_losses, Mapping) and not [*teacher_losses]:
+    if teacher is not None and task_loss is not None and not any(lists.values()):
         raise InputError(
             "teacher is given, but no teacher_losses: it would teach nothing. Give "
             "teacher_losses=[RelativeTeacher()], or leave teacher out."

@@ -68,6 +68,16 @@ class ReplicatedModel(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        if iterator is not None and not (iterator.steps_per_epoch or iterator.num_batches):
+            batches = iterator.data_adapter.get_tf_dataset()
+            if (
+                isinstance(batches, tf.data.Dataset)
+                and batches.cardinality() == tf.data.INFINITE_CARDINALITY
+            ):
+                raise InputError(
+                    "the batches do not end; give fit steps_per_epoch, and validation_steps if "
+                    "those of validation_data do not end, and evaluate steps."
+                )
         # All is built, but for metrics given to compile(). For their shapes Keras would average a
         # batch over the replicas, which several workers cannot.
         if self._compile_metrics is not None and not self._compile_metrics.built:

@@ -55,6 +55,7 @@ def class_batches(
             integers or below 0, or if there are too few classes.
 
     Example:
+        >>> import numpy as np
         >>> images, labels = np.zeros((9, 32, 32, 3), np.uint8), np.arange(9) % 3
         >>> batches = class_batches(images, labels, classes_per_batch=2, images_per_class=3)
         >>> batches.element_spec[0].shape

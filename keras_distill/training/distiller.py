@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_distill.errors import InputError
+
 # Imported to be registered, so that `load_model` finds the losses of a saved Distiller.
 from keras_distill.losses import (  # noqa: F401
     absolute_teacher,
@@ -94,8 +96,8 @@ class Distiller(ReplicatedModel):
         name: Name of the model.
 
     Raises:
-        InputError: If an argument is of another kind, and as a `ValueError` if there is no loss,
-            or names or weights do not match the losses.
+        InputError: If an argument is of another kind, if there is no loss, or if names or weights
+            do not match the losses.
 
     Example:
         >>> import numpy as np
@@ -160,9 +162,9 @@ class Distiller(ReplicatedModel):
         if task_loss is not None:
             names.insert(0, task_loss.name)
         if not names:
-            raise ValueError("Distiller needs a task_loss, or teacher_losses, or both.")
+            raise InputError("Distiller needs a task_loss, or teacher_losses, or both.")
         if len({"loss", *names}) != len(names) + 1:
-            raise ValueError(
+            raise InputError(
                 f"Distiller: the losses are named {names}; give each a name of its own (not "
                 "'loss', which is the total), e.g. RelativeTeacher(name='relative_2')."
             )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.teachers.teacher import Teacher
 from keras_distill.training.batch_checks import check_teacher_image
@@ -26,7 +27,7 @@ def with_answers(
         The batch with `teacher_embedding` and, for hint and attention layers, `teacher_features`.
 
     Raises:
-        ValueError: If an answer is needed and there is no teacher to give it.
+        InputError: If an answer is needed and there is no teacher to give it.
     """
     if not terms:
         return x
@@ -53,7 +54,7 @@ def with_answers(
     if not missing:
         return x
     if teacher is None:
-        raise ValueError(
+        raise InputError(
             f"Distiller has the teacher losses {[term.name for term in terms]} but no teacher, "
             f"and the batches hold no {missing[0]!r}. Give teacher=..., or set distiller.teacher "
             "(it is not kept by save())."
@@ -69,7 +70,7 @@ def _images(x: dict[str, Any], teacher: Teacher, name: str | None, names: Collec
     images = x.get("teacher_image", x["image"])
     if isinstance(images, Mapping):
         if names and (unknown := set(images) - set(names)):
-            raise ValueError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
+            raise InputError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
         images = images.get(name, x["image"])
     check_teacher_image(images, teacher, name)
     return images

@@ -70,8 +70,8 @@ class Distiller(ReplicatedModel):
 
     Batches are `(x, y)` or `(x, y, sample_weight)`: `x` the raw images `(batch, height, width, 3)`
     from 0 to 255, or a dict with `image`, and, where present, `id`, `teacher_image` (what the
-    teacher sees instead) or `teacher_embedding` (its answer, computed before); `y` integer labels
-    `(batch,)`, -1 for unlabelled.
+    teacher sees instead, as it must where it takes another size) or `teacher_embedding` (its
+    answer, computed before); `y` integer labels `(batch,)`, -1 for unlabelled.
 
     Under a `tf.distribute` strategy the losses compare all rows of all replicas, and a step is that
     of one device with the whole batch, but for batch normalisations, whose statistics are of the

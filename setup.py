@@ -94,6 +94,9 @@ setup(
             "check-jsonschema>=0.37,<1",
             "promql-parser>=0.12,<1",
             "pyyaml>=6",
+            # pyright with its JavaScript in the wheel, and what editors complete names with.
+            "basedpyright>=1.31",
+            "jedi>=0.19.2",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",

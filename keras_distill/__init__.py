@@ -6,6 +6,7 @@ Keras, so the commands answer `--help` at once and the serving client stays ligh
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 # `python -m keras_distill.COMMAND` imports this first; `sys.argv` has "-m" in its place meanwhile.
 if sys.argv[:1] == ["-m"] and "keras_distill" in sys.orig_argv[-len(sys.argv)]:
@@ -14,6 +15,68 @@ if sys.argv[:1] == ["-m"] and "keras_distill" in sys.orig_argv[-len(sys.argv)]:
     end_at_once_on_ctrl_c()
 
 from keras_distill.version import __version__ as __version__
+
+if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run `__getattr__`
+    from keras_distill.data.class_batches import class_batches as class_batches
+    from keras_distill.data.dataset import load_dataset as load_dataset
+    from keras_distill.data.pipeline import evaluation_batches as evaluation_batches
+    from keras_distill.data.pipeline import training_batches as training_batches
+    from keras_distill.errors import InputError as InputError
+    from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
+    from keras_distill.losses.arc_face import ArcFace as ArcFace
+    from keras_distill.losses.attention_maps import AttentionMaps as AttentionMaps
+    from keras_distill.losses.batch_all_triplet import BatchAllTriplet as BatchAllTriplet
+    from keras_distill.losses.batch_hard_triplet import BatchHardTriplet as BatchHardTriplet
+    from keras_distill.losses.contrastive import Contrastive as Contrastive
+    from keras_distill.losses.cosine_teacher import CosineTeacher as CosineTeacher
+    from keras_distill.losses.cross_batch_memory import CrossBatchMemory as CrossBatchMemory
+    from keras_distill.losses.hint import Hint as Hint
+    from keras_distill.losses.kde_teacher import KdeTeacher as KdeTeacher
+    from keras_distill.losses.lifted_structure import LiftedStructure as LiftedStructure
+    from keras_distill.losses.multi_similarity import MultiSimilarity as MultiSimilarity
+    from keras_distill.losses.n_pairs import NPairs as NPairs
+    from keras_distill.losses.probabilistic_transfer import (
+        ProbabilisticTransfer as ProbabilisticTransfer,
+    )
+    from keras_distill.losses.proxy_anchor import ProxyAnchor as ProxyAnchor
+    from keras_distill.losses.relative_teacher import RelativeTeacher as RelativeTeacher
+    from keras_distill.losses.rkd_angle import RkdAngle as RkdAngle
+    from keras_distill.losses.rkd_distance import RkdDistance as RkdDistance
+    from keras_distill.losses.semi_hard_triplet import SemiHardTriplet as SemiHardTriplet
+    from keras_distill.losses.similarity_preserving import (
+        SimilarityPreserving as SimilarityPreserving,
+    )
+    from keras_distill.losses.task_loss import TaskLoss as TaskLoss
+    from keras_distill.losses.teacher_loss import TeacherLoss as TeacherLoss
+    from keras_distill.losses.tensorflow_addons import AddonsLoss as AddonsLoss
+    from keras_distill.models.embedder import build_embedder as build_embedder
+    from keras_distill.retrieval.backends import build_searcher as build_searcher
+    from keras_distill.retrieval.embedding import embed_batches as embed_batches
+    from keras_distill.retrieval.index_changes import add_to_index as add_to_index
+    from keras_distill.retrieval.index_changes import build_index as build_index
+    from keras_distill.retrieval.index_changes import delete_from_index as delete_from_index
+    from keras_distill.retrieval.index_changes import rebuild_index as rebuild_index
+    from keras_distill.retrieval.index_parts import IndexEntries as IndexEntries
+    from keras_distill.retrieval.metrics import retrieval_metrics as retrieval_metrics
+    from keras_distill.retrieval.vector_index import VectorIndex as VectorIndex
+    from keras_distill.retrieval.vector_index import open_index as open_index
+    from keras_distill.serving.async_client import AsyncEmbeddingClient as AsyncEmbeddingClient
+    from keras_distill.serving.bundle import export_embedder as export_embedder
+    from keras_distill.serving.channel import Tls as Tls
+    from keras_distill.serving.client import EmbeddingClient as EmbeddingClient
+    from keras_distill.serving.client_errors import ServingError as ServingError
+    from keras_distill.serving.embed_result import ImagesRefused as ImagesRefused
+    from keras_distill.teachers.cache import TeacherCache as TeacherCache
+    from keras_distill.teachers.loading import load_teacher as load_teacher
+    from keras_distill.teachers.vector_table import VectorTable as VectorTable
+    from keras_distill.training.averaged_student import AveragedStudent as AveragedStudent
+    from keras_distill.training.distiller import Distiller as Distiller
+    from keras_distill.training.layer_freezing import LayerFreezing as LayerFreezing
+    from keras_distill.training.rated_optimizers import RatedAdam as RatedAdam
+    from keras_distill.training.rated_optimizers import RatedSGD as RatedSGD
+    from keras_distill.training.rated_optimizers import by_variable as by_variable
+    from keras_distill.training.recall_validation import RecallValidation as RecallValidation
+    from keras_distill.training.resumable_callbacks import ResumableCallbacks as ResumableCallbacks
 
 _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
@@ -42,6 +105,7 @@ _HOME_OF = {
     "ProxyAnchor": "losses.proxy_anchor",
     "RatedAdam": "training.rated_optimizers",
     "RatedSGD": "training.rated_optimizers",
+    "RecallValidation": "training.recall_validation",
     "RelativeTeacher": "losses.relative_teacher",
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
@@ -60,6 +124,7 @@ _HOME_OF = {
     "build_index": "retrieval.index_changes",
     "build_searcher": "retrieval.backends",
     "by_variable": "training.rated_optimizers",
+    "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
     "embed_batches": "retrieval.embedding",
     "evaluation_batches": "data.pipeline",
@@ -75,12 +140,14 @@ _HOME_OF = {
 __all__ = sorted(_HOME_OF)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker would believe that every name exists
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

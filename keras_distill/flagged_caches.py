@@ -87,7 +87,7 @@ def fill_caches(
         InputError: If a cache would be too large, or cannot be written.
     """
     for cache in caches.values():
-        cache.check_space(flags.cache_max_gb, views)
+        cache.check_space(flags.cache_max_gb, views, argument="--cache_max_gb")
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
     for title, cache in caches.items():
         missing = cache.missing_rows(views)

@@ -85,10 +85,9 @@ def build_course(
         options = {} if averaged is None else {"prepare": averaged.refresh}
         callbacks += [
             RecallValidation(
-                validated,
                 held_out,
-                flags.epochs,
-                flags.validate_every,
+                validated,
+                every=flags.validate_every,
                 common=replicas.of_first,
                 **options,
             ),

@@ -146,8 +146,8 @@ def _train(
 
     console = Console(quiet=not replicas.is_chief)
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
-    writes = replicas.is_chief
-    checkpoints = CheckpointFolder(run.checkpoints, keep=flags.keep_checkpoints, writes=writes)
+    keeps = {"keep": flags.keep_checkpoints, "writes": replicas.is_chief}
+    checkpoints = CheckpointFolder(run.checkpoints, **keeps, afresh="--overwrite")
     newest = checkpoints.newest() if goes_on else None
     first_step = newest.step if newest else 0
     if goes_on:
@@ -193,7 +193,7 @@ def _train(
     task_loss = build_task_loss(flags, train.classes)
     image_cache = open_image_cache(flags, train, image_size=image_size)
     if image_cache is not None:  # before the teachers are asked for hours
-        image_cache.check_space(flags.cache_max_gb, flags.epochs)
+        image_cache.check_space(flags.cache_max_gb, flags.epochs, argument="--cache_max_gb")
     opened = open_teachers(flags, train)
     made_of = check_ingredients(flags, train, validation, student, opened, replicas, newest)
     teachers = prepare_teachers(

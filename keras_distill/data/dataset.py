@@ -83,7 +83,7 @@ def load_dataset(
     if set(train) & set(test):
         raise InputError(
             f"train_classes={_text(train)} and test_classes={_text(test)} overlap; the protocol is "
-            f"class-disjoint. Give both, e.g. --train_classes={_text(range(test.start))}."
+            f"class-disjoint. Give both, e.g. train_classes={_text(range(test.start))}."
         )
     train_images = images.of_classes(train)
     validation_images = None

@@ -61,7 +61,7 @@ def unpack(name: str, data_dir: str | Path) -> Path:
         raise InputError(
             f"dataset={name}: tensorflow-datasets could not prepare {published.builder} in "
             f"{str(data_dir)!r} ({type(error).__name__}: {error}). Prepare it where there is a "
-            f"network with `tfds build {published.builder}` and pass its folder as --data_dir."
+            f"network with `tfds build {published.builder}` and pass its folder as data_dir."
         ) from error
     logging.info("Unpacking %s into %s", published.builder, target)
     int2str = builder.info.features[published.label].int2str

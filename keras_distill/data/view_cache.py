@@ -97,12 +97,15 @@ class ViewCache:
         """Entries of all, or of the first few, views that are still to be computed."""
         return sum(len(shard.rows) for shard in self.store.missing(self._range(views)))
 
-    def check_space(self, max_gb: float, views: int | None = None) -> None:
+    def check_space(
+        self, max_gb: float, views: int | None = None, *, argument: str = "max_gb"
+    ) -> None:
         """Refuses a cache that is too large, before any work is done.
 
         Args:
             max_gb: Most that the cache may take, in GB of 10^9 bytes.
             views: Views that will be filled; all by default.
+            argument: What an error message should call `max_gb`.
 
         Raises:
             InputError: If it would take more, or more than is free on the disk.
@@ -114,7 +117,7 @@ class ViewCache:
         )
         if need > max_gb * 1e9:
             raise InputError(
-                f"{text}, more than --cache_max_gb={max_gb:g}; raise that, or ask for fewer views, "
+                f"{text}, more than {argument}={max_gb:g}; raise that, or ask for fewer views, "
                 "or turn the cache off."
             )
         missing = self.missing_rows(views) * self.store.row_bytes
@@ -122,7 +125,7 @@ class ViewCache:
         if missing > free:
             raise InputError(
                 f"{text}, {missing / 1e9:.3g} GB of it still to be written, but {self.folder} has "
-                f"{free / 1e9:.3g} GB free; free some space or choose another --cache_dir."
+                f"{free / 1e9:.3g} GB free; free some space or put the cache elsewhere."
             )
 
     def fill(

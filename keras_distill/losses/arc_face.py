@@ -32,6 +32,7 @@ class ArcFace(ClassVectorLoss):
         name: Name under which the value is reported.
 
     Example:
+        >>> import numpy as np
         >>> loss = ArcFace(classes=[3, 7], margin=0.0, scale=20.0)
         >>> loss.build(embedding_dim=2)  # Distiller does it
         >>> loss.layer.set_weights([np.float32([[1, 0], [0, 1]])])

@@ -31,6 +31,7 @@ class ProxyAnchor(ClassVectorLoss):
         name: Name under which the value is reported.
 
     Example:
+        >>> import numpy as np
         >>> loss = ProxyAnchor(classes=[3, 7])
         >>> loss.build(embedding_dim=2)  # Distiller does it
         >>> loss.layer.set_weights([np.float32([[1, 0], [0, 1]])])

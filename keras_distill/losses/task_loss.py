@@ -149,7 +149,7 @@ def integer_labels(labels: Any) -> Any:
     labels = ops.reshape(ops.convert_to_tensor(labels), (-1,))
     if "int" not in str(labels.dtype):
         raise TypeError(
-            f"labels must be integers, got {labels.dtype}: floats merge labels above 2**24. "
+            f"labels must be integers, got {labels.dtype}; floats would merge labels above 2**24. "
             "Cast them where they are made, e.g. labels.astype('int64')."
         )
     return ops.cast(labels, "int64")

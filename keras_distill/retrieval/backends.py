@@ -81,6 +81,7 @@ def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> Searcher:
         InputError: If the gallery is of no use, or the backend is not installed.
 
     Example:
+        >>> import numpy as np
         >>> searcher = build_searcher(np.array([[0.0], [1.0], [3.0]]))
         >>> searcher.search(np.array([[0.9]]), k=2).indices
         array([[1, 0]])

@@ -1,6 +1,6 @@
 """Embedding a whole data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.errors import InputError
+from keras_distill.losses.task_loss import integer_labels
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
 
@@ -23,8 +24,8 @@ def embed_batches(
 
     Args:
         model: An embedder: a Keras model, a `Teacher`, or a callable on raw images.
-        batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` holds `image` and,
-            for a table of vectors, `id`.
+        batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` is a tensor of images, or a
+            dict with `image` and, for a table of vectors, `id`; `y` integer labels `(batch,)`.
         source: What an error message should call the model.
         on_batch: Called with the number of rows after each batch, to show progress.
         finite: Whether an embedding that is not finite is an error.
@@ -43,9 +44,10 @@ def embed_batches(
     embedder = as_teacher(model)
     embeddings, labels = [], []
     for x, y in batches:
+        x = x if isinstance(x, Mapping) else {"image": x}
         answer = embedder(x["image"], x.get("id"))
         embeddings.append((_finite(answer, source) if finite else answer).numpy())
-        labels.append(y.numpy())
+        labels.append(integer_labels(y).numpy())
         if on_batch is not None:
             on_batch(len(y))
     return np.concatenate(embeddings), np.concatenate(labels)

@@ -109,6 +109,7 @@ def retrieval_metrics(
         InputError: If the K are not positive numbers or the arrays do not fit each other.
 
     Example:
+        >>> import numpy as np
         >>> metrics = retrieval_metrics(np.array([[0.0], [0.1], [2.0]]), np.array([5, 5, 6]))
         >>> round(metrics.recall[1], 3)
         0.667

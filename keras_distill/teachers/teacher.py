@@ -197,8 +197,10 @@ def as_teacher(
         return model
     if not isinstance(model, keras.Model):
         if not callable(model):
+            is_path = isinstance(model, str) or hasattr(model, "__fspath__")
             raise InputError(
-                f"{argument}={model!r} is neither a Keras model nor callable on a batch of images."
+                f"{argument}={model!r} is neither a Keras model nor callable on a batch of images"
+                + ("; load it first, with load_teacher." if is_path else ".")
             )
         return Teacher(model, image_size=image_size, preprocessing=preprocessing)
     fixed, embedding_dim = embedder_shape(model, argument=argument)

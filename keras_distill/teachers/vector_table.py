@@ -32,6 +32,7 @@ class VectorTable(Teacher):
             have the same id.
 
     Example:
+        >>> from keras_distill.data.image_set import image_id
         >>> table = VectorTable(["cat/1.jpg", "dog/1.jpg"], [[0.0, 4.0], [3.0, 3.0]])
         >>> ids = [image_id("dog/1.jpg"), image_id("cat/1.jpg")]
         >>> print(table(None, ids).numpy().round(3))

@@ -26,10 +26,12 @@ class Checkpoint:
     Attributes:
         step: Steps that had been made.
         path: Its folder.
+        afresh: By what a training begins again, as an error message should say.
     """
 
     step: int
     path: Path
+    afresh: str = "another folder"
 
     def state(self) -> dict[str, Any]:
         """Reads what is no array."""
@@ -61,7 +63,7 @@ class Checkpoint:
             if before.get(name, value) != value:
                 raise InputError(
                     f"{name} differs from what {str(self.path)!r} was trained with: {value}, not "
-                    f"{before[name]}. Put back what was there, or begin anew with --overwrite."
+                    f"{before[name]}. Put back what was there, or begin again with {self.afresh}."
                 )
 
     def damage(self) -> str:
@@ -86,24 +88,33 @@ class CheckpointFolder:
         path: The folder; need not exist.
         keep: Number of checkpoints to keep, the newest.
         writes: Whether this process writes here; in one that does not, `save` does nothing.
+        afresh: By what a training begins again, as an error message should say.
 
     Raises:
         ValueError: If none would be kept.
     """
 
-    def __init__(self, path: str | Path, *, keep: int = 2, writes: bool = True):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        keep: int = 2,
+        writes: bool = True,
+        afresh: str = Checkpoint.afresh,
+    ):
         if keep < 1:
             raise ValueError(f"keep={keep} must be at least 1.")
         self.path = Path(path)
         self._keep = keep
         self._writes = writes
+        self._afresh = afresh
         self._damage: dict[Path, str] = {}  # of those that were looked at
 
     def all(self) -> list[Checkpoint]:
         """Lists the checkpoints, damaged ones too, from the newest to the oldest."""
         folders = self.path.iterdir() if self.path.is_dir() else ()
         found = [
-            Checkpoint(int(match[1]), folder)
+            Checkpoint(int(match[1]), folder, self._afresh)
             for folder in folders
             if (match := re.fullmatch(r"step-(\d+)", folder.name))
         ]
@@ -131,7 +142,8 @@ class CheckpointFolder:
                 return checkpoint
         if found:
             raise InputError(
-                f"all checkpoints in {str(self.path)!r} are damaged; begin anew with --overwrite."
+                f"all checkpoints in {str(self.path)!r} are damaged; begin again with "
+                f"{self._afresh}."
             )
         return None
 

@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_distill.errors import InputError
+
 # Imported to be registered, so that `load_model` finds the losses of a saved Distiller.
 from keras_distill.losses import (  # noqa: F401
     absolute_teacher,
@@ -40,6 +42,8 @@ from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.models.projection import ensure_built
 from keras_distill.teachers.teacher import Teacher, as_teacher
+from keras_distill.training.batch_checks import check_batch, compares_rows, warn_of_first_batch
+from keras_distill.training.distiller_arguments import check_arguments, check_teacher_names
 from keras_distill.training.global_batch import (
     add_replicas,
     averageable,
@@ -74,8 +78,8 @@ class Distiller(ReplicatedModel):
 
     Batches are `(x, y)` or `(x, y, sample_weight)`: `x` the raw images `(batch, height, width, 3)`
     from 0 to 255, or a dict with `image`, and, where present, `id`, `teacher_image` (what the
-    teacher sees instead) or `teacher_embedding` (its answer, computed before); `y` integer labels
-    `(batch,)`, -1 for unlabelled.
+    teacher sees instead, as it must where it takes another size) or `teacher_embedding` (its
+    answer, computed before); `y` integer labels `(batch,)`, -1 for unlabelled.
 
     Under a `tf.distribute` strategy the losses compare all rows of all replicas, and a step is that
     of one device with the whole batch, but for batch normalisations, whose statistics are of the
@@ -100,7 +104,8 @@ class Distiller(ReplicatedModel):
         name: Name of the model.
 
     Raises:
-        ValueError: If there is no loss, or if names or weights do not match the losses.
+        InputError: If an argument is of another kind, if there is no loss, or if names or weights
+            do not match the losses.
 
     Example:
         >>> import numpy as np
@@ -135,6 +140,15 @@ class Distiller(ReplicatedModel):
     ):
         # Raw pixels and teacher embeddings must not be cast to the compute dtype on their way in.
         super().__init__(name=name, autocast=False, **kwargs)
+        check_arguments(
+            student,
+            teacher,
+            task_loss,
+            teacher_losses,
+            task_loss_weight,
+            teacher_loss_weights,
+            student_projection,
+        )
         fuse_batch_norm(student)
         self.student = student
         self.teacher = teacher
@@ -157,13 +171,13 @@ class Distiller(ReplicatedModel):
         if task_loss is not None:
             names.insert(0, task_loss.name)
         if not names:
-            raise ValueError("Distiller needs a task_loss, or teacher_losses, or both.")
+            raise InputError("Distiller needs a task_loss, or teacher_losses, or both.")
         if len({"loss", *names}) != len(names) + 1:
-            raise ValueError(
+            raise InputError(
                 f"Distiller: the losses are named {names}; give each a name of its own (not "
                 "'loss', which is the total), e.g. RelativeTeacher(name='relative_2')."
             )
-        self._check_teacher_names()
+        check_teacher_names(terms, teacher=teacher, student_projection=student_projection)
         self._student_maps = threading.local()  # each replica is traced in a thread of its own
         self._student_tap: FeatureTap | None = None
         self.feature_loss_layers: list[keras.Layer] = []  # trained and saved, but not exported
@@ -194,6 +208,12 @@ class Distiller(ReplicatedModel):
         """Asks the teacher, outside of the gradient tape, and hands over to Keras' own step."""
         x, y, sample_weight = self._with_teacher_embedding(data)
         x["image"] = require_rows(x["image"])
+        if not self.jit_compile:  # XLA cannot leave the graph to say something
+            warn_of_first_batch(
+                x["image"],
+                y if compares_rows(self.task_loss) else None,
+                tf.equal(self.optimizer.iterations, 0),
+            )
         with warmed_up_momentum(self, self.optimizer.iterations):
             return averageable(super().train_step((x, y, sample_weight)))
 
@@ -221,11 +241,6 @@ class Distiller(ReplicatedModel):
         Returns:
             Scalar tensor, scaled for `tf.distribute` as Keras expects.
         """
-        if self._compile_loss is not None:
-            raise ValueError(
-                "Distiller.compile(loss=...) is not used; give the loss to the constructor as "
-                "task_loss=... and compile without it."
-            )
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_terms)
         # Every row may be compared with every other one, so each replica has the whole batch.
@@ -296,28 +311,6 @@ class Distiller(ReplicatedModel):
         config["student_projection"] = map_teachers(restore, config["student_projection"])
         return cls(**config)
 
-    def _check_teacher_names(self) -> None:
-        """A teacher's name that is misspelt anywhere would silently teach nothing."""
-        asked = [term.teacher for term in self._teacher_terms]
-        for argument in ("teacher", "student_projection"):
-            value = getattr(self, argument)
-            if value is None or not asked:
-                continue
-            if isinstance(value, Mapping) == (None in asked):
-                raise ValueError(
-                    f"Distiller: teacher_losses and {argument} must both be dicts by the names of "
-                    "the teachers, or neither."
-                )
-            if isinstance(value, Mapping) and (
-                unknown := set(value) ^ set(asked)
-                if argument == "teacher"
-                else set(value) - {*asked}
-            ):
-                raise ValueError(
-                    f"Distiller: {argument} and teacher_losses disagree about the teachers "
-                    f"{sorted(map(str, unknown))}."
-                )
-
     def _tap_features(self) -> None:
         """Prepares student and teachers for the losses that compare their inner layers."""
         losses = [t.loss for t in self._teacher_terms if isinstance(t.loss, FeatureLoss)]
@@ -348,6 +341,7 @@ class Distiller(ReplicatedModel):
     def _with_teacher_embedding(self, data: Any) -> tuple[Any, Any, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = dict(x) if isinstance(x, Mapping) else {"image": x}
+        check_batch(x, y, student=self.student, labelled=self.task_loss is not None)
         teacher: Any = self.teacher
         return with_answers(x, teacher, self._teacher_terms), y, sample_weight
 

@@ -167,6 +167,7 @@ class RatedAdam(_Rated, keras.optimizers.Adam):
         ValueError: When it is built, if the number of values is not that of the variables.
 
     Example:
+        >>> import keras
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="trunk")])
         >>> model.add(keras.layers.Dense(1))
         >>> rates = by_variable(model, {model.get_layer("trunk"): 0.1}, 1.0)

@@ -4,57 +4,119 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_distill.errors import InputError
 from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.metrics import retrieval_metrics
-from keras_distill.teachers.teacher import as_teacher
+from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.training.divergence_guard import TrainingDiverged
 
 VALIDATION_RECALL = "val_recall@1"
 
 
 class RecallValidation(keras.callbacks.Callback):
-    """Adds `val_recall@1`, on the student's embeddings, to the logs of an epoch.
+    """Adds `val_recall@1`, the Recall@1 of held-out images, to the logs of an epoch.
 
-    Put it before callbacks that read the value, such as `keras.callbacks.EarlyStopping`.
+    Each image is a query among all others. The images must be of classes that are not trained on:
+    those of training classes would not tell what the student makes of new ones. Put it before
+    callbacks that read the value, such as `keras.callbacks.EarlyStopping`, and tell these
+    `mode="max"`. Images labelled -1 are left out.
 
     Args:
-        student: The embedder.
-        batches: Batches of the held-out classes, as of `evaluation_batches`.
-        epochs: Number of epochs of the training; the last one is always evaluated.
-        every: Number of epochs from one evaluation to the next.
+        data: Batches `(x, y)`, as of `evaluation_batches`: images, or a dict with `image`, and
+            integer labels `(batch,)`; or a pair of arrays `(images, labels)`.
+        student: The embedder; by default the student of the `Distiller` that is trained, or the
+            trained model itself.
+        every: Number of epochs from one evaluation to the next; the last epoch is always evaluated.
         prepare: Called before an evaluation, such as `AveragedStudent.refresh`.
         common: Turns the recall that this process measured into that of all processes: what depends
             on it must not part them.
+
+    Raises:
+        InputError: If the data are of another kind, endless or empty, or if the model is no
+            embedder.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_distill import BatchHardTriplet, Distiller, RecallValidation, build_embedder
+        >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype="uint8")
+        >>> labels = np.arange(24) // 4  # the last two classes are held out
+        >>> student = build_embedder(alpha=0.25, image_size=32, trunk_weights="none")
+        >>> distiller = Distiller(student, task_loss=BatchHardTriplet())
+        >>> distiller.compile("adam")
+        >>> history = distiller.fit(
+        ...     images[:16],
+        ...     labels[:16],
+        ...     epochs=2,
+        ...     callbacks=[
+        ...         RecallValidation((images[16:], labels[16:])),
+        ...         keras.callbacks.EarlyStopping("val_recall@1", mode="max", patience=3),
+        ...     ],
+        ...     verbose=0,
+        ... )
+        >>> len(history.history["val_recall@1"])
+        2
     """
 
     def __init__(
         self,
-        student: keras.Model,
-        batches: tf.data.Dataset,
-        epochs: int,
+        data: tf.data.Dataset | tuple[Any, Any],
+        student: keras.Model | None = None,
+        *,
         every: int = 1,
         prepare: Callable[[], None] = lambda: None,
         common: Callable[[float], float] = lambda recall: recall,
     ):
         super().__init__()
-        self._student = as_teacher(student)
-        self._batches = batches
-        self._epochs = epochs
+        if every < 1:
+            raise InputError(f"every={every} must be at least 1.")
+        self._batches = _as_batches(data)
+        self._student: Teacher | None = None if student is None else _as_embedder(student)
         self._every = every
         self._prepare = prepare
         self._common = common
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._student is None:
+            self._student = _as_embedder(getattr(self.model, "student", self.model))
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is None or ((epoch + 1) % self._every and epoch + 1 != self._epochs):
+        last = epoch + 1 == (self.params or {}).get("epochs")
+        if logs is None or self._student is None or ((epoch + 1) % self._every and not last):
             return
         self._prepare()
         try:
             embeddings, labels = embed_batches(self._student, self._batches)
         except InputError as error:
             raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
-        logs[VALIDATION_RECALL] = self._common(
-            retrieval_metrics(embeddings, labels, ks=[1]).recall[1]
+        labelled = labels >= 0
+        recall = retrieval_metrics(embeddings[labelled], labels[labelled], ks=[1]).recall[1]
+        logs[VALIDATION_RECALL] = self._common(recall)
+
+
+def _as_embedder(model: Any) -> Teacher:
+    return as_teacher(model, argument="student")
+
+
+def _as_batches(data: Any) -> tf.data.Dataset:
+    if isinstance(data, tuple) and len(data) == 2:
+        images, labels = data
+        data = tf.data.Dataset.from_tensor_slices((images, np.asarray(labels))).batch(64)
+    spec = data.element_spec if isinstance(data, tf.data.Dataset) else None
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        raise InputError(
+            "data must be batches (images, labels), such as of evaluation_batches, or a pair of "
+            f"arrays, not {'batches of ' + str(spec) if spec else 'a ' + type(data).__name__}."
         )
+    if spec[1].shape.rank != 1:
+        raise InputError(
+            f"data has labels of shape {spec[1].shape} where (batch,) is needed; batch the images, "
+            "and label them with integers."
+        )
+    if data.cardinality() in (tf.data.INFINITE_CARDINALITY, 0):
+        size = "endless" if data.cardinality() else "empty"
+        raise InputError(f"data is {size}; give each held-out image once.")
+    return data

@@ -55,7 +55,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
 
     Example:
         >>> import tempfile
-        >>> import numpy as np
+        >>> import keras
         >>> import tensorflow as tf
         >>> from keras_distill import ResumableCallbacks
         >>> def train(folder, epochs):

@@ -3,8 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.teachers.teacher import Teacher
+from keras_distill.training.batch_checks import check_teacher_image
 from keras_distill.training.teacher_terms import TeacherTerm
 
 
@@ -25,7 +27,7 @@ def with_answers(
         The batch with `teacher_embedding` and, for hint and attention layers, `teacher_features`.
 
     Raises:
-        ValueError: If an answer is needed and there is no teacher to give it.
+        InputError: If an answer is needed and there is no teacher to give it.
     """
     if not terms:
         return x
@@ -39,10 +41,10 @@ def with_answers(
         maps = dict(x.get("teacher_features", {}))
         for name, one in teacher.items():
             if name in features and name not in maps:
-                embedding, maps[name] = one.features(_images(x, name, teacher))
+                embedding, maps[name] = one.features(_images(x, one, name, teacher))
                 answers.setdefault(name, embedding)
             elif name in embeddings and name not in answers:
-                answers[name] = one(_images(x, name, teacher), x.get("id"))
+                answers[name] = one(_images(x, one, name, teacher), x.get("id"))
         return {**x, "teacher_embedding": answers, "teacher_features": maps}
     missing = [
         key
@@ -52,22 +54,23 @@ def with_answers(
     if not missing:
         return x
     if teacher is None:
-        raise ValueError(
+        raise InputError(
             f"Distiller has the teacher losses {[term.name for term in terms]} but no teacher, "
             f"and the batches hold no {missing[0]!r}. Give teacher=..., or set distiller.teacher "
             "(it is not kept by save())."
         )
-    images = _images(x, None, ())
+    images = _images(x, teacher, None, ())
     if "teacher_features" in missing:
         embedding, maps = teacher.features(images)
         return {"teacher_embedding": embedding, **x, "teacher_features": maps}
     return {**x, "teacher_embedding": teacher(images, x.get("id"))}
 
 
-def _images(x: dict[str, Any], name: str | None, names: Collection[Any]) -> Any:
+def _images(x: dict[str, Any], teacher: Teacher, name: str | None, names: Collection[Any]) -> Any:
     images = x.get("teacher_image", x["image"])
     if isinstance(images, Mapping):
         if names and (unknown := set(images) - set(names)):
-            raise ValueError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
+            raise InputError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
         images = images.get(name, x["image"])
+    check_teacher_image(images, teacher, name)
     return images

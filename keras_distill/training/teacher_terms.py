@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.training.batch_checks import check_answer
 
 AnyTeacherLoss: TypeAlias = TeacherLoss | FeatureLoss
 
@@ -38,12 +40,14 @@ def of_teacher(teacher: str | None, value: Any) -> Any:
 def answer_of(teacher: str | None, answers: Any) -> Any:
     """What a teacher answered; another's answer must not pass for it."""
     if isinstance(answers, Mapping) == (teacher is None) or of_teacher(teacher, answers) is None:
-        raise ValueError(
+        raise InputError(
             f"Distiller: there is no answer of the teacher {teacher!r}; 'teacher_embedding' and "
             "distiller.teacher must be dicts by the names of the teachers if teacher_losses is, "
             "and hold all of them between them."
         )
-    return of_teacher(teacher, answers)
+    answer = of_teacher(teacher, answers)
+    check_answer(answer, teacher)
+    return answer
 
 
 def map_teachers(function: Callable[[Any], Any], value: Any) -> Any:
@@ -68,10 +72,11 @@ def weights_by_name(
         return dict.fromkeys(names, 1.0)
     if not isinstance(weights, Mapping):
         if len(weights) != len(names):
-            raise ValueError(f"teacher_loss_weights={weights!r} does not match the losses {names}.")
+            raise InputError(f"teacher_loss_weights={weights!r} does not match the losses {names}.")
         return dict(zip(names, map(float, weights), strict=True))
     if unknown := set(weights) - set(names):
-        raise ValueError(
-            f"teacher_loss_weights names {sorted(unknown)}, but the losses are {names}."
+        raise InputError(
+            f"teacher_loss_weights names {sorted(unknown)}, but the losses are {names}; "
+            "task_loss_weight is the weight of the task loss."
         )
     return {name: float(weights.get(name, 1.0)) for name in names}

@@ -19,7 +19,8 @@ class Slow:
         self.folder = "caches/abc"
         self.filled = []
 
-    def check_space(self, max_gb, views):
+    def check_space(self, max_gb, views, *, argument):
+        assert argument == "--cache_max_gb"
         if self.gb > max_gb:
             raise InputError("too large")
 

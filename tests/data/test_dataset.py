@@ -69,7 +69,7 @@ def test_impossible_splits(folder, splits, message):
 def test_the_remedy_for_an_overlap_can_be_used(folder):
     with pytest.raises(InputError) as error:
         load_dataset(f"folder:{folder}", test_classes="1:7")
-    remedy = re.search(r"--train_classes=(\S+)\.$", str(error.value))[1]
+    remedy = re.search(r" train_classes=(\S+)\.$", str(error.value))[1]
     dataset = load_dataset(f"folder:{folder}", train_classes=remedy, test_classes="1:7")
     assert dataset.train.classes.tolist() == [0]
 

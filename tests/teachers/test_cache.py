@@ -464,9 +464,9 @@ def test_space_is_checked_before_anything_is_computed(open_cache, asked):
         cache.check_space(1919e-9)
     assert str(error.value) == (
         "the teacher cache needs 1.92e-06 GB (24 images x 8 views x 10 bytes), more than "
-        "--cache_max_gb=1.919e-06; raise that, or ask for fewer views, or turn the cache off."
+        "max_gb=1.919e-06; raise that, or ask for fewer views, or turn the cache off."
     )
-    with pytest.raises(InputError, match=r"--cache_max_gb=0; "):
+    with pytest.raises(InputError, match=r"more than max_gb=0; "):
         cache.check_space(0, views=1)
     assert asked.total() == 0
     assert [path.name for path in cache.folder.iterdir()] == ["manifest.json"]

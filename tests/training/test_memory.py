@@ -38,7 +38,7 @@ epochs = 40
 callbacks = ResumableCallbacks(
     [
         CollapseMonitor(64, say=lambda text: None),
-        RecallValidation(student, held_out, epochs),
+        RecallValidation(held_out, student),
         Watch(),
     ],
     model=distiller,

@@ -114,17 +114,12 @@ def _check_unlabelled(name: str, images: ImageSet, dataset: Dataset) -> None:
         ("train", "they are labelled already"),
     ):
         taken = getattr(dataset, split)
-        common = set() if taken is None else set(_files(images)) & set(_files(taken))
+        common = set() if taken is None else set(images.files()) & set(taken.files())
         if common:
             raise InputError(
                 f"unlabelled={name!r}: {len(common)} of the images, such as {min(common)!r}, are "
                 f"in the {split} split, and {why}; choose other classes, as {name}:A:B."
             )
-
-
-def _files(images: ImageSet) -> list[str]:
-    root = images.root.resolve()
-    return [f"{root}/{path}" for path in images.paths]
 
 
 def find_images(argument: str, name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> ImageSet:

@@ -28,7 +28,8 @@ def model_origin(
         data_licence: Licence of the data, if the user states one.
 
     Returns:
-        `model`, `training`, `data`, `data_licence` and `recall`, without those that are unknown.
+        `model`, `training`, `training_classes` (their names), `data`, `data_licence` and `recall`,
+        without those that are unknown.
 
     Raises:
         InputError: If a result cannot be read, or is none.
@@ -43,6 +44,8 @@ def model_origin(
         chosen = {name: settings[name] for name in _OF_TRAINING if settings.get(name)}
         if chosen:
             origin["training"] = chosen
+        if classes := _training_classes(run):
+            origin["training_classes"] = classes
         origin["recall"] += _validation(run) + _results_beside(run)
     if data_licence:
         origin["data_licence"] = data_licence
@@ -108,6 +111,17 @@ def run_dataset(model: str) -> Any:
         )
     except InputError:
         return None
+
+
+def _training_classes(run: RunDirectory) -> list[str]:
+    """The names of the classes that were trained on, as the run tells or its data set."""
+    try:
+        return [str(name) for name in json.loads(run.summary.read_text())["train_classes"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        dataset = run_dataset(str(run.path))
+    if dataset is None:
+        return []
+    return [dataset.train.class_names[label] for label in dataset.train.classes]
 
 
 def _validation(run: RunDirectory) -> list[dict[str, Any]]:

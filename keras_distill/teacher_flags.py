@@ -28,6 +28,20 @@ FEATURE_LOSSES = {"attention", "hint"}
 # Those that compare places in one space, so that widths must be equal.
 SAME_SPACE_LOSSES = {"absolute", "cosine", "kde"}
 PROJECTIONS = ("none", "pca", "student")
+# What says nothing without a teacher.
+_OF_TEACHERS = (
+    "teacher_losses",
+    "teacher_output",
+    "teacher_signature",
+    "teacher_image_size",
+    "teacher_preprocessing",
+    "teacher_projection",
+    "attention_layers",
+    "hint_layers",
+    "attention",
+    "hint",
+    "cache_features",
+)
 
 
 def define_teacher_flags(command: Command) -> None:
@@ -47,11 +61,16 @@ def define_teacher_flags(command: Command) -> None:
         "relative",
         "Losses against the teacher with their weights, such as absolute:1,relative:0.3: some of "
         f"{', '.join(TEACHER_LOSSES)}. A weight left out is the published one. For one of several "
-        "teachers: a.relative:0.3.",
+        "teachers: a.relative:0.3. The default holds where no loss is named, here or by --hint or "
+        "--attention.",
     )
     for loss in ("attention", "hint"):
         command.boolean(
-            group, loss, False, f"Short for {loss} in --teacher_losses, with the published weight."
+            group,
+            loss,
+            False,
+            f"Short for {loss} in --teacher_losses, with the published weight; alone, it takes the "
+            "place of the default.",
         )
     command.string(
         group,
@@ -241,7 +260,8 @@ def teacher_loss_weights(flags: Any) -> dict[str, dict[str, float]]:
     """Reads what is learnt from the teachers.
 
     Args:
-        flags: The parsed flags; see `define_teacher_flags`.
+        flags: The parsed flags; see `define_teacher_flags`. Where `--hint` or `--attention` name
+            what is learnt, `--teacher_losses` loses its default, so that it is written as it holds.
 
     Returns:
         As `parse_teacher_losses`, with `--hint` and `--attention`; empty without a teacher.
@@ -250,11 +270,11 @@ def teacher_loss_weights(flags: Any) -> dict[str, dict[str, float]]:
         InputError: As `parse_teacher_losses`, or if a flag would be of no effect.
     """
     names = list(parse_teachers(flags.teacher))
-    shortcuts = [loss for loss in sorted(FEATURE_LOSSES) if flags[loss].value]
     if not names:
-        if shortcuts:
-            raise InputError(f"--{shortcuts[0]} needs a --teacher to learn from.")
         return {}
+    shortcuts = [loss for loss in sorted(FEATURE_LOSSES) if flags[loss].value]
+    if shortcuts and not flags["teacher_losses"].present:
+        flags.teacher_losses = ""
     weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names, shortcuts)
     for loss in sorted(FEATURE_LOSSES):
         layers = f"{loss}_layers"
@@ -321,6 +341,8 @@ def check_teacher_flags(flags: Any) -> None:
         InputError: If one of the teacher's flags is of no use.
     """
     names = list(parse_teachers(flags.teacher))
+    if not names:
+        _check_no_teacher(flags)
     modes = [parse_cache(flag, flags[flag].value) for flag in ("teacher_cache", "image_cache")]
     if names and len(set(modes)) > 1 and all(isinstance(mode, int) for mode in modes):
         raise InputError(
@@ -340,4 +362,16 @@ def check_teacher_flags(flags: Any) -> None:
         if value and not (value.isdecimal() and int(value) > 0):
             raise InputError(
                 f"--teacher_image_size={value} is not a number of pixels, such as 224."
+            )
+
+
+def _check_no_teacher(flags: Any) -> None:
+    """Refuses what would be ignored without a teacher, unless --teacher= leaves one out by name."""
+    for name in _OF_TEACHERS:
+        flag = flags[name]
+        if flag.present and flag.value and not flags["teacher"].present:
+            given = f"--{name}" if flag.boolean else f"--{name}={flag.value}"
+            raise InputError(
+                f"{given} needs a --teacher to learn from; give one, or leave it out. --teacher= "
+                "says that there shall be none."
             )

@@ -61,6 +61,7 @@ def main(flags: Any) -> int:
         print(f"{run.path} is finished; --overwrite would train anew.\n{run.summary}")
         return SUCCESS
     try:
+        run.check()
         if run.flags.exists():  # before the teachers are asked for hours
             run.lock()
         from keras_distill.flagged_replicas import run_on_replicas

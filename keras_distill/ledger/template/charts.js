@@ -118,17 +118,19 @@ function waterfall(measure, zoomed) {
   };
 }
 
-/** What a bar says, where it has room. */
+/** What a bar says where it has room: all, or at least the value. */
 function barLabel(bar, { start, end, low, high, left, width, middle }) {
-  const said = bar.total
-    ? `${percent(bar.to)}  [${range(bar.span)}]`
-    : `${points(bar.change.value)}  ${pointRange(bar.change.interval)}  ${verdictOf(bar.change)}`;
-  const wide = textWidth(said, true) + 10;
-  if (bar.total && end - start > wide + 20) return text(start + 10, middle + 5, said, { class: "on-bar" });
-  const roomLeft = Math.min(start, low) - left, roomRight = width - Math.max(end, high);
-  return !bar.total && (roomLeft > wide || roomLeft > roomRight)
-    ? text(Math.min(start, low) - 8, middle + 5, said, { class: "value end" })
-    : text(Math.max(end, high) + 8, middle + 5, said, { class: "value" });
+  const parts = bar.total ? [percent(bar.to), `[${range(bar.span)}]`]
+    : [points(bar.change.value), pointRange(bar.change.interval), verdictOf(bar.change)];
+  const roomLeft = Math.min(start, low) - left - 8, roomRight = width - Math.max(end, high) - 8;
+  const candidates = parts.map((_, dropped) => parts.slice(0, parts.length - dropped).join("  "));
+  for (const said of candidates) {
+    const wide = textWidth(said, true) + 2;
+    if (bar.total && end - start > wide + 20) return text(start + 10, middle + 5, said, { class: "on-bar" });
+    if (!bar.total && roomLeft > wide) return text(Math.min(start, low) - 8, middle + 5, said, { class: "value end" });
+    if (roomRight > wide) return text(Math.max(end, high) + 8, middle + 5, said, { class: "value" });
+  }
+  return null;
 }
 
 /** Recall against K, a line a step. */

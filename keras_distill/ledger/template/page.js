@@ -24,7 +24,7 @@ function showFacts() {
     ["Skipped images", report.skipped_images.length ? report.skipped_images.join(", ") : "none"],
     ["Pictures", `${whole(report.pictures.shown)} of the ${whole(report.pictures.named)} images that the page names are in it, the centre of each as models see it; --pictures changes how many.`],
   ];
-  byId("facts").append(...facts.flatMap(([name, fact]) => [el("dt", {}, name), el("dd", {}, fact)]),
+  byId("facts").append(...facts.flatMap(([name, fact]) => [el("dt", {}, breakable(name)), el("dd", {}, fact)]),
     el("dt", {}, "Figures"), el("dd", {}, el("a", { href: "report.json" }, "report.json"), ", beside this file, holds all of them."));
 }
 

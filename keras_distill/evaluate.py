@@ -39,7 +39,7 @@ from keras_distill.evaluation_report import (
 )
 from keras_distill.interval_flags import define_interval_flag, shown_intervals
 from keras_distill.publishing import published_file
-from keras_distill.retrieval.metric_figures import figures
+from keras_distill.retrieval.metric_figures import MEANING, figures
 from keras_distill.run_settings import inherit_settings, run_of, said_of_settings
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 from keras_distill.train_flags import define_train_flags
@@ -223,6 +223,7 @@ def _evaluate(flags: Any, said: str) -> dict[str, Any]:
         title += f", {flags.degrade} on {flags.degrade_side}"
     console.print(metrics_table(title, columns, over))
     metrics = next(iter(columns.values()))
+    say(f"Intervals over {over} tell {MEANING[over]}.")
     say(f"{closing}{metrics.queries} queries of {len(images.classes)} classes in {seconds:.1f} s")
     return {
         "model": flags.model,

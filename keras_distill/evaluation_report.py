@@ -31,7 +31,7 @@ def metrics_table(
 
     table = Table(
         title=escape(title),
-        caption=f"in brackets: 95 % interval over {over}: {MEANING[over]}",
+        caption=f"in brackets: 95 % interval over {over}",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,

@@ -52,7 +52,7 @@ def _report(flags: Any, inherited: dict[str, str], said: str, out: Path) -> None
     from rich.console import Console
 
     from keras_distill.flagged_chain import load_chain, measured_chain
-    from keras_distill.ledger.ledger_table import ledger_table
+    from keras_distill.ledger.ledger_table import ledger_notes, ledger_table
     from keras_distill.ledger.page import page_html
     from keras_distill.retrieval.metric_figures import MEANING
     from keras_distill.seen_classes import classes_seen_in_training, seen_warning
@@ -85,6 +85,8 @@ def _report(flags: Any, inherited: dict[str, str], said: str, out: Path) -> None
     with published_file(out / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
     console.print(ledger_table(f"{flags.run} on {flags.dataset} ({flags.split})", ledger, over))
+    for note in ledger_notes(ledger, over):
+        say(note)
     say(f"{len(images)} queries of {len(images.classes)} classes in {contents['seconds']} s")
     say(str(out / "report.html"))
 

@@ -27,7 +27,7 @@ def ledger_table(title: str, ledger: Ledger, over: str = "queries") -> "Table":
     first = next(iter(ledger.steps[0].metrics.means))
     table = Table(
         title=escape(title),
-        caption=_caption(ledger, over),
+        caption=f"in brackets: 95 % interval over {over}; * beyond it",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -53,17 +53,27 @@ def ledger_table(title: str, ledger: Ledger, over: str = "queries") -> "Table":
     return table
 
 
-def _caption(ledger: Ledger, over: str) -> str:
-    said = [f"in brackets: 95 % interval over {over}: {MEANING[over]}; * beyond it"]
-    branches = zip(ledger.before[ledger.last + 1 :], ledger.steps[ledger.last + 1 :], strict=True)
-    origins = dict.fromkeys(
-        ledger.steps[before].name for before, _ in branches if before is not None
-    )
-    said += [f"other formats are compared with the {name}" for name in origins]
+def ledger_notes(ledger: Ledger, over: str = "queries") -> list[str]:
+    """Says what has to be known to read the table.
+
+    Args:
+        ledger: The steps.
+        over: What is resampled for the intervals, `queries` or `classes`.
+
+    Returns:
+        Sentences.
+    """
+    notes = [f"Intervals over {over} tell {MEANING[over]}."]
+    origins = dict.fromkeys(before for before in ledger.before[ledger.last + 1 :])
+    notes += [
+        f"Other formats are compared with the {ledger.steps[before].name}, which they were made of."
+        for before in origins
+        if before is not None
+    ]
     timed = dict.fromkeys(step.cost.get("timed_in") for step in ledger.steps)
     if len(runtimes := [name for name in timed if name]) > 1:
-        said.append(f"ms in {', '.join(runtimes)}: only those of one runtime are comparable")
-    return "; ".join(said)
+        notes.append(f"ms in {', '.join(runtimes)}: only those of one runtime are comparable.")
+    return notes
 
 
 def _change(change: Change, over: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_distill.retrieval.metrics import RetrievalMetrics
 
-#: What can be resampled, and what an interval then means.
+#: What can be resampled, and what an interval then tells.
 MEANING = {
     "queries": "how far the figure depends on which images of these classes are the queries",
     "classes": "how far the figure depends on which classes these are, so what other unseen "

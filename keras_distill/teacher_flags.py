@@ -341,8 +341,6 @@ def check_teacher_flags(flags: Any) -> None:
         InputError: If one of the teacher's flags is of no use.
     """
     names = list(parse_teachers(flags.teacher))
-    if not names:
-        _check_no_teacher(flags)
     modes = [parse_cache(flag, flags[flag].value) for flag in ("teacher_cache", "image_cache")]
     if names and len(set(modes)) > 1 and all(isinstance(mode, int) for mode in modes):
         raise InputError(
@@ -363,6 +361,8 @@ def check_teacher_flags(flags: Any) -> None:
             raise InputError(
                 f"--teacher_image_size={value} is not a number of pixels, such as 224."
             )
+    if not names:
+        _check_no_teacher(flags)
 
 
 def _check_no_teacher(flags: Any) -> None:

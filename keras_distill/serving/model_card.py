@@ -37,8 +37,8 @@ Images are alike where the Euclidean distance of their vectors is small.
 | | |
 |---|---|
 | Data | {_or_unknown(facts["data"])} |
-| Licence of the data | {facts["data_licence"] or "not stated"} |
 | Training classes | {_classes(facts["training_classes"])} |
+| Licence of the data | {facts["data_licence"] or "not stated"} |
 {_training(facts["training"])}
 ## Recall
 

@@ -7,11 +7,10 @@ from keras_distill.teacher_flags import (
     check_teacher_flags,
     define_teacher_flags,
     parse_cache,
-    parse_teacher_losses,
     parse_teachers,
     per_teacher,
-    teacher_loss_weights,
 )
+from keras_distill.teacher_loss_flags import parse_teacher_losses, teacher_loss_weights
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 

@@ -64,7 +64,8 @@ class Run:
         """Returns the command that measures."""
         command = [sys.executable, "-m", "keras_distill.evaluate", f"--model={self.folder.path}"]
         json_file = f"--json={self.evaluation_file(evaluation)}"
-        return [*command, *self.variant.data, *evaluation.arguments, json_file]
+        # An evaluation says itself what is degraded, also of a run that was trained so.
+        return [*command, *self.variant.data, "--degrade=", *evaluation.arguments, json_file]
 
     def evaluation_file(self, evaluation: Evaluation) -> Path:
         """Returns where the figures of an evaluation are, once it is done."""

@@ -5,9 +5,12 @@ import json
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_distill.publishing import published_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_report(out: Path, results: list[dict[str, Any]]) -> None:
@@ -35,7 +38,7 @@ def write_report(out: Path, results: list[dict[str, Any]]) -> None:
         temporary.write_text(_markdown(rows))
     if results:
         with published_file(out / "recall.png") as temporary:
-            _draw(results, temporary)
+            recall_figure(results).savefig(temporary, dpi=120)
 
 
 def _summarised(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -92,15 +95,25 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _draw(results: list[dict[str, Any]], path: Path) -> None:
-    """Draws the first recall of each seed, and their mean, by variant, a panel an evaluation."""
+def recall_figure(results: list[dict[str, Any]]) -> "Figure":
+    """Draws the first recall of each seed, and their mean, by variant, a panel an evaluation.
+
+    Args:
+        results: As of `write_report`, at least one.
+
+    Returns:
+        The figure.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     variants = _distinct(result["variant"] for result in results)
     evaluations = _distinct(result["evaluation"] for result in results)
     k = next(iter(results[0]["recall"]))
+    longest = max(map(len, variants))
     figure = Figure(
-        figsize=(1.5 + 4 * len(evaluations), 1.2 + 0.35 * len(variants)), layout="constrained"
+        figsize=(1.5 + 0.08 * longest + 4 * len(evaluations), 1.2 + 0.35 * len(variants)),
+        layout="constrained",
     )
     panels = figure.subplots(1, len(evaluations), sharey=True, squeeze=False)[0]
     for axes, evaluation in zip(panels, evaluations, strict=True):
@@ -114,7 +127,8 @@ def _draw(results: list[dict[str, Any]], path: Path) -> None:
                 axes.plot(values, [row] * len(values), "o", color="tab:blue", alpha=0.4)
                 axes.plot(statistics.mean(values), row, "|", color="black", markersize=14)
         axes.set(xlabel=f"Recall@{k}, {evaluation}")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))  # more would run into each other
         axes.grid(alpha=0.3)
     panels[0].set_yticks(range(len(variants)), variants)
     panels[0].set_ylim(len(variants) - 0.5, -0.5)
-    figure.savefig(path, dpi=120)
+    return figure

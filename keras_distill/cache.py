@@ -19,7 +19,7 @@ from typing import Any
 from keras_distill.command_line import Command
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_flags import teacher_loss_weights
+from keras_distill.teacher_loss_flags import teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
 
 COMMAND = Command("keras_distill.cache", __doc__)

@@ -32,6 +32,8 @@ class Command:
         verbs: Words, one of which the command line must begin with; `parse` puts it into `verb`.
         passes_on: Whether arguments after `--` are for another program; `parse` puts them into
             `passed_on`.
+        other_flags: Defines the flags of another command, whose flag files this one reads too: what
+            only the other knows is passed over there, though not on the command line.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Command:
         verbs: Sequence[str] = (),
         *,
         passes_on: bool = False,
+        other_flags: "Callable[[Command], None] | None" = None,
     ):
         self.module = module
         self.verbs = tuple(verbs)
         self.verb = ""
         self.passed_on: list[str] = []
         self._passes_on = passes_on
+        self._other_flags = other_flags
         self.flags = DashedFlagValues()
         self._description = description
         self._groups: dict[str, list[str]] = {}
@@ -116,7 +120,7 @@ class Command:
             if self.verb not in self.verbs:
                 raise InputError(f"{self.verb!r} must be one of {', '.join(self.verbs)}.")
         try:
-            unparsed = self.flags([self.module, *argv])[1:]
+            unparsed = self.flags([self.module, *self._with_flag_files(argv)])[1:]
         except (flags.Error, ValueError) as error:  # the latter for --nofast=1
             raise InputError(str(error)) from error
         if unparsed:
@@ -163,6 +167,24 @@ class Command:
             if self.flags[name].value is not None
         )
 
+    def _with_flag_files(self, argv: Sequence[str]) -> list[str]:
+        """Puts what flag files hold in their place, without the flags of the other command."""
+        if self._other_flags is None:
+            return list(argv)
+        other = Command(self.module, "")
+        self._other_flags(other)
+        foreign = {name for name in other.flags if name not in self.flags}
+        foreign |= {f"no{name}" for name in foreign if other.flags[name].boolean}
+        expanded, rest = [], list(argv)
+        while rest:
+            count = 2 if rest[0] in ("--flagfile", "-flagfile") else 1
+            taken, rest = rest[:count], rest[count:]
+            held = self.flags.read_flags_from_files(taken, force_gnu=False)
+            if held != taken:
+                held = [flag for flag in held if _flag_name(flag) not in foreign]
+            expanded += held
+        return expanded
+
     def _fail(self, message: str, code: int) -> None:
         print(f"{self.module.rpartition('.')[2]}: {message}", file=sys.stderr)
         sys.exit(code)
@@ -183,6 +205,10 @@ class Command:
                 # absl puts the choices in front, and how to give several behind.
                 text = flag.help.rpartition(">: ")[2].partition(";\n")[0]
                 console.print(Padding(Text(text + default_text), (0, 0, 0, 6)))
+
+
+def _flag_name(argument: str) -> str:
+    return argument.lstrip("-").partition("=")[0].replace("-", "_")
 
 
 def _value_hint(flag: flags.Flag) -> str:

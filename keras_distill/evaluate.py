@@ -2,16 +2,20 @@ r"""Measures how well an embedder retrieves images of classes that it was not tr
 
 Every image of the split is a query against all others (the paper's protocol: exact Euclidean
 neighbours of unit vectors, the query left out). Prints a table, each value with its 95 % bootstrap
-interval over the queries, and with --json writes the figures, as fractions, for machines. Warns if
-the embeddings are all alike, if Recall@K cannot be told from chance, and if classes have too few
-images to mean anything. --degrade makes queries, gallery or both worse first.
+interval, and with --json writes the figures, as fractions, for machines. Warns if the embeddings
+are all alike, if Recall@K cannot be told from chance, and if classes have too few images to mean
+anything. --degrade makes queries, gallery or both worse first.
+
+Where --model is a run, data set, classes and --degrade are those of the run unless flags say
+otherwise, and classes that it was trained on are named. A flag file of train is read too: what only
+train knows is passed over.
 
 With --gallery_model, the queries are those of --model, the student, and the gallery is what
 --gallery_model, its teacher, made of the same images: can the student ask an index that the teacher
 built? Both alone stand beside it, and the cosine of the two for the same image. In the JSON the
 usual keys then hold the student in the teacher's gallery, and "asymmetric" holds all three.
 
-  python -m keras_distill.evaluate --model=runs/relative --dataset=cub
+  python -m keras_distill.evaluate --model=runs/relative
   python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \
       --test_classes=50:75 --ks=1,2,4,8 --json=recall.json
   python -m keras_distill.evaluate --model=runs/absolute --gallery_model=runs/teacher --dataset=cub
@@ -19,12 +23,13 @@ usual keys then hold the student in the teacher's gallery, and "asymmetric" hold
 Exit codes: 0 done, 2 unusable flags or input.
 """
 
+import functools
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import Command
+from keras_distill.command_line import Command, flag_files
 from keras_distill.data.degradations import SYNTAX, parse_degradations
 from keras_distill.data_flags import check_data_flags, define_data_flags, load_flagged_images
 from keras_distill.errors import InputError
@@ -33,13 +38,20 @@ from keras_distill.evaluation_report import (
     asymmetric_sentences,
     metrics_table,
 )
+from keras_distill.interval_flags import define_interval_flag, shown_intervals
 from keras_distill.publishing import published_file
-from keras_distill.retrieval.metric_figures import figures
+from keras_distill.retrieval.metric_figures import MEANING, figures
+from keras_distill.run_settings import inherit_settings, run_of, said_of_settings
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
+from keras_distill.train_flags import define_train_flags
 
-COMMAND = Command("keras_distill.evaluate", __doc__)
+COMMAND = Command("keras_distill.evaluate", __doc__, other_flags=define_train_flags)
 COMMAND.string(
-    "Model", "model", "", "A .keras file, a run directory, or a SavedModel folder. Required."
+    "Model",
+    "model",
+    "",
+    "A .keras file, a run directory, or a SavedModel folder. Required, unless --flagfile is "
+    "flags.txt of a run.",
 )
 COMMAND.integer("Model", "image_size", None, "Pixels a side, for a model that takes any size.", 1)
 COMMAND.string(
@@ -83,6 +95,7 @@ COMMAND.choice(
     "--gallery_model, what each model sees of them is made worse, at its own size, and the cosine "
     "compares the student's query with the teacher's gallery.",
 )
+define_interval_flag(COMMAND)
 COMMAND.string("Output", "json", "", "File for the figures as JSON.")
 COMMAND.boolean("Output", "per_class", False, "List the figures of each class too, in --json.")
 
@@ -90,16 +103,34 @@ COMMAND.boolean("Output", "per_class", False, "List the figures of each class to
 def main(flags: Any) -> None:
     """Evaluates as the flags say."""
     if not flags.model:
+        flags.model = _run_of_flag_files()
+    if not flags.model:
         raise InputError("--model is required: a .keras file, a run directory, or a SavedModel.")
     if not Path(flags.model).exists():
         raise InputError(f"--model={flags.model} does not exist.")
+    said = _inherit(flags)
     check_flags(flags)
     if flags.per_class and not flags.json:
         raise InputError("--per_class needs --json, the file to list the classes in.")
-    result = _evaluate(flags)
+    result = _evaluate(flags, said)
     if flags.json:
         with published_file(Path(flags.json)) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _run_of_flag_files() -> str:
+    """The run whose flags.txt is the last flag file, if it has a student."""
+    runs = [str(file.parent) for file in flag_files() if file.name == "flags.txt"]
+    return next((run for run in reversed(runs) if (Path(run) / "student.keras").is_file()), "")
+
+
+def _inherit(flags: Any) -> str:
+    """Takes from the run of the model what the flags leave open; returns what is to be said."""
+    run = run_of(flags.model)
+    if run is None:
+        return ""
+    inherited = inherit_settings(flags, run, ("dataset", "degrade"))
+    return said_of_settings(flags, run, inherited)
 
 
 def check_flags(flags: Any) -> None:
@@ -155,68 +186,51 @@ def parse_map_ks(value: str) -> list[int]:
     return parse_ks(value, flag="map_ks") if value else []
 
 
-def _evaluate(flags: Any) -> dict[str, Any]:
+def _evaluate(flags: Any, said: str) -> dict[str, Any]:
     from rich.console import Console
 
     from keras_distill.flagged_embedder import load_gallery_model, load_student
-    from keras_distill.retrieval.asymmetric import asymmetric_metrics, check_equal_widths
-    from keras_distill.retrieval.metrics import retrieval_metrics
+    from keras_distill.retrieval.asymmetric import check_equal_widths
     from keras_distill.retrieval.retrieval_warnings import chance_recall, retrieval_warnings
+    from keras_distill.seen_classes import classes_seen_in_training, seen_warning
 
     console = Console()
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    if said:
+        say(said)
     (images,), skipped = load_flagged_images(flags, flags.split)
+    seen = classes_seen_in_training(flags.model, images)
+    if seen:
+        say(seen_warning(seen, len(images.classes)))
     student, teacher = load_student(flags, images), load_gallery_model(flags, images)
     if teacher is not None:
         check_equal_widths(student.model.embedding_dim, teacher.model.embedding_dim)
 
     begun = time.perf_counter()
-    ks = {"ks": parse_ks(flags.ks), "map_ks": parse_map_ks(flags.map_ks)}
+    over = shown_intervals(flags, seen=bool(seen), classes=len(images.classes))
     class_names = images.class_names if flags.per_class else None
-    queries, gallery, labels = student.embed_sides(flags, images, console)
+    sides = student.embed_sides(flags, images, console)
     title = f"{flags.model} on {flags.dataset} ({flags.split})"
     if teacher is None:
-        metrics = retrieval_metrics(
-            queries,
-            labels,
-            **ks,
-            gallery_embeddings=gallery,
-            gallery_labels=labels,
-            leave_one_out=True,
-        )
-        columns, said = {"": metrics}, ""
-        measured = figures(metrics, class_names)
+        columns, measured, closing = _measured(flags, sides, class_names)
     else:
-        teachers_queries, teachers_gallery, _ = teacher.embed_sides(flags, images, console)
-        pair = asymmetric_metrics(
-            (queries, gallery), (teachers_queries, teachers_gallery), labels, **ks
+        teachers_sides = teacher.embed_sides(flags, images, console)
+        columns, measured, closing = _measured_asymmetrically(
+            flags, sides, teachers_sides, class_names, over
         )
-        metrics = pair.asymmetric
-        gallery = teachers_gallery
-        columns = {
-            "student → teacher": metrics,
-            "student → student": pair.student,
-            "teacher → teacher": pair.teacher,
-        }
-        said = asymmetric_sentences(pair) + "\n"
-        asymmetric = asymmetric_figures(pair, class_names)
-        measured = {
-            **asymmetric["student_to_teacher"],
-            "asymmetric": {"gallery_model": flags.gallery_model, **asymmetric},
-        }
+        sides = sides[0], teachers_sides[1], sides[2]
         title += f", with the gallery of {flags.gallery_model}"
     seconds = time.perf_counter() - begun
 
     if flags.degrade:
         title += f", {flags.degrade} on {flags.degrade_side}"
-    console.print(metrics_table(title, columns))
-    console.print(
-        f"{said}{metrics.queries} queries of {len(images.classes)} classes in {seconds:.1f} s",
-        highlight=False,
-        markup=False,
-    )
-    warnings = retrieval_warnings(metrics, queries, gallery)
+    console.print(metrics_table(title, columns, over))
+    metrics = next(iter(columns.values()))
+    say(f"Intervals over {over} tell {MEANING[over]}.")
+    say(f"{closing}{metrics.queries} queries of {len(images.classes)} classes in {seconds:.1f} s")
+    warnings = retrieval_warnings(metrics, *sides[:2])
     for warning in warnings:
-        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        say(f"warning: {warning}")
     return {
         "model": flags.model,
         "data": flags.dataset,
@@ -224,17 +238,59 @@ def _evaluate(flags: Any) -> dict[str, Any]:
         "queries": metrics.queries,
         "gallery": metrics.gallery,
         "classes": len(images.classes),
+        "classes_seen_in_training": seen,
         "protocol": "leave-one-out",
         "backend": "exact",
         "degrade": flags.degrade or None,
         "degrade_side": flags.degrade_side if flags.degrade else None,
         **measured,
-        "chance": {"recall": {str(k): chance_recall(labels, k) for k in metrics.recall}},
+        "chance": {"recall": {str(k): chance_recall(sides[2], k) for k in metrics.recall}},
         "warnings": warnings,
+        "intervals_shown": over,
         "seconds": round(seconds, 3),
-        "index": {"dim": queries.shape[1], "metric": "euclidean", "dtype": "float32"},
+        "index": {"dim": sides[0].shape[1], "metric": "euclidean", "dtype": "float32"},
         "skipped_images": skipped,
     }
+
+
+def _ks(flags: Any) -> dict[str, list[int]]:
+    return {"ks": parse_ks(flags.ks), "map_ks": parse_map_ks(flags.map_ks)}
+
+
+def _measured(flags: Any, sides: Any, class_names: Any) -> tuple[dict[str, Any], Any, str]:
+    """Measures one model: the columns of the table, the figures, and what else to say."""
+    from keras_distill.retrieval.metrics import retrieval_metrics
+
+    queries, gallery, labels = sides
+    metrics = retrieval_metrics(
+        queries,
+        labels,
+        **_ks(flags),
+        gallery_embeddings=gallery,
+        gallery_labels=labels,
+        leave_one_out=True,
+    )
+    return {"": metrics}, figures(metrics, class_names), ""
+
+
+def _measured_asymmetrically(
+    flags: Any, sides: Any, teachers_sides: Any, class_names: Any, over: str
+) -> tuple[dict[str, Any], Any, str]:
+    """Measures the student in the teacher's gallery, and both alone; returns as `_measured`."""
+    from keras_distill.retrieval.asymmetric import asymmetric_metrics
+
+    pair = asymmetric_metrics(sides[:2], teachers_sides[:2], sides[2], **_ks(flags))
+    columns = {
+        "student → teacher": pair.asymmetric,
+        "student → student": pair.student,
+        "teacher → teacher": pair.teacher,
+    }
+    asymmetric = asymmetric_figures(pair, class_names)
+    measured = {
+        **asymmetric["student_to_teacher"],
+        "asymmetric": {"gallery_model": flags.gallery_model, **asymmetric},
+    }
+    return columns, measured, asymmetric_sentences(pair, over) + "\n"
 
 
 if __name__ == "__main__":

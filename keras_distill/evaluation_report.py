@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_distill.retrieval.metric_figures import figures
+from keras_distill.retrieval.metric_figures import MEANING, figures
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from keras_distill.retrieval.metrics import RetrievalMetrics
 
 
-def metrics_table(title: str, columns: "Mapping[str, RetrievalMetrics]") -> "Table":
-    """Puts measurements beside each other, each value with its 95 % interval.
+def metrics_table(
+    title: str, columns: "Mapping[str, RetrievalMetrics]", over: str = "queries"
+) -> "Table":
+    """Puts measurements next to each other, each value with its 95 % interval.
 
     Args:
         title: Heading of the table.
         columns: The measurements by the headings of their columns; a single one needs none.
+        over: What is resampled for the intervals, `queries` or `classes`.
 
     Returns:
         The table; three columns fit 80 characters.
@@ -28,7 +31,7 @@ def metrics_table(title: str, columns: "Mapping[str, RetrievalMetrics]") -> "Tab
 
     table = Table(
         title=escape(title),
-        caption="in brackets: 95 % interval over queries",
+        caption=f"in brackets: 95 % interval over {over}",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -41,7 +44,7 @@ def metrics_table(title: str, columns: "Mapping[str, RetrievalMetrics]") -> "Tab
     for name in next(iter(columns.values())).means:
         cells = []
         for metrics in columns.values():
-            low, high = metrics.intervals[name]
+            low, high = metrics.intervals_over[over][name]
             cells.append(f"{metrics.means[name]:.4f} [{low:.3f}, {high:.3f}]")
         table.add_row(name, *cells)
     return table
@@ -58,26 +61,39 @@ def asymmetric_figures(
 
     Returns:
         `student_to_teacher`, `student_to_student` and `teacher_to_teacher` as of `figures`;
-        `cosine` with the mean and percentiles; `kept` by K, each with `share` and `interval`, or
-        `null`.
+        `cosine` with the mean and percentiles; `kept` by K, each with `share`, `interval` (over
+        queries) and `intervals_over` with `queries` and `classes`, or `null`.
     """
-    kept = {k: metrics.kept(k) for k in metrics.student.recall}
     return {
         "student_to_teacher": figures(metrics.asymmetric, class_names),
         "student_to_student": figures(metrics.student, class_names),
         "teacher_to_teacher": figures(metrics.teacher, class_names),
         "cosine": metrics.cosine_summary(),
-        "kept": {
-            str(k): None if share is None else {"share": share[0], "interval": share[1:]}
-            for k, share in kept.items()
-        },
+        "kept": {str(k): _kept(metrics, k) for k in metrics.student.recall},
     }
 
 
-def asymmetric_sentences(metrics: "AsymmetricMetrics") -> str:
-    """Says what the asymmetric recall keeps, and how near student and teacher are."""
+def _kept(metrics: "AsymmetricMetrics", k: int) -> dict[str, Any] | None:
+    found = {over: metrics.kept(k, over=over) for over in MEANING}
+    shares = {over: share for over, share in found.items() if share is not None}
+    if not shares:
+        return None
+    over = {name: share[1:] for name, share in shares.items()}
+    return {"share": shares["queries"][0], "interval": over["queries"], "intervals_over": over}
+
+
+def asymmetric_sentences(metrics: "AsymmetricMetrics", over: str = "queries") -> str:
+    """Says what the asymmetric recall keeps, and how near student and teacher are.
+
+    Args:
+        metrics: The measurement.
+        over: What is resampled for the interval, `queries` or `classes`.
+
+    Returns:
+        Two lines.
+    """
     k = min(metrics.student.recall)
-    kept = metrics.kept(k)
+    kept = metrics.kept(k, over=over)
     if kept is None:
         first = f"The student finds nothing in its own gallery: its R@{k} is 0."
     else:

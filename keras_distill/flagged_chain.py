@@ -1,4 +1,4 @@
-"""The steps that the flags of `report` name, loaded and measured."""
+"""The models that the flags of `report` name, loaded and measured."""
 
 import time
 from functools import partial
@@ -15,6 +15,7 @@ from keras_distill.evaluate import parse_ks
 from keras_distill.ledger.chain_model import ChainModel
 from keras_distill.ledger.cost import index_cost, model_cost
 from keras_distill.ledger.jpeg_model import JpegModel, takes_files
+from keras_distill.ledger.ledger import Ledger
 from keras_distill.ledger.pixel_model import PixelModel
 from keras_distill.ledger.step import Step, exact_step, index_step
 from keras_distill.report_flags import parse_scann
@@ -22,24 +23,24 @@ from keras_distill.retrieval.backends import build_searcher, check_backend
 from keras_distill.retrieval.neighbours import sample_rows
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
 from keras_distill.teachers.image_size import needed_image_size
-from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.loading import latest_version, load_teacher
 from keras_distill.teachers.teacher import Teacher
 
 _TIMED_FILES = 64
 
 
-def load_chain(flags: Any, images: ImageSet) -> list[ChainModel]:
-    """Loads the models of the chain.
+def load_chain(flags: Any, images: ImageSet) -> tuple[list[ChainModel], list[ChainModel]]:
+    """Loads the models of the chain and its branches.
 
     Args:
         flags: The parsed flags of `report`.
         images: The images that they have to embed.
 
     Returns:
-        The models, from the teacher on.
+        The models of the chain, from the teacher on; and the student in other formats.
 
     Raises:
-        InputError: If one is of no use.
+        InputError: If one cannot be used.
     """
     loaded = load_teacher(flags.run, argument="--run")
     student = _pixel_model("student", Path(flags.run), loaded, images, asked_size=flags.image_size)
@@ -54,32 +55,40 @@ def load_chain(flags: Any, images: ImageSet) -> list[ChainModel]:
             image_size=flags.teacher_image_size,
             preprocessing=flags.teacher_preprocessing,
         )
-        models.insert(0, _pixel_model("teacher", Path(flags.teacher), teacher, images, size))
+        path = latest_version(Path(flags.teacher))
+        models.insert(0, _pixel_model("teacher", path, teacher, images, size))
     if flags.export:
-        models.append(_export(_latest_version(Path(flags.export)), images, size))
+        models.append(_export(latest_version(Path(flags.export)), images, size))
+    formats: list[ChainModel] = []
     for text in flags.format or []:
-        path = Path(text)
+        path = latest_version(Path(text))
         model = load_teacher(path, argument="--format")
-        taken = {model.name for model in models}
+        taken = {"index", *(model.name for model in [*models, *formats])}
         name = "/".join(path.parts[-2:]) if path.name.isdecimal() else path.name
         name = name if name not in taken else str(path)
-        models.append(_pixel_model(name, path, model, images, size))
-    return models
+        formats.append(_pixel_model(name, path, model, images, size))
+    return models, formats
 
 
 def measured_chain(
-    flags: Any, models: list[ChainModel], images: ImageSet, console: Console
-) -> list[Step]:
+    flags: Any,
+    models: list[ChainModel],
+    formats: list[ChainModel],
+    images: ImageSet,
+    console: Console,
+) -> Ledger:
     """Embeds the images by each model, and measures what is found.
 
     Args:
         flags: The parsed flags of `report`.
-        models: As of `load_chain`.
+        models: The chain, as of `load_chain`.
+        formats: The formats, as of `load_chain`.
         images: The images.
         console: Where progress is shown.
 
     Returns:
-        The steps; the index is the last, unless there is none.
+        The ledger: the models, and the index unless there is none; the formats branch off the
+        student.
 
     Raises:
         InputError: If the index cannot be built.
@@ -90,28 +99,37 @@ def measured_chain(
         raise InputError(f"--scann={flags.scann}: {leaves} leaves for {len(images)} images.")
     files = [images.root / images.paths[row] for row in sample_rows(len(images), _TIMED_FILES)]
     jpegs = [file.read_bytes() for file in files]
-    steps = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for model in models:
-            task = progress.add_task(f"embedding by the {model.name}", total=len(images))
-            begun = time.perf_counter()
-            vectors = model.embed(
-                images,
-                batch_size=flags.batch_size,
-                on_batch=partial(progress.advance, task),
-            )
-            seconds = time.perf_counter() - begun
-            progress.update(task, description=f"timing the {model.name}")
-            cost = model_cost(model, jpegs, batch_size=flags.batch_size)
-            cost |= {"image_size": model.image_size, "route": model.route}
-            cost |= {"embedding_seconds": round(seconds, 3)}
-            steps.append(
-                exact_step(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
-            )
+        chain = [_measured(flags, model, images, jpegs, ks, progress) for model in models]
+        student = next(row for row, step in enumerate(chain) if step.name == "student")
         if backend is not None:
             progress.add_task(f"searching by {backend}", total=None)
-            steps.append(_index(flags, steps[-1], backend, ks))
-    return steps
+            chain.append(_index(flags, chain[-1], backend, ks))
+        branches = [
+            (student, _measured(flags, model, images, jpegs, ks, progress)) for model in formats
+        ]
+    return Ledger(chain, branches)
+
+
+def _measured(
+    flags: Any,
+    model: ChainModel,
+    images: ImageSet,
+    jpegs: list[bytes],
+    ks: list[int],
+    progress: Progress,
+) -> Step:
+    task = progress.add_task(f"embedding by the {model.name}", total=len(images))
+    begun = time.perf_counter()
+    vectors = model.embed(
+        images, batch_size=flags.batch_size, on_batch=partial(progress.advance, task)
+    )
+    seconds = time.perf_counter() - begun
+    progress.update(task, description=f"timing the {model.name}")
+    cost = model_cost(model, jpegs, batch_size=flags.batch_size)
+    cost |= {"image_size": model.image_size, "route": model.route}
+    cost |= {"embedding_seconds": round(seconds, 3)}
+    return exact_step(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
 
 
 def _index(flags: Any, before: Step, backend: str, ks: list[int]) -> Step:
@@ -170,8 +188,3 @@ def _export(path: Path, images: ImageSet, size: int | None) -> ChainModel:
     if loaded is not None and takes_files(loaded):
         return JpegModel("export", path, loaded)
     return _pixel_model("export", path, load_teacher(path, argument="--export"), images, size)
-
-
-def _latest_version(path: Path) -> Path:
-    versions = [folder for folder in path.glob("*") if folder.name.isdecimal()]
-    return max(versions, key=lambda folder: int(folder.name), default=path)

@@ -317,10 +317,11 @@ def _info(flags: Any) -> dict[str, Any]:
 
 
 def _described(index: Any) -> dict[str, Any]:
+    labels = index.labels(index.rows)
     return {
         "index": str(index.folder),
         "pictures": len(index),
-        "classes": len(index.class_names),
+        "classes": len(set(labels[labels >= 0].tolist())),  # class_names keeps those deleted
         "backend": index.backend,
         "agreement": index.manifest["agreement"],
         "loose": index.loose,

@@ -7,7 +7,9 @@ from keras_distill.command_line import Command
 from keras_distill.data_flags import check_data_flags, define_data_flags
 from keras_distill.errors import InputError
 from keras_distill.evaluate import parse_ks
+from keras_distill.interval_flags import define_interval_flag
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
+from keras_distill.training.run_directory import RunDirectory
 
 
 def define_report_flags(command: Command) -> None:
@@ -18,8 +20,8 @@ def define_report_flags(command: Command) -> None:
         group,
         "teacher",
         "",
-        "A .keras file, a run directory, a SavedModel, a .tflite or .onnx file, or a table of "
-        "vectors; by default that of the run. --teacher= leaves it out.",
+        "A .keras file, a run directory, a SavedModel, or the folder of its versions, a .tflite or "
+        ".onnx file, or a table of vectors; by default the run's own. --teacher= leaves it out.",
     )
     command.string(group, "teacher_output", "", "Its layer or output, as of train.")
     command.string(group, "teacher_signature", "", "Its signature, of a SavedModel.")
@@ -40,15 +42,16 @@ def define_report_flags(command: Command) -> None:
     command.strings(
         group,
         "format",
-        "The same student in another format, such as a .tflite or .onnx file; several times.",
+        "The same student in another format, such as a .tflite or .onnx file, to compare with it; "
+        "several times.",
     )
     command.choice(
         group,
         "backend",
         "auto",
         ["auto", "scann", "faiss", "exact", "none"],
-        "The index at the end. auto is scann, or faiss where ScaNN is not installed; none ends the "
-        "chain with the last model.",
+        "The index at the end, of the export's vectors, or else the student's. auto is scann, or "
+        "faiss where ScaNN is not installed; none ends the chain with the last model.",
     )
     command.string(
         group,
@@ -67,6 +70,7 @@ def define_report_flags(command: Command) -> None:
     )
     command.string("Evaluation", "ks", "1,2,4,8", "The K of Recall@K, e.g. 1,10,100,1000 for SOP.")
     command.integer("Evaluation", "batch_size", 64, "Images embedded at once.", 1)
+    define_interval_flag(command)
     group = "Output"
     command.string(group, "out", "", "Folder for report.html and report.json; RUN/report if empty.")
     command.integer(
@@ -80,6 +84,28 @@ def define_report_flags(command: Command) -> None:
     command.integer(
         group, "queries", 2000, "Most queries to list that got worse, and better, at each step.", 1
     )
+
+
+def checked_run(flags: Any) -> RunDirectory:
+    """Returns the run that a report is about.
+
+    Args:
+        flags: The parsed flags.
+
+    Returns:
+        The run directory, which has a student.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if not flags.run:
+        raise InputError("--run is required: the run directory of a student.")
+    run = RunDirectory(flags.run)
+    if not run.student.is_file():
+        raise InputError(
+            f"--run={flags.run} is no run directory with a student.keras; train writes one."
+        )
+    return run
 
 
 def check_report_flags(flags: Any) -> None:

@@ -41,11 +41,12 @@ def continuation(
         What to do.
 
     Raises:
-        InputError: If another training is there, or no folder.
+        InputError: If another training is there, or no folder, or none can be written there.
     """
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"--run_dir={run.path} is a file; give a folder.")
     if flags.overwrite or not run.flags.exists():
+        run.check()  # now, not after the caches have been filled for hours
         return "begin"
     command = Command("keras_distill.train", "")
     define_flags(command)

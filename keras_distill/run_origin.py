@@ -1,14 +1,14 @@
 """What a run directory tells of the model that it left behind."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_distill.data.published_sets import PUBLISHED_SETS
-from keras_distill.data_flags import DATASETS
+from keras_distill.data_flags import DATASETS, parse_unlabelled
 from keras_distill.errors import InputError
+from keras_distill.run_settings import run_of, written_settings
 from keras_distill.training.run_directory import RunDirectory
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
@@ -28,21 +28,24 @@ def model_origin(
         data_licence: Licence of the data, if the user states one.
 
     Returns:
-        `model`, `training`, `data`, `data_licence` and `recall`, without those that are unknown.
+        `model`, `training`, `training_classes` (their names), `data`, `data_licence` and `recall`,
+        without those that are unknown.
 
     Raises:
         InputError: If a result cannot be read, or is none.
     """
     origin: dict[str, Any] = {"model": model, "recall": []}
-    run = _run_of(model)
+    run = run_of(model)
     if run is not None:
-        settings = _settings(run)
+        settings = written_settings(run.path)
         if settings.get("dataset"):
             origin["data"] = settings["dataset"]
             origin["data_licence"] = _LICENCES.get(settings["dataset"])
         chosen = {name: settings[name] for name in _OF_TRAINING if settings.get(name)}
         if chosen:
             origin["training"] = chosen
+        if classes := _training_classes(run):
+            origin["training_classes"] = classes
         origin["recall"] += _validation(run) + _results_beside(run)
     if data_licence:
         origin["data_licence"] = data_licence
@@ -73,41 +76,52 @@ def is_at_hand(dataset: str, data_dir: str) -> bool:
 
 
 def run_test_images(model: str) -> Any:
-    """Finds the test images of the run that a model comes from, if they lie on this machine.
+    """Returns the test images of `run_dataset`, an `ImageSet`, or `None`."""
+    dataset = run_dataset(model)
+    return None if dataset is None else dataset.test
+
+
+def run_dataset(model: str) -> Any:
+    """Finds the data set of the run that a model comes from, if it lies on this machine.
 
     Args:
         model: A `.keras` file or a run directory.
 
     Returns:
-        An `ImageSet`; `None` if the run names none that can be read as it stands.
+        A `Dataset`; `None` if the run names none that can be read as it stands.
     """
-    run = _run_of(model)
-    settings = _settings(run) if run is not None else {}
+    run = run_of(model)
+    settings = written_settings(run.path) if run is not None else {}
     dataset, data_dir = settings.get("dataset", ""), settings.get("data_dir", "")
-    if not dataset:
-        return None
-    if not is_at_hand(dataset, data_dir):
+    if not dataset or not is_at_hand(dataset, data_dir):
         return None
     from keras_distill.data.dataset import load_dataset
 
+    unlabelled, unlabelled_classes = parse_unlabelled(settings.get("unlabelled", ""))
+    if unlabelled and not is_at_hand(unlabelled, data_dir):
+        unlabelled = ""
     splits = ("train_classes", "validation_classes", "test_classes")
     try:
         return load_dataset(
-            dataset, data_dir=data_dir, **{name: settings.get(name, "") for name in splits}
-        ).test
+            dataset,
+            data_dir=data_dir,
+            **{name: settings.get(name, "") for name in splits},
+            unlabelled=unlabelled,
+            unlabelled_classes=unlabelled_classes,
+        )
     except InputError:
         return None
 
 
-def _run_of(model: str) -> RunDirectory | None:
-    path = Path(model)
-    run = RunDirectory(path if path.is_dir() else path.parent)
-    is_student = path.is_dir() or path.name == run.student.name
-    return run if is_student and run.flags.is_file() else None
-
-
-def _settings(run: RunDirectory) -> dict[str, str]:
-    return dict(re.findall(r"^--(\w+)=(.*)$", run.flags.read_text(), re.M))
+def _training_classes(run: RunDirectory) -> list[str]:
+    """The names of the classes that were trained on, as the run tells or its data set."""
+    try:
+        return [str(name) for name in json.loads(run.summary.read_text())["train_classes"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        dataset = run_dataset(str(run.path))
+    if dataset is None:
+        return []
+    return [dataset.train.class_names[label] for label in dataset.train.classes]
 
 
 def _validation(run: RunDirectory) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ def setup_figures(
             "validation": 0 if validation is None else len(validation),
             "unlabelled": unlabelled,
         },
+        "train_classes": [train.class_names[label] for label in train.classes],
         "skipped_images": skipped,
         "parameters": student.count_params(),
         "embedding_dim": student.output_shape[1],

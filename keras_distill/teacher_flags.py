@@ -1,13 +1,10 @@
 """The flags that name teachers, what is learnt from them, and their cache."""
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
 from keras_distill.errors import InputError
-from keras_distill.losses.paper_weights import paper_weight
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 # Where each loss is, below keras_distill.losses.
@@ -28,6 +25,20 @@ FEATURE_LOSSES = {"attention", "hint"}
 # Those that compare places in one space, so that widths must be equal.
 SAME_SPACE_LOSSES = {"absolute", "cosine", "kde"}
 PROJECTIONS = ("none", "pca", "student")
+# What says nothing without a teacher.
+_OF_TEACHERS = (
+    "teacher_losses",
+    "teacher_output",
+    "teacher_signature",
+    "teacher_image_size",
+    "teacher_preprocessing",
+    "teacher_projection",
+    "attention_layers",
+    "hint_layers",
+    "attention",
+    "hint",
+    "cache_features",
+)
 
 
 def define_teacher_flags(command: Command) -> None:
@@ -47,11 +58,16 @@ def define_teacher_flags(command: Command) -> None:
         "relative",
         "Losses against the teacher with their weights, such as absolute:1,relative:0.3: some of "
         f"{', '.join(TEACHER_LOSSES)}. A weight left out is the published one. For one of several "
-        "teachers: a.relative:0.3.",
+        "teachers: a.relative:0.3. The default holds where no loss is named, here or by --hint or "
+        "--attention.",
     )
     for loss in ("attention", "hint"):
         command.boolean(
-            group, loss, False, f"Short for {loss} in --teacher_losses, with the published weight."
+            group,
+            loss,
+            False,
+            f"Short for {loss} in --teacher_losses, with the published weight; alone, it takes the "
+            "place of the default.",
         )
     command.string(
         group,
@@ -183,88 +199,6 @@ def per_teacher(flag: str, value: str, names: list[str]) -> dict[str, str]:
     return dict.fromkeys(names, "") | values
 
 
-def parse_teacher_losses(
-    value: str, dataset: str, names: list[str], also: Sequence[str] = ()
-) -> dict[str, dict[str, float]]:
-    """Reads `--teacher_losses`.
-
-    Args:
-        value: Such as `"absolute:1,relative"`, or `"a.absolute:1,b.relative"`.
-        dataset: Name of the data set, for the weights left out.
-        names: Names of the teachers.
-        also: Losses that each teacher has besides, if the text does not name them.
-
-    Returns:
-        For each teacher the weights of its losses by name.
-
-    Raises:
-        InputError: If a name or a weight is of no use, or a teacher is left without a loss.
-    """
-    weights: dict[str, dict[str, float]] = {name: {} for name in names}
-    for part in filter(None, value.split(",")):
-        key, _, text = part.partition(":")
-        teacher, dot, loss = key.rpartition(".")
-        chosen = [teacher] if dot else names
-        if not set(chosen) <= set(names) or (dot and names == [""]):
-            raise InputError(
-                f"--teacher_losses={value}: there is no teacher {teacher!r}; "
-                + ("--teacher names none." if names == [""] else f"there are {', '.join(names)}.")
-            )
-        if loss not in TEACHER_LOSSES or any(loss in weights[name] for name in chosen):
-            raise InputError(
-                f"--teacher_losses={value}: {key!r} is "
-                f"{'there twice' if loss in TEACHER_LOSSES else 'unknown'}; give some of "
-                f"{', '.join(TEACHER_LOSSES)}, each once."
-            )
-        try:
-            weight = float(text) if text else paper_weight(dataset, loss)
-        except ValueError:
-            weight = math.nan
-        if not 0 <= weight < math.inf:
-            raise InputError(
-                f"--teacher_losses={value}: {text!r} is not a weight; give a number, 0 or more."
-            )
-        for name in chosen:
-            weights[name][loss] = weight
-    for own in weights.values():
-        for loss in also:
-            own.setdefault(loss, paper_weight(dataset, loss))
-    if idle := [name for name in names if name and not weights[name]]:
-        raise InputError(
-            f"--teacher_losses={value} gives the teacher {idle[0]!r} nothing to teach; add "
-            f"{idle[0]}.relative, or drop it from --teacher."
-        )
-    return weights
-
-
-def teacher_loss_weights(flags: Any) -> dict[str, dict[str, float]]:
-    """Reads what is learnt from the teachers.
-
-    Args:
-        flags: The parsed flags; see `define_teacher_flags`.
-
-    Returns:
-        As `parse_teacher_losses`, with `--hint` and `--attention`; empty without a teacher.
-
-    Raises:
-        InputError: As `parse_teacher_losses`, or if a flag would be of no effect.
-    """
-    names = list(parse_teachers(flags.teacher))
-    shortcuts = [loss for loss in sorted(FEATURE_LOSSES) if flags[loss].value]
-    if not names:
-        if shortcuts:
-            raise InputError(f"--{shortcuts[0]} needs a --teacher to learn from.")
-        return {}
-    weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names, shortcuts)
-    for loss in sorted(FEATURE_LOSSES):
-        layers = f"{loss}_layers"
-        if flags[layers].value and not any(loss in own for own in weights.values()):
-            raise InputError(
-                f"--{layers}={flags[layers].value} has no effect without the loss; add --{loss}."
-            )
-    return weights
-
-
 def parse_layer_pairs(flag: str, value: str) -> list[tuple[str, str]]:
     """Reads `--hint_layers` or `--attention_layers`.
 
@@ -340,4 +274,18 @@ def check_teacher_flags(flags: Any) -> None:
         if value and not (value.isdecimal() and int(value) > 0):
             raise InputError(
                 f"--teacher_image_size={value} is not a number of pixels, such as 224."
+            )
+    if not names:
+        _check_no_teacher(flags)
+
+
+def _check_no_teacher(flags: Any) -> None:
+    """Refuses what would be ignored without a teacher, unless --teacher= leaves one out by name."""
+    for name in _OF_TEACHERS:
+        flag = flags[name]
+        if flag.present and flag.value and not flags["teacher"].present:
+            given = f"--{name}" if flag.boolean else f"--{name}={flag.value}"
+            raise InputError(
+                f"{given} needs a --teacher to learn from; give one, or leave it out. --teacher= "
+                "says that there shall be none."
             )

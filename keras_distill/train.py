@@ -38,7 +38,8 @@ from keras_distill.command_line import (
 from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
 from keras_distill.run_continuation import continuation
-from keras_distill.teacher_flags import FEATURE_LOSSES, teacher_loss_weights
+from keras_distill.teacher_flags import FEATURE_LOSSES
+from keras_distill.teacher_loss_flags import teacher_loss_weights
 from keras_distill.train_flags import check_train_flags, define_train_flags
 from keras_distill.training.cluster import read_cluster
 from keras_distill.training.run_directory import RunDirectory

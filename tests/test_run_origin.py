@@ -67,6 +67,17 @@ def test_what_a_run_tells(run):
     assert "training" not in model_origin(str(run / "teacher.keras"))
 
 
+def test_training_classes_are_those_of_the_summary_or_of_the_data(run, tmp_path):
+    for name in ("crow", "robin", "wren", "tit"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "a.png").touch()
+    flags = f"--dataset=folder:{tmp_path / 'photos'}\n--train_classes=:3\n--test_classes=3:\n"
+    (run / "flags.txt").write_text(flags + "--validation_classes=1:2\n")
+    assert model_origin(str(run))["training_classes"] == ["crow", "tit"]
+    write(run / "summary.json", {"train_classes": ["wren"]})
+    assert model_origin(str(run))["training_classes"] == ["wren"]
+
+
 def test_results_of_the_model_are_found_beside_it(run, tmp_path):
     (run / "flags.txt").write_text("--dataset=folder:photos\n")
     ours = RESULT | {"model": str(run), "degrade": "blur:2", "degrade_side": "queries"}

@@ -50,6 +50,11 @@ class ImageSet:
         digest.update(self.labels.tobytes())
         return digest.hexdigest()
 
+    def files(self) -> list[str]:
+        """Returns the absolute path of each image, which tells it from those of other folders."""
+        root = self.root.resolve()
+        return [f"{root}/{path}" for path in self.paths]
+
     def select(self, chosen: np.ndarray) -> "ImageSet":
         """Returns the images that a boolean mask or an index array chooses."""
         return ImageSet(self.root, self.paths[chosen], self.labels[chosen], self.class_names)

@@ -20,6 +20,8 @@ class ChainModel:
         from_jpeg: Embeds a batch of files, strings `(n,)`; `None` if it looks at no pixels.
         from_pixels: Embeds decoded images, uint8 `(n, size, size, 3)`, or `None`.
         runtime: As of `Teacher`; `None` if TensorFlow runs it.
+        timed_in: What runs it when it is timed, such as `Keras` or `LiteRT`: times of one runtime
+            are comparable with each other.
         route: How the images got into it, as a phrase.
     """
 
@@ -30,6 +32,7 @@ class ChainModel:
     from_jpeg: Callable[[tf.Tensor], tf.Tensor] | None = None
     from_pixels: Callable[[tf.Tensor], tf.Tensor] | None = None
     runtime: Callable[[int], Callable[[np.ndarray], np.ndarray]] | None = None
+    timed_in: str | None = None
     route: str = ""
 
     @property

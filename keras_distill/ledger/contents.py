@@ -32,11 +32,12 @@ def report_contents(ledger: Ledger, images: ImageSet, *, most_queries: int) -> d
         most_queries: Of each comparison, how many regressed and how many improved queries to list.
 
     Returns:
-        Plain values. `steps`, each with the keys that `evaluate` writes and its `change` from the
-        step before; `total`, the change from the first to the last; `comparisons`, the regressed
-        and improved queries between two steps, by row; `samples`, some queries at equal steps;
-        `queries`, what each step answers to those; `map`; and `images`, path and class of every row
-        that is named.
+        Plain values. `steps`, each with the keys that `evaluate` writes, `before`, the number of
+        the step that it was made of, its `change` from there, and `branch`, whether it leads off
+        the chain; `total`, the change from the first to the last of the chain; `comparisons`, the
+        regressed and improved queries between two steps, by row; `samples`, some queries at equal
+        steps; `queries`, what each step answers to those; `map`; and `images`, path and class of
+        every row that is named.
     """
     compared = [
         ((before, after), changed_queries(ledger.steps[before], ledger.steps[after]))
@@ -46,12 +47,12 @@ def report_contents(ledger: Ledger, images: ImageSet, *, most_queries: int) -> d
     comparisons = [_comparison(pair, changed, most_queries) for pair, changed in compared]
     listed = chain(samples.tolist(), *(c["regressed"] + c["improved"] for c in comparisons))
     queries = {row: _answers(ledger.steps, row) for row in dict.fromkeys(listed)}
-    places = _map(ledger.steps)
+    places = _map(ledger)
     named = chain(queries, places["rows"], *(_rows_of(answer) for answer in queries.values()))
     return {
         "queries_in_all": len(images),
         "steps": [_step(ledger, number, images.class_names) for number in range(len(ledger.steps))],
-        "total": change_figures(ledger.total) if len(ledger.steps) > 1 else None,
+        "total": change_figures(ledger.total) if ledger.last else None,
         "comparisons": comparisons,
         "samples": samples.tolist(),
         "queries": {str(row): answer for row, answer in queries.items()},
@@ -86,22 +87,30 @@ def rows_by_importance(contents: Mapping[str, Any]) -> list[int]:
 
 
 def change_figures(changes: Mapping[str, Change]) -> dict[str, Any]:
-    """Returns changes as JSON holds them: by measure `value`, `interval` and `beyond_noise`."""
-    return by_measure(
-        {
-            name: {
-                "value": change.value,
-                "interval": [change.low, change.high],
-                "beyond_noise": change.beyond_noise,
-            }
-            for name, change in changes.items()
-        }
-    )
+    """Returns changes as JSON holds them.
+
+    Args:
+        changes: The changes by measure.
+
+    Returns:
+        By measure `value`; `intervals_over` with `queries` and `classes`, what was resampled, each
+        with `interval` and `beyond_noise`; and these two of the queries.
+    """
+    return by_measure({name: _change(change) for name, change in changes.items()})
+
+
+def _change(change: Change) -> dict[str, Any]:
+    over = {
+        kind: {"interval": list(bounds), "beyond_noise": change.beyond_noise(kind)}
+        for kind, bounds in change.intervals.items()
+    }
+    return {"value": change.value, **over["queries"], "intervals_over": over}
 
 
 def _step(ledger: Ledger, number: int, class_names: tuple[str, ...]) -> dict[str, Any]:
     step = ledger.steps[number]
-    before = ledger.steps[number - 1] if number else None
+    before = ledger.before[number]
+    change = ledger.changes[number]
     measured = figures(step.metrics, class_names)
     for entry, confused in zip(measured["per_class"], _confusions(step), strict=True):
         other = confused and {"class": class_names[confused[0]], "queries": confused[1]}
@@ -110,14 +119,16 @@ def _step(ledger: Ledger, number: int, class_names: tuple[str, ...]) -> dict[str
     return {
         "name": step.name,
         "model": step.model,
+        "before": before,
+        "branch": number > ledger.last,
         "queries": step.metrics.queries,
         "gallery": step.metrics.gallery,
         "protocol": "leave-one-out",
         "backend": step.backend,
         **measured,
         "recall_curve": _recall_curve(step),
-        "change": change_figures(ledger.changes[number - 1]) if number else None,
-        "compared_with_before": None if before is None else _compared(before, step),
+        "change": None if change is None else change_figures(change),
+        "compared_with_before": None if before is None else _compared(ledger.steps[before], step),
         "index": {
             "dim": int(step.vectors.shape[1]),
             "metric": "euclidean",
@@ -212,10 +223,13 @@ def _rows_of(answer: Mapping[str, Any]) -> list[int]:
     return [row for rows in answer["neighbours"] for row in rows if row is not None]
 
 
-def _map(steps: list[Step]) -> dict[str, Any]:
+def _map(ledger: Ledger) -> dict[str, Any]:
     """The places of the images by each step that embeds; an index has the vectors of its model."""
+    steps = ledger.steps
     embedding = [
-        n for n, step in enumerate(steps) if not n or step.vectors is not steps[n - 1].vectors
+        number
+        for number, (before, step) in enumerate(zip(ledger.before, steps, strict=True))
+        if before is None or step.vectors is not steps[before].vectors
     ]
     rows = sample_rows(len(steps[0].vectors), _MOST_PLACES)
     maps = embedding_maps([steps[number].vectors[rows] for number in embedding])

@@ -5,7 +5,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ _QUERIES = 1000
 def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dict[str, Any]:
     """Measures a model, warmed up, alone on the machine if the user sees to that.
 
+    Each call is timed by itself: between calls of another runtime, whose threads still wait for
+    work, it would take many times as long.
+
     Args:
         model: The model.
         jpegs: Image files: the first is timed alone, all of them as a batch.
@@ -32,47 +35,62 @@ def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dic
 
     Returns:
         `megabytes` on disk; `parameters`; `milliseconds`, the median time of one image from decoded
-        pixels to the vector, in the model's own runtime if it has one; `milliseconds_from_jpeg`,
-        from the bytes of its file; each with the `…_quartiles` of the calls;
-        `runtime_milliseconds`, those of the own runtime by the number of threads: one, and one a
-        CPU; `images_per_second`, from the bytes of files in batches of `batch_size`. `null` where
-        it cannot be known.
+        pixels to the vector, in the runtime `timed_in`, with a thread for each CPU;
+        `milliseconds_from_jpeg`, from the bytes of its file, which TensorFlow decodes; each with
+        the `…_quartiles` of the calls; `runtime_milliseconds`, those of a runtime of its own by the
+        number of threads: one, and one a CPU; `images_per_second`, from the bytes of files in
+        batches of `batch_size`. `null` where it cannot be known.
     """
-    single: dict[str, Callable[[], Any] | None] = {
-        "milliseconds": None,
+    runtime = _runtime_seconds(model)
+    single: dict[str, list[float] | None] = {
+        "milliseconds": runtime[max(runtime)] if runtime else _pixel_seconds(model),
         "milliseconds_from_jpeg": None,
     }
-    from_jpeg, from_pixels = model.from_jpeg, model.from_pixels
     images_per_second = None
-    if from_jpeg is not None:
+    if (from_jpeg := model.from_jpeg) is not None:
         one = tf.constant(jpegs[:1])
         batch = tf.constant([jpegs[row % len(jpegs)] for row in range(batch_size)])
-        single["milliseconds_from_jpeg"] = lambda: from_jpeg(one)
-        (taken,) = _seconds([lambda: from_jpeg(batch)], rounds=5)
-        images_per_second = batch_size / statistics.median(taken)
-    if from_pixels is not None and model.image_size is not None:
-        noise = np.random.default_rng(0)
-        shape = (1, model.image_size, model.image_size, 3)
-        pixels = tf.constant(noise.integers(0, 256, shape, np.uint8))
-        single["milliseconds"] = lambda: from_pixels(pixels)
-        if model.runtime is not None:  # TensorFlow around it would take longer than itself
-            run = model.runtime(os.cpu_count() or 1)
-            single["milliseconds"] = partial(run, pixels.numpy().astype(np.float32))
+        single["milliseconds_from_jpeg"] = _seconds(partial(from_jpeg, one), rounds=30)
+        images_per_second = batch_size / statistics.median(
+            _seconds(partial(from_jpeg, batch), rounds=5)
+        )
     cost: dict[str, Any] = {"megabytes": model.megabytes, "parameters": model.parameters}
-    known = {name: call for name, call in single.items() if call is not None}
-    times = dict(zip(known, _seconds(list(known.values()), rounds=30), strict=True))
-    for name in single:
-        low, middle, high = 1e3 * np.quantile(times.get(name, [np.nan]), [0.25, 0.5, 0.75])
-        cost[name] = float(middle) if name in times else None
-        cost[f"{name}_quartiles"] = [float(low), float(high)] if name in times else None
+    for name, taken in single.items():
+        low, middle, high = 1e3 * np.quantile(taken or [np.nan], [0.25, 0.5, 0.75])
+        cost[name] = float(middle) if taken else None
+        cost[f"{name}_quartiles"] = [float(low), float(high)] if taken else None
+    by_threads = {str(count): 1e3 * statistics.median(taken) for count, taken in runtime.items()}
     return cost | {
-        "runtime_milliseconds": _runtime_milliseconds(model),
+        "timed_in": model.timed_in if single["milliseconds"] else None,
+        "runtime_milliseconds": by_threads or None,
         "images_per_second": images_per_second,
     }
 
 
+def _pixels(image_size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (1, image_size, image_size, 3), np.uint8)
+
+
+def _pixel_seconds(model: ChainModel) -> list[float] | None:
+    """The times of one decoded image by TensorFlow; `None` if it looks at no pixels."""
+    if model.from_pixels is None or model.image_size is None:
+        return None
+    return _seconds(partial(model.from_pixels, tf.constant(_pixels(model.image_size))), rounds=100)
+
+
+def _runtime_seconds(model: ChainModel) -> dict[int, list[float]]:
+    """The times of one image in a runtime of its own by the number of threads, if it has one."""
+    if model.runtime is None or model.image_size is None:
+        return {}
+    pixels = _pixels(model.image_size).astype(np.float32)
+    return {
+        threads: _seconds(partial(model.runtime(threads), pixels), rounds=100)
+        for threads in sorted({1, os.cpu_count() or 1})
+    }
+
+
 def index_cost(searcher: Searcher, gallery: np.ndarray, k: int) -> dict[str, Any]:
-    """Measures a search, and exact search beside it, on up to 1,000 queries at once.
+    """Measures a search, and exact search next to it, on up to 1,000 queries at once.
 
     Args:
         searcher: The search.
@@ -85,8 +103,10 @@ def index_cost(searcher: Searcher, gallery: np.ndarray, k: int) -> dict[str, Any
     queries = np.ascontiguousarray(gallery[sample_rows(len(gallery), _QUERIES)])
     k = min(k, len(gallery))
     exact = ExactSearcher(gallery)
-    searches = [lambda: searcher.nearest(queries, k=k), lambda: exact.nearest(queries, k=k)]
-    own, exactly = map(statistics.median, _seconds(searches, rounds=5))
+    own, exactly = (
+        statistics.median(_seconds(partial(searches.nearest, queries, k=k), rounds=5))
+        for searches in (searcher, exact)
+    )
     return {
         "megabytes": (gallery.nbytes + _bytes_of(searcher)) / 1e6,
         "queries_per_second": len(queries) / own,
@@ -108,40 +128,20 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _runtime_milliseconds(model: ChainModel) -> dict[str, float] | None:
-    if model.runtime is None or model.image_size is None:
-        return None
-    shape = (1, model.image_size, model.image_size, 3)
-    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
-    threads = sorted({1, os.cpu_count() or 1})
-    calls = [partial(model.runtime(count), pixels) for count in threads]
-    times = _seconds(calls, rounds=100)
-    return {
-        str(count): 1e3 * statistics.median(taken)
-        for count, taken in zip(threads, times, strict=True)
-    }
-
-
-def _seconds(
-    calls: Sequence[Callable[[], Any]], *, rounds: int, most_seconds: float = 6.0
-) -> list[list[float]]:
-    """The times of each call, all in turn so that they meet the same machine, in so many rounds.
-
-    In fewer rounds where they would take too long.
-    """
-    for call in [*calls] * _WARM_UP:
+def _seconds(call: Callable[[], Any], *, rounds: int, most_seconds: float = 6.0) -> list[float]:
+    """The times of a call, warmed up; in fewer rounds where they would take too long."""
+    for _ in range(_WARM_UP):
         call()
-    taken: list[list[float]] = [[] for _ in calls]
+    taken: list[float] = []
     begun = time.perf_counter()
-    for done in range(rounds):
-        if done >= _LEAST_ROUNDS and time.perf_counter() - begun > most_seconds:
+    while len(taken) < rounds:
+        if len(taken) >= _LEAST_ROUNDS and time.perf_counter() - begun > most_seconds:
             break
-        for call, own in zip(calls, taken, strict=True):
-            start = time.perf_counter()
-            answer = call()
-            if isinstance(answer, tf.Tensor):
-                answer.numpy()  # a GPU answers before it has computed
-            own.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        answer = call()
+        if isinstance(answer, tf.Tensor):
+            answer.numpy()  # a GPU answers before it has computed
+        taken.append(time.perf_counter() - start)
     return taken
 
 

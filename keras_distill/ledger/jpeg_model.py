@@ -27,6 +27,7 @@ class JpegModel(ChainModel):
         self.name = name
         self.path = path
         self._loaded = loaded  # which owns the weights of the signatures
+        self.timed_in = "SavedModel"
         self.route = f"the bytes of each file, through its signature {SIGNATURE}"
         signature = loaded.signatures[SIGNATURE]
         (takes,) = signature.structured_input_signature[1]

@@ -3,17 +3,19 @@
 from typing import TYPE_CHECKING
 
 from keras_distill.ledger.ledger import Change, Ledger
+from keras_distill.retrieval.metric_figures import MEANING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def ledger_table(title: str, ledger: Ledger) -> "Table":
-    """Puts the steps below each other.
+def ledger_table(title: str, ledger: Ledger, over: str = "queries") -> "Table":
+    """Puts the steps below each other: the chain, what it loses in all, and the branches.
 
     Args:
         title: Heading of the table.
         ledger: The steps.
+        over: What is resampled for the intervals, `queries` or `classes`.
 
     Returns:
         The table, each value with its 95 % interval.
@@ -25,7 +27,7 @@ def ledger_table(title: str, ledger: Ledger) -> "Table":
     first = next(iter(ledger.steps[0].metrics.means))
     table = Table(
         title=escape(title),
-        caption="in brackets: 95 % interval over queries; * beyond it",
+        caption=f"in brackets: 95 % interval over {over}; * beyond it",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -34,28 +36,53 @@ def ledger_table(title: str, ledger: Ledger) -> "Table":
     table.add_column("", overflow="fold")  # names of files are long, and must differ
     for heading in (first, "change", "MAP@R", "MB", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)
-    changes = [None, *(changes[first] for changes in ledger.changes)]
-    for step, change in zip(ledger.steps, changes, strict=True):
-        low, high = step.metrics.intervals[first]
-        cost = step.cost
+    for number, (step, changes) in enumerate(zip(ledger.steps, ledger.changes, strict=True)):
+        low, high = step.metrics.intervals_over[over][first]
         table.add_row(
             escape(step.name),
             f"{step.metrics.means[first]:.4f} [{low:.3f}, {high:.3f}]",
-            "" if change is None else _change(change),
+            "" if changes is None else _change(changes[first], over),
             f"{step.metrics.map_at_r:.4f}",
-            _number(cost.get("megabytes"), "{:.2f}"),
-            _number(cost.get("milliseconds"), "{:.1f}"),
+            _number(step.cost.get("megabytes")),
+            _number(step.cost.get("milliseconds")),
         )
-    if len(ledger.steps) > 1:
-        table.add_section()
-        table.add_row("in all", "", _change(ledger.total[first]), "", "", "")
+        if number == ledger.last > 0:
+            table.add_section()
+            table.add_row("in all", "", _change(ledger.total[first], over), "", "", "")
+            table.add_section()
     return table
 
 
-def _change(change: Change) -> str:
-    mark = "*" if change.beyond_noise else " "
-    return f"{change.value:+.4f} [{change.low:+.3f}, {change.high:+.3f}]{mark}"
+def ledger_notes(ledger: Ledger, over: str = "queries") -> list[str]:
+    """Says what has to be known to read the table.
+
+    Args:
+        ledger: The steps.
+        over: What is resampled for the intervals, `queries` or `classes`.
+
+    Returns:
+        Sentences.
+    """
+    notes = [f"Intervals over {over} tell {MEANING[over]}."]
+    origins = dict.fromkeys(before for before in ledger.before[ledger.last + 1 :])
+    notes += [
+        f"Other formats are compared with the {ledger.steps[before].name}, which they were made of."
+        for before in origins
+        if before is not None
+    ]
+    timed = dict.fromkeys(step.cost.get("timed_in") for step in ledger.steps)
+    if len(runtimes := [name for name in timed if name]) > 1:
+        notes.append(f"ms in {', '.join(runtimes)}: only those of one runtime are comparable.")
+    return notes
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _change(change: Change, over: str) -> str:
+    low, high = change.intervals[over]
+    return (
+        f"{change.value:+.4f} [{low:+.3f}, {high:+.3f}]{'*' if change.beyond_noise(over) else ' '}"
+    )
+
+
+def _number(value: float | None) -> str:
+    """Two decimals, more where the value would vanish."""
+    return "" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"

@@ -14,6 +14,8 @@ from keras_distill.ledger.chain_model import ChainModel
 from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.teachers.teacher import Teacher
 
+_RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
+
 
 class PixelModel(ChainModel):
     """A model that takes decoded images, or the ids of images, as `load_teacher` loads it.
@@ -39,6 +41,8 @@ class PixelModel(ChainModel):
         self.route = "the centre of each image, decoded as in evaluation"
         self.from_pixels = model
         self.runtime = model.runtime
+        kind = "Keras" if isinstance(model.owner, keras.Model) else "SavedModel"
+        self.timed_in = _RUNTIMES.get(path.suffix, kind)
         self.from_jpeg = tf.function(
             self._from_jpeg, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )

@@ -35,20 +35,22 @@ class AsymmetricMetrics:
         names = map(str, PERCENTILES)
         return {"mean": float(self.cosines.mean()), **dict(zip(names, values, strict=True))}
 
-    def kept(self, k: int) -> tuple[float, float, float] | None:
+    def kept(self, k: int, *, over: str = "queries") -> tuple[float, float, float] | None:
         """Returns the share of the student's own Recall@K that is left in the teacher's gallery.
 
         Args:
             k: One of the K of `retrieval_metrics`.
+            over: What is resampled for the interval, `queries` or `classes`.
 
         Returns:
-            The share, and the least and greatest value of its 95 % interval over queries, both
-            recalls being of the same ones; `None` if the student's own recall is 0.
+            The share, and the least and greatest value of its 95 % interval, both recalls being of
+            the same queries; `None` if the student's own recall is 0.
         """
         if not self.student.recall[k]:
             return None
         pair = [metrics.per_query[f"R@{k}"] for metrics in (self.asymmetric, self.student)]
-        left, whole = resampled_means(np.stack(pair, axis=1)).T
+        classes = self.student.labels if over == "classes" else None
+        left, whole = resampled_means(np.stack(pair, axis=1), classes=classes).T
         shares = np.divide(left, whole, out=np.full_like(left, np.nan), where=whole > 0)
         ((low, high),) = percentile_intervals(shares[:, None]).tolist()
         return self.asymmetric.recall[k] / self.student.recall[k], low, high

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_distill.retrieval.metrics import RetrievalMetrics
 
+#: What can be resampled, and what an interval then tells.
+MEANING = {
+    "queries": "how far the figure depends on which images of these classes are the queries",
+    "classes": "how far the figure depends on which classes these are, so what other unseen "
+    "classes may give; queries of one class stand or fall together",
+}
+
 
 def figures(
     metrics: "RetrievalMetrics", class_names: Sequence[str] | None = None
@@ -17,11 +24,14 @@ def figures(
         class_names: Names of the classes by label, to list each class too.
 
     Returns:
-        `recall` and `map_at_k` by K, `map_at_r`, `r_precision`; `intervals` with the same keys;
+        `recall` and `map_at_k` by K, `map_at_r`, `r_precision`; `intervals_over` with `queries` and
+        `classes`, what was resampled, each with the same keys; `intervals`, those over queries;
         and, with names, `per_class`, a list of the same with `class` and `queries`, `null` where no
         query counts.
     """
-    result = by_measure(metrics.means) | {"intervals": by_measure(metrics.intervals)}
+    intervals = {kind: by_measure(found) for kind, found in metrics.intervals_over.items()}
+    result = by_measure(metrics.means)
+    result |= {"intervals": intervals["queries"], "intervals_over": intervals}
     if class_names is not None:
         classes, sizes, means = metrics.by_class()
         result["per_class"] = [

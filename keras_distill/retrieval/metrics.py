@@ -1,7 +1,7 @@
 """Recall@K, mAP@K, MAP@R and R-precision, of each query and on average."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,14 +50,21 @@ class RetrievalMetrics:
         """The mean over queries of each measure, by the names of `per_query`."""
         return {name: _mean(values) for name, values in self.per_query.items()}
 
-    @functools.cached_property
+    @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95 % bootstrap interval of each mean, by the names of `per_query`.
+        """The 95 % bootstrap interval of each mean over queries, by the names of `per_query`.
 
         From 1,000 resamples of the queries; `mean_intervals` computes others of `per_query`.
         """
-        bounds = mean_intervals(np.stack(list(self.per_query.values()), axis=1))
-        return dict(zip(self.per_query, map(tuple, bounds.tolist()), strict=True))
+        return self.intervals_over["queries"]
+
+    @functools.cached_property
+    def intervals_over(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """The 95 % bootstrap intervals by what is resampled, `queries` or `classes`, and by name.
+
+        From 1,000 resamples each. See `mean_intervals` for what they mean.
+        """
+        return measure_intervals(self.per_query, self.labels)
 
     def by_class(self) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Returns the means over the queries of each class.
@@ -74,6 +81,29 @@ class RetrievalMetrics:
             counts = np.bincount(place, counted, len(classes))
             means[name] = sums / np.where(counts, counts, np.nan)
         return classes, sizes, means
+
+
+def measure_intervals(
+    per_query: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Computes the intervals of means over queries, by resampling queries and classes.
+
+    Args:
+        per_query: By measure the value of each query, float `(n,)`; NaN where it does not count.
+        labels: Class of each query, integers `(n,)`.
+
+    Returns:
+        By `queries` and `classes` the 95 % interval of each measure.
+    """
+    values = np.stack(list(per_query.values()), axis=1)
+    bounds = {
+        "queries": mean_intervals(values),
+        "classes": mean_intervals(values, classes=labels),
+    }
+    return {
+        resampled: dict(zip(per_query, map(tuple, pairs.tolist()), strict=True))
+        for resampled, pairs in bounds.items()
+    }
 
 
 def retrieval_metrics(

@@ -21,6 +21,7 @@ FACTS_FILE = Path("assets.extra", "distill.json")
 UNKNOWN_ORIGIN: Mapping[str, Any] = {
     "model": None,
     "training": None,
+    "training_classes": None,
     "data": None,
     "data_licence": None,
     "recall": [],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 CARD_FILE = "MODEL_CARD.md"
+_NAMED = 100  # classes; distill.json has all
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
@@ -36,6 +37,7 @@ Images are alike where the Euclidean distance of their vectors is small.
 | | |
 |---|---|
 | Data | {_or_unknown(facts["data"])} |
+| Training classes | {_classes(facts["training_classes"])} |
 | Licence of the data | {facts["data_licence"] or "not stated"} |
 {_training(facts["training"])}
 ## Recall
@@ -85,6 +87,13 @@ def _batching(batching: Mapping[str, Any]) -> str:
     return (
         f"in the graph: up to {most} images of concurrent requests, which wait {wait:g} ms at most"
     )
+
+
+def _classes(names: list[str] | None) -> str:
+    if not names:
+        return "unknown"
+    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)}: {', '.join(names[:_NAMED]).replace('|', '/')}{more}"
 
 
 def _training(training: Mapping[str, Any] | None) -> str:

@@ -13,8 +13,9 @@ from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.teachers.vector_file import load_vectors
 
 _KINDS = (
-    "a run directory, a SavedModel folder, a .tflite or .onnx file, or a table of vectors (.npz, "
-    "or .npy with an .ids.txt beside it, or a folder of keras_distill.embed)"
+    "a run directory, a SavedModel folder, or the folder of its versions, a .tflite or .onnx file, "
+    "or a table of vectors (.npz, or .npy with an .ids.txt beside it, or a folder of "
+    "keras_distill.embed)"
 )
 _SUFFIXES = (".keras", ".tflite", ".onnx")
 
@@ -31,8 +32,9 @@ def load_teacher(
     """Loads a teacher, which is anything that maps images to vectors.
 
     Args:
-        path: A `.keras` file, or a run directory with one; a SavedModel folder; a `.tflite` file;
-            an `.onnx` file; or a table of vectors, see `load_vectors`.
+        path: A `.keras` file, or a run directory with one; a SavedModel folder, or the folder of
+            its versions, of which the latest is taken; a `.tflite` file; an `.onnx` file; or a
+            table of vectors, see `load_vectors`.
         argument: Name of the argument that an error message should name.
         output: Of a Keras model, an inner layer to end with, whose answer is averaged over places
             and divided by its L2 norm, see `end_at_layer`; of another model, the output to take.
@@ -53,7 +55,7 @@ def load_teacher(
         >>> teacher(images).shape  # doctest: +SKIP
         TensorShape([8, 512])
     """
-    path = Path(path)
+    path = latest_version(Path(path))
     source = f"{argument}={str(path)!r}"
     if not path.exists():
         raise InputError(f"{source} does not exist; give a .keras file, {_KINDS}.")
@@ -93,3 +95,18 @@ def load_teacher(
     if output:
         model = end_at_layer(model, output, argument=argument)
     return as_teacher(model, image_size=image_size, preprocessing=preprocessing, argument=argument)
+
+
+def latest_version(path: Path) -> Path:
+    """Returns the latest version of an exported model.
+
+    Args:
+        path: The folder that `export` wrote its versions into, or anything else.
+
+    Returns:
+        The SavedModel of the highest number in the folder; `path` itself if there is none.
+    """
+    versions = [
+        file.parent for file in path.glob("*/saved_model.pb") if file.parent.name.isdecimal()
+    ]
+    return max(versions, key=lambda folder: int(folder.name), default=path)

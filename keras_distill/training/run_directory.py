@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,32 @@ class RunDirectory:
         self.summary = self.path / "summary.json"
         self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
 
+    def check(self) -> None:
+        """Tries whether the folder can be made and written, and leaves nothing behind.
+
+        Raises:
+            InputError: If it cannot.
+        """
+        if not self._writes:
+            return
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            for folder in missing:
+                with contextlib.suppress(OSError):  # another process has begun there
+                    folder.rmdir()
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(
+            f"--run_dir={str(self.path)!r} could not be written ({error.strerror}); choose "
+            "another place."
+        )
+
     def lock(self) -> None:
         """Keeps other processes out, until `unlock` or the end of this one.
 
@@ -50,10 +77,7 @@ class RunDirectory:
         except filelock.Timeout as error:
             raise InputError(f"--run_dir={self.path}: another process trains there.") from error
         except OSError as error:
-            raise InputError(
-                f"--run_dir={str(self.path)!r} could not be written ({error.strerror}); choose "
-                "another place."
-            ) from error
+            raise self._unwritable(error) from error
 
     def unlock(self) -> None:
         """Lets other processes in."""

@@ -1,10 +1,12 @@
 import csv
+import io
+import itertools
 import json
 import statistics
 
 import pytest
 
-from keras_distill.ablation_report import write_report
+from keras_distill.ablation_report import recall_figure, write_report
 
 
 def result(variant, seed, recall, evaluation="test"):
@@ -54,6 +56,30 @@ def test_several_evaluations(tmp_path):
         ["| plain", "bad", "1", "0.400"],
         ["| late", "good", "1", "0.600"],
     ]
+
+
+@pytest.mark.parametrize("evaluations", [("good",), ("good", "blurred")])
+def test_labels_of_the_plot_are_apart(evaluations):
+    """Values close to each other have long tick labels, and variants long names."""
+    names = ["baseline", "relative and absolute teacher at once, 60 epochs", "hint"]
+    results = [
+        result(name, seed, 0.4126 + 0.0004 * seed + 0.0007 * row, evaluation)
+        for evaluation in evaluations
+        for row, name in enumerate(names)
+        for seed in range(3)
+    ]
+    figure = recall_figure(results)
+    figure.savefig(io.BytesIO(), dpi=figure.dpi)  # lays it out
+    boxes = [
+        label.get_window_extent()
+        for axes in figure.axes
+        for label in axes.get_xticklabels()
+        if axes.get_xlim()[0] <= label.get_position()[0] <= axes.get_xlim()[1]
+    ]
+    assert len(boxes) >= 3 * len(evaluations)
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    for label in figure.axes[0].get_yticklabels():
+        assert label.get_window_extent().x0 >= 0
 
 
 def test_no_result_yet(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -14,6 +15,16 @@ from keras_distill.retrieval.metrics import retrieval_metrics
 
 def approx(values):
     return pytest.approx(list(values))
+
+
+def nested(intervals):
+    """The intervals as JSON has them, of the first test."""
+    return {
+        "recall": {k: approx(intervals[f"R@{k}"]) for k in ("1", "3", "16")},
+        "map_at_k": {"5": approx(intervals["mAP@5"])},
+        "map_at_r": approx(intervals["MAP@R"]),
+        "r_precision": approx(intervals["R-precision"]),
+    }
 
 
 def cells(out):
@@ -68,23 +79,89 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         "map_at_k": {"5": pytest.approx(metrics.map_at_k[5])},
         "map_at_r": pytest.approx(metrics.map_at_r),
         "r_precision": pytest.approx(metrics.r_precision),
-        "intervals": {
-            "recall": {k: approx(metrics.intervals[f"R@{k}"]) for k in ("1", "3", "16")},
-            "map_at_k": {"5": approx(metrics.intervals["mAP@5"])},
-            "map_at_r": approx(metrics.intervals["MAP@R"]),
-            "r_precision": approx(metrics.intervals["R-precision"]),
+        "classes_seen_in_training": [],
+        "intervals": nested(metrics.intervals_over["queries"]),
+        "intervals_over": {
+            over: nested(metrics.intervals_over[over]) for over in ("queries", "classes")
         },
+        "intervals_shown": "classes",
         "index": {"dim": 8, "metric": "euclidean", "dtype": "float32"},
         "skipped_images": [],
     }
     assert 0 < metrics.map_at_r < 1
     assert sorted((tmp_path / "figures").iterdir()) == [tmp_path / "figures" / "recall.json"]
+    shown = metrics.intervals_over["classes"]
+    assert shown != metrics.intervals
     assert cells(ended.out) == {
-        name: [(f"{value:.4f}", *(f"{bound:.3f}" for bound in metrics.intervals[name]))]
+        name: [(f"{value:.4f}", *(f"{bound:.3f}" for bound in shown[name]))]
         for name, value in metrics.means.items()
     }
+    assert "Intervals over classes tell how far the figure depends on which classes" in ended.out
     assert list(cells(ended.out)) == ["R@1", "R@3", "R@16", "mAP@5", "MAP@R", "R-precision"]
     assert "20 queries of 2 classes" in ended.out
+
+
+def test_run_is_measured_on_its_own_classes(here, teacher, photos, expected, tmp_path):
+    """By default the second half of six classes, 3 to 5, would be tested on; the run has 4: ."""
+    file = tmp_path / "recall.json"
+    ended = here("evaluate", f"--model={teacher.path}", f"--json={file}")
+    assert (ended.code, ended.err) == (0, "")
+    said = ended.out.splitlines()[0]
+    assert said.startswith(f"From {teacher.path}/flags.txt: --dataset=folder:{photos}, ")
+    assert "--train_classes=:4, --validation_classes=2:4, --test_classes=4:" in said
+    found = json.loads(file.read_text())
+    metrics = expected("test", [1, 2, 4, 8])
+    assert (found["classes"], found["queries"]) == (2, 20)
+    assert found["recall"] == {str(k): recall for k, recall in metrics.recall.items()}
+    assert (found["classes_seen_in_training"], found["intervals_shown"]) == ([], "classes")
+    # The same data set, named again without its classes, as README does.
+    again = here("evaluate", f"--model={teacher.path}", f"--dataset=folder:{photos}/../photos")
+    assert "20 queries of 2 classes" in again.out
+    student = teacher.path / "student.keras"
+    assert "20 queries of 2 classes" in here("evaluate", f"--model={student}").out
+
+
+def test_classes_of_the_training_are_named(here, teacher, photos, tmp_path):
+    """Of the first four classes two were held out for validation."""
+    file = tmp_path / "recall.json"
+    swapped = ["--train_classes=4:", "--validation_classes=", "--test_classes=:4"]
+    ended = here("evaluate", f"--model={teacher.path}", *swapped, f"--json={file}")
+    assert ended.code == 0
+    warning = "Warning: the model was trained on 2 of these 4 classes (class_0, class_1); the fig"
+    assert warning in ended.out
+    found = json.loads(file.read_text())
+    assert found["classes_seen_in_training"] == ["class_0", "class_1"]
+    assert found["intervals_shown"] == "queries"
+    assert "Intervals over queries tell how far the figure depends on which images" in ended.out
+    ended = here("evaluate", f"--model={teacher.path}", *swapped, "--intervals=classes")
+    assert "Intervals over classes tell " in ended.out
+    ended = here("evaluate", f"--model={teacher.path}", "--split=validation")
+    assert "Warning" not in ended.out
+    assert "Intervals over classes tell " in ended.out
+
+
+def test_flag_file_of_a_run(here, teacher, photos):
+    """What train alone knows is passed over in a flag file, not on the command line."""
+    given = f"--flagfile={teacher.path / 'flags.txt'}"
+    for more in ([], [f"--model={teacher.path}"]):
+        ended = here("evaluate", given, *more)
+        assert (ended.code, ended.err) == (0, "")
+        assert "20 queries of 2 classes" in ended.out
+    ended = here("evaluate", "--flagfile", str(teacher.path / "flags.txt"), "--epochs=3")
+    assert ended.code == 2
+    assert "epochs" in ended.err
+
+
+def test_run_of_worse_images_is_measured_by_worse_images(here, teacher, photos, tmp_path):
+    run = shutil.copytree(teacher.path, tmp_path / "run")
+    with (run / "flags.txt").open("a") as file:
+        file.write("--degrade=blur:1\n")
+    file = tmp_path / "recall.json"
+    ended = here("evaluate", f"--model={run}", f"--json={file}")
+    assert "--degrade=blur:1" in ended.out.splitlines()[0]
+    assert json.loads(file.read_text())["degrade"] == "blur:1"
+    assert here("evaluate", f"--model={run}", "--degrade=", f"--json={file}").code == 0
+    assert json.loads(file.read_text())["degrade"] is None
 
 
 def test_saved_model_and_validation_split(here, exported, photos, expected, tmp_path):

@@ -123,6 +123,7 @@ def test_photographs_become_golden_if_they_are_given(here, teacher, photos, tmp_
     folder = tmp_path / "embedder" / "1"
     card = (folder / "MODEL_CARD.md").read_text()
     assert "| Licence of the data | CC BY 4.0 |" in card
+    assert "| Training classes | 2: class_0, class_1 |" in card
     assert b"BatchFunction" not in (folder / "saved_model.pb").read_bytes()
 
 

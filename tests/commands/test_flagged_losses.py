@@ -16,8 +16,8 @@ from keras_distill.teacher_flags import (
     TEACHER_LOSSES,
     check_teacher_flags,
     parse_layer_pairs,
-    parse_teacher_losses,
 )
+from keras_distill.teacher_loss_flags import parse_teacher_losses
 from keras_distill.teachers.teacher import as_teacher
 from keras_distill.teachers.vector_table import VectorTable
 from keras_distill.train_flags import TASK_LOSSES, check_train_flags, define_train_flags
@@ -43,7 +43,7 @@ CLASS_VECTORS = {"proxy_anchor", "normalized_softmax", "arc_face"}
 def parse(*given):
     command = Command("test", "doc")
     define_train_flags(command)
-    command.flags(["test", "--dataset=glyphs", *given])
+    command.flags(["test", "--dataset=glyphs", "--teacher=", *given])  # teachers are made here
     return command.flags
 
 

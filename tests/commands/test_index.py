@@ -35,6 +35,15 @@ def last_line(ended):
     return json.loads(ended.out.splitlines()[-1])
 
 
+def test_classes_are_counted_among_what_is_left(here, index, tmp_path):
+    given = [f"--index={index}", "--id=class_1/*", "--id=class_4/*"]
+    assert last_line(here("index", "delete", *given))["classes"] == 4
+    file = tmp_path / "info.json"
+    ended = here("index", "info", f"--index={index}", f"--json={file}")
+    assert re.search(r"classes +│ 4 ", ended.out)
+    assert json.loads(file.read_text())["classes"] == 4
+
+
 def test_build_writes_an_index_and_a_summary(built, photos, teacher, vectors):
     assert (built.code, built.err) == (0, "")
     folder = built.path / "photos.index"

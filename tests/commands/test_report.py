@@ -109,6 +109,8 @@ def test_whole_chain(report, run, tmp_path):
     ended, found = report(f"--export={run / 'models' / 'right'}", "--ks=1,3")
     steps = found["steps"]
     assert [step["name"] for step in steps] == ["teacher", "student", "export", "index"]
+    assert [step["before"] for step in steps] == [None, 0, 1, 2]
+    assert found["intervals_shown"] == "classes"
     assert steps[2]["model"] == str(run / "models" / "right" / "1")
     for step in steps:
         assert (step["queries"], step["split"], step["protocol"]) == (240, "test", "leave-one-out")
@@ -240,22 +242,57 @@ def test_files_of_other_runtimes(report, run, shades, tmp_path):
         assert step["cost"]["milliseconds"] > 0
         times = step["cost"]["runtime_milliseconds"]
         assert set(times) == {"1", str(os.cpu_count())}
+        assert step["cost"]["milliseconds"] == times[str(os.cpu_count())]
+        runtime = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[file.suffix]
+        assert step["cost"]["timed_in"] == runtime
         assert min(times.values()) > 0
         assert step["notes"][-1].startswith("One image in its own runtime, by threads: ")
         assert "ms with 1" in step["notes"][-1]
         exact = "float32" in file.name
         assert value == pytest.approx(recall[0], abs=0.005 if exact else 0.05)
     assert found["steps"][0]["cost"]["runtime_milliseconds"] is None
+    assert found["steps"][0]["cost"]["timed_in"] == "Keras"
     # Files that share a beginning are told apart, though the table is narrow.
     first_column = "".join(line.split(" ")[0] for line in ended.out.splitlines())
     assert all(name in first_column for name in names)
 
 
-def test_channels_swapped_in_a_file(report, tmp_path):
+def test_formats_are_charged_what_they_lose_themselves(report, run, tmp_path):
+    """One file has its channels swapped; what follows it was not made of it."""
     noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
-    file = export_file(red_embedder(bgr=True), tmp_path, noise)
-    _, found = report("--teacher=", "--backend=none", f"--format={file}")
-    assert changes(found)["embedder_float32.tflite"][0] < -0.3
+    worse = export_file(red_embedder(bgr=True), tmp_path, noise)
+    same = export_file(red_embedder(), tmp_path, noise, format="onnx")
+    ended, found = report(
+        f"--export={run / 'models' / 'right'}", f"--format={worse}", f"--format={same}"
+    )
+    names = ["teacher", "student", "export", "index", worse.name, same.name]
+    assert [step["name"] for step in found["steps"]] == names
+    assert [step["before"] for step in found["steps"]] == [None, 0, 1, 2, 1, 1]
+    assert [step["branch"] for step in found["steps"]] == [False] * 4 + [True] * 2
+    lost = changes(found)
+    assert lost[worse.name][0] < -0.3
+    assert lost[worse.name][1]["beyond_noise"]
+    assert lost[same.name][0] == lost["index"][0] == found["total"]["recall"]["1"]["value"] == 0
+    assert not lost[same.name][1]["beyond_noise"]
+    assert found["steps"][5]["compared_with_before"]["cosine"]["least"] > 0.9999
+    assert (0, 3) in [(c["from"], c["to"]) for c in found["comparisons"]]
+    assert "Other formats are compared with the student, which they were made of." in ended.out
+
+
+def test_run_without_a_teacher(here, teacher, tmp_path):
+    """Its flags.txt has --teacher_preprocessing=0_255 all the same."""
+    ended = here("report", f"--run={teacher.path}", "--backend=none", f"--out={tmp_path}")
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert [step["name"] for step in found["steps"]] == ["student"]
+    assert found["classes"] == 2
+
+
+def test_teacher_is_the_latest_version(report, run):
+    _, found = report(f"--teacher={run / 'models' / 'right'}", "--backend=none")
+    assert found["steps"][0]["model"] == str(run / "models" / "right" / "1")
+    assert found["steps"][0]["cost"]["timed_in"] == "SavedModel"
+    assert changes(found)["student"][0] == 0
 
 
 def test_student_alone(report):

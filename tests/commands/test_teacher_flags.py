@@ -7,11 +7,10 @@ from keras_distill.teacher_flags import (
     check_teacher_flags,
     define_teacher_flags,
     parse_cache,
-    parse_teacher_losses,
     parse_teachers,
     per_teacher,
-    teacher_loss_weights,
 )
+from keras_distill.teacher_loss_flags import parse_teacher_losses, teacher_loss_weights
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 
@@ -229,10 +228,12 @@ def test_unusable_sizes_of_a_cache(value, capsys):
     ("given", "weights"),
     [
         ([], {"relative": 0.3}),
-        (["--hint"], {"relative": 0.3, "hint": 100.0}),
+        (["--hint"], {"hint": 100.0}),
+        (["--attention"], {"attention": 1000.0}),
+        (["--hint", "--teacher_losses=relative"], {"relative": 0.3, "hint": 100.0}),
         (["--hint", "--teacher_losses="], {"hint": 100.0}),
         (["--hint", "--teacher_losses=hint:7"], {"hint": 7.0}),
-        (["--hint", "--attention"], {"relative": 0.3, "attention": 1000.0, "hint": 100.0}),
+        (["--hint", "--attention"], {"attention": 1000.0, "hint": 100.0}),
     ],
 )
 def test_short_flags_of_losses(given, weights):
@@ -243,6 +244,42 @@ def test_short_flags_of_losses(given, weights):
     assert teacher_loss_weights(command.parse(given)) == {"": weights}
     given[1] = "--teacher=a=one,b=two"
     assert teacher_loss_weights(command.parse(given)) == {"a": weights, "b": weights}
+
+
+def test_named_losses_are_read_again_as_they_held(tmp_path):
+    """What a run writes down, `text`, means the same when it is a flag file."""
+    command = Command("test", "doc")
+    define_data_flags(command)
+    define_teacher_flags(command)
+    for given in (["--hint"], ["--hint", "--teacher_losses=relative"], ["--attention"], []):
+        weights = teacher_loss_weights(command.parse(["--dataset=cub", "--teacher=one", *given]))
+        (tmp_path / "flags.txt").write_text(command.text())
+        assert teacher_loss_weights(command.parse(["--flagfile=flags.txt"])) == weights
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--teacher_losses=relative",
+        "--teacher_losses=absolute:1",
+        "--teacher_projection=pca",
+        "--teacher_image_size=224",
+        "--teacher_preprocessing=0_1",
+        "--teacher_output=pool",
+        "--teacher_signature=serve",
+        "--hint_layers=a:b",
+        "--attention_layers=a:b",
+        "--hint",
+        "--attention",
+        "--cache_features",
+    ],
+)
+def test_what_describes_a_teacher_needs_one(given):
+    with pytest.raises(InputError) as error:
+        check_teacher_flags(parse(given))
+    assert str(error.value).startswith(f"{given} needs a --teacher to learn from; give one, or le")
+    check_teacher_flags(parse(given, "--teacher="))  # the remedy, and what each run writes down
+    check_teacher_flags(parse(given, "--teacher=one"))
 
 
 def test_no_teacher_has_no_losses():

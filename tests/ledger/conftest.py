@@ -8,6 +8,7 @@ from keras_distill.ledger.cost import machine
 from keras_distill.ledger.ledger import Ledger
 from keras_distill.ledger.pictures import picture_uri
 from keras_distill.ledger.step import exact_step, index_step
+from keras_distill.retrieval.metric_figures import MEANING
 from keras_distill.retrieval.searcher import ExactSearcher
 
 KS = (1, 2, 4)
@@ -65,16 +66,18 @@ def ledger(labelled):
         "milliseconds_quartiles": [21.0, 25.0],
         "milliseconds_from_jpeg": 23.0,
         "milliseconds_from_jpeg_quartiles": [22.0, 26.0],
+        "timed_in": "Keras",
         "images_per_second": 50.0,
         "image_size": 224,
         "route": "the centre of each image",
     }
     small = cost | {"megabytes": 0.6, "parameters": 180_000, "milliseconds": 4.0}
+    served = small | {"megabytes": 0.9, "milliseconds": 6.0, "timed_in": "SavedModel"}
     scaled = student * np.random.default_rng(0).uniform(0.2, 3, (96, 1)).astype(np.float32)
     steps = [
         exact_step("teacher", "teacher.keras", teacher, labels, ks=KS, cost=cost),
         exact_step("student", "student.keras", student, labels, ks=KS, cost=small),
-        exact_step("export", "models/1", scaled, labels, ks=KS, cost=small | {"megabytes": 0.9}),
+        exact_step("export", "models/1", scaled, labels, ks=KS, cost=served),
     ]
     searched = {"megabytes": 0.1, "queries_per_second": 9e4, "exact_queries_per_second": 3e4}
     index = index_step(
@@ -93,6 +96,9 @@ def contents(ledger, drawn):
         "classes": 12,
         "ks": list(KS),
         "settings_of_the_run": {"dataset": "folder:shades"},
+        "classes_seen_in_training": [],
+        "intervals_shown": "queries",
+        "interval_meaning": MEANING,
         "batch_size": 64,
         "machine": machine(),
         "skipped_images": [],

@@ -25,11 +25,13 @@ def test_changes_add_up(contents):
     for pick in (lambda c: c["recall"]["2"], lambda c: c["map_at_r"], lambda c: c["r_precision"]):
         summed = sum(pick(change)["value"] for change in changes[1:])
         assert summed == pytest.approx(pick(total)["value"])
-    assert changes[3]["recall"]["1"] == {
-        "value": 0,
-        "interval": [0, 0],
-        "beyond_noise": False,
-    }
+    none = {"interval": [0, 0], "beyond_noise": False}
+    over = {"queries": none, "classes": none}
+    assert changes[3]["recall"]["1"] == {"value": 0, **none, "intervals_over": over}
+    assert (
+        changes[1]["recall"]["1"]["interval"]
+        == (changes[1]["recall"]["1"]["intervals_over"]["queries"]["interval"])
+    )
 
 
 def test_recall_curve_passes_through_recall(contents):

@@ -30,6 +30,54 @@ def test_means_are_those_of_the_drawn_queries():
     assert (expected[:, 2] > 0).any()
 
 
+def naive_by_class(values, classes, resamples, seed):
+    """Draws whole classes with the same numbers and averages all of their queries that count."""
+    random = np.random.default_rng(seed)
+    names = np.unique(classes)
+    means = []
+    for _ in range(resamples):
+        drawn = [
+            values[classes == names[row]] for row in random.integers(len(names), size=len(names))
+        ]
+        counted = [column[np.isfinite(column)] for column in np.concatenate(drawn).T]
+        means.append([column.mean() if len(column) else 0.0 for column in counted])
+    return np.array(means)
+
+
+def test_means_are_those_of_the_drawn_classes():
+    random = np.random.default_rng(1)
+    values, classes = random.random((40, 3)), random.choice([3, 5, 11, 12, 40], size=40)
+    values[::3, 1] = np.nan
+    values[classes != 5, 2] = np.nan  # one class counts
+    expected = naive_by_class(values, classes, 50, seed=7)
+    means = resampled_means(values, classes=classes, resamples=50, seed=7)
+    np.testing.assert_allclose(means, expected)
+    assert (expected[:, 2] == 0).any()
+
+
+def test_classes_of_one_query_each_are_the_queries():
+    values = np.random.default_rng(1).random((60, 2))
+    np.testing.assert_allclose(
+        mean_intervals(values, classes=np.arange(60)[::-1] * 7), mean_intervals(values), atol=0.02
+    )
+
+
+@pytest.mark.parametrize(("spread", "holds"), [("queries", False), ("classes", True)])
+def test_intervals_over_classes_hold_where_classes_stand_or_fall_together(spread, holds):
+    """Of other classes, as good on average, intervals over queries promise too much."""
+    random = np.random.default_rng(0)
+    classes = np.repeat(np.arange(30), 20)
+    held = []
+    for sample in range(120):
+        recall = random.beta(2, 2, 30)  # of each class; 0.5 on average
+        values = random.random((600, 1)) < recall[classes, None]
+        groups = classes if spread == "classes" else None
+        ((low, high),) = mean_intervals(values, classes=groups, resamples=300, seed=sample)
+        held.append(low <= 0.5 <= high)
+    assert (np.mean(held) > 0.87) == holds
+    assert (np.mean(held) < 0.8) != holds
+
+
 def test_columns_are_drawn_together():
     values = np.random.default_rng(1).random((200, 1))
     means = resampled_means(np.concatenate([values, 1 - values], axis=1), resamples=20)

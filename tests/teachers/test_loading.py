@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import tensorflow as tf
 
 from keras_distill.errors import InputError
 from keras_distill.teachers.inner_layer import end_at_layer
-from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.loading import latest_version, load_teacher
 from keras_distill.teachers.vector_table import VectorTable
 
 
@@ -30,6 +32,16 @@ def folder(model, tmp_path_factory):
     keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(folder / "free.keras")
     np.savez(folder / "table.npz", ids=["a.jpg", "b.jpg"], vectors=np.eye(2))
     return folder
+
+
+def test_latest_version_is_taken_as_a_server_takes_it(folder, model, images, tmp_path):
+    for name in ("2", "10"):
+        shutil.copytree(folder / "exported", tmp_path / name)
+    (tmp_path / "11").mkdir()  # not complete yet
+    (tmp_path / "2" / "saved_model.pb").write_bytes(b"older")
+    assert latest_version(tmp_path) == tmp_path / "10"
+    assert latest_version(folder) == folder
+    np.testing.assert_allclose(load_teacher(tmp_path)(images), model(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("path", ["teacher.keras", "run"])

@@ -70,61 +70,67 @@ function around(values, room = 0.15) {
   return [Math.max(low - pad, 0), Math.min(high + pad, 1)];
 }
 
-/** First and last step as bars from 0, and between them what each step changed. */
+/** First and last step of the chain as bars from 0, what each step changed, and below it the branches. */
 function waterfall(measure, zoomed) {
-  const values = steps.map((step) => pick(step, measure));
-  const changes = steps.map((step) => step.change && pick(step.change, measure));
-  const bars = [
-    { name: steps[0].name, from: 0, to: values[0], span: pick(steps[0].intervals, measure), total: true },
-    ...steps.slice(1).map((step, index) => ({
-      name: step.name, from: values[index], to: values[index + 1], change: changes[index + 1],
-      span: changes[index + 1].interval.map((bound) => values[index] + bound),
-    })),
-  ];
-  if (steps.length > 1)
-    bars.push({ name: "left at the end", from: 0, to: values.at(-1), span: pick(steps.at(-1).intervals, measure), total: true });
+  const value = (step) => pick(step, measure);
+  const whole = (step, name) =>
+    ({ name, from: 0, to: value(step), span: intervalOf(step, measure), total: true });
+  const changed = (step) => {
+    const change = changeIn(step.change, measure), from = value(steps[step.before]);
+    return { name: step.name, from, to: value(step), change, span: change.interval.map((bound) => from + bound) };
+  };
+  const bars = [whole(chain[0], chain[0].name), ...chain.slice(1).map((step) => ({ ...changed(step), joint: true }))];
+  if (chain.length > 1) bars.push({ ...whole(chain.at(-1), "left at the end"), joint: true });
+  bars.push(...branches.map((step) => ({ ...changed(step), name: `${step.name}, of the ${steps[step.before].name}` })));
   const domain = zoomed ? around(bars.flatMap((bar) => [bar.to, ...bar.span]), 0.2) : [0, 1];
+  const longest = Math.max(...bars.map((bar) => textWidth(bar.name, true)));
   return (width) => {
-    const narrow = width < 620;
-    const left = narrow ? 2 : 150, rowHeight = narrow ? 62 : 48, thick = 26, top = 4;
+    // Long names stand above their bars.
+    const above = width < 620 || longest > 138;
+    const left = above ? 2 : 150, rowHeight = above ? 62 : 48, thick = 26, top = 4;
     const height = top + bars.length * rowHeight + 26;
     const x = linear(domain, [left, width - 14]);
-    const clamp = (value) => Math.min(Math.max(x(value), left), width - 2);
+    const clamp = (at) => Math.min(Math.max(x(at), left), width - 2);
     return canvas(width, height,
       svg("defs", {}, svg("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
         svg("rect", { width: 6, height: 6, class: "loss" }), line(0, 0, 0, 6, "hatch"))),
-      ticks(domain, narrow ? 4 : 8).map((value) => [
-        line(x(value), top, x(value), height - 22, "grid"),
-        text(x(value), height - 6, percent(value, domain[1] - domain[0] < 0.08 ? 1 : 0), { class: "tick middle" }),
+      ticks(domain, width < 620 ? 4 : 8).map((at) => [
+        line(x(at), top, x(at), height - 22, "grid"),
+        text(x(at), height - 6, percent(at, domain[1] - domain[0] < 0.08 ? 1 : 0), { class: "tick middle" }),
       ]),
       bars.map((bar, number) => {
-        const y = top + number * rowHeight + (narrow ? 24 : (rowHeight - thick) / 2), middle = y + thick / 2;
+        const y = top + number * rowHeight + (above ? 24 : (rowHeight - thick) / 2), middle = y + thick / 2;
         const start = clamp(bar.total ? domain[0] : Math.min(bar.from, bar.to));
         const end = clamp(bar.total ? bar.to : Math.max(bar.from, bar.to));
         const [low, high] = bar.span.map(clamp);
         const kind = bar.total ? "whole" : bar.change.value < 0 ? "lost" : bar.change.value > 0 ? "gain" : "even";
-        const said = bar.total
-          ? `${percent(bar.to)}  [${range(bar.span)}]`
-          : `${points(bar.change.value)}  ${pointRange(bar.change.interval)}  ${verdictOf(bar.change)}`;
-        const roomLeft = Math.min(start, low) - left, roomRight = width - Math.max(end, high);
-        const wide = 7.2 * said.length;
-        const label = bar.total
-          ? (end - start > wide + 20 ? text(start + 10, middle + 5, said, { class: "on-bar" })
-            : text(Math.max(end, high) + 8, middle + 5, said, { class: "value" }))
-          : roomLeft > wide || roomLeft > roomRight
-            ? text(Math.min(start, low) - 8, middle + 5, said, { class: "value end" })
-            : text(Math.max(end, high) + 8, middle + 5, said, { class: "value" });
         return svg("g", { class: "bar" },
-          narrow ? text(left, y - 7, bar.name, { class: "name" })
+          svg("title", {}, bar.name),
+          above ? text(left, y - 7, fitted(bar.name, width - left), { class: "name" })
             : text(left - 12, middle + 5, bar.name, { class: "name end" }),
-          number
+          bar.joint
             ? line(x(bars[number - 1].to), y - rowHeight + thick, x(bars[number - 1].to), y, "joint") : null,
           svg("rect", { x: start, y, width: Math.max(end - start, 2), height: thick, rx: 2, class: kind }),
           ["halo", "whisker"].map((name) => [line(low, middle, high, middle, name),
             [low, high].map((at) => line(at, middle - 5, at, middle + 5, name))]),
-          label);
+          barLabel(bar, { start, end, low, high, left, width, middle }));
       }));
   };
+}
+
+/** What a bar says where it has room: all, or at least the value. */
+function barLabel(bar, { start, end, low, high, left, width, middle }) {
+  const parts = bar.total ? [percent(bar.to), `[${range(bar.span)}]`]
+    : [points(bar.change.value), pointRange(bar.change.interval), verdictOf(bar.change)];
+  const roomLeft = Math.min(start, low) - left - 8, roomRight = width - Math.max(end, high) - 8;
+  const candidates = parts.map((_, dropped) => parts.slice(0, parts.length - dropped).join("  "));
+  for (const said of candidates) {
+    const wide = textWidth(said, true) + 2;
+    if (bar.total && end - start > wide + 20) return text(start + 10, middle + 5, said, { class: "on-bar" });
+    if (!bar.total && roomLeft > wide) return text(Math.min(start, low) - 8, middle + 5, said, { class: "value end" });
+    if (roomRight > wide) return text(Math.max(end, high) + 8, middle + 5, said, { class: "value" });
+  }
+  return null;
 }
 
 /** Recall against K, a line a step. */
@@ -141,7 +147,7 @@ function recallCurve(width) {
     logTicks(kRange, 8).map((k) => text(x(k), bottom + 18, String(k), { class: "tick middle" })),
     text((left + right) / 2, height - 4, "K: neighbours looked at", { class: "tick middle" }),
     steps.map((step, number) => svg("path", {
-      class: `curve ${stepClass(number)}`, "stroke-dasharray": DASHES[number % 6],
+      class: `curve ${stepClass(number)}`, "stroke-dasharray": dash(number),
       d: step.recall_curve.recall.map((recall, place) => `${place ? "L" : "M"}${x(ks[place]).toFixed(1)},${y(recall).toFixed(1)}`).join(""),
     })),
     steps.map((step, number) => report.ks.filter((k) => k <= ks.at(-1)).map((k) =>
@@ -159,44 +165,52 @@ function recallCurve(width) {
   return picture;
 }
 
-/** Recall against what a model takes; only models of which that is known. */
-function tradeOff(measure, cost, unit) {
-  const shown = embedding.filter((step) => step.cost[cost] > 0);
+/**
+ * Recall against what a model takes; only models of which that is known. Lines join `groups` of
+ * models that are comparable.
+ */
+function tradeOff(measure, cost, unit, groups) {
+  const shown = groups.flat();
   return (width) => {
     const height = 280, left = 48, right = width - 20, bottom = height - 42, top = 18;
-    const domain = around(shown.flatMap((step) => pick(step.intervals, measure)));
+    const domain = around(shown.flatMap((step) => intervalOf(step, measure)));
     const costs = shown.map((step) => step.cost[cost]);
     const span = [Math.min(...costs) / 1.8, Math.max(...costs) * 1.8];
     const x = logarithmic(span, [left, right]), y = linear(domain, [bottom, top]);
-    const labelled = labelPlaces(left, width, shown.map((step) => [x(step.cost[cost]), y(pick(step, measure))]));
+    const place = (step) => [x(step.cost[cost]), y(pick(step, measure))];
+    const labelled = labelPlaces(left, width, shown.map(place));
     return canvas(width, height,
       shareAxis(domain, y, left, right),
-      logTicks(span, 7).map((value) => [
+      logTicks(span, Math.max(Math.floor(width / 70), 2)).map((value) => [
         line(x(value), top, x(value), bottom, "grid"),
         text(x(value), bottom + 18, String(Number(value.toPrecision(2))), { class: "tick middle" })]),
       text((left + right) / 2, height - 5, `${unit}, less is better`, { class: "tick middle" }),
-      svg("path", { class: "way", d: shown.map((step, place) => `${place ? "L" : "M"}${x(step.cost[cost])},${y(pick(step, measure))}`).join("") }),
+      groups.map((group) => svg("path", { class: "way", d: group.map((step, row) => `${row ? "L" : "M"}${place(step)}`).join("") })),
       shown.map((step) => {
-        const number = steps.indexOf(step), at = x(step.cost[cost]), high = y(pick(step, measure));
-        const [low, top95] = pick(step.intervals, measure);
+        const number = numberOf(step), [at, high] = place(step);
+        const [low, top95] = intervalOf(step, measure);
+        const amount = short(step.cost[cost]);
         return svg("g", {},
+          svg("title", {}, `${step.name} ${amount}`),
           line(at, y(low), at, y(top95), `whisker-step ${stepClass(number)}`),
           mark(number, { transform: `translate(${at},${high})` }),
-          labelled(at, high, `${step.name} ${short(step.cost[cost])}`));
+          labelled(at, high, `${fitted(step.name, width * 0.4)} ${amount}`));
       }));
   };
 }
 
-/** Writes labels beside points where they hide neither each other nor another point. */
+/** Writes labels next to points where they hide neither each other nor another point, if there is room. */
 function labelPlaces(left, right, marks) {
   const taken = marks.map(([x, y]) => [x - 8, y - 8, x + 8, y + 8]);
   const free = (box) => box[0] >= left && box[2] <= right
     && taken.every((other) => box[2] < other[0] || box[0] > other[2] || box[3] < other[1] || box[1] > other[3]);
   return (x, y, content) => {
-    const wide = 7.4 * content.length;
+    const wide = textWidth(content) + 2;
     const boxAt = ([dx, dy]) => [x + dx, y + dy - 8, x + dx + wide, y + dy + 8];
-    const places = [0, -20, 20, -38, 38].flatMap((dy) => [[12, dy], [-12 - wide, dy], [-wide / 2, dy || -24]]);
-    const box = boxAt(places.find((place) => free(boxAt(place))) ?? places[0]);
+    const places = [0, -20, 20, -38, 38, -56, 56].flatMap((dy) =>
+      [[12, dy], [-12 - wide, dy], [-wide / 2, dy || -24], [left - x, dy || -24], [right - wide - x, dy || -24]]);
+    const box = places.map(boxAt).find(free);
+    if (!box) return null;  // its mark stands in the caption
     taken.push(box);
     return text(box[0], box[3] - 4, content, { class: "value" });
   };

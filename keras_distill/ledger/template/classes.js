@@ -6,8 +6,8 @@ const classView = { measure: headline, by: "change", descending: false, words: "
 function classRows(measure) {
   return steps[0].per_class.map((first, number) => {
     const values = steps.map((step) => pick(step.per_class[number], measure));
-    const change = steps.length > 1 && values[0] !== null ? values.at(-1) - values[0] : null;
-    return { name: first.class, queries: first.queries, values, change, taken: steps.at(-1).per_class[number].taken_for };
+    const change = chain.length > 1 && values[0] !== null ? values[chain.length - 1] - values[0] : null;
+    return { name: first.class, queries: first.queries, values, change, taken: chain.at(-1).per_class[number].taken_for };
   });
 }
 
@@ -20,21 +20,21 @@ function showClasses() {
   const shown = rows.slice(0, classView.count);
   byId("classes-lead").textContent =
     `${measure.name} within each class. With few queries in a class, differences are mostly noise.`;
-  const columns = [["name", "Class"], ["queries", "Queries"], ...steps.map((step, number) => [number, step.name]),
-    ...(steps.length > 1 ? [["change", "Change"]] : [])];
-  const heading = ([column, label]) => el("th", { scope: "col", "aria-sort": by === column ? (descending ? "descending" : "ascending") : "none" },
+  const columns = [["name", "Class"], ["queries", "Queries"], ...steps.map((step, number) => [number, breakable(fitted(step.name, 130)), step.name]),
+    ...(chain.length > 1 ? [["change", "Change"]] : [])];
+  const heading = ([column, label, title]) => el("th", { scope: "col", title, "aria-sort": by === column ? (descending ? "descending" : "ascending") : "none" },
     el("button", { type: "button", class: "sort", onclick: () => sortClasses(column) }, label, el("span", { "aria-hidden": "true" }, by === column ? (descending ? " ↓" : " ↑") : "")));
   const cells = (row) => [
-    report.comparisons.length ? el("button", { type: "button", class: "link", onclick: () => showClassQueries(row.name), title: "Its queries that changed" }, label(row.name)) : label(row.name),
+    report.comparisons.length ? el("button", { type: "button", class: "link", onclick: () => showClassQueries(row.name), title: "Its queries that changed" }, breakable(label(row.name))) : breakable(label(row.name)),
     String(row.queries),
     ...row.values.map((value) => percent(value, 0)),
-    ...(steps.length > 1 ? [row.change === null ? "–" : points(row.change)] : []),
+    ...(chain.length > 1 ? [row.change === null ? "–" : points(row.change)] : []),
     dumbbell(row.values),
-    row.taken ? `${label(row.taken.class)} (${row.taken.queries})` : "–",
+    row.taken ? [breakable(label(row.taken.class)), ` (${row.taken.queries})`] : "–",
   ];
   byId("class-table").replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Recall by class" },
     el("table", {},
-      el("caption", {}, `${measure.name} of ${whole(rows.length)} classes. “Mostly taken for” is the class of the wrong first neighbours at the last step.`),
+      el("caption", {}, el("span", {}, `${measure.name} of ${whole(rows.length)} classes. ${chain.length > 1 ? `“Change” is from ${chain[0].name} to ${chain.at(-1).name}. ` : ""}“Mostly taken for” is the class of the wrong first neighbours of the ${chain.at(-1).name}.`)),
       el("thead", {}, el("tr", {}, columns.map(heading),
         el("th", { scope: "col" }, "0 – 100 %"), el("th", { scope: "col" }, "Mostly taken for"))),
       el("tbody", {}, shown.map((row) => tableRow(cells(row)))))));
@@ -43,13 +43,13 @@ function showClasses() {
   more.textContent = `Show ${Math.min(CLASS_PAGE, rows.length - shown.length)} more of ${whole(rows.length - shown.length)}`;
 }
 
-/** First and last step on a line from 0 to 1. */
+/** First and last step of the chain on a line from 0 to 1. */
 function dumbbell(values) {
-  const [first, last] = [values[0] ?? 0, values.at(-1) ?? 0].map((value) => 8 + 104 * value);
-  return svg("svg", { width: 120, height: 16, viewBox: "0 0 120 16", "aria-hidden": "true", class: "dumbbell" },
-    line(8, 8, 112, 8, "grid"), line(first, 8, last, 8, last < first ? "fell" : "rose"),
+  const [first, last] = [values[0] ?? 0, values[chain.length - 1] ?? 0].map((value) => 8 + 74 * value);
+  return svg("svg", { width: 90, height: 16, viewBox: "0 0 90 16", "aria-hidden": "true", class: "dumbbell" },
+    line(8, 8, 82, 8, "grid"), line(first, 8, last, 8, last < first ? "fell" : "rose"),
     mark(0, { transform: `translate(${first},8) scale(.75)` }),
-    steps.length > 1 ? mark(steps.length - 1, { transform: `translate(${last},8) scale(.75)` }) : null);
+    chain.length > 1 ? mark(chain.length - 1, { transform: `translate(${last},8) scale(.75)` }) : null);
 }
 
 function sortClasses(column) {

@@ -4,6 +4,11 @@
 const { report, pictures } = JSON.parse(document.getElementById("data").textContent);
 const steps = report.steps;
 const embedding = steps.filter((step) => "parameters" in step.cost);
+// The way from the first model to what answers at the end, and other formats of a step of it.
+const chain = steps.filter((step) => !step.branch);
+const branches = steps.filter((step) => step.branch);
+const models = chain.filter((step) => embedding.includes(step));
+const numberOf = (step) => steps.indexOf(step);
 
 const byId = (id) => document.getElementById(id);
 
@@ -68,7 +73,17 @@ const measures = [
 const pick = (object, measure) => measure.path.reduce((inner, key) => inner?.[key], object);
 const headline = measures[0];
 
-// Steps keep their colour, mark and dash wherever they appear.
+// Intervals over queries or over classes, whichever the report shows.
+
+const over = report.intervals_shown;
+const intervalOf = (step, measure) => pick(step.intervals_over[over], measure);
+const changeIn = (changes, measure) => {
+  const change = pick(changes, measure);
+  return { value: change.value, ...change.intervals_over[over] };
+};
+
+// Steps keep their colour, mark and dash wherever they appear; the seventh has the first colour again,
+// with another mark and dash.
 
 const DASHES = ["", "", "9 5", "2 4", "12 4 2 4", "5 3"];
 const MARKS = [
@@ -80,12 +95,17 @@ const MARKS = [
   "M-2,-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
 ];
 const stepClass = (number) => `step-${number % 6}`;
+const variant = (number) => (number + Math.floor(number / 6)) % 6;
+const dash = (number) => DASHES[variant(number)];
 const mark = (number, attributes) =>
-  svg("path", { d: MARKS[number % 6], class: `mark ${stepClass(number)}`, ...attributes });
+  svg("path", { d: MARKS[variant(number)], class: `mark ${stepClass(number)}`, ...attributes });
 const stepKey = (number) =>
   el("span", { class: "key" },
     svg("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, mark(number)),
-    steps[number].name);
+    el("span", {}, breakable(steps[number].name)));
+
+/** A name that may be broken behind the marks within it. */
+const breakable = (name) => name.split(/(?<=[_./\-])/).flatMap((part) => [part, el("wbr")]);
 
 /** Makes a table: a caption, headings, and rows whose first cell is their heading. */
 function table(caption, headings, rows, attributes = {}) {
@@ -119,6 +139,27 @@ function choose(label, options, onchange, attributes = {}) {
   return el("label", {}, el("span", {}, label),
     el("select", { onchange: (event) => onchange(event.target.value), ...attributes },
       options.map(([value, text]) => el("option", { value }, text))));
+}
+
+// Names of files can be longer than the place for them.
+
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** How wide a text of a chart is, in pixels. */
+function textWidth(content, bold = false) {
+  ruler.font = `${bold ? 600 : 400} 13px ${getComputedStyle(document.body).fontFamily}`;
+  return ruler.measureText(content).width;
+}
+
+/** A name that fits a width: what is too long loses its middle, for ends of files tell them apart. */
+function fitted(name, width) {
+  if (textWidth(name, true) <= width) return name;
+  for (let kept = name.length - 2; kept > 4; kept--) {
+    const end = Math.ceil(kept * 0.7);
+    const short = `${name.slice(0, kept - end)}…${name.slice(-end)}`;
+    if (textWidth(short, true) <= width) return short;
+  }
+  return `…${name.slice(-4)}`;
 }
 
 // Images and classes. Folders are often called 017.Horned_Lark: that reads "Horned Lark", unless

@@ -1,7 +1,7 @@
 // The verdict, the ledger itself, and what the steps take.
 
-const lastModel = embedding.at(-1);
-const firstModel = embedding[0];
+const lastModel = models.at(-1);
+const firstModel = models[0];
 
 function showTitle() {
   const name = report.run.split("/").filter(Boolean).slice(-2).join("/");
@@ -12,35 +12,42 @@ function showTitle() {
 }
 
 function showVerdict() {
-  const last = steps.at(-1), value = pick(last, headline);
-  if (steps.length === 1) {
-    byId("verdict").append(`${headline.name} of the ${last.name} is `, el("strong", {}, percent(value)), ".");
+  const last = chain.at(-1), value = pick(last, headline);
+  const seen = report.classes_seen_in_training.length;
+  const warning = seen
+    ? ` The student was trained on ${whole(seen)} of the ${whole(report.classes)} classes, so this does not tell how well it retrieves unseen ones.` : "";
+  if (chain.length === 1) {
+    byId("verdict").append(`${headline.name} of the ${last.name} is `, el("strong", {}, percent(value)), ".", warning);
     return;
   }
-  const first = steps[0], before = pick(first, headline), total = pick(report.total, headline);
+  const first = chain[0], before = pick(first, headline), total = changeIn(report.total, headline);
   byId("verdict").append(
     `From ${first.name} to ${last.name}, ${headline.name} goes from ${percent(before)} to `,
     el("strong", {}, percent(value)), ": ",
     before > 0 ? `${percent(value / before, 0)} of it is kept. ` : "",
-    total.beyond_noise ? "The difference is more than noise." : "The difference is within noise.");
+    total.beyond_noise ? "The difference is more than noise." : "The difference is within noise.", warning);
 }
 
 function answer(question, big, ...rest) {
   return el("div", { class: "answer" }, el("h2", {}, question), el("p", { class: "big" }, big), rest);
 }
 
+const changeList = (changes) => el("ul", {}, changes.map(([step, change]) =>
+  el("li", {}, el("span", {}, breakable(step.name), step.branch && step.cost.milliseconds
+    ? el("small", {}, ` ${short(step.cost.milliseconds)}${NARROW}ms in ${step.cost.timed_in}`) : null), el("span", { class: change.beyond_noise ? "sure" : "" }, points(change.value)))));
+
 function showAnswers() {
   const host = byId("answers");
-  if (steps.length > 1) {
-    const total = pick(report.total, headline), comparison = report.comparisons.at(-1);
-    const changes = steps.slice(1).map((step) => [step, pick(step.change, headline)]);
+  const changesOf = (some) => some.map((step) => [step, changeIn(step.change, headline)]);
+  if (chain.length > 1) {
+    const total = changeIn(report.total, headline);
+    const comparison = report.comparisons.find(({ from, to }) => from === 0 && to === chain.length - 1);
+    const changes = changesOf(chain.slice(1));
     const unsure = (verdict) => changes.filter(([, change]) => verdictOf(change) === verdict).map(([step]) => step.name).join(", ");
     host.append(
-      answer("Where did it go?", [points(total.value), el("small", {}, " points")],
-        el("ul", {}, changes.map(([step, change]) =>
-          el("li", {}, el("span", {}, step.name), el("span", { class: change.beyond_noise ? "sure" : "" }, points(change.value)))))),
+      answer("Where did it go?", [points(total.value), el("small", {}, " points")], changeList(changes)),
       answer("Is it more than noise?", total.beyond_noise ? "Yes" : "No",
-        el("p", {}, `95${NARROW}% interval over the queries: ${pointRange(total.interval)}.`),
+        el("p", {}, `95${NARROW}% interval over the ${over}: ${pointRange(total.interval)}.`),
         unsure("within noise") ? el("p", {}, `Within noise on its own: ${unsure("within noise")}.`) : null,
         unsure("no change") ? el("p", {}, `No change at all: ${unsure("no change")}.`) : null),
       answer("Which queries got worse?", [whole(comparison.regressed_count), el("small", {}, ` of ${whole(report.queries_in_all)}`)],
@@ -48,6 +55,11 @@ function showAnswers() {
         worstClass()));
   }
   host.append(boughtAnswer());
+  if (branches.length) {
+    const changes = changesOf(branches), worst = Math.min(...changes.map(([, change]) => change.value));
+    host.append(answer("And in other formats?", [points(worst), el("small", {}, branches.length > 1 ? " points at worst" : " points")],
+      el("p", {}, `Against the ${steps[branches[0].before].name}, which they were made of:`), changeList(changes)));
+  }
 }
 
 function worstClass() {
@@ -58,18 +70,26 @@ function worstClass() {
 
 const formatOf = (step) => /\.\w+$/.exec(step.model)?.[0] ?? "SavedModel";
 
+/** The last model that is timed as the first one is: of the chain, or else of the branches. */
+function timedAlike() {
+  const { timed_in: runtime, milliseconds } = firstModel.cost;
+  return milliseconds === null ? undefined : [...branches, ...models]
+    .filter((step) => step !== firstModel && step.cost.milliseconds && step.cost.timed_in === runtime).at(-1);
+}
+
 function boughtAnswer() {
-  const [from, to] = [firstModel.cost, lastModel.cost];
+  const [from, to] = [firstModel.cost, lastModel.cost], alike = timedAlike();
   // Weights are comparable across formats, which add graphs and names of their own to a file.
   const weighed = from.parameters && to.parameters;
   const size = weighed ? from.parameters / to.parameters : from.megabytes && to.megabytes && from.megabytes / to.megabytes;
-  const time = from.milliseconds && to.milliseconds && from.milliseconds / to.milliseconds;
+  const time = alike && from.milliseconds / alike.cost.milliseconds;
   const details = [
     weighed && firstModel !== lastModel ? el("p", {}, `${whole(from.parameters)} → ${whole(to.parameters)} weights.`) : null,
     to.megabytes === null ? null : el("p", {}, from.megabytes && firstModel !== lastModel
       ? `${short(from.megabytes)} → ${short(to.megabytes)}${NARROW}MB on disk (${formatOf(firstModel)} → ${formatOf(lastModel)}).` : `${short(to.megabytes)}${NARROW}MB on disk.`),
-    to.milliseconds === null ? null : el("p", {}, time && firstModel !== lastModel
-      ? `${short(from.milliseconds)} → ${short(to.milliseconds)}${NARROW}ms an image.` : `${short(to.milliseconds)}${NARROW}ms an image.`),
+    time ? el("p", {}, `${short(from.milliseconds)} → ${short(alike.cost.milliseconds)}${NARROW}ms an image, ${firstModel.name} → ${alike.name}, both in ${from.timed_in}.`) : null,
+    lastModel !== alike && to.milliseconds
+      ? el("p", {}, `${lastModel.name}: ${short(to.milliseconds)}${NARROW}ms an image in ${to.timed_in}.`) : null,
   ];
   if (firstModel === lastModel || !(size || time))
     return answer("What does it take?", to.megabytes === null ? "–" : [short(to.megabytes), el("small", {}, " MB")], details);
@@ -78,26 +98,28 @@ function boughtAnswer() {
   return answer("What did it buy?", said.map((part) => el("span", { class: "part" }, part)), details);
 }
 
-/** Steps and the changes between them in turn, all measures beside each other. */
+/** Steps and the changes between them in turn, then the branches, all measures next to each other. */
 function showLedger() {
   const cell = (value, span) => [el("span", { class: "figure" }, value), el("small", {}, span)];
   const changeRow = (name, change, kind) => {
     const cells = measures.map((measure) => {
-      const part = pick(change, measure);
+      const part = changeIn(change, measure);
       const verdict = verdictOf(part);
       return el("span", { class: `change ${verdict.startsWith("beyond") ? (part.value < 0 ? "loss" : "gain") : ""}` },
         cell(points(part.value), pointRange(part.interval)), el("small", { class: "chip" }, verdict));
     });
     return tableRow([name, ...cells], { class: kind });
   };
-  const rows = steps.flatMap((step, number) => [
-    ...(number ? [changeRow(`by the ${step.name}`, step.change, "change-row")] : []),
-    tableRow([stepKey(number), ...measures.map((measure) =>
-      cell(percent(pick(step, measure)), range(pick(step.intervals, measure))))], { class: "step-row" }),
-  ]);
+  const rowsOf = (step) => [
+    ...(step.change ? [changeRow(step.branch ? ["by ", breakable(step.name), `, of the ${steps[step.before].name}`] : `by the ${step.name}`, step.change, "change-row")] : []),
+    tableRow([stepKey(numberOf(step)), ...measures.map((measure) =>
+      cell(percent(pick(step, measure)), range(intervalOf(step, measure))))], { class: "step-row" }),
+  ];
+  const rows = chain.flatMap(rowsOf);
   if (report.total) rows.push(changeRow("All together", report.total, "total-row"));
+  rows.push(...branches.flatMap(rowsOf));
   const host = table(
-    `Shares of ${whole(report.queries_in_all)} queries, and changes in percentage points, each with its 95 % interval over the queries.`,
+    `Shares of ${whole(report.queries_in_all)} queries, and changes in percentage points, each with its 95 % interval over the ${over}: ${report.interval_meaning[over]}.`,
     ["Step", ...measures.map((measure) => measure.name)], []);
   host.querySelector("tbody").append(...rows);
   byId("ledger-table").replaceChildren(host);
@@ -109,13 +131,13 @@ function showNotes() {
     notes.push(...step.notes.map((note) => [step.name, note]));
     const compared = step.compared_with_before;
     if (!compared || step.index.agreement) return;
-    const same = `Of the ${compared.same_neighbours.k} nearest, ${percent(compared.same_neighbours.share)} are those of the step before.`;
+    const same = `Of the ${compared.same_neighbours.k} nearest, ${percent(compared.same_neighbours.share)} are those of the ${steps[step.before].name}.`;
     const { mean, least } = compared.cosine ?? {};
     const cosine = mean === undefined ? ""
       : ` Cosine with its vectors: mean ${minus(mean.toFixed(4))}, least ${minus(least.toFixed(4))}${mean < 0.5 ? ", so they are of another space" : ""}.`;
     notes.push([step.name, same + cosine]);
   });
-  byId("notes").replaceChildren(...notes.map(([name, note]) => el("li", {}, el("b", {}, name), ` ${note}`)));
+  byId("notes").replaceChildren(...notes.map(([name, note]) => el("li", {}, el("b", {}, breakable(name)), ` ${note}`)));
 }
 
 function showPrice() {
@@ -127,48 +149,60 @@ function showPrice() {
       cost.parameters ? whole(cost.parameters) : "–",
       String(step.index.dim),
       cost.image_size ? `${cost.image_size} px` : "–",
-      time(cost, "milliseconds"),
+      time(cost, "milliseconds", cost.timed_in),
       time(cost, "milliseconds_from_jpeg"),
-      search ? `${whole(search)} queries/s; exact ${whole(cost.exact_queries_per_second)}`
+      search ? [`${whole(search)} queries/s`, el("small", {}, `exact ${whole(cost.exact_queries_per_second)}`)]
         : cost.images_per_second ? `${whole(cost.images_per_second)} images/s` : "–",
     ];
   });
   byId("price-table").replaceChildren(table(
-    "What each step takes; below the times, the middle half of the calls. The index holds the vectors of all images.",
+    "What each step takes; below the times, the middle half of the calls, and what ran the model: only times of one runtime are comparable. The index holds the vectors of all images.",
     ["Step", "MB on disk", "Parameters", "Width", "Sees", "ms an image", "ms from JPEG", "Throughput"], rows));
 }
 
-const time = (cost, name) => cost[name]
-  ? [short(cost[name]), el("small", {}, cost[`${name}_quartiles`].map(short).join("–"))] : "–";
+const time = (cost, name, runtime) => cost[name]
+  ? [short(cost[name]), el("small", {}, cost[`${name}_quartiles`].map(short).join("–")), runtime ? el("small", {}, runtime) : null] : "–";
 
 /** The charts that follow the chosen measure. */
 function showFigures(measure) {
   const zoomed = byId("zoom").checked;
-  const changeOf = (step) => step.change && pick(step.change, measure);
+  const changeOf = (step) => step.change && changeIn(step.change, measure);
   const sentence = steps.map((step) => `${step.name} ${percent(pick(step, measure))}`).join(", ");
   showChart("waterfall",
     [el("b", {}, `${measure.name}, step by step. `), zoomed ? "The axis does not begin at 0. " : "",
-      `Whiskers are 95${NARROW}% intervals: of the share for whole bars, of the change for the others.`],
+      `Whiskers are 95${NARROW}% intervals over the ${over}: of the share for whole bars, of the change for the others.`],
     `Waterfall of ${measure.name}: ${sentence}.`, waterfall(measure, zoomed),
     table(`${measure.name} by step`, ["Step", measure.name, "95 % interval", "Change", "95 % interval", ""],
-      steps.map((step) => [step.name, percent(pick(step, measure)), range(pick(step.intervals, measure)),
+      steps.map((step) => [step.name, percent(pick(step, measure)), range(intervalOf(step, measure)),
         ...(changeOf(step) ? [points(changeOf(step).value), pointRange(changeOf(step).interval), verdictOf(changeOf(step))] : ["", "", ""])])));
   for (const [id, cost, what, unit] of [
     ["by-size", "megabytes", "size", "MB on disk"],
-    ["by-time", timeKey(), "latency", timeKey() === "milliseconds" ? "ms an image" : "ms an image, from JPEG"],
+    ["by-time", timeKey(), "time", timeKey() === "milliseconds" ? "ms an image" : "ms an image, from JPEG"],
   ]) {
-    const shown = embedding.filter((step) => step.cost[cost] > 0);
+    const groups = comparable(cost), shown = groups.flat();
     if (!shown.length) {
       byId(id).replaceChildren();
       continue;
     }
-    showChart(id, [el("b", {}, `${measure.name} against ${what}. `)],
+    showChart(id, [el("b", {}, `${measure.name} against ${what}. `), comparableNote(cost, groups),
+      el("span", { class: "keys" }, shown.map((step) => stepKey(numberOf(step))))],
       `${measure.name} against ${what}: ${shown.map((step) => `${step.name} ${short(step.cost[cost])} ${unit}, ${percent(pick(step, measure))}`).join("; ")}.`,
-      tradeOff(measure, cost, unit),
-      table(`${measure.name} against ${what}`, ["Step", unit, measure.name],
-        shown.map((step) => [step.name, short(step.cost[cost]), percent(pick(step, measure))])));
+      tradeOff(measure, cost, unit, groups),
+      table(`${measure.name} against ${what}`, ["Step", unit, ...(cost === "milliseconds" ? ["in"] : []), measure.name],
+        shown.map((step) => [step.name, short(step.cost[cost]), ...(cost === "milliseconds" ? [step.cost.timed_in] : []), percent(pick(step, measure))])));
   }
 }
+
+/** Models of which a cost is known, in groups within which it is comparable. */
+function comparable(cost) {
+  const groups = {};
+  for (const step of embedding.filter((one) => one.cost[cost] > 0))
+    (groups[cost === "milliseconds" ? step.cost.timed_in : ""] ??= []).push(step);
+  return Object.values(groups);
+}
+
+const comparableNote = (cost, groups) => cost === "milliseconds" && groups.length > 1
+  ? `Times in ${groups.map(([step]) => step.cost.timed_in).join(", ")}: only those of one runtime are comparable; lines join them. ` : "";
 
 /** Time without decoding, unless a model takes files only. */
 const timeKey = () =>

@@ -80,7 +80,8 @@ function setUpQueries() {
   }
   // Where the most was lost.
   const lost = report.comparisons.map((comparison) => comparison.regressed_count);
-  filters.pair = lost.indexOf(Math.max(...lost.slice(0, steps.length - 1)));
+  const single = report.comparisons.map(({ from, to }) => steps[to].before === from);
+  filters.pair = lost.indexOf(Math.max(...lost.filter((_, number) => single[number])));
   const form = byId("query-filters");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.append(

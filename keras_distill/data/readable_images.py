@@ -13,11 +13,11 @@ from absl import logging
 
 from keras_distill.data.decoding import decode_image, image_area
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.verified_files import WORTHWHILE, VerifiedFiles
 from keras_distill.errors import InputError
 from keras_distill.version import __version__
 
-MAX_PIXELS = 10**8  # 300 MB once decoded
 _BATCH = 1024
 _BATCHES_BETWEEN_SAVES = 100  # some minutes
 

@@ -144,7 +144,10 @@ def _embed(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
 
     if flags.images:
         root = Path(flags.images)
-        paths = image_files(root)
+        try:
+            paths = image_files(root)
+        except OSError as error:
+            raise InputError(f"--images={flags.images} cannot be read: {error}.") from error
         ids = [path.relative_to(root).as_posix() for path in paths]
     else:
         paths, ids = [Path(path) for path in flags.image], list(flags.image)

@@ -11,7 +11,7 @@ FOLDER = Path(keras_distill.__file__).parent
 
 # A module imports from floors below its own and from its own room. What stands at the top of the
 # package is the room "commands", except for what stands on the ground.
-GROUND = {"errors", "publishing", "command_line", "version"}
+GROUND = {"errors", "publishing", "command_line", "version", "image_files"}
 FLOORS = {
     "ground": 0,
     "data": 1,

@@ -61,15 +61,19 @@ def image_files(
             for entry in entries:
                 path = below + entry.name
                 name = entry.name.lower()
-                if entry.is_dir():
+                try:
+                    is_folder, is_file = entry.is_dir(), entry.is_file()
+                except OSError:  # a link to itself
+                    continue
+                if is_folder:
                     identity = _identity(entry.stat())
                     if identity in above:
                         _log.warning("%s leads back to a folder above it", entry.path)
                     else:
                         pending.append((f"{path}/", (*above, identity)))
-                elif name.startswith("."):
+                elif name.startswith(".") or not is_file:
                     continue
-                elif name.endswith(SUFFIXES) and entry.is_file():
+                elif name.endswith(SUFFIXES):
                     yield path, entry
                 elif name.endswith(OTHER_SUFFIXES):
                     passed_over(path)

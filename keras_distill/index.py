@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data_flags import DATASETS, check_name
 from keras_distill.errors import InputError
 from keras_distill.image_files import CONVERSION, image_format
@@ -80,6 +81,9 @@ COMMAND.string(_IMAGES, "classes", "", "Only these classes, as A:B, in alphabeti
 COMMAND.boolean(
     _IMAGES, "strict_images", False, "Make a corrupt image an error instead of skipping it."
 )
+COMMAND.integer(
+    _IMAGES, "max_pixels", MAX_PIXELS, "Height times width of the largest image that is taken.", 1
+)
 _SEARCH = "Search"
 COMMAND.string(_SEARCH, "image", "", "The picture to search by. Required.")
 COMMAND.integer(_SEARCH, "k", 10, "How many pictures to find.", 1)
@@ -90,7 +94,7 @@ COMMAND.string(
 COMMAND.string("Output", "json", "", "File for the result as JSON.")
 
 _EMBEDDING = {"model", "image_size", "batch_size", "images", "dataset", "data_dir", "classes"}
-_EMBEDDING |= {"strict_images", "vectors"}
+_EMBEDDING |= {"strict_images", "max_pixels", "vectors"}
 _USED = {
     "build": _EMBEDDING | {"out", "overwrite", "backend"},
     "add": _EMBEDDING | {"index", "rebuild"},

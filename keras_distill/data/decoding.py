@@ -131,6 +131,8 @@ def _is_png(data: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(data, 0, len(_PNG)) == _PNG
 
 
+# Traced once for all graphs that call it.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def _decode_png(data: tf.Tensor) -> tf.Tensor:
     """Decodes what is no JPEG to RGB, over white where it is transparent."""
     # TensorFlow would decode some GIF, BMP and WebP files too, and TF-Serving others.

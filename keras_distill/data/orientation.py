@@ -15,6 +15,8 @@ _ENTRY = 12  # bytes of an entry of a directory
 _TAG = ([1, 0x12, 0, 3, 0, 0, 0, 1], [0x12, 1, 3, 0, 1, 0, 0, 0])
 
 
+# Traced once for all graphs that call it.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def jpeg_orientation(data: tf.Tensor) -> tf.Tensor:
     r"""Reads the EXIF orientation of a JPEG.
 

@@ -1,6 +1,5 @@
 """Image files on disk: which are read, where they are found, and what the others are."""
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +31,6 @@ _BEGINNINGS = {
     "HEIF": (4, b"ftypmif1"),
     "JPEG XL": (4, b"JXL "),
 }
-_log = logging.getLogger(__name__)
 
 
 def image_files(
@@ -54,7 +52,7 @@ def image_files(
     Raises:
         OSError: If a folder cannot be read.
     """
-    pending = [("", (_identity(os.stat(folder)),))]
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", (_identity(os.stat(folder)),))]
     while pending:
         below, above = pending.pop()
         with os.scandir(os.path.join(folder, below)) as entries:
@@ -68,7 +66,7 @@ def image_files(
                 if is_folder:
                     identity = _identity(entry.stat())
                     if identity in above:
-                        _log.warning("%s leads back to a folder above it", entry.path)
+                        warn_of_loop(entry.path)
                     else:
                         pending.append((f"{path}/", (*above, identity)))
                 elif name.startswith(".") or not is_file:
@@ -109,7 +107,22 @@ def warn_of_other_formats(folder: str | Path, paths: Iterable[str]) -> None:
         paths: Their relative paths.
     """
     if text := describe_other_formats(paths):
-        _log.warning("%s, in %s. %s", text, folder, CONVERSION)
+        _warn(f"{text}, in {folder}. {CONVERSION}")
+
+
+def warn_of_loop(link: str | Path) -> None:
+    """Warns of a link that is not followed, because it leads back to a folder above it.
+
+    Args:
+        link: The link.
+    """
+    _warn(f"{link} leads back to a folder above it and is not followed")
+
+
+def _warn(text: str) -> None:
+    from absl import logging  # where there is something to say: the client does without
+
+    logging.warning("%s", text)
 
 
 def describe_other_formats(paths: Iterable[str]) -> str:

@@ -47,7 +47,7 @@ def test_links_that_lead_back_end(photos, listed, caplog):
     (photos / "a" / "itself").symlink_to("itself")
     assert listed(photos) == ["a/1.jpg", "a/2.png"]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{photos / 'a' / 'loop'} leads back to a folder above it"
+        f"{photos / 'a' / 'loop'} leads back to a folder above it and is not followed"
     ]
 
 

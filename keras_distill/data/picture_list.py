@@ -3,7 +3,6 @@
 import functools
 import glob
 import hashlib
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,13 @@ import numpy as np
 from keras_distill.data.dataset import DEFAULT_DATA_DIR, find_images
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
-from keras_distill.image_files import OTHER_SUFFIXES, SUFFIXES, image_files, warn_of_other_formats
-
-_log = logging.getLogger(__name__)
+from keras_distill.image_files import (
+    OTHER_SUFFIXES,
+    SUFFIXES,
+    image_files,
+    warn_of_loop,
+    warn_of_other_formats,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ def _matching(pattern: str, others: list[str]) -> tuple[Path, list[tuple[str, in
         inner, outer = os.path.realpath(above), os.path.realpath(folder)
         back = os.path.islink(folder) and os.path.commonpath([inner, outer]) == outer
         if back:
-            _log.warning("%s leads back to a folder above it", folder)
+            warn_of_loop(folder)
         return back
 
     found = []

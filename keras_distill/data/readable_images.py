@@ -171,6 +171,8 @@ def why_too_large(data: bytes) -> str:
     Returns:
         The reason; empty if it has at most `MAX_PIXELS`, or no header that can be read.
     """
+    if image_format(data) not in ("JPEG", "PNG"):
+        return ""
     try:
         area = int(image_area(tf.constant(data)))
     except tf.errors.OpError:

@@ -144,7 +144,7 @@ def test_photographs_are_embedded_upright(folder, signatures, photograph):
     assert ((unread * expected).sum(1)[1:] < 1 - 1e-4).all()
     message = PredictRequest()
     message.model_spec.signature_name = "serving_default"
-    message.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(stored))
+    message.inputs["image_bytes"].MergeFromString(tf.make_tensor_proto(stored).SerializeToString())
     with SessionModel(folder) as session:
         np.testing.assert_allclose(session.run(message)["embedding"], vectors, atol=1e-6)
 

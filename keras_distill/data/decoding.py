@@ -10,7 +10,8 @@ from keras_distill.data.orientation import jpeg_orientation, stored_window, swap
 # the decoder interpolates it from the neighbouring column, which at an edge it would not know.
 _MARGIN = 4
 _PNG = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPE = 25  # place of the byte; bit 2 is set where there is an alpha channel
+# The types 4 and 6 have an alpha channel, and others may have a chunk. \C is a byte.
+_TRANSPARENT = r"(?s)\C{25}[\x04\x06]\C*|\C*tRNS\C*"
 #: What an image is refused with that is neither JPEG nor PNG.
 NO_IMAGE = "neither a JPEG nor a PNG image"
 
@@ -131,28 +132,20 @@ def _is_png(data: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(data, 0, len(_PNG)) == _PNG
 
 
-# Traced once for all graphs that call it.
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def _decode_png(data: tf.Tensor) -> tf.Tensor:
     """Decodes what is no JPEG to RGB, over white where it is transparent."""
     # TensorFlow would decode some GIF, BMP and WebP files too, and TF-Serving others.
-    is_png = tf.debugging.Assert(_is_png(data), [NO_IMAGE], summarize=1)
-    with tf.control_dependencies([is_png]):
-        # A chunk of transparency precedes the pixels. In vain sought in a comment, it does no harm.
-        header = tf.strings.split(data, "IDAT", maxsplit=1)[0]
-    colour_type = tf.io.decode_raw(
-        tf.strings.substr(header, tf.minimum(_COLOUR_TYPE, tf.strings.length(header)), 1),
-        tf.uint8,
-        fixed_length=1,
-    )[0]
-    has_alpha = tf.bitwise.bitwise_and(colour_type, tf.constant(4, tf.uint8)) != 0
-    transparent = has_alpha | tf.strings.regex_full_match(header, r"(?s)\C*tRNS\C*")
+    with tf.control_dependencies([tf.debugging.Assert(_is_png(data), [NO_IMAGE], summarize=1)]):
+        # A chunk of transparency precedes the pixels. Found in a comment, it does no harm.
+        header = tf.raw_ops.StringSplitV2(input=[data], sep="IDAT", maxsplit=1).values[0]
 
     def on_white() -> tf.Tensor:
         pixels = tf.cast(tf.io.decode_png(data, channels=4), tf.float32)
-        alpha = pixels[:, :, 3:]
-        return tf.cast(
-            tf.round((pixels[:, :, :3] * alpha + 255.0 * (255.0 - alpha)) / 255.0), tf.uint8
-        )
+        alpha = pixels[:, :, 3:] / 255.0
+        return tf.cast(tf.round(pixels[:, :, :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
 
-    return tf.cond(transparent, on_white, lambda: tf.io.decode_png(data, channels=3))
+    return tf.cond(
+        tf.strings.regex_full_match(header, _TRANSPARENT),
+        on_white,
+        lambda: tf.io.decode_png(data, channels=3),
+    )

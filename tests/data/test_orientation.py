@@ -61,7 +61,7 @@ LEADING = {
     "JFIF": [JFIF],
     "JFIF with a thumbnail": [segment(0xE0, JFIF[4:-2] + b"\1\1" + bytes(3))],
     "colours": [segment(0xE2, b"ICC_PROFILE\0" + bytes(60_000))],
-    "a comment": [JFIF, segment(0xFE, b"Exif\0\0")],
+    "a comment": [JFIF, segment(0xFE, b"Exif")],
     "XMP": [segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>")],
     "an empty segment": [segment(0xE1, b"")],
     "filling": [b"\xff\xff\xff"],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.errors import InputError
 
 DATASETS = ("cub", "cars196", "sop", "glyphs")
@@ -47,7 +48,7 @@ def define_data_flags(command: Command) -> None:
         "warning.",
     )
     command.integer(
-        group, "max_pixels", 10**8, "Height times width of the largest image that is taken.", 1
+        group, "max_pixels", MAX_PIXELS, "Height times width of the largest image that is taken.", 1
     )
     command.string(
         group,

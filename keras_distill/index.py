@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.command_line import Command
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data_flags import DATASETS, check_name
 from keras_distill.errors import InputError
+from keras_distill.image_files import CONVERSION, image_format
 from keras_distill.publishing import published_file
 
 COMMAND = Command(
@@ -80,6 +82,9 @@ COMMAND.string(_IMAGES, "classes", "", "Only these classes, as A:B, in alphabeti
 COMMAND.boolean(
     _IMAGES, "strict_images", False, "Make a corrupt image an error instead of skipping it."
 )
+COMMAND.integer(
+    _IMAGES, "max_pixels", MAX_PIXELS, "Height times width of the largest image that is taken.", 1
+)
 _SEARCH = "Search"
 COMMAND.string(_SEARCH, "image", "", "The picture to search by. Required.")
 COMMAND.integer(_SEARCH, "k", 10, "How many pictures to find.", 1)
@@ -90,7 +95,7 @@ COMMAND.string(
 COMMAND.string("Output", "json", "", "File for the result as JSON.")
 
 _EMBEDDING = {"model", "image_size", "batch_size", "images", "dataset", "data_dir", "classes"}
-_EMBEDDING |= {"strict_images", "vectors"}
+_EMBEDDING |= {"strict_images", "max_pixels", "vectors"}
 _USED = {
     "build": _EMBEDDING | {"out", "overwrite", "backend"},
     "add": _EMBEDDING | {"index", "rebuild"},
@@ -248,7 +253,7 @@ def _search(flags: Any) -> dict[str, Any]:
 
     from keras_distill.data.image_set import ImageSet
     from keras_distill.data.pipeline import evaluation_batches
-    from keras_distill.data.readable_images import drop_unreadable
+    from keras_distill.data.readable_images import why_unreadable
     from keras_distill.index_embedding import load_embedder
     from keras_distill.retrieval.embedding import embed_batches
     from keras_distill.retrieval.neighbour_picture import draw_neighbours
@@ -257,7 +262,13 @@ def _search(flags: Any) -> dict[str, Any]:
     index = open_index(flags.index)
     query = Path(flags.image)
     image = ImageSet(query.parent, np.array([query.name]), np.array([-1]), ())
-    drop_unreadable(image, strict=True)
+    try:
+        data = query.read_bytes()
+    except OSError as error:
+        raise InputError(f"--image={flags.image} cannot be read: {error.strerror}.") from error
+    if reason := why_unreadable(data):
+        remedy = "" if image_format(data) in ("JPEG", "PNG", "") else f" {CONVERSION}"
+        raise InputError(f"--image={flags.image}: {reason.removesuffix('.')}.{remedy}")
     embedder, image_size = load_embedder(flags, index)
     vectors, _ = embed_batches(embedder, evaluation_batches(image, image_size=image_size))
     found = index.search(vectors, k=flags.k)

@@ -41,7 +41,9 @@ def load_images(flags: Any) -> tuple[ImageSet, list[str]]:
         images = images.of_classes(chosen)
     if flags.dataset and not flags.dataset.startswith("folder:"):
         return images, []
-    images, skipped = drop_unreadable(images, strict=flags.strict_images)
+    images, skipped = drop_unreadable(
+        images, strict=flags.strict_images, max_pixels=flags.max_pixels
+    )
     if not len(images):
         raise InputError(f"none of the images in {str(images.root)!r} is readable.")
     return images, skipped

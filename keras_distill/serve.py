@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from keras_distill.command_line import SUCCESS, Command
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ _LIMITS = "Limits"
 COMMAND.integer(_LIMITS, "max_concurrent", 64, "Predictions at once; more are refused.", 1, 4096)
 COMMAND.integer(_LIMITS, "max_message_megabytes", 64, "Longest message of gRPC.", 1, 2047)
 COMMAND.integer(_LIMITS, "max_body_megabytes", 16, "Longest body of REST.", 1, 2047)
-COMMAND.integer(_LIMITS, "max_pixels", 50_000_000, "Pixels of the largest image.", 1)
+COMMAND.integer(_LIMITS, "max_pixels", MAX_PIXELS, "Pixels of the largest image.", 1)
 COMMAND.number(_LIMITS, "drain_seconds", 30.0, "Time for what runs when the server stops.")
 _ACCESS = "Access"
 COMMAND.string(_ACCESS, "tls_certificate", "", "PEM file of the server's certificate.")

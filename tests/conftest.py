@@ -1,3 +1,4 @@
+import io
 import itertools
 import os
 import resource
@@ -75,6 +76,30 @@ def small_embedder():
         return keras.Model(image, keras.layers.UnitNormalization(dtype="float32")(x))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def photograph():
+    """Makes a JPEG of smooth colours as a phone stores it, and its upright copy as a PNG."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    def encoded(image, file_format, **options):
+        buffer = io.BytesIO()
+        image.save(buffer, file_format, **options)
+        return buffer.getvalue()
+
+    def make(orientation, shape=(48, 80), *, seed=0, **options):
+        colours = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        image = Image.fromarray(colours).resize(shape[::-1], Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[0x010F] = "a maker"
+        exif[0x0112] = orientation
+        exif[0x0132] = "2026:01:01 00:00:00"
+        jpeg = encoded(image, "JPEG", quality=90, exif=exif, **options)
+        return jpeg, encoded(ImageOps.exif_transpose(Image.open(io.BytesIO(jpeg))), "PNG")
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ GROUND = {
     "interruption",
     "native_log",
     "version",
+    "image_files",
 }
 FLOORS = {
     "ground": 0,

@@ -3,15 +3,19 @@
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keras_distill.errors import InputError
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
+from keras_distill.image_files import (
+    CONVERSION,
+    describe_other_formats,
+    image_files,
+    list_image_files,
+    warn_of_other_formats,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +124,9 @@ def image_id(path: str) -> int:
 def read_folder(root: str | Path) -> ImageSet:
     """Lists the images of a folder that has one sub-folder a class.
 
-    Sub-folders in alphabetical order are the classes 0, 1, 2, ...; images may lie deeper. Files
-    that are neither JPEG nor PNG by their suffix, and hidden ones, are passed over.
+    Sub-folders in alphabetical order are the classes 0, 1, 2, ...; images may lie deeper, and
+    links are followed. Files that are neither JPEG nor PNG by their suffix, and hidden ones, are
+    passed over; a warning counts images of other formats.
 
     Args:
         root: The folder.
@@ -143,14 +148,20 @@ def read_folder(root: str | Path) -> ImageSet:
         raise InputError(f"dataset folder {str(root)!r} has no sub-folders; it needs one a class.")
     paths: list[str] = []
     labels: list[int] = []
+    others: list[str] = []
     for label, folder in enumerate(folders):
-        files = sorted(f"{folder.name}/{path}" for path, _ in image_files(folder))
+        other: list[str] = []
+        files = sorted(f"{folder.name}/{path}" for path, _ in image_files(folder, other.append))
         if not files:
+            why = describe_other_formats(other)
             raise InputError(
-                f"class folder {str(folder)!r} has no JPEG or PNG images; fill it or remove it."
+                f"class folder {str(folder)!r} has no JPEG or PNG images; "
+                + (f"{why}. {CONVERSION}" if why else "fill it or remove it.")
             )
+        others += [f"{folder.name}/{path}" for path in other]
         paths += files
         labels += [label] * len(files)
+    warn_of_other_formats(root, others)
     return ImageSet(
         root, np.array(paths), np.array(labels, np.int64), tuple(f.name for f in folders)
     )
@@ -160,7 +171,8 @@ def read_pictures(root: str | Path) -> ImageSet:
     """Lists the images anywhere below a folder, which need no classes.
 
     The first folder on the way to an image is its class; those that lie directly in `root` have
-    none. Files that are neither JPEG nor PNG by their suffix, and hidden ones, are passed over.
+    none. Links are followed. Files that are neither JPEG nor PNG by their suffix, and hidden ones,
+    are passed over; a warning counts images of other formats.
 
     Args:
         root: The folder.
@@ -172,7 +184,7 @@ def read_pictures(root: str | Path) -> ImageSet:
         InputError: If there is no such folder or no image below it.
     """
     root = Path(root)
-    files = sorted(path for path, _ in image_files(root)) if root.is_dir() else []
+    files = list_image_files(root) if root.is_dir() else []
     if not files:
         raise InputError(f"folder {str(root)!r} has no JPEG or PNG images.")
     of = [path.partition("/")[0] if "/" in path else "" for path in files]
@@ -180,30 +192,3 @@ def read_pictures(root: str | Path) -> ImageSet:
     number = {name: label for label, name in enumerate(names)} | {"": -1}
     labels = np.array([number[name] for name in of], np.int64)
     return ImageSet(root, np.array(files), labels, tuple(names))
-
-
-def image_files(folder: str | Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Goes through the images anywhere below a folder, in no order.
-
-    Files that are neither JPEG nor PNG by their suffix, and hidden ones, are passed over; links to
-    folders are not followed.
-
-    Args:
-        folder: The folder.
-
-    Yields:
-        The path relative to the folder, with forward slashes, and the entry of the file.
-    """
-    pending = [""]
-    while pending:
-        below = pending.pop()
-        with os.scandir(os.path.join(folder, below)) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(f"{below}{entry.name}/")
-                elif (
-                    entry.name.lower().endswith(SUFFIXES)
-                    and not entry.name.startswith(".")
-                    and entry.is_file()
-                ):
-                    yield below + entry.name, entry

@@ -1,17 +1,24 @@
 """Many pictures, found by a folder, the name of a data set or a pattern."""
 
+import functools
 import glob
 import hashlib
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from keras_distill.data.dataset import DEFAULT_DATA_DIR, find_images
-from keras_distill.data.image_set import SUFFIXES, ImageSet, image_files
+from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
+from keras_distill.image_files import (
+    OTHER_SUFFIXES,
+    SUFFIXES,
+    image_files,
+    warn_of_loop,
+    warn_of_other_formats,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +42,7 @@ class PictureList:
     def __len__(self) -> int:
         return len(self.paths)
 
-    @cached_property
+    @functools.cached_property
     def _label(self) -> dict[str, int]:
         return {name: label for label, name in enumerate(self.class_names)}
 
@@ -75,30 +82,52 @@ def list_pictures(
         >>> len(list_pictures("photos/*/*.jpg"))  # doctest: +SKIP
         1500
     """
-    if Path(named).expanduser().is_dir():
-        root = Path(named).expanduser()
-    elif glob.has_magic(named):
-        return _listed(*_matching(os.path.expanduser(named)), named, argument)
+    others: list[str] = []
+    if glob.has_magic(named) and not Path(named).expanduser().is_dir():
+        root, found = _matching(os.path.expanduser(named), others)
     else:
-        root = find_images(argument, named, data_dir).root
-    try:
-        found = [(path, entry.stat().st_size) for path, entry in image_files(root)]
-    except OSError as error:
-        raise InputError(f"{argument}={named!r} cannot be read: {error}.") from error
+        root = Path(named).expanduser()
+        if not root.is_dir():
+            root = find_images(argument, named, data_dir).root
+        try:
+            found = [
+                (path, entry.stat().st_size) for path, entry in image_files(root, others.append)
+            ]
+        except OSError as error:
+            raise InputError(f"{argument}={named!r} cannot be read: {error}.") from error
+    warn_of_other_formats(root, others)
     return _listed(root, found, named, argument)
 
 
-def _matching(pattern: str) -> tuple[Path, list[tuple[str, int]]]:
+def _matching(pattern: str, others: list[str]) -> tuple[Path, list[tuple[str, int]]]:
+    """The folder of a pattern, and the paths and sizes of the images; collects other images."""
     parts = Path(pattern).parts
     wild = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:wild])
     start = len(os.path.join(root, "")) if wild else 0
-    return root, [
-        (path[start:], os.stat(path).st_size)
-        # A second ** finds again what the first one has found.
-        for path in set(glob.iglob(os.path.join(*parts), recursive=True))
-        if path.lower().endswith(SUFFIXES) and os.path.isfile(path)
-    ]
+
+    @functools.cache
+    def turns_back(folder: str) -> bool:
+        """Whether a link on the way to a folder leads back to a folder above it."""
+        above = os.path.dirname(folder)
+        if above in (folder, "") or turns_back(above):
+            return above not in (folder, "")
+        inner, outer = os.path.realpath(above), os.path.realpath(folder)
+        back = os.path.islink(folder) and os.path.commonpath([inner, outer]) == outer
+        if back:
+            warn_of_loop(folder)
+        return back
+
+    found = []
+    # A second ** finds again what the first one has found.
+    for path in set(glob.iglob(os.path.join(*parts), recursive=True)):
+        if turns_back(os.path.dirname(path)):
+            continue
+        if path.lower().endswith(SUFFIXES) and os.path.isfile(path):
+            found.append((path[start:], os.stat(path).st_size))
+        elif path.lower().endswith(OTHER_SUFFIXES):
+            others.append(path[start:])
+    return root, found
 
 
 def _listed(root: Path, found: list[tuple[str, int]], named: str, argument: str) -> PictureList:

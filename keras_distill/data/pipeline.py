@@ -11,7 +11,7 @@ from keras_distill.data.decoding import image_area
 from keras_distill.data.degradations import parse_degradations
 from keras_distill.data.degrading import degrade as degraded
 from keras_distill.data.image_set import ImageSet
-from keras_distill.data.readable_images import MAX_PIXELS
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.unlabelled_sampler import UnlabelledSampler
 from keras_distill.data.views import centre_view, random_views
 

@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_distill.data.decoding import decode_image, image_area
+from keras_distill.data.decoding import NO_IMAGE, decode_image, image_area
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.verified_files import WORTHWHILE, VerifiedFiles
 from keras_distill.errors import InputError
+from keras_distill.image_files import image_format
 from keras_distill.version import __version__
 
-MAX_PIXELS = 10**8  # 300 MB once decoded
 _BATCH = 1024
 _BATCHES_BETWEEN_SAVES = 100  # some minutes
 
@@ -90,16 +91,19 @@ def drop_unreadable(
         )
     if strict:
         raise InputError(
-            f"{len(dropped)} of {len(images)} images in {str(images.root)!r} are corrupt or "
-            f"truncated: {_listed(images.paths[~readable])}. Repair or remove them, or leave out "
-            "--strict_images to skip them."
+            f"{len(dropped)} of {len(images)} images in {str(images.root)!r} are corrupt, "
+            f"truncated or of another format: {_listed(images.paths[~readable])}. Repair, convert "
+            "or remove them, or leave out --strict_images to skip them."
         )
     for path, large, named in zip(dropped, too_large[~readable], nameable[~readable], strict=True):
-        what = "a corrupt or truncated image"
         if large:
             what = f"an image of more than {max_pixels} pixels"
         elif not named:
             what = "an image whose name is not UTF-8"
+        elif other := _other_format(images.root / path):
+            what = f"a file of the format {other}, which is neither JPEG nor PNG"
+        else:
+            what = "a corrupt or truncated image"
         logging.warning("Skipping %s: %s", what, _printable(images.root / path))
     kept = images.select(readable)
     if lost := sorted(set(images.classes) - set(kept.classes)):
@@ -144,14 +148,17 @@ def why_unreadable(data: bytes) -> str:
     Returns:
         The reason, in TensorFlow's words where it has some; empty if it can be decoded.
     """
+    if (other := image_format(data)) not in ("JPEG", "PNG", ""):
+        return f"it is {other}, neither JPEG nor PNG"
     if reason := why_too_large(data):
         return reason
     try:
         decode_image(tf.constant(data))
-    except (tf.errors.OpError, ValueError) as error:  # an animated GIF has a dimension too many
-        message = getattr(error, "message", str(error))
+    except tf.errors.OpError as error:
+        if NO_IMAGE in error.message:
+            return f"it is {NO_IMAGE}"
         # Where in the graph it happened says nothing about the image.
-        return re.sub(r"\{\{.*?\}\}\s*| \[Op:.*|\n.*", "", message).strip()
+        return re.sub(r"\{\{.*?\}\}\s*| \[Op:.*|\n.*", "", error.message).strip()
     return ""
 
 
@@ -164,11 +171,23 @@ def why_too_large(data: bytes) -> str:
     Returns:
         The reason; empty if it has at most `MAX_PIXELS`, or no header that can be read.
     """
+    if image_format(data) not in ("JPEG", "PNG"):
+        return ""
     try:
         area = int(image_area(tf.constant(data)))
     except tf.errors.OpError:
         return ""
     return f"it has {area} pixels, more than {MAX_PIXELS}" if area > MAX_PIXELS else ""
+
+
+def _other_format(file: Path) -> str:
+    """The format of a file, as far as it is another than JPEG and PNG."""
+    try:
+        with file.open("rb") as opened:
+            found = image_format(opened.read(16))
+    except OSError:
+        return ""
+    return found if found not in ("JPEG", "PNG") else ""
 
 
 def _listed(paths: np.ndarray) -> str:

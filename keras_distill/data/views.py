@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_distill.data.decoding import decode_image, decode_window
+from keras_distill.data.decoding import decode_crop
+from keras_distill.data.orientation import upright
 
 # The paper resizes the short side to 256 and takes the central 224 pixels.
 CENTRE_SHARE = 224 / 256
@@ -14,7 +15,7 @@ _LOG_ASPECT = math.log(4 / 3)
 _ATTEMPTS = 10
 
 # To be raised whenever the pixels of a view change, so that no cache answers for other pixels.
-VIEWS_VERSION = 2
+VIEWS_VERSION = 3
 
 
 def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
@@ -27,12 +28,14 @@ def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         uint8 tensor `(size, size, 3)`.
     """
-    image = decode_image(data)
-    height, width = tf.unstack(tf.shape(image)[:2])
-    short = tf.cast(tf.minimum(height, width), tf.float32)
-    side = tf.maximum(tf.cast(tf.round(short * CENTRE_SHARE), tf.int32), 1)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resize(image[top : top + side, left : left + side], size)
+
+    def centre(shape: tf.Tensor) -> tf.Tensor:
+        short = tf.cast(tf.reduce_min(shape), tf.float32)
+        side = tf.maximum(tf.cast(tf.round(short * CENTRE_SHARE), tf.int32), 1)
+        return tf.concat([(shape - side) // 2, [side, side]], 0)
+
+    crop, orientation = decode_crop(data, centre, whole=True)
+    return upright(resize(crop, size), orientation)
 
 
 def random_views(
@@ -55,20 +58,9 @@ def random_views(
     """
     # All numbers in one draw: beside decoding and resizing, operations this small cost the most.
     draws = tf.raw_ops.StatelessRandomUniform(shape=[2 * _ATTEMPTS + 3], seed=seed)
-
-    def from_jpeg() -> tf.Tensor:
-        shape = tf.io.extract_jpeg_shape(data)
-        return decode_window(data, _window(shape[:2], draws, least_area), shape[1])
-
-    def from_png() -> tf.Tensor:
-        image = decode_image(data)
-        top, left, height, width = tf.unstack(_window(tf.shape(image)[:2], draws, least_area))
-        return image[top : top + height, left : left + width]
-
-    image = tf.cond(tf.io.is_jpeg(data), from_jpeg, from_png)
-    # Reversing no axis costs nothing, and one of RGB a twentieth of a slice with a negative step.
-    mirrored = tf.reverse(image, tf.range(1, tf.where(draws[-1] < 0.5, 2, 1)))
-    return [resize(mirrored, size) for size in sizes]
+    crop, orientation = decode_crop(data, lambda shape: _window(shape, draws, least_area))
+    mirrored = draws[-1] < 0.5
+    return [upright(resize(crop, size), orientation, mirrored) for size in sizes]
 
 
 def _window(shape: tf.Tensor, draws: tf.Tensor, least_area: float) -> tf.Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from keras_distill.data.pictures import read_picture
 from keras_distill.data.views import CENTRE_SHARE
 
 PIXELS = 96
@@ -22,14 +23,13 @@ def picture_uri(path: Path) -> str | None:
         The URI of a JPEG of 96 x 96 pixels, about 4 kB; `None` if it cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * PIXELS, 2 * PIXELS))  # decodes a large JPEG at a fraction
-            side = max(round(min(image.size) * CENTRE_SHARE), 1)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            box = (left, top, left + side, top + side)
-            small = image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BOX, box)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises all
+        image = read_picture(path, least_side=2 * PIXELS)
+    except OSError:
         return None
+    side = max(round(min(image.size) * CENTRE_SHARE), 1)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    small = image.resize((PIXELS, PIXELS), Image.Resampling.BOX, box)
     file = io.BytesIO()
     small.save(file, "JPEG", quality=_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
+from keras_distill.data.pictures import read_picture
 from keras_distill.publishing import published_file
 
 _COLUMNS = 6
@@ -44,8 +45,7 @@ def draw_neighbours(
 
 def _thumbnail(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
+        small = read_picture(path, least_side=_PIXELS)
     except OSError:
         return Image.new("RGB", (_PIXELS, _PIXELS), (200, 200, 200))
     small.thumbnail((_PIXELS, _PIXELS))

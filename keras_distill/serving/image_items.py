@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
+from keras_distill.image_files import list_image_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +32,15 @@ class ImageItem:
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """Lists the JPEG and PNG files anywhere below a folder, but hidden ones.
+    """Lists the JPEG and PNG files anywhere below a folder, also behind links, but hidden ones.
 
     Args:
         folder: The folder.
 
     Returns:
-        Their paths, sorted.
+        Their paths, sorted. A warning counts images of other formats.
     """
-    return sorted(
-        (
-            path
-            for path in Path(folder).rglob("*")
-            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-        ),
-        key=Path.as_posix,
-    )
+    return [Path(folder) / path for path in list_image_files(folder)]
 
 
 def list_items(items: Any) -> Iterable[Any]:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_distill.data.glyphs import write_glyphs
 from keras_distill.data.image_set import ImageSet, read_pictures
+from keras_distill.data.pictures import read_picture
 from keras_distill.data.readable_images import drop_unreadable
 from keras_distill.errors import InputError
 
@@ -62,8 +63,7 @@ def write_thumbnails(images: ImageSet, folder: Path) -> ImageSet:
     """
     folder.mkdir()
     for number, path in enumerate(images.paths):
-        with Image.open(images.root / path) as image:
-            small = image.convert("RGB")
+        small = read_picture(images.root / path, least_side=_LONG_SIDE)
         small.thumbnail((_LONG_SIDE, _LONG_SIDE))
-        Image.fromarray(np.asarray(small)).save(folder / f"{number:02d}.jpg", quality=90)
+        small.save(folder / f"{number:02d}.jpg", quality=90)
     return read_pictures(folder)

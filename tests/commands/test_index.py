@@ -193,7 +193,35 @@ def test_damaged_images_are_left_out(here, teacher, damaged_photos, tmp_path):
     query = f"--image={damaged_photos}/class_0/1.jpg"
     ended = here("index", "search", f"--index={tmp_path}/i", given[0], query)
     assert ended.code == 2
-    assert "class_0' are corrupt or truncated: 1.jpg" in ended.err
+    assert re.search(
+        r"--image=\S+class_0/1\.jpg: it is neither a JPEG nor a PNG image\.", ended.err
+    )
+    assert "strict_images" not in ended.err
+
+
+def test_photographs_are_found_by_their_upright_copies(here, teacher, photograph, tmp_path, caplog):
+    """Behind a link; beside them are images that are not read."""
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "linked").symlink_to("../phone")
+    for orientation in range(1, 9):
+        stored, upright = photograph(orientation, (60, 90), seed=7)
+        (tmp_path / "phone" / f"{orientation}.jpg").write_bytes(stored)
+        (tmp_path / f"{orientation}.png").write_bytes(upright)
+    Image.open(tmp_path / "1.png").save(tmp_path / "phone" / "9.webp")
+    shared = [f"--model={teacher.path}", f"--index={tmp_path}/i"]
+    ended = here("index", "build", shared[0], f"--images={tmp_path}/photos", f"--out={tmp_path}/i")
+    assert last_line(ended)["pictures"] == 8
+    assert "1 image is neither JPEG nor PNG and is not read (1 .webp, such as" in caplog.text
+    for orientation in (3, 6, 7):
+        query = f"--image={tmp_path}/{orientation}.png"
+        here("index", "search", *shared, query, "--k=2", f"--json={tmp_path}/found.json")
+        first, second = json.loads((tmp_path / "found.json").read_text())["neighbours"]
+        assert first["picture"] == f"linked/{orientation}.jpg"
+        assert first["distance"] < 0.01 < second["distance"] / 2
+    ended = here("index", "search", *shared, f"--image={tmp_path}/phone/9.webp")
+    assert ended.code == 2
+    assert "9.webp: it is WebP, neither JPEG nor PNG. Convert what Pillow reads" in ended.err
 
 
 def test_another_model_is_refused_unless_it_is_trusted(

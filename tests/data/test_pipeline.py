@@ -268,6 +268,38 @@ def test_the_least_area_reaches_the_crop(images):
             assert min(abs(view - whole).max(), abs(view - whole[:, ::-1]).max()) < 0.51
 
 
+@pytest.fixture(scope="module")
+def turned(photograph, tmp_path_factory):
+    """Two classes of four photographs as phones store them, and their upright copies."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("stored", "upright")]
+    for orientation in range(1, 9):
+        shape = (70, 45) if orientation % 2 else (45, 70)
+        name = f"{orientation > 4:d}/{orientation}.jpg"  # seeds depend on it
+        for folder, data in zip(folders, photograph(orientation, shape, seed=5), strict=True):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
+    return [read_folder(folder) for folder in folders]
+
+
+WAYS = {
+    "training": lambda images: [x["image"] for x, _ in take(images, 6, images_per_class=4)],
+    "a teacher of another size": lambda images: [
+        x["teacher_image"] for x, _ in take(images, 6, images_per_class=4, teacher_image_size=60)
+    ],
+    "cached views": lambda images: [x for x, _ in view_batches(images, image_size=20, view=3)],
+    "cached centres": lambda images: [x for x, _ in view_batches(images, image_size=20, view=None)],
+    "evaluation": lambda images: [x["image"] for x, _ in evaluation_batches(images, image_size=20)],
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_photographs_are_seen_upright(turned, way):
+    stored, upright = (np.concatenate(way(images)).astype(int) for images in turned)
+    assert len(stored) >= 8
+    np.testing.assert_allclose(stored, upright, atol=1)  # the axes are resized in another order
+    assert np.abs(stored[:-1] - upright[1:]).max((1, 2, 3)).min() > 30
+
+
 DEGRADE = "low_resolution:6,noise:30,jpeg:40"
 
 

@@ -14,7 +14,7 @@ from keras_distill import InputError
 from keras_distill.data import readable_images
 from keras_distill.data.decoding import decode_image
 from keras_distill.data.image_set import read_folder
-from keras_distill.data.readable_images import drop_unreadable
+from keras_distill.data.readable_images import drop_unreadable, why_unreadable
 from keras_distill.data.views import centre_view, random_views
 
 
@@ -150,14 +150,28 @@ def test_what_is_too_large_is_dropped_by_its_header(file_format, tmp_path, caplo
 
 def test_the_limit_counts_height_times_width(tmp_path):
     files = {f"a/{name}": data for name, data in SOUND.items()}
-    gif = encode("GIF")
-    images = write(tmp_path, files | {"a/gif.png": gif, "b/small.png": SMALL})
+    images = write(tmp_path, files | {"b/small.png": SMALL})
     assert drop_unreadable(images, max_pixels=40 * 50)[1] == []
-    too_large = sorted([*files, "a/gif.png"])
+    too_large = sorted(files)
     with pytest.raises(InputError, match="has no readable image"):
         drop_unreadable(images, max_pixels=40 * 50 - 1)
     images = write(tmp_path, {"a/small.png": SMALL})
     assert sorted(drop_unreadable(images, max_pixels=40 * 50 - 1)[1]) == too_large
+
+
+def test_other_formats_are_named_whatever_their_suffix(tmp_path, caplog):
+    files = {f"a/{name}.png": encode(name) for name in ("GIF", "WEBP", "BMP", "TIFF")}
+    images = write(tmp_path, files | {"a/1.png": PNG})
+    kept, dropped = drop_unreadable(images)
+    assert (kept.paths.tolist(), sorted(dropped)) == (["a/1.png"], sorted(files))
+    what = "a file of the format {}, which is neither JPEG nor PNG"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Skipping {what.format(name)}: {tmp_path / path}"
+        for name, path in zip(
+            ("BMP", "GIF", "TIFF", "WebP"), [str(path) for path in dropped], strict=True
+        )
+    ]
+    assert why_unreadable(files["a/GIF.png"]) == "it is GIF, neither JPEG nor PNG"
 
 
 SOURCES = [

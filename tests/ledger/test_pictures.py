@@ -19,6 +19,21 @@ def test_picture_is_the_centre(tmp_path):
     assert len(data) < 3000
 
 
+def test_picture_is_upright_over_white(photograph, tmp_path):
+    jpeg, upright = photograph(6, (300, 500))
+    (tmp_path / "phone.jpg").write_bytes(jpeg)
+    (tmp_path / "upright.png").write_bytes(upright)
+    stored, turned = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(picture_uri(file).partition(",")[2]))))
+        for file in (tmp_path / "phone.jpg", tmp_path / "upright.png")
+    )
+    np.testing.assert_allclose(stored.astype(int), turned, atol=12)
+    assert np.abs(np.rot90(stored).astype(int) - turned).mean() > 20
+    Image.new("RGBA", (90, 90)).save(tmp_path / "nothing.png")
+    data = picture_uri(tmp_path / "nothing.png").partition(",")[2]
+    assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) == 255).all()
+
+
 def test_grey_and_large_and_broken(tmp_path):
     Image.new("L", (3000, 2000), 80).save(tmp_path / "grey.jpg")
     assert picture_uri(tmp_path / "grey.jpg").startswith("data:image/jpeg")

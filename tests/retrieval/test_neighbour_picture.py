@@ -38,6 +38,17 @@ def test_any_number_of_neighbours(images, tmp_path, count):
     assert green / red == pytest.approx(count, rel=0.05)
 
 
+def test_photographs_are_shown_upright(photograph, tmp_path):
+    for name, data in zip(("phone.jpg", "upright.jpg"), photograph(8, (40, 90)), strict=True):
+        (tmp_path / name).write_bytes(data)
+        draw_neighbours(tmp_path / name, [], [], tmp_path / f"{name}.png")
+    stored, upright = (
+        np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"), float)
+        for name in ("phone.jpg", "upright.jpg")
+    )
+    np.testing.assert_allclose(stored, upright, atol=12)
+
+
 def test_an_image_that_is_gone_or_no_image_is_a_grey_square(images, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     gone = [tmp_path / "gone.jpg", tmp_path / "text.jpg"]

@@ -15,6 +15,7 @@ from keras_distill.models.embedder import build_embedder
 from keras_distill.serving.bundle import export_embedder
 from keras_distill.serving.bundle_check import check_bundle
 from keras_distill.serving.golden_pairs import read_golden
+from keras_distill.serving.messages import PredictRequest
 from keras_distill.serving.session_model import SessionModel
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.teacher import as_teacher
@@ -115,16 +116,37 @@ def test_bytes_are_embedded_by_their_centre(model, signatures):
     tall = wide.transpose(1, 0, 2)
     grey = wide[..., 0]
     transparent = np.dstack([wide, grey])
+    on_white = Image.new("RGB", (50, 37), "white")
+    on_white.paste(Image.fromarray(wide), mask=Image.fromarray(grey))
     soft = np.full((37, 50, 3), np.linspace(20, 230, 50)[:, None], np.uint8)
     jpeg, grey_jpeg = encode(soft, "JPEG", quality=95), encode(soft[..., 0], "JPEG", quality=95)
     files = [encode(wide), encode(tall), encode(grey), encode(transparent), jpeg, grey_jpeg]
-    decoded = [wide, tall, np.dstack([grey] * 3), wide]
+    decoded = [wide, tall, np.dstack([grey] * 3), np.asarray(on_white)]
     decoded += [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files[4:]]
     centres = [
         image[2:34, 9:41] if image.shape[1] == 50 else image[9:41, 2:34] for image in decoded
     ]
     embedding = signatures["serving_default"](image_bytes=tf.constant(files))["embedding"]
     np.testing.assert_allclose(embedding, model(np.stack(centres)), atol=1e-5)
+
+
+def test_photographs_are_embedded_upright(folder, signatures, photograph):
+    stored, upright = zip(*map(photograph, range(1, 9)), strict=True)
+    damaged = [data.replace(b"II*\0", b"II*\1").replace(b"MM\0*", b"MM\1*") for data in stored]
+    plain = [data.replace(b"Exif", b"exif") for data in stored]
+    serve = signatures["serving_default"]
+    vectors, expected, without, unread = (
+        serve(image_bytes=tf.constant(files))["embedding"].numpy()
+        for files in (stored, upright, damaged, plain)
+    )
+    np.testing.assert_allclose((vectors * expected).sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(without, unread)  # as if there were no EXIF
+    assert ((unread * expected).sum(1)[1:] < 1 - 1e-4).all()
+    message = PredictRequest()
+    message.model_spec.signature_name = "serving_default"
+    message.inputs["image_bytes"].MergeFromString(tf.make_tensor_proto(stored).SerializeToString())
+    with SessionModel(folder) as session:
+        np.testing.assert_allclose(session.run(message)["embedding"], vectors, atol=1e-6)
 
 
 def test_large_photographs_are_shrunk(model, signatures):

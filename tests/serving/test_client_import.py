@@ -33,5 +33,8 @@ def test_client_imports_neither_tensorflow_nor_keras_nor_the_rest_of_the_package
     imported, own = run_python(CODE).splitlines()
     assert {"grpc", "google", "numpy"} <= set(imported.split())
     assert not {"tensorflow", "keras", "PIL", "rich", "absl", "scipy"} & set(imported.split())
-    rooms = {"keras_distill", "keras_distill.version", "keras_distill.serving"}
+    rooms = {
+        "keras_distill",
+        *(f"keras_distill.{name}" for name in ("version", "image_files", "serving")),
+    }
     assert set(own.split()) == rooms | {f"keras_distill.serving.{name}" for name in OF_THE_CLIENT}

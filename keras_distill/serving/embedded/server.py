@@ -35,7 +35,7 @@ _MOST_WAITING = 1000
 # For answers that are made, but not yet sent.
 _ANSWERING_SECONDS = 0.5
 # How many of the largest images are decoded at one time.
-_LARGEST_AT_ONCE = 4
+_LARGEST_AT_ONCE = 2
 # Of the client and of a batch in the graph: so one for each core, and another that gets ready.
 _LARGEST_BATCH = 32
 

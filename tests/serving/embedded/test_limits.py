@@ -68,13 +68,13 @@ def test_images_that_claim_too_many_pixels(embedded, stub, encode):
     server = psutil.Process(embedded.process.pid)
     before = server.memory_info().rss
     for bomb, size in (
-        (png_of_zeros(10_000, 5_001), "10000x5001"),
+        (png_of_zeros(10_000, 10_001), "10000x10001"),
         (jpeg_that_claims(encode, 65_000, 65_000), "65000x65000"),
     ):
         code, message = refused(stub, request(image_bytes=[encode(), bomb]))
         assert code == "INVALID_ARGUMENT"
         assert message == (
-            f"An image claims {size} pixels, more than the 50000000 that are decoded here "
+            f"An image claims {size} pixels, more than the 100000000 that are decoded here "
             "(--max_pixels)."
         )
     assert server.memory_info().rss < before + 50 * MEGABYTE

@@ -64,8 +64,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.serving.bundle import export_embedder as export_embedder
     from keras_distill.serving.channel import Tls as Tls
     from keras_distill.serving.client import EmbeddingClient as EmbeddingClient
+    from keras_distill.serving.client_errors import ImagesRefused as ImagesRefused
     from keras_distill.serving.client_errors import ServingError as ServingError
-    from keras_distill.serving.embed_result import ImagesRefused as ImagesRefused
     from keras_distill.teachers.cache import TeacherCache as TeacherCache
     from keras_distill.teachers.loading import load_teacher as load_teacher
     from keras_distill.teachers.vector_table import VectorTable as VectorTable

@@ -174,7 +174,8 @@ class Command:
         other = Command(self.module, "")
         self._other_flags(other)
         foreign = {name for name in other.flags if name not in self.flags}
-        foreign |= {f"no{name}" for name in foreign if other.flags[name].boolean}
+        booleans = [name for name in foreign if other.flags[name].boolean]
+        foreign |= {f"{no}{name}" for name in booleans for no in ("no", "no_")}
         expanded, rest = [], list(argv)
         while rest:
             count = 2 if rest[0] in ("--flagfile", "-flagfile") else 1

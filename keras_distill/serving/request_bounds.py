@@ -7,7 +7,7 @@ its tensor claims, so that 2 kB could be decoded 100,000 times.
 import tensorflow as tf
 
 from keras_distill.data.decoding import image_area
-from keras_distill.data.readable_images import MAX_PIXELS
+from keras_distill.data.pixel_limit import MAX_PIXELS
 
 MOST_ROWS = 1024
 #: Of all images of a request, such as 32 photographs of 25 megapixels.

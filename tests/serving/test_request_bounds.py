@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_distill.data.readable_images import MAX_PIXELS
+from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.serving.request_bounds import (
     MOST_PIXELS,
     MOST_ROWS,

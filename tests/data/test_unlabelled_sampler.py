@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_distill.data.class_sampler import ClassSampler
 from keras_distill.data.unlabelled_sampler import UnlabelledSampler
 from keras_distill.errors import InputError
 
@@ -39,6 +40,17 @@ def test_batches_are_a_function_of_seed_and_step():
 def test_orders_of_epochs_differ():
     first, second = draw(UnlabelledSampler(30, batch_size=30), 2)
     assert (first != second).any()
+
+
+@pytest.mark.parametrize("count", [30, 1200])
+def test_orders_are_not_those_of_the_classes(count):
+    half = count // 2
+    sampler = ClassSampler(np.arange(count), classes_per_batch=half, images_per_class=1, seed=7)
+    classes = tf.data.Dataset.range(6).map(sampler.classes).batch(6).get_single_element()
+    theirs = classes.numpy().reshape(3, count)
+    ours = draw(UnlabelledSampler(count, batch_size=count, seed=7), 3)
+    # Unrelated orders have one place in common on average, and seldom six.
+    assert (ours[:, None] == theirs[None]).sum(axis=2).max() < 6
 
 
 @pytest.mark.parametrize(

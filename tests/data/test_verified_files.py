@@ -89,6 +89,14 @@ def test_what_is_new_or_changed_is_decoded(check, root):
     assert check() == (paths, ["b/3.jpg"], [])
 
 
+def test_a_change_within_a_second_is_a_change(check, root):
+    second = 1_700_000_000 * 10**9
+    os.utime(root / "a/0.jpg", ns=(second, second))
+    check()
+    os.utime(root / "a/0.jpg", ns=(second, second + 4_000_000))  # the coarsest clock of Linux
+    assert check()[2] == [10]
+
+
 def test_splits_share_what_is_known(check):
     assert check(slice(3))[2] == [10, 11, 12]
     assert check(slice(3, None))[2] == [13, 14]

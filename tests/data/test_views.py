@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from scipy import stats
 
-from keras_distill.data.views import centre_view, random_views
+from keras_distill.data.views import _window, centre_view, random_views
 
 HEIGHT, WIDTH = 160, 240
 
@@ -94,6 +95,31 @@ def test_random_crops_keep_to_area_and_aspect_and_half_are_mirrored():
     assert aspect[~whole].max() > 1.25
     assert np.corrcoef(top, HEIGHT - height)[0, 1] > 0.3
     assert 0.35 < mirrored.mean() < 0.65
+
+
+def test_areas_and_places_are_drawn_uniformly_and_aspects_log_uniformly():
+    # Of a square, any crop of up to 3/4 of the area fits, so that none of these is drawn again.
+    side, least_area = 4096, 0.08
+
+    def window(i):
+        draws = tf.random.stateless_uniform([23], tf.stack([i, 5]))
+        return _window(tf.constant([side, side]), draws, least_area)
+
+    windows = tf.data.Dataset.range(2000).map(window).batch(2000).get_single_element().numpy()
+    top, left, height, width = windows.astype(float).T
+    area = height * width / side**2
+    fits = area < 0.74
+    assert fits.sum() > 1000
+    draws = {
+        "area": (area - least_area) / (0.74 - least_area),
+        "aspect": np.log(width / height) / (2 * np.log(4 / 3)) + 0.5,
+        "top": top / (side - height + 1),
+        "left": left / (side - width + 1),
+    }
+    for name, values in draws.items():
+        assert stats.kstest(values[fits], "uniform").pvalue > 0.01, name
+    corner = np.stack([*draws.values()])[:, fits]
+    assert np.abs(np.corrcoef(corner) - np.eye(4)).max() < 0.1
 
 
 @pytest.mark.parametrize("least_area", [0.3, 0.7])

@@ -63,6 +63,12 @@ def test_satisfied_triplets_are_not_counted():
     assert float(value) == pytest.approx(2.0 - 0.5 + 0.1)
 
 
+def test_a_triplet_on_the_margin_is_not_counted():
+    # Of the anchor at 0, the negative at 1.5 is farther by just the margin, that at 1.25 by less.
+    value = BatchAllTriplet(0.5)([5, 5, 1, 2], [[0.0], [1.0], [-1.5], [-1.25]])
+    assert float(value) == pytest.approx(0.25)
+
+
 def test_large_batch_keeps_its_precision():
     random = np.random.default_rng(0)
     labels = random.integers(0, 5, 120)

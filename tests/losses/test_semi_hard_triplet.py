@@ -44,6 +44,13 @@ def test_compares_with_references():
     assert float(value) == pytest.approx(naive(labels, embeddings, 0.5, ref_labels, refs), rel=1e-5)
 
 
+def test_a_negative_as_far_as_the_positive_is_not_farther():
+    labels, points = [5, 5, 1, 2], [[0.0], [1.0], [-1.0], [3.0]]
+    # The anchor at 0 meets the negative at 3; the one at 1 those at -1 and 3, as far as each other.
+    expected = (max(0.0, 1 - 3 + 2.5) + max(0.0, 1 - 2 + 2.5)) / 4
+    assert float(SemiHardTriplet(2.5)(labels, points)) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("labels", "embeddings"),
     [

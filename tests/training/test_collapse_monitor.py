@@ -11,6 +11,7 @@ from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
+from keras_distill.training.resumable_callbacks import ResumableCallbacks
 
 LABELS = np.tile(np.arange(4), 4)
 POINT = np.ones((16, 1)) * [1.0, 0.0, 0.0, 0.0]
@@ -147,6 +148,73 @@ def test_recovery_starts_the_count_anew():
     distiller.fit(batches, epochs=4, steps_per_epoch=1, callbacks=[monitor], verbose=0)
     assert said == []
     assert not monitor.collapsed
+
+
+class Killed(Exception):
+    pass
+
+
+class KilledAfter(keras.callbacks.Callback):
+    """Ends the training as a kill would, after some steps of this process."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self._left = steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not self._left:
+            raise Killed
+        self._left -= 1
+
+
+@pytest.mark.parametrize("killed_after", [2, 3])  # at the end of a suspect epoch, and in the next
+def test_a_training_that_is_resumed_knows_what_it_has_seen(tmp_path, killed_after):
+    vectors = np.float32(noise(1e-3)).reshape(2, 8, 1, 1, 4)
+
+    def train(folder, *others):
+        distiller = Distiller(student(), task_loss=BatchHardTriplet(0.2))
+        distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        said = []
+        monitor = CollapseMonitor(16, said.append)  # the rows of both steps of an epoch
+        callbacks = ResumableCallbacks(
+            [monitor, *others],
+            model=distiller,
+            checkpoints=folder,
+            epochs=2,
+            steps_per_epoch=2,
+            every_steps=1,
+        )
+        history = distiller.fit(
+            ((vectors[step % 2], LABELS[:8]) for step in range(callbacks.step, 4)),
+            initial_epoch=callbacks.epoch,
+            epochs=2,
+            steps_per_epoch=2,
+            callbacks=callbacks,
+            verbose=0,
+        ).history
+        return said, {name: history[name][-1] for name in CollapseMonitor.names}, history
+
+    expected_said, expected, through = train(tmp_path / "through")
+    (sentence,) = expected_said
+    assert "for 2 epochs" in sentence
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", KilledAfter(killed_after))
+    said, last, history = train(tmp_path / "killed")
+    assert said == expected_said
+    assert last == expected
+    assert history["effective_rank"] == through["effective_rank"][-1:]
+
+
+def test_a_collapse_is_named_once_in_all_processes_together(tmp_path):
+    monitor, said, _ = fit(noise(1e-3), BatchHardTriplet(0.2))
+    assert len(said) == 1
+    resumed, again = CollapseMonitor(16), []
+    resumed._say = again.append
+    resumed.set_model(monitor.model)
+    resumed.set_state(monitor.get_state())
+    resumed.on_epoch_end(3, {"triplet": 0.2})
+    assert resumed.note
+    assert (resumed.collapsed, again) == (True, [])
 
 
 def test_values_are_those_of_the_last_rows_and_labels_of_unlabelled_ones_are_left_out():

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.relative_teacher import RelativeTeacher
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.teachers.teacher import Teacher
@@ -97,6 +98,37 @@ def test_sample_weight(build):
     outputs = distiller.student(IMAGES, training=False), distiller.teacher(IMAGES)
     for name, value in losses_by_hand(*outputs, LABELS, weight).items():
         np.testing.assert_allclose(logs[name], value, rtol=1e-5)
+
+
+def test_a_memory_holds_the_training_steps_before(build, small_embedder):
+    task_loss = CrossBatchMemory(BatchHardTriplet(0.2), size=16)
+    distiller = build(
+        student=small_embedder(image_size=8, batch_norm=False),
+        task_loss=task_loss,
+        teacher_losses=(),
+        teacher_loss_weights=None,
+        optimizer=keras.optimizers.SGD(0.0),
+    )
+    halves = [(IMAGES[rows], LABELS[rows]) for rows in (slice(8), slice(8, 16))]
+    (first, labels), (second, other_labels) = halves
+    embeddings, others = distiller.student(first), distiller.student(second)
+    alone = BatchHardTriplet(0.2)
+
+    def reported(step, *batch):
+        return step(*batch, return_dict=True)["triplet"]
+
+    assert reported(distiller.train_on_batch, first, labels) == pytest.approx(
+        float(alone(labels, embeddings)), rel=1e-5
+    )
+    references = {"ref_labels": labels, "ref_embeddings": embeddings}
+    expected = alone(other_labels, others) + alone(other_labels, others, **references)
+    for step in (distiller.test_on_batch, distiller.test_on_batch, distiller.train_on_batch):
+        distiller.reset_metrics()
+        assert reported(step, second, other_labels) == pytest.approx(float(expected), rel=1e-5)
+    kept = distiller.task_loss_layer.get_weights()[1]
+    np.testing.assert_array_equal(kept, [*other_labels, *labels])
+    distiller.evaluate(IMAGES[:4], LABELS[:4], verbose=0)
+    np.testing.assert_array_equal(distiller.task_loss_layer.get_weights()[1], kept)
 
 
 @pytest.mark.parametrize("compiled", [{}, {"jit_compile": True}, {"run_eagerly": True}])

@@ -61,6 +61,21 @@ def test_a_variable_that_begins_later_is_corrected_from_its_first_step():
     assert int(optimizer.iterations) == len(GRADIENTS)
 
 
+def test_accumulated_steps_count_as_one_update():
+    late, both = 4, pair()
+    options = {"gradient_accumulation_steps": 2}
+    optimizer = RatedAdam(0.1, count_updates=True, **options)
+    optimizer.build(both)
+    run(optimizer, both[1:], GRADIENTS[:late, 1:])
+    run(optimizer, both, GRADIENTS[late:])
+    adam = keras.optimizers.Adam
+    throughout = run(adam(0.1, **options), pair()[1:], GRADIENTS[:, 1:])
+    np.testing.assert_array_equal(both[1].numpy(), throughout[0])
+    alone = run(adam(0.1, **options), pair()[:1], GRADIENTS[late:, :1])
+    np.testing.assert_array_equal(both[0].numpy(), alone[0])
+    assert int(optimizer.iterations) == len(GRADIENTS) // 2
+
+
 def test_steps_that_loss_scaling_passes_over_do_not_count():
     frozen, trained = pair()
     inner = RatedAdam(0.1, count_updates=True)

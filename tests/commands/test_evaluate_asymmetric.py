@@ -74,10 +74,15 @@ def check(figures, metrics):
         low, high = expected.intervals["R@1"]
         assert asymmetric[name]["intervals"]["recall"]["1"] == pytest.approx([low, high])
     assert asymmetric["cosine"] == approx(metrics.cosine_summary())
-    share, low, high = metrics.kept(1)
+    share, *bounds = metrics.kept(1)
+    _, *over_classes = metrics.kept(1, over="classes")
     assert asymmetric["kept"]["1"] == {
         "share": pytest.approx(share),
-        "interval": pytest.approx([low, high]),
+        "interval": pytest.approx(bounds),
+        "intervals_over": {
+            "queries": pytest.approx(bounds),
+            "classes": pytest.approx(over_classes),
+        },
     }
     assert figures["recall"] == asymmetric["student_to_teacher"]["recall"]
     assert figures["intervals"] == asymmetric["student_to_teacher"]["intervals"]
@@ -102,7 +107,7 @@ def test_three_figures_stand_beside_each_other(command, flags, figures, embedded
         (row,) = re.findall(rf"^{name} .*$", ended.out, re.M)
         assert re.findall(r"\d\.\d{4}", row) == [f"{each.means[name]:.4f}" for each in columns]
     said = " ".join(ended.out.split())
-    share, low, high = (f"{100 * value:.1f}" for value in metrics.kept(1))
+    share, low, high = (f"{100 * value:.1f}" for value in metrics.kept(1, over="classes"))
     assert f"the student keeps {share} % [{low}, {high}] of its own R@1." in said
     cosine = metrics.cosine_summary()
     assert f"same image: mean {cosine['mean']:.3f}; percentiles 1 %: {cosine['1']:.3f}," in said

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 
 import keras
@@ -14,6 +15,11 @@ from keras_distill.retrieval.metrics import retrieval_metrics
 
 def approx(values):
     return pytest.approx(list(values))
+
+
+def approx_chance(k):
+    """The Recall@K of a random ranking of 20 images of 2 classes."""
+    return pytest.approx(1 - math.comb(10, k) / math.comb(19, k))
 
 
 def cells(out):
@@ -53,6 +59,8 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
     figures = json.loads((tmp_path / "figures" / "recall.json").read_text())
     seconds = figures.pop("seconds")
     assert seconds > 0
+    warned = [f"warning: {warning}" for warning in figures.pop("warnings")]
+    assert warned == [line for line in ended.out.splitlines() if line.startswith("warning: ")]
     assert figures == {
         "model": str(teacher.path),
         "data": f"folder:{photos}",
@@ -74,6 +82,7 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
             "map_at_r": approx(metrics.intervals["MAP@R"]),
             "r_precision": approx(metrics.intervals["R-precision"]),
         },
+        "chance": {"recall": {"1": approx_chance(1), "3": approx_chance(3), "16": 1.0}},
         "index": {"dim": 8, "metric": "euclidean", "dtype": "float32"},
         "skipped_images": [],
     }

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 ALIKE = 0.01  # standard deviation over length, of embeddings that lie in one point
 _LOST = 1e-4  # the same, of which a quantised or float16 embedding keeps nothing
-_CERTAIN = 0.05  # probability of chance, below which it is ruled out
+# Probability of chance, below which it is ruled out. As neighbours of one query depend on those of
+# others, a binomial test at 0.1 % lets up to 1 % of random embeddings pass.
+_CERTAIN = 0.001
 
 
 def chance_recall(labels: np.ndarray, k: int = 1) -> float:
@@ -74,7 +76,7 @@ def chance_warnings(labels: np.ndarray, recall: float, k: int = 1) -> list[str]:
         k: The K.
 
     Returns:
-        A sentence or none: none where a one-sided binomial test at 5 % rules chance out, or where
+        A sentence or none: none where a one-sided binomial test at 0.1 % rules chance out, or where
         no ranking could do better than another.
     """
     labels = np.asarray(labels)

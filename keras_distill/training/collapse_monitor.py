@@ -12,9 +12,7 @@ from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.embedding_queue import EmbeddingQueue
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
-from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.retrieval_warnings import ALIKE, relative_deviation
-from keras_distill.teachers.teacher import as_teacher
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
@@ -100,7 +98,8 @@ class CollapseMonitor(keras.callbacks.Callback):
         if self._student is None:
             self._student = model.student
         averaged = isinstance(self._student, AveragedStudent)
-        self._saved = as_teacher(self._student.student if averaged else self._student)
+        saved = self._student.student if averaged else self._student
+        self._embed = tf.function(lambda images: saved(images, training=False), autograph=False)
         self._queue = EmbeddingQueue(self._rows, name="last_embeddings")
         with model.distribute_strategy.scope():
             self._queue.build((None, model.student.output_shape[-1]))
@@ -144,7 +143,7 @@ class CollapseMonitor(keras.callbacks.Callback):
             return
         if isinstance(self._student, AveragedStudent):
             self._student.refresh()
-        embeddings, _ = embed_batches(self._saved, self._batches, finite=False)
+        embeddings = np.concatenate([self._embed(x["image"]).numpy() for x, _ in self._batches])
         if not np.isfinite(embeddings).all():
             return
         share = relative_deviation(embeddings)

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 
@@ -25,6 +26,11 @@ def nested(intervals):
         "map_at_r": approx(intervals["MAP@R"]),
         "r_precision": approx(intervals["R-precision"]),
     }
+
+
+def approx_chance(k):
+    """The Recall@K of a random ranking of 20 images of 2 classes."""
+    return pytest.approx(1 - math.comb(10, k) / math.comb(19, k))
 
 
 def cells(out):
@@ -64,6 +70,8 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
     figures = json.loads((tmp_path / "figures" / "recall.json").read_text())
     seconds = figures.pop("seconds")
     assert seconds > 0
+    warned = [f"warning: {warning}" for warning in figures.pop("warnings")]
+    assert warned == [line for line in ended.out.splitlines() if line.startswith("warning: ")]
     assert figures == {
         "model": str(teacher.path),
         "data": f"folder:{photos}",
@@ -85,6 +93,7 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
             over: nested(metrics.intervals_over[over]) for over in ("queries", "classes")
         },
         "intervals_shown": "classes",
+        "chance": {"recall": {"1": approx_chance(1), "3": approx_chance(3), "16": 1.0}},
         "index": {"dim": 8, "metric": "euclidean", "dtype": "float32"},
         "skipped_images": [],
     }

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_distill.losses.arc_face import ArcFace
 from keras_distill.losses.batch_all_triplet import BatchAllTriplet
@@ -8,6 +9,7 @@ from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.relative_teacher import RelativeTeacher
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
+from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
@@ -26,6 +28,10 @@ def student(unit=True):
     return keras.Model(image, keras.layers.UnitNormalization()(x) if unit else x)
 
 
+def watched(images, labels):
+    return tf.data.Dataset.from_tensors(({"image": images}, labels))
+
+
 def fit(vectors, task_loss, epochs=3, labels=LABELS, learning_rate=0.0, unit=True, **fitting):
     """Trains on given embeddings; returns the monitor, what it said, and the history."""
     distiller = Distiller(
@@ -33,8 +39,10 @@ def fit(vectors, task_loss, epochs=3, labels=LABELS, learning_rate=0.0, unit=Tru
     )
     distiller.compile(keras.optimizers.SGD(learning_rate))
     said = []
-    monitor = CollapseMonitor(rows=int(np.sum(labels >= 0)), say=said.append)
     images = np.float32(vectors).reshape(-1, 1, 1, 4)
+    monitor = CollapseMonitor(
+        rows=int(np.sum(labels >= 0)), say=said.append, batches=watched(images, labels)
+    )
     x = images if task_loss else {"image": images, "teacher_embedding": images[:, 0, 0]}
     history = distiller.fit(
         x, labels, batch_size=len(labels), epochs=epochs, callbacks=[monitor], verbose=0, **fitting
@@ -251,3 +259,74 @@ def test_nothing_is_said_about_images_without_labels(labels):
     ).history
     assert history.keys() == {"loss", "relative"}
     assert said == []
+
+
+class Statistics(keras.callbacks.Callback):
+    """Plants moving variances at the ends of epochs: large ones hide what an image shows."""
+
+    def __init__(self, *variances):
+        super().__init__()
+        self._variances = variances
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.student.get_layer("norm").moving_variance.assign([self._variances[epoch]] * 4)
+
+
+def fit_normalised(*variances, use_ema=False):
+    image = keras.Input((1, 1, 4), name="image")
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Flatten()(image))
+    x = keras.layers.Dense(4, bias_initializer="ones")(x)
+    distiller = Distiller(
+        keras.Model(image, keras.layers.UnitNormalization()(x)), task_loss=BatchHardTriplet(0.2)
+    )
+    distiller.compile(keras.optimizers.SGD(0.0, use_ema=use_ema, ema_momentum=0.5))
+    images, said = np.float32(classes(1.0, 0.1)).reshape(-1, 1, 1, 4), []
+    averaged = AveragedStudent(distiller, distiller.student, [images]) if use_ema else None
+    monitor = CollapseMonitor(16, said.append, batches=watched(images, LABELS), student=averaged)
+    history = distiller.fit(
+        images,
+        LABELS,
+        batch_size=16,
+        epochs=len(variances),
+        callbacks=[Statistics(*variances), monitor],
+        verbose=0,
+    ).history
+    return monitor, said, history
+
+
+def test_lagging_statistics_are_told_from_a_collapse():
+    monitor, (sentence,), history = fit_normalised(1.0, 1e12, 1e12, 1e12)
+    assert monitor.collapsed
+    assert monitor.cause == "batch_norm_statistics"
+    assert sentence.startswith("In inference mode the student embeds all images alike (standard")
+    assert "moving statistics of its batch normalisations do not fit its weights" in sentence
+    assert history["inference_std"][0] > 0.1
+    assert max(history["inference_std"][1:]) < 1e-3 < 0.1 < min(history["embedding_std"])
+    assert monitor.note.startswith("collapsing? ")
+
+
+def test_statistics_that_lag_at_the_end_are_named_at_once():
+    monitor, said, _ = fit_normalised(1.0, 1e12)
+    assert monitor.cause == "batch_norm_statistics"
+    assert len(said) == 1
+
+
+def test_statistics_that_have_caught_up_are_forgiven():
+    monitor, said, _ = fit_normalised(1e12, 1e12, 1.0)
+    assert len(said) == 1
+    assert not monitor.collapsed
+    assert (monitor.cause, monitor.note) == ("", "")
+    assert fit_normalised(1e12, 1.0)[1] == []
+
+
+def test_the_student_of_averaged_weights_is_what_is_watched():
+    monitor, said, history = fit_normalised(1.0, 1e12, 1e12, use_ema=True)
+    assert said == []  # its statistics are estimated again
+    assert not monitor.collapsed
+    assert min(history["inference_std"]) > 0.1
+
+
+def test_collapsed_embeddings_are_no_lag():
+    monitor, (sentence,), _ = fit(noise(1e-4), BatchHardTriplet(0.2))
+    assert monitor.cause == "embeddings"
+    assert "inference" not in sentence

@@ -109,6 +109,11 @@ def batches(first_step):
     return tf.data.Dataset.range(first_step, 10**6).map(batch)
 
 
+def watched():
+    """A batch for the monitor to embed in inference mode."""
+    return batches(0).take(1).map(lambda images, labels: ({"image": images}, labels))
+
+
 def compiled(recipe="memory", **compiling):
     task_loss, optimizer = RECIPES[recipe]()
     distiller = Distiller(embedder(), task_loss=task_loss)
@@ -121,7 +126,7 @@ def train(folder, distiller, *others, epochs=EPOCHS, **options):
     """Trains, and returns the variables at the end and the diary."""
     diary = Diary()
     callbacks = ResumableCallbacks(
-        [CollapseMonitor(8), diary, *others],
+        [CollapseMonitor(8, batches=watched()), diary, *others],
         model=distiller,
         checkpoints=folder,
         epochs=epochs,

@@ -11,10 +11,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_distill import flagged_course
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.retrieval.embedding import embed_batches
 from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.training.recall_validation import VALIDATION_RECALL
 from keras_distill.training.run_directory import RunDirectory
 
 # Runs the training and kills it before a step.
@@ -144,21 +146,65 @@ def test_the_flags_do_what_they_say(train, photos):
     assert "gradient_norm" not in train("course_through0", *ALL).out
 
 
-def test_it_stops_early_and_keeps_the_best(here, photos, tiny, tmp_path):
+class GivenRecall(keras.callbacks.Callback):
+    """Stands for the validation: a recall for each epoch."""
+
+    values = ()
+
+    def __init__(self, *args, **options):
+        super().__init__()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs[VALIDATION_RECALL] = self.values[epoch]
+
+
+def weights_of(file):
+    return keras.models.load_model(file, compile=False).get_weights()
+
+
+def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path, monkeypatch):
+    recalls = [0.25, 0.5, 0.375, 0.5, 0.75, 0.875]  # as good is not better
+    monkeypatch.setattr(flagged_course, "RecallValidation", GivenRecall)
+    monkeypatch.setattr(GivenRecall, "values", recalls)
     run = RunDirectory(tmp_path / "run")
-    flags = ["--validation_classes=2:4", "--learning_rate=0", "--epochs=9", "--patience=2"]
+    flags = ["--validation_classes=2:4", "--epochs=6", "--patience=2"]
+    flags += ["--learning_rate=0.01", "--steps_per_epoch=1", "--schedule=constant"]
     given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={run.path}"]
     ended = here("train", *given)
-    records = run.read_metrics()
     assert ended.code == 0
-    assert len(records) < 9
-    best = max(records, key=lambda record: record["val_recall@1"])
-    assert f"Stopping after epoch {len(records)}: val_recall@1 has not risen in " in ended.out
-    assert f"The best epoch, {best['epoch']}, is kept ({best['val_recall@1']:.4f})." in ended.out
+    assert len(run.read_metrics()) == 4
+    assert (
+        "Stopping after epoch 4: val_recall@1 has not risen in the last 2 validations. The best "
+        "epoch, 2, is kept (0.5000).\n"
+    ) in ended.out
     described = json.loads(run.summary.read_text())
-    assert described["stopped_after_epoch"] == len(records)
-    assert described["validation"]["epoch"] == best["epoch"]
+    assert described["stopped_after_epoch"] == 4
+    assert described["validation"] == {"recall": {"1": 0.5}, "epoch": 2}
+    written = weights_of(run.student)
+    best, last = (
+        weights_of(run.checkpoints / f"step-00000{step}" / "student.keras") for step in (2, 4)
+    )
+    assert all(map(np.array_equal, written, best))
+    assert not any(map(np.array_equal, written, last))
     assert "is finished" in here("train", *given).out
+
+
+def test_the_rate_of_the_trunk_is_not_the_heads(here, photos, tiny, tmp_path):
+    def trained(name, *flags):
+        run = RunDirectory(tmp_path / name)
+        given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={run.path}"]
+        assert here("train", *given).code == 0
+        return keras.models.load_model(run.student, compile=False)
+
+    before = trained("before", "--epochs=0")
+    rates = ("--learning_rate=0.01", "--schedule=constant", "--steps_per_epoch=2")
+    after = trained("after", *rates, "--trunk_rate=0.001")
+    trunk = {id(weight) for weight in after.get_layer("trunk").trainable_weights}
+    assert 0 < len(trunk) < len(after.trainable_weights)
+    for was, weight in zip(before.trainable_weights, after.trainable_weights, strict=True):
+        moved = np.abs(weight.numpy() - was.numpy()).max()
+        rate = 1e-5 if id(weight) in trunk else 1e-2
+        assert rate < moved < 2.1 * rate, weight.path  # two steps of Adam
 
 
 @pytest.mark.parametrize(

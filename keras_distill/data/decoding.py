@@ -81,11 +81,12 @@ def decode_crop(
 
     def of_jpeg() -> tuple[tf.Tensor, tf.Tensor]:
         orientation = jpeg_orientation(data)
-        stored = tf.io.extract_jpeg_shape(data)[:2]
+        image = _decode_jpeg(data) if whole else None
+        stored = tf.io.extract_jpeg_shape(data)[:2] if image is None else tf.shape(image)[:2]
         shape = swapped(stored, orientation)
         window = stored_window(draw(shape), shape, orientation)
-        if whole:
-            return _sliced(_decode_jpeg(data), window), orientation
+        if image is not None:
+            return _sliced(image, window), orientation
         return decode_window(data, window, stored[1]), orientation
 
     def of_png() -> tuple[tf.Tensor, tf.Tensor]:

@@ -57,6 +57,22 @@ def test_more_neighbours_than_the_leaves_hold(tree, vectors):
     assert (few.search(vectors[:20], k=500).indices >= 0).all()
 
 
+@pytest.mark.parametrize(("k", "leaves"), [(20, 2), (50, 5)])
+def test_more_leaves_are_searched_for_more_neighbours(tree, vectors, tmp_path, k, leaves):
+    np.save(tmp_path / "vectors.npy", vectors)
+    tree.save(tmp_path / "scann")
+
+    def search(leaves_to_search):  # the same tree
+        settings = ScannSettings(LEAVES, leaves_to_search, reorder=1, reorder_factor=5)
+        searcher = ScannSearcher(vectors, settings, assets=tmp_path / "scann")
+        return searcher.search(vectors[:300], k=k, sample=300)
+
+    # As many as hold 5 k rows, if each holds 55.
+    found, expected, more = search(1), search(leaves), search(leaves + 1)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    assert more.agreement.share > found.agreement.share
+
+
 def test_tree_on_vectors_of_any_length(vectors):
     lengths = np.random.default_rng(0).uniform(1, 2, (ROWS, 1)).astype(np.float32)
     tree = ScannSearcher(vectors * lengths, ScannSettings(LEAVES, 20))

@@ -35,7 +35,7 @@ def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
         return tf.concat([(shape - side) // 2, [side, side]], 0)
 
     crop, orientation = decode_crop(data, centre, whole=True)
-    return upright(resize(crop, size), orientation)
+    return _square(crop, size, orientation)
 
 
 def random_views(
@@ -60,7 +60,14 @@ def random_views(
     draws = tf.raw_ops.StatelessRandomUniform(shape=[2 * _ATTEMPTS + 3], seed=seed)
     crop, orientation = decode_crop(data, lambda shape: _window(shape, draws, least_area))
     mirrored = draws[-1] < 0.5
-    return [upright(resize(crop, size), orientation, mirrored) for size in sizes]
+    return [_square(crop, size, orientation, mirrored) for size in sizes]
+
+
+def _square(
+    crop: tf.Tensor, size: int, orientation: tf.Tensor, mirrored: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Resizes a stored crop and brings it upright, in a shape that is known in the graph."""
+    return tf.ensure_shape(upright(resize(crop, size), orientation, mirrored), [size, size, 3])
 
 
 def _window(shape: tf.Tensor, draws: tf.Tensor, least_area: float) -> tf.Tensor:

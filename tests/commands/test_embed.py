@@ -125,7 +125,7 @@ def test_damaged_pictures_cost_a_row_each_in_a_file(
     assert "1 pictures in errors.jsonl" in ended.err
     first, second = errors(tmp_path / "v")
     assert first["path"] == "class_0/1.jpg"
-    assert re.match(r"Unknown image file format", first["reason"])
+    assert re.match(r"it is neither a JPEG nor a PNG image", first["reason"])
     assert second["path"] == "class_2/0.png"
     assert "PNG" in second["reason"]
     images = read_folder(photos)

@@ -482,7 +482,7 @@ def test_free_space_is_checked_for_what_is_missing(open_cache, monkeypatch):
     assert str(error.value) == (
         "the teacher cache needs 9.6e-07 GB (24 images x 4 views x 10 bytes), "
         f"7.2e-07 GB of it still to be written, but {cache.folder} has 7.19e-07 GB free; free "
-        "some space or choose another --cache_dir."
+        "some space or put the cache elsewhere."
     )
     cache.check_space(1, views=3)
 

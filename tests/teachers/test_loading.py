@@ -109,7 +109,7 @@ def test_signature_of_what_has_none(folder):
 
 
 def test_paths_that_hold_no_teacher(folder, tmp_path):
-    kinds = r"\.keras file, a run directory, a SavedModel folder, a \.tflite or \.onnx file, or "
+    kinds = r"\.keras file, a run directory, a SavedModel folder, or "
     with pytest.raises(InputError, match=rf"^--teacher='.*nowhere' does not exist; give a {kinds}"):
         load_teacher(tmp_path / "nowhere", argument="--teacher")
     for path in (tmp_path, folder / "exported" / "saved_model.pb"):

@@ -15,6 +15,9 @@ from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
 from keras_distill.training.resumable_callbacks import ResumableCallbacks
 
+# The images of these tests are embeddings, which are not what embedders usually take.
+pytestmark = pytest.mark.filterwarnings("ignore:Distiller. the images of the first batch lie")
+
 LABELS = np.tile(np.arange(4), 4)
 POINT = np.ones((16, 1)) * [1.0, 0.0, 0.0, 0.0]
 

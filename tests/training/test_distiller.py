@@ -104,6 +104,7 @@ def test_a_memory_holds_the_training_steps_before(build, small_embedder):
     task_loss = CrossBatchMemory(BatchHardTriplet(0.2), size=16)
     distiller = build(
         student=small_embedder(image_size=8, batch_norm=False),
+        teacher=None,
         task_loss=task_loss,
         teacher_losses=(),
         teacher_loss_weights=None,

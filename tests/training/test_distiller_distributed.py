@@ -307,7 +307,7 @@ def test_clipped_steps_in_float16_and_an_overflow_on_one_of_two_replicas(measure
 
 
 EMPTY = """
-distiller = distilled(two, task_loss=lambda: task_loss("batch_hard_triplet"))
+distiller = distilled(two, teacher_losses=lambda: teacher_losses("relative"))
 with two.scope():
     distiller.compile("sgd")
 try:

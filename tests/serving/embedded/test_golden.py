@@ -53,7 +53,7 @@ REST_DIFFERENT = {
 }
 
 
-# Our graph looks at the first bytes before it decodes, so that both servers take JPEG and PNG alone.
+# Our graph looks at the first bytes before it decodes: both servers take JPEG and PNG alone.
 UNDECODED = re.compile(r"Unknown image file format\. One of [\w, ]+ required\.|Input is empty\.")
 REFUSED = "assertion failed: [neither a JPEG nor a PNG image]"
 

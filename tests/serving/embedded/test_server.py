@@ -278,7 +278,7 @@ def log_of(*images):
     ("records", "code", "message"),
     [
         ([b"good", b"good"], 0, ""),
-        ([b"good", b"bad"], 3, "neither a JPEG nor a PNG"),
+        ([b"good", b"bad"], 3, "assertion failed: [neither a JPEG nor a PNG image]"),
         ([b"\xff"], 3, "Failed to parse warmup record: 1"),
         ([b""], 12, "Unsupported log_type for warmup: None"),
     ],

@@ -10,6 +10,7 @@ from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.hint import Hint
 from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.inner_layers import layer_paths
 from keras_distill.teachers.projection import fit_pca, project
 from keras_distill.teachers.teacher import Teacher, as_teacher
@@ -135,7 +136,7 @@ def test_a_step_is_that_of_a_single_forward_pass(build, student, teacher, run_ea
     copy.set_weights(regressor.get_weights())
     of_teacher = answers(teacher)
     frozen, before = teacher.get_weights(), distiller.get_weights()
-    with tf.GradientTape() as tape:
+    with tf.GradientTape() as tape, warmed_up_momentum(plain, 0), warmed_up_momentum(copy, 0):
         expected = by_hand(of_teacher, answers(plain, training=True), copy, training=True)
     variables = [*plain.trainable_variables, *copy.trainable_variables]
     gradients = tape.gradient(expected["loss"], [v.value for v in variables])

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.projection import build_projection
 from keras_distill.teachers.teacher import Teacher
 from keras_distill.teachers.vector_table import VectorTable
@@ -133,7 +134,7 @@ def test_training_with_several_teachers(build, parts, run_eagerly):
     frozen = {name: parts[name].get_weights() for name in "ab"}
     logs = distiller.train_on_batch(LIVE, LABELS, return_dict=True)
     given = answers(parts)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape() as tape, warmed_up_momentum(student, 0):
         outputs = student(IMAGES, training=True)
         total = (
             BatchHardTriplet(0.2)(LABELS, outputs)
@@ -355,7 +356,7 @@ def test_the_gradient_reaches_the_student_through_the_projection(projected, part
     student.set_weights(parts["student"].get_weights())
     projection = keras.models.clone_model(distiller.student_projection)
     projection.set_weights(distiller.student_projection.get_weights())
-    with tf.GradientTape() as tape:
+    with tf.GradientTape() as tape, warmed_up_momentum(student, 0):
         outputs = projection(student(IMAGES, training=True))
         loss = AbsoluteTeacher()(answers(parts)["b"], outputs)
     variables = student.trainable_variables + projection.trainable_variables

@@ -136,10 +136,8 @@ def test_a_step_is_that_of_a_single_forward_pass(build, student, teacher, run_ea
     copy.set_weights(regressor.get_weights())
     of_teacher = answers(teacher)
     frozen, before = teacher.get_weights(), distiller.get_weights()
-    with tf.GradientTape() as tape:
-        with warmed_up_momentum(plain, 0):
-            outputs = answers(plain, training=True)
-        expected = by_hand(of_teacher, outputs, copy, training=True)
+    with tf.GradientTape() as tape, warmed_up_momentum(plain, 0), warmed_up_momentum(copy, 0):
+        expected = by_hand(of_teacher, answers(plain, training=True), copy, training=True)
     variables = [*plain.trainable_variables, *copy.trainable_variables]
     gradients = tape.gradient(expected["loss"], [v.value for v in variables])
     keras.optimizers.SGD(0.01).apply(gradients, variables)

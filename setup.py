@@ -93,6 +93,8 @@ setup(
             "check-jsonschema>=0.37,<1",
             "promql-parser>=0.12,<1",
             "pyyaml>=6",
+            # Faults for `make mutants`.
+            "cosmic-ray>=8.7,<9",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",

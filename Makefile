@@ -26,7 +26,7 @@ endef
 export CHECK_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow beam lint format benchmark lock clean
+.PHONY: help demo test slow beam mutants lint format benchmark lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ slow: $(INSTALLED) ## Run the slow tests and those on photographs
 
 beam: $(BEAM_INSTALLED) ## Run the tests of Apache Beam, in an environment of their own
 	$(BEAM_VENV)/bin/python -m pytest -m beam tests/commands/test_embed_beam.py
+
+mutants: $(INSTALLED) ## Plant faults for MINUTES (15), and count those that the tests see
+	$(BIN)/python tests/mutants.py --minutes=$(or $(MINUTES),15)
 
 lint: $(INSTALLED) ## Check style and types only
 	$(BIN)/ruff check
@@ -70,7 +73,7 @@ lock: ## Fit the lock files to setup.py (delete them first to upgrade everything
 	    $$tools/bin/python -m pip install -qq --dry-run --require-hashes -r $$file; done
 
 clean: ## Remove the environment and everything generated
-	rm -rf $(VENV) $(BEAM_VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BEAM_VENV) build dist *.egg-info .hypothesis .mutants .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock setup.py

@@ -97,6 +97,8 @@ setup(
             # pyright with its JavaScript in the wheel, and what editors complete names with.
             "basedpyright>=1.31",
             "jedi>=0.19.2",
+            # Faults for `make mutants`.
+            "cosmic-ray>=8.7,<9",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",

@@ -97,8 +97,8 @@ class CollapseMonitor(keras.callbacks.Callback):
         self.cause = self._lag = ""
         if self._student is None:
             self._student = model.student
-        averaged = isinstance(self._student, AveragedStudent)
-        saved = self._student.student if averaged else self._student
+        given = self._student
+        saved = given.student if isinstance(given, AveragedStudent) else given
         self._embed = tf.function(lambda images: saved(images, training=False), autograph=False)
         self._queue = EmbeddingQueue(self._rows, name="last_embeddings")
         with model.distribute_strategy.scope():

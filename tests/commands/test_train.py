@@ -327,7 +327,8 @@ def test_feature_maps_may_be_cached(inner, here, tmp_path):
     for name in ("loss", "multi_similarity", "relative", "attention", "hint"):
         assert cached[name] == pytest.approx(live[name], rel=2e-3)
     (manifest,) = (tmp_path / "cache").glob("*/manifest.json")
-    outputs = {"embedding": [8], "layer/trunk/conv_pw_1_relu": [20, 20, 16]}  # hint needs it all
+    maps = {"layer/trunk/conv_pw_1_relu": [20, 20, 16]}  # hint needs it all
+    outputs = {"embedding": [8], **maps, "exponents": [2]}  # of each image and output
     assert json.loads(manifest.read_text())["outputs"] == outputs
 
 

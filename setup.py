@@ -57,7 +57,9 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["keras_distill", "keras_distill.*"]),
-    package_data={"keras_distill": ["py.typed", "ledger/template/*", "serving/prediction.proto"]},
+    package_data={
+        "keras_distill": ["py.typed", "ledger/template/*", "serving/client/prediction.proto"]
+    },
     entry_points={"console_scripts": ["keras-distill = keras_distill.__main__:main"]},
     python_requires=">=3.11,<3.14",
     install_requires=[

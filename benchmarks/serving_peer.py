@@ -14,7 +14,7 @@ import tensorflow as tf
 from serving_load import SIZE, images, run_workers
 
 from keras_distill import build_embedder
-from keras_distill.serving.bundle import export_embedder
+from keras_distill.serving.export.bundle import export_embedder
 
 
 def answer(signatures, question):

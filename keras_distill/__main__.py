@@ -3,7 +3,7 @@
 import os
 import sys
 
-from keras_distill.interruption import end_at_once_on_ctrl_c
+from keras_distill.settings.interruption import end_at_once_on_ctrl_c
 
 #: In the order in which they are needed.
 COMMANDS = (
@@ -54,7 +54,8 @@ def _overview() -> str:
     lines = []
     for command in COMMANDS:
         # Read, not imported: all of them together would take a while.
-        source = Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8")
+        file = f"{command}/__main__.py" if command == "demo" else f"{command}.py"
+        source = Path(__file__).with_name(file).read_text(encoding="utf-8")
         summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
         lines.append(
             textwrap.fill(

@@ -26,10 +26,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_distill.ablation_grid import Grid, Run
-from keras_distill.ablation_report import write_report
-from keras_distill.command_line import FAILURE, SUCCESS, Command, flag_files
+from keras_distill.ablation.grid import Grid, Run
+from keras_distill.ablation.report import write_report
 from keras_distill.errors import InputError
+from keras_distill.settings.command import FAILURE, SUCCESS, Command, flag_files
 
 COMMAND = Command("keras_distill.ablate", __doc__)
 COMMAND.string(

@@ -16,11 +16,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import Command
-from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_loss_flags import teacher_loss_weights
-from keras_distill.train_flags import check_train_flags, define_train_flags
+from keras_distill.settings.command import Command
+from keras_distill.settings.data import load_training_images
+from keras_distill.settings.teacher_losses import teacher_loss_weights
+from keras_distill.settings.training import check_train_flags, define_train_flags
 
 COMMAND = Command("keras_distill.cache", __doc__)
 COMMAND.boolean("Cache", "list", False, "List the caches in --cache_dir with their sizes instead.")
@@ -45,11 +45,11 @@ def _fill(flags: Any) -> None:
     from rich.console import Console
 
     from keras_distill.data.view_cache import ViewCache
-    from keras_distill.flagged_caches import fill_caches, open_image_cache, open_teacher_caches
-    from keras_distill.flagged_losses import build_teacher_losses
-    from keras_distill.flagged_teachers import feature_layers, open_teachers
     from keras_distill.models.embedder import build_embedder
     from keras_distill.models.trunks import TRUNKS
+    from keras_distill.recipes.caches import fill_caches, open_image_cache, open_teacher_caches
+    from keras_distill.recipes.losses import build_teacher_losses
+    from keras_distill.recipes.teachers import feature_layers, open_teachers
 
     console = Console()
     images, _, _ = load_training_images(flags)

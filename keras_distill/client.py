@@ -30,9 +30,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import FAILURE, SUCCESS, Command
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
+from keras_distill.settings.command import FAILURE, SUCCESS, Command
 
 SOME_REFUSED = 4
 
@@ -81,7 +81,7 @@ def main(flags: Any) -> int:
     """Does what the verb says; returns the exit code."""
     _check_flags(flags)
 
-    from keras_distill.serving.client_errors import ServingError
+    from keras_distill.serving.client.errors import ServingError
 
     verbs = {"embed": _embed, "status": _status, "wait": _wait, "smoke": _smoke}
     try:
@@ -138,8 +138,8 @@ def _check_status_flags(flags: Any) -> None:
 
 def _client(flags: Any, model: str) -> Any:
     """The client that the flags stand for."""
-    from keras_distill.serving.channel import Tls
-    from keras_distill.serving.client import EmbeddingClient
+    from keras_distill.serving.client.channel import Tls
+    from keras_distill.serving.client.client import EmbeddingClient
 
     files = (flags.root_certificates, flags.certificate, flags.key)
     encrypted = flags.tls or any(files)
@@ -161,7 +161,7 @@ def _client(flags: Any, model: str) -> Any:
 
 def _rest_client(flags: Any, address: str) -> Any:
     """The client of REST that the flags stand for."""
-    from keras_distill.serving.rest_client import RestClient
+    from keras_distill.serving.client.rest_client import RestClient
 
     try:
         return RestClient(
@@ -183,7 +183,7 @@ def _metadata(flags: Any) -> list[tuple[str, str]]:
 
 
 def _embed(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
-    from keras_distill.client_embed import embed_files
+    from keras_distill.serving.client.embed_files import embed_files
 
     summary = embed_files(flags, client)
     if flags.json != "-":
@@ -210,7 +210,7 @@ def _status_of_all(flags: Any) -> tuple[int, dict[str, Any]]:
     """The status of every model that the metrics tell of and that gRPC knows."""
     import grpc
 
-    from keras_distill.serving.client_errors import ServingError
+    from keras_distill.serving.client.errors import ServingError
 
     codes, models = [], []
     metrics, names = _model_names(flags)
@@ -234,8 +234,8 @@ def _status_of_all(flags: Any) -> tuple[int, dict[str, Any]]:
 
 def _model_names(flags: Any) -> tuple[str, list[str]]:
     """Where the metrics are, and the names of models in them."""
-    from keras_distill.serving.client_arguments import check_address
-    from keras_distill.serving.client_errors import ServingError
+    from keras_distill.serving.client.arguments import check_address
+    from keras_distill.serving.client.errors import ServingError
 
     try:
         check_address(flags.address)
@@ -269,8 +269,8 @@ def _wait(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
 
 
 def _smoke(flags: Any, client: Any) -> tuple[int, dict[str, Any]]:
-    from keras_distill.serving.golden_pairs import read_golden
-    from keras_distill.serving.smoke import smoke_test
+    from keras_distill.serving.client.golden_pairs import read_golden
+    from keras_distill.serving.client.smoke import smoke_test
 
     golden = read_golden(Path(flags.golden), argument="--golden") if flags.golden else []
     tested = smoke_test(client, golden, _rest_client(flags, flags.rest) if flags.rest else None)

@@ -10,9 +10,7 @@ import json
 from functools import partial
 from typing import Any
 
-from keras_distill.command_line import FAILURE, SUCCESS, Command
-from keras_distill.data_flags import DATASETS, check_name
-from keras_distill.doctor_checks import (
+from keras_distill.diagnosis.installation import (
     ADDONS,
     BROKEN,
     MISSING,
@@ -28,6 +26,8 @@ from keras_distill.doctor_checks import (
     check_python,
     guarded,
 )
+from keras_distill.settings.command import FAILURE, SUCCESS, Command
+from keras_distill.settings.data import DATASETS, check_name
 from keras_distill.version import __version__
 
 COMMAND = Command("keras_distill.doctor", __doc__)
@@ -98,7 +98,7 @@ def examine(dataset: str, data_dir: str, out: str) -> list[Finding]:
 
     def asked(check: str, *arguments: Any) -> Any:
         def run() -> Finding:
-            import keras_distill.doctor_tensorflow as checks
+            import keras_distill.diagnosis.tensorflow as checks
 
             return getattr(checks, check)(*arguments)
 

@@ -21,14 +21,14 @@ import re
 import time
 from typing import Any
 
-from keras_distill.command_line import Command
-from keras_distill.embedding_flags import (
+from keras_distill.errors import InputError
+from keras_distill.settings.command import Command
+from keras_distill.settings.embedding import (
     check_embedding_flags,
     define_embedding_flags,
     start_flagged_shards,
     summary,
 )
-from keras_distill.errors import InputError
 
 COMMAND = Command("keras_distill.embed", __doc__)
 define_embedding_flags(
@@ -49,9 +49,9 @@ def main(flags: Any) -> None:
 
     from keras_distill.data.picture_list import list_pictures
     from keras_distill.data.shared_work import share_work
-    from keras_distill.embedding_progress import EmbeddingProgress
-    from keras_distill.index_embedding import load_embedder
-    from keras_distill.retrieval.bulk_embedding import embed_readable
+    from keras_distill.embedding.bulk import embed_readable
+    from keras_distill.embedding.pictures import load_embedder
+    from keras_distill.embedding.progress import EmbeddingProgress
 
     begun = time.perf_counter()
     pictures = list_pictures(flags.images, data_dir=flags.data_dir, argument="--images")

@@ -22,14 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import Command
-from keras_distill.embedding_flags import (
+from keras_distill.errors import InputError
+from keras_distill.settings.command import Command
+from keras_distill.settings.embedding import (
     check_embedding_flags,
     define_embedding_flags,
     start_flagged_shards,
     summary,
 )
-from keras_distill.errors import InputError
 
 COMMAND = Command("keras_distill.embed_beam", __doc__, passes_on=True)
 define_embedding_flags(
@@ -49,9 +49,9 @@ def main(flags: Any) -> None:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from keras_distill.beam_embedding import embedding_pipeline, write_lists
     from keras_distill.data.picture_list import list_pictures
-    from keras_distill.ledger.jpeg_model import takes_files
+    from keras_distill.embedding.beam import embedding_pipeline, write_lists
+    from keras_distill.embedding.jpeg_model import takes_files
     from keras_distill.teachers.loading import load_teacher
 
     begun = time.perf_counter()

@@ -29,21 +29,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import Command, flag_files
 from keras_distill.data.degradations import SYNTAX, parse_degradations
-from keras_distill.data_flags import check_data_flags, define_data_flags, load_flagged_images
 from keras_distill.errors import InputError
-from keras_distill.evaluation_report import (
+from keras_distill.evaluation.metric_figures import MEANING, figures
+from keras_distill.evaluation.metric_tables import (
     asymmetric_figures,
     asymmetric_sentences,
     metrics_table,
 )
-from keras_distill.interval_flags import define_interval_flag, shown_intervals
 from keras_distill.publishing import published_file
-from keras_distill.retrieval.metric_figures import MEANING, figures
-from keras_distill.run_settings import inherit_settings, run_of, said_of_settings
+from keras_distill.runs.settings import inherit_settings, run_of, said_of_settings
+from keras_distill.settings.command import Command, flag_files
+from keras_distill.settings.data import check_data_flags, define_data_flags, load_flagged_images
+from keras_distill.settings.intervals import define_interval_flag, shown_intervals
+from keras_distill.settings.training import define_train_flags
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
-from keras_distill.train_flags import define_train_flags
 
 COMMAND = Command("keras_distill.evaluate", __doc__, other_flags=define_train_flags)
 COMMAND.string(
@@ -189,10 +189,10 @@ def parse_map_ks(value: str) -> list[int]:
 def _evaluate(flags: Any, said: str) -> dict[str, Any]:
     from rich.console import Console
 
-    from keras_distill.flagged_embedder import load_gallery_model, load_student
-    from keras_distill.retrieval.asymmetric import check_equal_widths
-    from keras_distill.retrieval.retrieval_warnings import chance_recall, retrieval_warnings
-    from keras_distill.seen_classes import classes_seen_in_training, seen_warning
+    from keras_distill.embedding.model_embeddings import load_gallery_model, load_student
+    from keras_distill.evaluation.asymmetric import check_equal_widths
+    from keras_distill.evaluation.retrieval_warnings import chance_recall, retrieval_warnings
+    from keras_distill.runs.seen_classes import classes_seen_in_training, seen_warning
 
     console = Console()
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
@@ -259,7 +259,7 @@ def _ks(flags: Any) -> dict[str, list[int]]:
 
 def _measured(flags: Any, sides: Any, class_names: Any) -> tuple[dict[str, Any], Any, str]:
     """Measures one model: the columns of the table, the figures, and what else to say."""
-    from keras_distill.retrieval.metrics import retrieval_metrics
+    from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 
     queries, gallery, labels = sides
     metrics = retrieval_metrics(
@@ -277,7 +277,7 @@ def _measured_asymmetrically(
     flags: Any, sides: Any, teachers_sides: Any, class_names: Any, over: str
 ) -> tuple[dict[str, Any], Any, str]:
     """Measures the student in the teacher's gallery, and both alone; returns as `_measured`."""
-    from keras_distill.retrieval.asymmetric import asymmetric_metrics
+    from keras_distill.evaluation.asymmetric import asymmetric_metrics
 
     pair = asymmetric_metrics(sides[:2], teachers_sides[:2], sides[2], **_ks(flags))
     columns = {

@@ -27,9 +27,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import FAILURE, SUCCESS, Command
 from keras_distill.errors import InputError
-from keras_distill.export_files import OF_FILES, check_file_flags, define_file_flags, export_files
+from keras_distill.serving.export.export_files import (
+    OF_FILES,
+    check_file_flags,
+    define_file_flags,
+    export_files,
+)
+from keras_distill.settings.command import FAILURE, SUCCESS, Command
 
 COMMAND = Command("keras_distill.export", __doc__)
 COMMAND.string("Model", "model", "", "A .keras file or a run directory. Required.")
@@ -77,9 +82,9 @@ def main(flags: Any) -> int:
 
     from keras_distill.data.image_set import read_pictures
     from keras_distill.models.loading import load_model
-    from keras_distill.run_origin import model_origin, run_test_images
-    from keras_distill.serving.bundle import export_embedder
-    from keras_distill.serving.bundle_facts import FACTS_FILE
+    from keras_distill.runs.origin import model_origin, run_test_images
+    from keras_distill.serving.export.bundle import export_embedder
+    from keras_distill.serving.export.bundle_facts import FACTS_FILE
 
     begun = time.perf_counter()
     origin = model_origin(flags.model, results=flags.recall or (), data_licence=flags.data_licence)
@@ -153,7 +158,7 @@ def _check(flags: Any) -> int:
             f"--check={folder} holds no saved_model.pb; give a version, such as models/birds/1."
         )
 
-    from keras_distill.serving.bundle_check import check_bundle
+    from keras_distill.serving.export.bundle_check import check_bundle
 
     faults = check_bundle(folder)
     for fault in faults:

@@ -25,12 +25,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import Command
+from keras_distill.data.image_files import CONVERSION, image_format
 from keras_distill.data.pixel_limit import MAX_PIXELS
-from keras_distill.data_flags import DATASETS, check_name
 from keras_distill.errors import InputError
-from keras_distill.image_files import CONVERSION, image_format
 from keras_distill.publishing import published_file
+from keras_distill.settings.command import Command
+from keras_distill.settings.data import DATASETS, check_name
 
 COMMAND = Command(
     "keras_distill.index", __doc__, verbs=["build", "add", "delete", "search", "info"]
@@ -174,7 +174,7 @@ def _build(flags: Any) -> dict[str, Any]:
             made_of[name] for name in ("embedder", "model", "image_size")
         )
     else:
-        from keras_distill.index_embedding import embed_images, load_embedder, load_images
+        from keras_distill.embedding.pictures import embed_images, load_embedder, load_images
 
         images, skipped = load_images(flags)
         embedder, image_size = load_embedder(flags)
@@ -205,7 +205,7 @@ def _add(flags: Any) -> dict[str, Any]:
         index = add_to_index(folder, entries, embedder=made_of["embedder"], rebuild=flags.rebuild)
         return {**_described(index), "added": len(index) - before, "skipped_images": []}
 
-    from keras_distill.index_embedding import embed_images, load_embedder, load_images
+    from keras_distill.embedding.pictures import embed_images, load_embedder, load_images
 
     images, skipped = load_images(flags)
     new = images.select(index.lacks(index.named(images.paths, images.root)))
@@ -254,8 +254,8 @@ def _search(flags: Any) -> dict[str, Any]:
     from keras_distill.data.image_set import ImageSet
     from keras_distill.data.pipeline import evaluation_batches
     from keras_distill.data.readable_images import why_unreadable
-    from keras_distill.index_embedding import load_embedder
-    from keras_distill.retrieval.embedding import embed_batches
+    from keras_distill.embedding.batches import embed_batches
+    from keras_distill.embedding.pictures import load_embedder
     from keras_distill.retrieval.neighbour_picture import draw_neighbours
     from keras_distill.retrieval.vector_index import open_index
 

@@ -24,14 +24,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import Command
-from keras_distill.data_flags import load_flagged_images
 from keras_distill.errors import InputError
 from keras_distill.evaluate import parse_ks
-from keras_distill.interval_flags import shown_intervals
 from keras_distill.publishing import published_file
-from keras_distill.report_flags import check_report_flags, checked_run, define_report_flags
-from keras_distill.run_settings import inherit_settings, said_of_settings
+from keras_distill.runs.settings import inherit_settings, said_of_settings
+from keras_distill.settings.command import Command
+from keras_distill.settings.data import load_flagged_images
+from keras_distill.settings.intervals import shown_intervals
+from keras_distill.settings.report import check_report_flags, checked_run, define_report_flags
 
 COMMAND = Command("keras_distill.report", __doc__)
 define_report_flags(COMMAND)
@@ -51,11 +51,11 @@ def main(flags: Any) -> None:
 def _report(flags: Any, inherited: dict[str, str], said: str, out: Path) -> None:
     from rich.console import Console
 
-    from keras_distill.flagged_chain import load_chain, measured_chain
+    from keras_distill.evaluation.metric_figures import MEANING
+    from keras_distill.ledger.chain import load_chain, measured_chain
     from keras_distill.ledger.ledger_table import ledger_notes, ledger_table
     from keras_distill.ledger.page import page_html
-    from keras_distill.retrieval.metric_figures import MEANING
-    from keras_distill.seen_classes import classes_seen_in_training, seen_warning
+    from keras_distill.runs.seen_classes import classes_seen_in_training, seen_warning
 
     begun = time.perf_counter()
     console = Console()

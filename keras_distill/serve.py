@@ -24,9 +24,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from keras_distill.command_line import SUCCESS, Command
 from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.errors import InputError
+from keras_distill.settings.command import SUCCESS, Command
 
 if TYPE_CHECKING:
     from keras_distill.serving.embedded.model_config import ModelConfig

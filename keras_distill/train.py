@@ -27,7 +27,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import (
+from keras_distill.distribution.cluster import read_cluster
+from keras_distill.errors import InputError
+from keras_distill.runs.continuation import continuation
+from keras_distill.runs.directory import RunDirectory
+from keras_distill.settings.command import (
     DIVERGED,
     INTERRUPTED,
     SUCCESS,
@@ -35,14 +39,10 @@ from keras_distill.command_line import (
     Command,
     flag_files,
 )
-from keras_distill.data_flags import load_training_images
-from keras_distill.errors import InputError
-from keras_distill.run_continuation import continuation
-from keras_distill.teacher_flags import FEATURE_LOSSES
-from keras_distill.teacher_loss_flags import teacher_loss_weights
-from keras_distill.train_flags import check_train_flags, define_train_flags
-from keras_distill.training.cluster import read_cluster
-from keras_distill.training.run_directory import RunDirectory
+from keras_distill.settings.data import load_training_images
+from keras_distill.settings.teacher_losses import teacher_loss_weights
+from keras_distill.settings.teachers import FEATURE_LOSSES
+from keras_distill.settings.training import check_train_flags, define_train_flags
 
 COMMAND = Command("keras_distill.train", __doc__)
 AGAIN = ("the same command", "the same command without --overwrite")
@@ -64,7 +64,7 @@ def main(flags: Any) -> int:
     try:
         if run.flags.exists():  # before the teachers are asked for hours
             run.lock()
-        from keras_distill.flagged_replicas import run_on_replicas
+        from keras_distill.training.on_replicas import run_on_replicas
 
         train = functools.partial(_train, flags, weights, run, goes_on=what == "go on")
         return run_on_replicas(flags, cluster, train)
@@ -121,24 +121,24 @@ def _train(
     import tensorflow as tf
     from rich.console import Console
 
-    from keras_distill import run_results
     from keras_distill.data.pipeline import training_batches
-    from keras_distill.flagged_caches import fill_caches, open_image_cache
-    from keras_distill.flagged_course import build_course
-    from keras_distill.flagged_losses import build_task_loss
-    from keras_distill.flagged_optimizer import build_flagged_optimizer
-    from keras_distill.flagged_replicas import check_replicas
-    from keras_distill.flagged_teachers import open_teachers, prepare_teachers
-    from keras_distill.flagged_watching import check_profile, watching_callbacks
+    from keras_distill.methods.distiller import Distiller
+    from keras_distill.methods.loss_scaling import SkippedSteps
     from keras_distill.models.embedder import build_embedder
     from keras_distill.models.fused_batch_norm import synchronize_batch_norm
-    from keras_distill.run_ingredients import check_ingredients
-    from keras_distill.training.checkpoint_folder import CheckpointFolder
-    from keras_distill.training.distiller import Distiller
+    from keras_distill.recipes import results as run_results
+    from keras_distill.recipes.caches import fill_caches, open_image_cache
+    from keras_distill.recipes.course import build_course
+    from keras_distill.recipes.losses import build_task_loss
+    from keras_distill.recipes.optimizer import build_flagged_optimizer
+    from keras_distill.recipes.teachers import open_teachers, prepare_teachers
+    from keras_distill.recipes.watching import check_profile, watching_callbacks
+    from keras_distill.runs.checkpoints import CheckpointFolder
+    from keras_distill.runs.provenance import check_ingredients
     from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
     from keras_distill.training.epoch_report import EpochReport
     from keras_distill.training.gradient_norm import GradientNorm
-    from keras_distill.training.loss_scaling import SkippedSteps
+    from keras_distill.training.on_replicas import check_replicas
     from keras_distill.training.optimizer import add_l2_penalty
     from keras_distill.training.resumable_callbacks import ResumableCallbacks
     from keras_distill.training.shared_stop_signals import SharedStopSignals

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from keras_distill import ablate, evaluate, train
-from keras_distill.ablation_grid import Grid
-from keras_distill.teacher_loss_flags import parse_teacher_losses
+from keras_distill.ablation.grid import Grid
+from keras_distill.settings.teacher_losses import parse_teacher_losses
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -14,7 +14,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from keras_distill import build_embedder
 from keras_distill.models.trunks import TRUNKS
-from keras_distill.serving.messages import PredictRequest
+from keras_distill.serving.client.messages import PredictRequest
 
 README = Path(__file__).parents[1] / "README.md"
 

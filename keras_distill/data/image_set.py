@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_distill.errors import InputError
-from keras_distill.image_files import (
+from keras_distill.data.image_files import (
     CONVERSION,
     describe_other_formats,
     image_files,
     list_image_files,
     warn_of_other_formats,
 )
+from keras_distill.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

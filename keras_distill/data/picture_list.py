@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from keras_distill.data.dataset import DEFAULT_DATA_DIR, find_images
-from keras_distill.data.image_set import ImageSet
-from keras_distill.errors import InputError
-from keras_distill.image_files import (
+from keras_distill.data.image_files import (
     OTHER_SUFFIXES,
     SUFFIXES,
     image_files,
     warn_of_loop,
     warn_of_other_formats,
 )
+from keras_distill.data.image_set import ImageSet
+from keras_distill.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from keras_distill.data.image_set import ImageSet
+from keras_distill.evaluation.metric_figures import by_measure, figures
 from keras_distill.ledger.changed_queries import ChangedQueries, changed_queries
 from keras_distill.ledger.embedding_map import embedding_maps
 from keras_distill.ledger.ledger import Change, Ledger
 from keras_distill.ledger.pair_distances import pair_distances
 from keras_distill.ledger.step import Step
-from keras_distill.retrieval.metric_figures import by_measure, figures
 from keras_distill.retrieval.neighbours import agreement_of, sample_rows
 
 SHOWN = 5  # neighbours of a query

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.ledger.chain_model import ChainModel
+from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.retrieval.neighbours import sample_rows
 from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 

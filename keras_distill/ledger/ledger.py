@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.evaluation.retrieval_metrics import RetrievalMetrics, measure_intervals
 from keras_distill.ledger.step import Step
-from keras_distill.retrieval.metrics import RetrievalMetrics, measure_intervals
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from keras_distill.evaluation.metric_figures import MEANING
 from keras_distill.ledger.ledger import Change, Ledger
-from keras_distill.retrieval.metric_figures import MEANING
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.evaluation.retrieval_metrics import (
+    RetrievalMetrics,
+    needed_depth,
+    neighbour_metrics,
+)
 from keras_distill.retrieval.exact_search import nearest_neighbours
-from keras_distill.retrieval.metrics import RetrievalMetrics, needed_depth, neighbour_metrics
 from keras_distill.retrieval.neighbours import Agreement
 from keras_distill.retrieval.searcher import Searcher
 

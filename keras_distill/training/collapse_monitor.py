@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.evaluation.retrieval_warnings import ALIKE, relative_deviation
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.embedding_queue import EmbeddingQueue
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
-from keras_distill.retrieval.retrieval_warnings import ALIKE, relative_deviation
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
-from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
 
 _NO_MARGIN = 0.2  # for the share of active triplets, where the loss has no margin

@@ -8,8 +8,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.run_directory import RunDirectory
 
 
 class EpochReport(keras.callbacks.Callback):

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.embedding.batches import embed_batches
 from keras_distill.errors import InputError
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.training.divergence_guard import TrainingDiverged
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.runs.checkpoints import Checkpoint, CheckpointFolder
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.best_epoch import BestEpoch
-from keras_distill.training.checkpoint_folder import Checkpoint, CheckpointFolder
 from keras_distill.training.shared_stop_signals import SharedStopSignals
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.training_variables import (

@@ -2,7 +2,7 @@
 
 import signal
 
-from keras_distill.training.replicas import Replicas
+from keras_distill.distribution.replicas import Replicas
 from keras_distill.training.stop_signals import StopSignals
 
 

@@ -8,9 +8,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from keras_distill.publishing import published_file
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.recall_validation import VALIDATION_RECALL
-from keras_distill.training.run_directory import RunDirectory
 
 _INK, _GREY = "#33373d", "#8a9099"
 _COLOURS = ("#2f6db3", "#d9772b", "#3a9159", "#9b4f96", "#b03a48", "#6a7f2b", "#4aa3b5", "#7a5c3e")

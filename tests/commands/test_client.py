@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from fake_server import FakeServer
 
-from keras_distill.serving.golden_pairs import GoldenPair, write_golden
-from keras_distill.serving.predict_requests import predict_request
+from keras_distill.serving.client.golden_pairs import GoldenPair, write_golden
+from keras_distill.serving.client.predict_requests import predict_request
 from keras_distill.teachers.vector_file import load_vectors
 
 CODES = grpc.StatusCode

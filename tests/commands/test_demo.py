@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from keras_distill import build_embedder
-from keras_distill.demo import _run
-from keras_distill.demo_server import query_served_student
+from keras_distill.demo.__main__ import _run
+from keras_distill.demo.server import query_served_student
 
 
 @pytest.mark.slow

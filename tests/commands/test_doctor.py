@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from keras_distill.doctor_checks import check_addons, check_disk
+from keras_distill.diagnosis.installation import check_addons, check_disk
 
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
 

@@ -9,9 +9,9 @@ import pytest
 
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.embedding.batches import embed_batches
 from keras_distill.evaluate import parse_ks
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 
 
 def approx(values):

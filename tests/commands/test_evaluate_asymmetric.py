@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill import flagged_embedder
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.asymmetric import asymmetric_metrics
-from keras_distill.retrieval.embedding import embed_batches
+from keras_distill.embedding import model_embeddings as flagged_embedder
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation.asymmetric import asymmetric_metrics
 
 DEGRADE = "blur:1,noise:60"
 PAIRS = {

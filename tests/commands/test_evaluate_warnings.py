@@ -94,7 +94,7 @@ def test_a_validation_class_alone(here, photos, tiny, tmp_path):
 
 
 def test_statistics_that_lag_are_told_in_the_summary(here, photos, tiny, tmp_path, monkeypatch):
-    from keras_distill.training import distiller
+    from keras_distill.methods import distiller
 
     class Frozen:
         """Loses the statistics of each step."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.serving import bundle
+from keras_distill.serving.export import bundle
 
 
 def versions(folder):

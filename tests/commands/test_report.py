@@ -9,10 +9,10 @@ from PIL import Image
 
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.report_flags import parse_scann
-from keras_distill.serving.bundle import export_embedder
-from keras_distill.serving.model_file import export_file
-from keras_distill.serving.saved_model import write_saved_model
+from keras_distill.serving.export.bundle import export_embedder
+from keras_distill.serving.export.model_file import export_file
+from keras_distill.serving.export.saved_model import write_saved_model
+from keras_distill.settings.report import parse_scann
 
 CLASSES, EACH, SIZE = 26, 10, 16
 

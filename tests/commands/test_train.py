@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.run_directory import RunDirectory
 
 SPREAD = CollapseMonitor.names
 

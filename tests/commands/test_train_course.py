@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_distill import flagged_course
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
+from keras_distill.recipes import course as flagged_course
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.recall_validation import VALIDATION_RECALL
-from keras_distill.training.run_directory import RunDirectory
 
 # Runs the training and kills it before a step.
 KILLED = """

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from keras_distill.models.embedder import build_embedder
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training import checkpoint_folder, resumable_callbacks
-from keras_distill.training.run_directory import RunDirectory
 
 # Runs the training and kills it at a step: before it, or half-way through its checkpoint.
 KILLED = """

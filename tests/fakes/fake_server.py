@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 
-from keras_distill.serving.messages import (
+from keras_distill.serving.client.messages import (
     METHODS,
     GetModelMetadataResponse,
     GetModelStatusResponse,

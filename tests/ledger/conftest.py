@@ -3,12 +3,12 @@ import pytest
 from PIL import Image
 
 from keras_distill.data.image_set import ImageSet
+from keras_distill.evaluation.metric_figures import MEANING
 from keras_distill.ledger.contents import report_contents, rows_by_importance
 from keras_distill.ledger.cost import machine
 from keras_distill.ledger.ledger import Ledger
 from keras_distill.ledger.pictures import picture_uri
 from keras_distill.ledger.step import exact_step, index_step
-from keras_distill.retrieval.metric_figures import MEANING
 from keras_distill.retrieval.searcher import ExactSearcher
 
 KS = (1, 2, 4)

@@ -1,8 +1,8 @@
 import numpy as np
 
+from keras_distill.evaluation.retrieval_metrics import neighbour_metrics
 from keras_distill.ledger.changed_queries import changed_queries
 from keras_distill.ledger.step import Step
-from keras_distill.retrieval.metrics import neighbour_metrics
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
 

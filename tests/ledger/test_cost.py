@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.ledger.chain_model import ChainModel
+from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.ledger.cost import index_cost, machine, model_cost
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
 

@@ -5,7 +5,7 @@ import pytest
 from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import ADDONS_LOSSES, PACKAGES, check_addons
 from keras_distill.losses.tensorflow_addons import AddonsLoss
-from keras_distill.train_flags import TASK_LOSSES
+from keras_distill.settings.training import TASK_LOSSES
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 CODE = """
 import sys
-import keras_distill.serving.client, keras_distill.serving.async_client
+import keras_distill.serving.client.client, keras_distill.serving.client.async_client
 from keras_distill import EmbeddingClient
 print(*sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)))
 print(*sorted(name for name in sys.modules if name.startswith("keras_distill")))

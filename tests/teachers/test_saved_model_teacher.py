@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.errors import InputError
-from keras_distill.serving.bundle import export_embedder
+from keras_distill.serving.export.bundle import export_embedder
 from keras_distill.teachers.loading import load_teacher
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
-from keras_distill.training.distiller import Distiller
 from keras_distill.training.rated_optimizers import RatedAdam
 
 RNG = np.random.default_rng(0)

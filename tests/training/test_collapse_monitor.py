@@ -9,9 +9,9 @@ from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.relative_teacher import RelativeTeacher
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
 from keras_distill.training.resumable_callbacks import ResumableCallbacks
 

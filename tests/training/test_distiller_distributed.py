@@ -20,9 +20,9 @@ from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.hint import Hint
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.projection import build_projection
-from keras_distill.teacher_flags import FEATURE_LOSSES, TEACHER_LOSSES
-from keras_distill.train_flags import TASK_LOSSES
-from keras_distill.training.loss_scaling import CountingLossScale
+from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES
+from keras_distill.settings.training import TASK_LOSSES
+from keras_distill.methods.loss_scaling import CountingLossScale
 
 random = np.random.default_rng(0)
 ROWS, STEPS = 12, 10

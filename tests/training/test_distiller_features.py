@@ -10,12 +10,12 @@ from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.hint import Hint
 from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.methods.distiller import Distiller
 from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.inner_layers import layer_paths
 from keras_distill.teachers.projection import fit_pca, project
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.teachers.vector_table import VectorTable
-from keras_distill.training.distiller import Distiller
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.relative_teacher import RelativeTeacher
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(8) // 2

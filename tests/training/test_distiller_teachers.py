@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.methods.distiller import Distiller
 from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.projection import build_projection
 from keras_distill.teachers.teacher import Teacher
 from keras_distill.teachers.vector_table import VectorTable
-from keras_distill.training.distiller import Distiller
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)

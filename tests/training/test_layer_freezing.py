@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.layer_freezing import LayerFreezing
 from keras_distill.training.rated_optimizers import RatedAdam
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
 
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.rated_optimizers import RatedAdam, RatedSGD, by_variable
 
 ADAM = {"weight_decay": 0.05}

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.errors import InputError
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
-from keras_distill.retrieval.metrics import retrieval_metrics
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.divergence_guard import TrainingDiverged
 from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
 

@@ -12,11 +12,11 @@ from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.proxy_anchor import ProxyAnchor
+from keras_distill.methods.distiller import Distiller
+from keras_distill.methods.loss_scaling import CountingLossScale
+from keras_distill.runs.checkpoints import CheckpointFolder
 from keras_distill.training.best_epoch import BestEpoch
-from keras_distill.training.checkpoint_folder import CheckpointFolder
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.distiller import Distiller
-from keras_distill.training.loss_scaling import CountingLossScale
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.training_variables import read_variables
 

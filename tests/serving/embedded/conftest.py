@@ -25,7 +25,7 @@ def export():
     import keras
 
     from keras_distill.models.embedder import build_embedder
-    from keras_distill.serving.bundle import export_embedder
+    from keras_distill.serving.export.bundle import export_embedder
 
     keras.utils.set_random_seed(0)
     model = build_embedder(
@@ -94,7 +94,7 @@ def tensorflow_serving(export):
         pytest.skip("KERAS_DISTILL_TFS_ADDRESS names no server")
     from pathlib import Path
 
-    from keras_distill.serving.client import EmbeddingClient
+    from keras_distill.serving.client.client import EmbeddingClient
 
     models = Path(os.environ["KERAS_DISTILL_TFS_MODELS"])
     if not (models / "student" / "1").exists():

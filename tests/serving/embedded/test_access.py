@@ -10,9 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from keras_distill.errors import InputError
-from keras_distill.serving.channel import Tls
-from keras_distill.serving.client import EmbeddingClient
-from keras_distill.serving.client_errors import ServingError
+from keras_distill.serving.client.channel import Tls
+from keras_distill.serving.client.client import EmbeddingClient
+from keras_distill.serving.client.errors import ServingError
 from keras_distill.serving.embedded.credentials import tls_credentials
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.serving.async_client import AsyncEmbeddingClient
-from keras_distill.serving.client import EmbeddingClient
-from keras_distill.serving.client_errors import ServingError
-from keras_distill.serving.golden_pairs import read_golden
-from keras_distill.serving.rest_client import RestClient
-from keras_distill.serving.smoke import smoke_test
+from keras_distill.serving.client.async_client import AsyncEmbeddingClient
+from keras_distill.serving.client.client import EmbeddingClient
+from keras_distill.serving.client.errors import ServingError
+from keras_distill.serving.client.golden_pairs import read_golden
+from keras_distill.serving.client.rest_client import RestClient
+from keras_distill.serving.client.smoke import smoke_test
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from keras_distill.serving.golden_pairs import read_golden
+from keras_distill.serving.client.golden_pairs import read_golden
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "serving.json").read_text())
 SIZE = 32

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from keras_distill.serving.client import EmbeddingClient
+from keras_distill.serving.client.client import EmbeddingClient
 from keras_distill.serving.embedded import server as server_module
 from keras_distill.serving.embedded.model_config import scan_models
 from keras_distill.serving.embedded.refusal import Refusal

@@ -1,0 +1,190 @@
+"""The models that the flags of `report` name, loaded and measured."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import Progress
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.embedding.chain_model import ChainModel
+from keras_distill.embedding.jpeg_model import JpegModel, takes_files
+from keras_distill.embedding.pixel_model import PixelModel
+from keras_distill.errors import InputError
+from keras_distill.evaluate import parse_ks
+from keras_distill.ledger.cost import index_cost, model_cost
+from keras_distill.ledger.ledger import Ledger
+from keras_distill.ledger.step import Step, exact_step, index_step
+from keras_distill.retrieval.backends import build_searcher, check_backend
+from keras_distill.retrieval.neighbours import sample_rows
+from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
+from keras_distill.settings.report import parse_scann
+from keras_distill.teachers.image_size import needed_image_size
+from keras_distill.teachers.loading import latest_version, load_teacher
+from keras_distill.teachers.teacher import Teacher
+
+_TIMED_FILES = 64
+
+
+def load_chain(flags: Any, images: ImageSet) -> tuple[list[ChainModel], list[ChainModel]]:
+    """Loads the models of the chain and its branches.
+
+    Args:
+        flags: The parsed flags of `report`.
+        images: The images that they have to embed.
+
+    Returns:
+        The models of the chain, from the teacher on; and the student in other formats.
+
+    Raises:
+        InputError: If one cannot be used.
+    """
+    loaded = load_teacher(flags.run, argument="--run")
+    student = _pixel_model("student", Path(flags.run), loaded, images, asked_size=flags.image_size)
+    size = student.image_size
+    models: list[ChainModel] = [student]
+    if flags.teacher:
+        teacher = load_teacher(
+            flags.teacher,
+            argument="--teacher",
+            output=flags.teacher_output,
+            signature=flags.teacher_signature,
+            image_size=flags.teacher_image_size,
+            preprocessing=flags.teacher_preprocessing,
+        )
+        path = latest_version(Path(flags.teacher))
+        models.insert(0, _pixel_model("teacher", path, teacher, images, size))
+    if flags.export:
+        models.append(_export(latest_version(Path(flags.export)), images, size))
+    formats: list[ChainModel] = []
+    for text in flags.format or []:
+        path = latest_version(Path(text))
+        model = load_teacher(path, argument="--format")
+        taken = {"index", *(model.name for model in [*models, *formats])}
+        name = "/".join(path.parts[-2:]) if path.name.isdecimal() else path.name
+        name = name if name not in taken else str(path)
+        formats.append(_pixel_model(name, path, model, images, size))
+    return models, formats
+
+
+def measured_chain(
+    flags: Any,
+    models: list[ChainModel],
+    formats: list[ChainModel],
+    images: ImageSet,
+    console: Console,
+) -> Ledger:
+    """Embeds the images by each model, and measures what is found.
+
+    Args:
+        flags: The parsed flags of `report`.
+        models: The chain, as of `load_chain`.
+        formats: The formats, as of `load_chain`.
+        images: The images.
+        console: Where progress is shown.
+
+    Returns:
+        The ledger: the models, and the index unless there is none; the formats branch off the
+        student.
+
+    Raises:
+        InputError: If the index cannot be built.
+    """
+    ks = parse_ks(flags.ks)
+    backend = _index_backend(flags)
+    if flags.scann and (leaves := parse_scann(flags.scann)[0]) > len(images):
+        raise InputError(f"--scann={flags.scann}: {leaves} leaves for {len(images)} images.")
+    files = [images.root / images.paths[row] for row in sample_rows(len(images), _TIMED_FILES)]
+    jpegs = [file.read_bytes() for file in files]
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        chain = [_measured(flags, model, images, jpegs, ks, progress) for model in models]
+        student = next(row for row, step in enumerate(chain) if step.name == "student")
+        if backend is not None:
+            progress.add_task(f"searching by {backend}", total=None)
+            chain.append(_index(flags, chain[-1], backend, ks))
+        branches = [
+            (student, _measured(flags, model, images, jpegs, ks, progress)) for model in formats
+        ]
+    return Ledger(chain, branches)
+
+
+def _measured(
+    flags: Any,
+    model: ChainModel,
+    images: ImageSet,
+    jpegs: list[bytes],
+    ks: list[int],
+    progress: Progress,
+) -> Step:
+    task = progress.add_task(f"embedding by the {model.name}", total=len(images))
+    begun = time.perf_counter()
+    vectors = model.embed(
+        images, batch_size=flags.batch_size, on_batch=partial(progress.advance, task)
+    )
+    seconds = time.perf_counter() - begun
+    progress.update(task, description=f"timing the {model.name}")
+    cost = model_cost(model, jpegs, batch_size=flags.batch_size)
+    cost |= {"image_size": model.image_size, "route": model.route}
+    cost |= {"embedding_seconds": round(seconds, 3)}
+    return exact_step(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
+
+
+def _index(flags: Any, before: Step, backend: str, ks: list[int]) -> Step:
+    def build(gallery: Any) -> Any:
+        if flags.scann:
+            leaves, searched, reorder = parse_scann(flags.scann)
+            settings = ScannSettings(leaves, searched, reorder=reorder, reorder_factor=1)
+            return ScannSearcher(gallery, settings)
+        return build_searcher(gallery, backend=backend)
+
+    return index_step(
+        "index",
+        before,
+        build,
+        ks=ks,
+        cost=index_cost,
+    )
+
+
+def _index_backend(flags: Any) -> str | None:
+    if flags.backend == "none":
+        return None
+    for backend in ("scann", "faiss") if flags.backend == "auto" else (flags.backend,):
+        try:
+            check_backend(backend, argument="--backend")
+        except InputError:
+            if flags.backend != "auto" or flags.scann:
+                raise
+        else:
+            return backend
+    return None
+
+
+def _pixel_model(
+    name: str,
+    path: Path,
+    model: Teacher,
+    images: ImageSet,
+    default_size: int | None = None,
+    asked_size: int | None = None,
+) -> PixelModel:
+    model.check_covers(images)
+    default_size = 1 if model.needs_ids else default_size  # a table looks at no pixels
+    size = needed_image_size(
+        model.image_size, asked_size, default_size, source=f"the {name} {path}", called=name
+    )
+    return PixelModel(name, path, model, size)
+
+
+def _export(path: Path, images: ImageSet, size: int | None) -> ChainModel:
+    """The bundle as TF-Serving answers; as a model of pixels if it takes no files."""
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError, IndexError, tf.errors.OpError):
+        loaded = None  # load_teacher says what is wrong, or reads it otherwise
+    if loaded is not None and takes_files(loaded):
+        return JpegModel("export", path, loaded)
+    return _pixel_model("export", path, load_teacher(path, argument="--export"), images, size)

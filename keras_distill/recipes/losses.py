@@ -1,0 +1,116 @@
+"""The losses that the flags name."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_distill.errors import InputError
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.task_loss import TaskLoss
+from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.models.inner_layers import find_path, matching_stages
+from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES, parse_layer_pairs
+from keras_distill.settings.training import TASK_LOSSES
+from keras_distill.teachers.teacher import Teacher
+
+
+def build_task_loss(flags: Any, classes: np.ndarray) -> TaskLoss | None:
+    """Builds the loss on the labels.
+
+    Args:
+        flags: The parsed flags; see `define_train_flags`.
+        classes: Labels of the training classes, int64 `(n,)`.
+
+    Returns:
+        The loss, behind a memory if `--memory` asks for one; `None` for `--task_loss=none`.
+
+    Raises:
+        InputError: If the loss cannot have what the flags ask for.
+    """
+    if flags.task_loss == "none":
+        return None
+    where, options = TASK_LOSSES[flags.task_loss]
+    loss_class = _imported(where)
+    arguments: dict[str, Any] = dict(options)
+    if "margin" in arguments and flags.margin is not None:
+        arguments["margin"] = flags.margin
+    if "classes" in arguments:
+        arguments["classes"] = classes
+    loss = loss_class(**arguments)
+    if flags.memory:
+        if not loss.takes_references:
+            compared = (
+                "the images of a batch with each other alone"
+                if loss.layer is None
+                else "images with class vectors, not with other images"
+            )
+            raise InputError(
+                f"--memory={flags.memory}: --task_loss={flags.task_loss} compares {compared}; "
+                "leave the memory out."
+            )
+        loss = CrossBatchMemory(loss, flags.memory)
+    return loss
+
+
+def build_teacher_losses(
+    flags: Any,
+    weights: Mapping[str, Mapping[str, float]],
+    teachers: Mapping[str, Teacher],
+    student: keras.Model,
+) -> dict[str, list[TeacherLoss]]:
+    """Builds the losses against each teacher.
+
+    Args:
+        flags: The parsed flags; see `define_teacher_flags`.
+        weights: What `parse_teacher_losses` returned.
+        teachers: The teachers by name.
+        student: The student.
+
+    Returns:
+        The losses by teacher.
+
+    Raises:
+        InputError: If a loss on inner layers does not find them.
+    """
+    return {
+        teacher: [
+            _imported(TEACHER_LOSSES[loss])(_pairs(loss, flags, teachers[teacher], student))
+            if loss in FEATURE_LOSSES
+            else _imported(TEACHER_LOSSES[loss])()
+            for loss in own
+        ]
+        for teacher, own in weights.items()
+    }
+
+
+def _pairs(loss: str, flags: Any, teacher: Teacher, student: keras.Model) -> list[tuple[str, str]]:
+    if not isinstance(teacher.owner, keras.Model):
+        given = f"--{loss}" if flags[loss].value else f"--teacher_losses={flags.teacher_losses}"
+        raise InputError(
+            f"{given}: {loss} needs a teacher that is a Keras model, whose layers can be looked "
+            "at; give a .keras file, or leave it out."
+        )
+    name = f"{loss}_layers"
+    value = flags[name].value
+    pairs = parse_layer_pairs(name, value)
+    for layers in pairs:
+        for argument, model, layer in zip(
+            ("teacher", "student"), (teacher.owner, student), layers, strict=True
+        ):
+            flag = f"--{name}={value}: {argument} layer"
+            find_path(model, layer, flag=flag, argument=argument, maps_only=True)
+    if pairs:
+        return pairs
+    try:
+        stages = matching_stages(teacher.owner, student)
+    except InputError as error:
+        raise InputError(f"--{name} is empty: {error}") from error
+    return [stages[len(stages) // 2]] if loss == "hint" else stages[1:] or stages
+
+
+def _imported(where: str) -> Any:
+    module, _, name = where.rpartition(".")
+    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), name)

@@ -1,0 +1,213 @@
+"""The verb `embed` of the client: files in, a table of vectors out, resumed where it was ended."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from keras_distill.errors import InputError
+from keras_distill.publishing import published_file
+from keras_distill.serving.client.client import EmbeddingClient
+from keras_distill.serving.client.embed_result import EmbedResult, ImageError
+from keras_distill.serving.client.errors import ServingError
+from keras_distill.serving.client.image_items import image_files
+from keras_distill.serving.client.partial_vectors import PartialVectors, stamp
+
+# What is embedded in about this time is written at once: as much as a killed process loses.
+_PART_SECONDS = 20.0
+
+
+def embed_files(flags: Any, client: EmbeddingClient) -> dict[str, Any]:
+    """Embeds what the flags name, and writes `--out`, and beside it the errors.
+
+    Args:
+        flags: The parsed flags of the client.
+        client: Client of the model.
+
+    Returns:
+        The summary: counts, version, width, seconds.
+
+    Raises:
+        InputError: If there are no images, or what an earlier call has left is of others.
+        ServingError: If the server fails; what was received is kept, and the next call resumes.
+    """
+    begun = time.perf_counter()
+    paths, ids = _images(flags)
+    out = Path(flags.out)
+    with PartialVectors(out.with_name(f"{out.name}.partial"), flags.model) as partial:
+        work = _Files(client, partial, paths, ids)
+        work.reuse()
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("embedding", total=len(paths))
+            result = work.embed(
+                flags.batch_size * flags.in_flight,
+                lambda done: bar.update(task, completed=done),
+            )
+        _write(out, ids, result)
+        partial.clear()
+    if result.errors:
+        print(
+            f"client: {len(result.errors)} of {len(ids)} images have no embedding; "
+            f"{_errors_file(out)} lists them. The first: {result.errors[0]}",
+            file=sys.stderr,
+        )
+    return {
+        "out": flags.out,
+        "model": flags.model,
+        "version": result.version,
+        "dim": result.vectors.shape[1],
+        "images": len(ids),
+        "reused": work.reused,
+        "refused": len(result.errors),
+        "seconds": round(time.perf_counter() - begun, 2),
+    }
+
+
+class _Files:
+    """Files on their way to a table of vectors."""
+
+    def __init__(
+        self, client: EmbeddingClient, partial: PartialVectors, paths: list[Path], ids: list[str]
+    ):
+        self._client = client
+        self._partial = partial
+        self._paths = paths
+        self._stamps = [stamp(path, name) for path, name in zip(paths, ids, strict=True)]
+        self._model = client.connect()
+        self._version: int | None = None
+        self._vectors = np.full((len(paths), self._model.dim), np.nan, np.float32)
+        self._errors: list[ImageError] = []
+        self._left = list(range(len(paths)))
+        self.reused = 0
+
+    def reuse(self) -> None:
+        """Takes what an earlier call has left over, if it is of this model and these images."""
+        if not len(self._partial):
+            return
+        self._partial.check_version(self._model.version, self._model.dim)
+        known = [index for index, image in enumerate(self._stamps) if image in self._partial]
+        if not known:
+            raise InputError(
+                f"{self._partial.folder} has {len(self._partial)} embeddings, none of them of "
+                "these images. Give another --out, or delete it."
+            )
+        asked_again = self._client.embed([self._paths[known[0]]], on_error="return")
+        self._partial.check_vector(self._stamps[known[0]], asked_again.vectors[0])
+        self._vectors[known] = [self._partial[self._stamps[index]] for index in known]
+        self._version = self._model.version
+        self._left = sorted(set(self._left) - set(known))
+        self.reused = len(known)
+        others = len(self._partial) - len(known)
+        dropped = f" {others} are of files that changed or are not given." if others else ""
+        print(
+            f"client: {self.reused} of {len(self._paths)} embeddings are reused from "
+            f"{self._partial.folder}.{dropped}",
+            file=sys.stderr,
+        )
+
+    def embed(self, count: int, progress: Callable[[int], object]) -> EmbedResult:
+        """Embeds the rest, part by part.
+
+        Args:
+            count: Images in the first part; the others are as long as `_PART_SECONDS` allow.
+            progress: Called with the number of images that are done.
+        """
+        least = count
+        try:
+            while self._left:
+                begun = time.perf_counter()
+                done = len(self._paths) - len(self._left)
+                part = self._left[:count]
+                self._embed_part(part, lambda more, _, done=done: progress(done + more))
+                speed = len(part) / (time.perf_counter() - begun)
+                count = max(least, int(_PART_SECONDS * speed))
+        except ServingError as error:
+            raise ServingError(f"{error.args[0]}{self._kept()}", error.code) from error
+        except KeyboardInterrupt:
+            if kept := self._kept():
+                print(f"client:{kept}", file=sys.stderr)
+            raise
+        version = self._model.version if self._version is None else self._version
+        return EmbedResult(self._vectors, tuple(self._errors), version)
+
+    def _embed_part(self, part: list[int], progress: Callable[..., object]) -> None:
+        paths = [self._paths[index] for index in part]
+        try:
+            result = self._client.embed(paths, on_error="return", progress=progress)
+        except ServingError as error:
+            if error.result is not None:
+                self._keep(part, error.result)
+            raise
+        self._keep(part, result)
+
+    def _keep(self, part: list[int], result: EmbedResult) -> None:
+        """Takes a result over, and writes it unless it is the last."""
+        without = {*result.missing, *(error.index for error in result.errors)}
+        places = [place for place in range(len(part)) if place not in without]
+        if places and self._version not in (None, result.version):
+            raise ServingError(
+                f"{self._client.reference} changed from version {self._version} to "
+                f"{result.version} on the way; their embeddings do not compare."
+            )
+        indices = [part[place] for place in places]
+        self._vectors[indices] = result.vectors[places]
+        self._errors += [replace(error, index=part[error.index]) for error in result.errors]
+        self._left = [part[place] for place in result.missing] + self._left[len(part) :]
+        if places:
+            self._version = result.version
+        if self._left and places:
+            stamps = [self._stamps[index] for index in indices]
+            self._partial.add(stamps, result.vectors[places], result.version)
+
+    def _kept(self) -> str:
+        if not len(self._partial):
+            return ""
+        return (
+            f" {len(self._partial)} of {len(self._paths)} embeddings are kept in "
+            f"{self._partial.folder}; the same command resumes from there."
+        )
+
+
+def _images(flags: Any) -> tuple[list[Path], list[str]]:
+    if not flags.images:
+        return [Path(path) for path in flags.image], list(flags.image)
+    root = Path(flags.images)
+    paths = image_files(root)
+    if not paths:
+        raise InputError(f"--images={flags.images} has no JPEG or PNG images.")
+    return paths, [path.relative_to(root).as_posix() for path in paths]
+
+
+def _write(out: Path, ids: list[str], result: EmbedResult) -> None:
+    """Writes the vectors as a table for `teachers/vector_file.py`, and the errors."""
+    refused = {error.index for error in result.errors}
+    kept = [index for index in range(len(ids)) if index not in refused]
+    names, vectors = [ids[index] for index in kept], result.vectors[kept]
+    with published_file(out) as temporary:
+        if out.suffix == ".npz":
+            np.savez(temporary, ids=np.array(names, np.str_), vectors=vectors)
+        else:
+            with published_file(out.with_suffix(".ids.txt")) as text:
+                text.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            np.save(temporary, vectors)
+    if not result.errors:
+        _errors_file(out).unlink(missing_ok=True)
+        return
+    lines = [
+        json.dumps({"index": error.index, "id": ids[error.index], "error": error.message}) + "\n"
+        for error in result.errors
+    ]
+    with published_file(_errors_file(out)) as temporary:
+        temporary.write_text("".join(lines))
+
+
+def _errors_file(out: Path) -> Path:
+    return out.with_suffix(".errors.jsonl")

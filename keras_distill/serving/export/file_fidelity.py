@@ -1,0 +1,73 @@
+"""Whether an exported file gives the embeddings of the Keras model."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_distill.serving.export.file_formats import MISSING_SHARE, WORST_FACTOR
+
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class FileFidelity:
+    """How close the embeddings of a file are to those of its model, image by image.
+
+    Args:
+        cosines: Cosine of the two embeddings of each image, float64 `(n,)`.
+        least: The least cosine that all but a twentieth of the images must have. The worst may be
+            four times as far from 1.
+
+    Example:
+        >>> FileFidelity(np.array([0.9995] * 63 + [0.9988]), least=0.999).fault()
+        >>> FileFidelity(np.array([0.9995] * 63 + [0.5]), least=0.999).fault()
+        'the worst of 64 images has a cosine of 0.5000 < 0.9960'
+    """
+
+    cosines: np.ndarray
+    least: float
+
+    @property
+    def low(self) -> float:
+        """The cosine that only a twentieth of the images are below."""
+        return float(np.quantile(self.cosines, MISSING_SHARE, method="lower"))
+
+    @property
+    def worst(self) -> float:
+        """The least cosine."""
+        return float(self.cosines.min())
+
+    def fault(self) -> str | None:
+        """Says which of the two bounds is not reached, if one is not."""
+        count = len(self.cosines)
+        if not self.low >= self.least:
+            below = np.count_nonzero(~(self.cosines >= self.least))
+            return (
+                f"{below} of {count} images have a cosine below {self.least:g}, the worst "
+                f"{self.worst:.{_DIGITS}f}"
+            )
+        bound = 1 - WORST_FACTOR * (1 - self.least)
+        if not self.worst >= bound:
+            return (
+                f"the worst of {count} images has a cosine of {self.worst:.{_DIGITS}f} < "
+                f"{bound:.{_DIGITS}f}"
+            )
+        return None
+
+    def passing(self) -> float | None:
+        """Returns the highest `least` that would have no fault, rounded down; none above 0."""
+        bound = min(self.low, 1 - (1 - self.worst) / WORST_FACTOR)
+        if not bound > 10**-_DIGITS:  # or it is not finite
+            return None
+        return math.floor(bound * 10**_DIGITS - 1e-6) / 10**_DIGITS
+
+    def summary(self) -> dict[str, Any]:
+        """Returns mean, low quantile, worst and bound, as the card of a file has them."""
+        return {
+            "mean": float(self.cosines.mean()),
+            "low": self.low,
+            "least": self.worst,
+            "asked": self.least,
+        }

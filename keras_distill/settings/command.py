@@ -1,0 +1,229 @@
+"""What the commands share: grouped flags, help, and exit codes."""
+
+import errno
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from keras_distill.errors import InputError
+from keras_distill.settings.dashed_flags import DashedFlagValues
+from keras_distill.settings.interruption import INTERRUPTED as INTERRUPTED
+from keras_distill.settings.interruption import interruptible
+
+SUCCESS, FAILURE, BAD_INPUT, DIVERGED, WORKER_LOST = range(5)
+TERMINATED = 143
+
+
+class Command:
+    """One command: its flags in named groups, its help, and how it ends.
+
+    Flags come from the command line and from `--flagfile=FILE` (one flag a line, `#` comments;
+    later ones win), with dashes or underscores in their names. Each command has flags of its own,
+    so that several can be imported together.
+
+    Args:
+        module: What stands behind `python -m`.
+        description: Text of the help; its first line also names the command in error messages.
+        verbs: Words, one of which the command line must begin with; `parse` puts it into `verb`.
+        passes_on: Whether arguments after `--` are for another program; `parse` puts them into
+            `passed_on`.
+        other_flags: Defines the flags of another command, whose flag files this one reads too: what
+            only the other knows is passed over there, though not on the command line.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        description: str,
+        verbs: Sequence[str] = (),
+        *,
+        passes_on: bool = False,
+        other_flags: "Callable[[Command], None] | None" = None,
+    ):
+        self.module = module
+        self.verbs = tuple(verbs)
+        self.verb = ""
+        self.passed_on: list[str] = []
+        self._passes_on = passes_on
+        self._other_flags = other_flags
+        self.flags = DashedFlagValues()
+        self._description = description
+        self._groups: dict[str, list[str]] = {}
+        flags.DEFINE_string(
+            "flagfile", None, "File with one flag a line; see configs/.", flag_values=self.flags
+        )
+
+    def string(self, group: str, name: str, default: str, text: str) -> None:
+        """Defines a flag that holds text."""
+        flags.DEFINE_string(name, default, text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def strings(self, group: str, name: str, text: str) -> None:
+        """Defines a flag that may be given several times, each time with another text."""
+        flags.DEFINE_multi_string(name, None, text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def integer(
+        self,
+        group: str,
+        name: str,
+        default: int | None,
+        text: str,
+        least: int,
+        most: int | None = None,
+    ) -> None:
+        """Defines a flag that holds an integer from `least` to `most`."""
+        flags.DEFINE_integer(name, default, text, least, most, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def number(self, group: str, name: str, default: float | None, text: str) -> None:
+        """Defines a flag that holds a number of at least 0."""
+        flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=self.flags)
+        flags.register_validator(
+            name, lambda v: v is None or math.isfinite(v), "not finite.", flag_values=self.flags
+        )
+        self._groups.setdefault(group, []).append(name)
+
+    def boolean(self, group: str, name: str, default: bool, text: str) -> None:
+        """Defines a flag `--name` / `--noname` or `--no-name`."""
+        flags.DEFINE_boolean(name, default, text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def choice(self, group: str, name: str, default: str, of: Sequence[str], text: str) -> None:
+        """Defines a flag that holds one of several words."""
+        flags.DEFINE_enum(name, default, list(of), text, flag_values=self.flags)
+        self._groups.setdefault(group, []).append(name)
+
+    def parse(self, argv: Sequence[str]) -> flags.FlagValues:
+        """Sets the flags to what the arguments say, all others to their defaults.
+
+        Args:
+            argv: Arguments without the program's name.
+
+        Returns:
+            The flags.
+
+        Raises:
+            InputError: If an argument is not a flag, or has a value that it cannot have.
+        """
+        self.flags.unparse_flags()
+        if self._passes_on:
+            end = list(argv).index("--") if "--" in argv else len(argv)
+            argv, self.passed_on = argv[:end], list(argv[end + 1 :])
+        if self.verbs:
+            self.verb, argv = (argv[0], argv[1:]) if argv else ("", argv)
+            if self.verb not in self.verbs:
+                raise InputError(f"{self.verb!r} must be one of {', '.join(self.verbs)}.")
+        try:
+            unparsed = self.flags([self.module, *self._with_flag_files(argv)])[1:]
+        except (flags.Error, ValueError) as error:  # the latter for --nofast=1
+            raise InputError(str(error)) from error
+        if unparsed:
+            raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
+        return self.flags
+
+    def run(self, main: Callable[[Any], int | None], argv: Sequence[str] | None = None) -> None:
+        """Parses the flags, calls `main` with them, and exits.
+
+        The exit code is what `main` returns, 0 for `None`; 2 for unusable flags or input, with one
+        message and no traceback.
+
+        Args:
+            main: The command.
+            argv: Arguments without the program's name; `sys.argv[1:]` by default.
+        """
+        argv = list(sys.argv[1:] if argv is None else argv)
+        if {"--help", "-h", "--helpfull", "-help"} & set(argv):
+            self._print_help()
+            sys.exit(SUCCESS)
+        # TensorFlow reports each missing GPU driver; what a command has to say would drown in it.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # gRPC logs each handshake of TLS that fails; the last failure is part of the error.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+        try:
+            with interruptible():
+                code = main(self.parse(argv))
+        except InputError as error:
+            self._fail(f"{error}\nSee `python -m {self.module} --help`.", BAD_INPUT)
+        except KeyboardInterrupt:
+            self._fail("interrupted", INTERRUPTED)
+        except Exception as error:  # Python, TensorFlow and HDF5 each have a class of their own
+            if os.strerror(errno.ENOSPC) not in str(error):
+                raise
+            self._fail(f"the disk is full; free some space. {error}", BAD_INPUT)
+        sys.exit(code)
+
+    def text(self, *, without: str = "") -> str:
+        """Returns the present flags, except for `without`, as the content of a flag file."""
+        named = [name for names in self._groups.values() for name in names if name != without]
+        return "".join(
+            f"{self.flags[name].serialize()}\n"
+            for name in named
+            if self.flags[name].value is not None
+        )
+
+    def _with_flag_files(self, argv: Sequence[str]) -> list[str]:
+        """Puts what flag files hold in their place, without the flags of the other command."""
+        if self._other_flags is None:
+            return list(argv)
+        other = Command(self.module, "")
+        self._other_flags(other)
+        foreign = {name for name in other.flags if name not in self.flags}
+        booleans = [name for name in foreign if other.flags[name].boolean]
+        foreign |= {f"{no}{name}" for name in booleans for no in ("no", "no_")}
+        expanded, rest = [], list(argv)
+        while rest:
+            count = 2 if rest[0] in ("--flagfile", "-flagfile") else 1
+            taken, rest = rest[:count], rest[count:]
+            held = self.flags.read_flags_from_files(taken, force_gnu=False)
+            if held != taken:
+                held = [flag for flag in held if _flag_name(flag) not in foreign]
+            expanded += held
+        return expanded
+
+    def _fail(self, message: str, code: int) -> None:
+        print(f"{self.module.rpartition('.')[2]}: {message}", file=sys.stderr)
+        sys.exit(code)
+
+    def _print_help(self) -> None:
+        from rich.console import Console
+        from rich.padding import Padding
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        print(self._description.strip())  # as written: rich would wrap the examples
+        for group, names in {**self._groups, "Flag files": ["flagfile"]}.items():
+            console.print(f"\n[bold]{group}[/bold]")
+            for name in names:
+                flag = self.flags[name]
+                default_text = "" if flag.default in (None, "") else f" (default {flag.default})"
+                console.print(Text(f"  --{name}{_value_hint(flag)}", style="cyan"))
+                # absl puts the choices in front, and how to give several behind.
+                text = flag.help.rpartition(">: ")[2].partition(";\n")[0]
+                console.print(Padding(Text(text + default_text), (0, 0, 0, 6)))
+
+
+def _flag_name(argument: str) -> str:
+    return argument.lstrip("-").partition("=")[0].replace("-", "_")
+
+
+def _value_hint(flag: flags.Flag) -> str:
+    if isinstance(flag, flags.EnumFlag) and len(flag.parser.enum_values) <= 4:
+        return "=" + "|".join(flag.parser.enum_values)
+    return {"bool": "", "int": "=N", "float": "=X"}.get(flag.flag_type(), "=TEXT")
+
+
+def flag_files(argv: Sequence[str] | None = None) -> list[Path]:
+    """Returns the flag files that a command line names."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    files = []
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "flagfile":
+            files.append(Path(value if equals else following))
+    return files

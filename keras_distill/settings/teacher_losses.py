@@ -1,0 +1,92 @@
+"""What is learnt from the teachers, as flags name it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from keras_distill.errors import InputError
+from keras_distill.losses.paper_weights import paper_weight
+from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES, parse_teachers
+
+
+def parse_teacher_losses(
+    value: str, dataset: str, names: list[str], also: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
+    """Reads `--teacher_losses`.
+
+    Args:
+        value: Such as `"absolute:1,relative"`, or `"a.absolute:1,b.relative"`.
+        dataset: Name of the data set, for the weights left out.
+        names: Names of the teachers.
+        also: Losses that each teacher has besides, if the text does not name them.
+
+    Returns:
+        For each teacher the weights of its losses by name.
+
+    Raises:
+        InputError: If a name or a weight is of no use, or a teacher is left without a loss.
+    """
+    weights: dict[str, dict[str, float]] = {name: {} for name in names}
+    for part in filter(None, value.split(",")):
+        key, _, text = part.partition(":")
+        teacher, dot, loss = key.rpartition(".")
+        chosen = [teacher] if dot else names
+        if not set(chosen) <= set(names) or (dot and names == [""]):
+            raise InputError(
+                f"--teacher_losses={value}: there is no teacher {teacher!r}; "
+                + ("--teacher names none." if names == [""] else f"there are {', '.join(names)}.")
+            )
+        if loss not in TEACHER_LOSSES or any(loss in weights[name] for name in chosen):
+            raise InputError(
+                f"--teacher_losses={value}: {key!r} is "
+                f"{'there twice' if loss in TEACHER_LOSSES else 'unknown'}; give some of "
+                f"{', '.join(TEACHER_LOSSES)}, each once."
+            )
+        try:
+            weight = float(text) if text else paper_weight(dataset, loss)
+        except ValueError:
+            weight = math.nan
+        if not 0 <= weight < math.inf:
+            raise InputError(
+                f"--teacher_losses={value}: {text!r} is not a weight; give a number, 0 or more."
+            )
+        for name in chosen:
+            weights[name][loss] = weight
+    for own in weights.values():
+        for loss in also:
+            own.setdefault(loss, paper_weight(dataset, loss))
+    if idle := [name for name in names if name and not weights[name]]:
+        raise InputError(
+            f"--teacher_losses={value} gives the teacher {idle[0]!r} nothing to teach; add "
+            f"{idle[0]}.relative, or drop it from --teacher."
+        )
+    return weights
+
+
+def teacher_loss_weights(flags: Any) -> dict[str, dict[str, float]]:
+    """Reads what is learnt from the teachers.
+
+    Args:
+        flags: The parsed flags; see `define_teacher_flags`. Where `--hint` or `--attention` name
+            what is learnt, `--teacher_losses` loses its default, so that it is written as it holds.
+
+    Returns:
+        As `parse_teacher_losses`, with `--hint` and `--attention`; empty without a teacher.
+
+    Raises:
+        InputError: As `parse_teacher_losses`, or if a flag would be of no effect.
+    """
+    names = list(parse_teachers(flags.teacher))
+    if not names:
+        return {}
+    shortcuts = [loss for loss in sorted(FEATURE_LOSSES) if flags[loss].value]
+    if shortcuts and not flags["teacher_losses"].present:
+        flags.teacher_losses = ""
+    weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names, shortcuts)
+    for loss in sorted(FEATURE_LOSSES):
+        layers = f"{loss}_layers"
+        if flags[layers].value and not any(loss in own for own in weights.values()):
+            raise InputError(
+                f"--{layers}={flags[layers].value} has no effect without the loss; add --{loss}."
+            )
+    return weights

@@ -20,28 +20,28 @@ from keras_distill.errors import InputError
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import load_training_images
 from keras_distill.settings.teacher_losses import teacher_loss_weights
-from keras_distill.settings.training import check_train_flags, define_train_flags
+from keras_distill.settings.training import TrainSettings, check_train_flags, define_train_flags
 
 COMMAND = Command("keras_distill.cache", __doc__)
 COMMAND.boolean("Cache", "list", False, "List the caches in --cache_dir with their sizes instead.")
 define_train_flags(COMMAND)
 
 
-def main(flags: Any) -> None:
+def main(settings: TrainSettings) -> None:
     """Fills or lists caches as the flags say."""
-    if flags.list:
-        _list(Path(flags.cache_dir).expanduser())
+    if settings.list:
+        _list(Path(settings.cache_dir).expanduser())
         return
-    check_train_flags(flags)
-    if flags.image_cache == "off" and (not flags.teacher or flags.teacher_cache == "off"):
+    check_train_flags(settings)
+    if settings.image_cache == "off" and (not settings.teacher or settings.teacher_cache == "off"):
         raise InputError(
             "there is nothing to cache: give --teacher with --teacher_cache=views:K or clean, or "
             "--image_cache=views:K."
         )
-    _fill(flags)
+    _fill(settings)
 
 
-def _fill(flags: Any) -> None:
+def _fill(settings: TrainSettings) -> None:
     from rich.console import Console
 
     from keras_distill.data.view_cache import ViewCache
@@ -52,25 +52,25 @@ def _fill(flags: Any) -> None:
     from keras_distill.recipes.teachers import feature_layers, open_teachers
 
     console = Console()
-    images, _, _ = load_training_images(flags)
-    image_size = flags.image_size or TRUNKS[flags.trunk].image_size
-    teachers = open_teachers(flags, images)
+    images, _, _ = load_training_images(settings)
+    image_size = settings.image_size or TRUNKS[settings.trunk].image_size
+    teachers = open_teachers(settings, images)
     layers: dict[str, Any] = {}
-    if flags.cache_features and teachers:
+    if settings.cache_features and teachers:
         student = build_embedder(  # for the shapes of its layers
-            flags.trunk,
+            settings.trunk,
             image_size=image_size,
-            alpha=flags.alpha,
+            alpha=settings.alpha,
             trunk_weights="none",
-            trunk_layer=flags.trunk_layer,
+            trunk_layer=settings.trunk_layer,
         )
-        losses = build_teacher_losses(flags, teacher_loss_weights(flags), teachers, student)
+        losses = build_teacher_losses(settings, teacher_loss_weights(settings), teachers, student)
         layers = feature_layers(losses, teachers, student)
-    found = open_teacher_caches(flags, teachers, images, image_size=image_size, layers=layers)
+    found = open_teacher_caches(settings, teachers, images, image_size=image_size, layers=layers)
     caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}
-    if (image_cache := open_image_cache(flags, images, image_size=image_size)) is not None:
+    if (image_cache := open_image_cache(settings, images, image_size=image_size)) is not None:
         caches["images"] = image_cache
-    fill_caches(caches, None, flags, console)
+    fill_caches(caches, None, settings, console)
     for cache in caches.values():
         console.print(str(cache.folder), highlight=False, soft_wrap=True)
 

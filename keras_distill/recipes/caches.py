@@ -1,4 +1,4 @@
-"""The caches that the flags ask for."""
+"""The caches that the settings ask for."""
 
 import functools
 from collections.abc import Mapping
@@ -13,22 +13,23 @@ from keras_distill.data.pixel_cache import PixelCache
 from keras_distill.data.view_cache import ViewCache
 from keras_distill.settings.progress import work_progress
 from keras_distill.settings.teachers import parse_cache
+from keras_distill.settings.training import TrainSettings
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher
 
 
 def open_teacher_caches(
-    flags: Any,
+    settings: TrainSettings,
     teachers: Mapping[str, Teacher],
     images: ImageSet,
     *,
     image_size: int,
     layers: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, TeacherCache]:
-    """Opens the cache of each teacher that is asked about pixels, if the flags ask for caches.
+    """Opens the cache of each teacher that is asked about pixels, if the settings ask for caches.
 
     Args:
-        flags: The parsed flags; see `define_teacher_flags`.
+        settings: The settings.
         teachers: The teachers by name.
         images: The training images.
         image_size: Height and width of the views for teachers of any size, in pixels.
@@ -38,18 +39,18 @@ def open_teacher_caches(
     Returns:
         The caches by the teachers' names.
     """
-    mode = parse_cache("teacher_cache", flags.teacher_cache)
+    mode = parse_cache("teacher_cache", settings.teacher_cache)
     if mode == "off":
         return {}
     return {
         name: TeacherCache(
             teacher,
             images,
-            Path(flags.cache_dir).expanduser(),
+            Path(settings.cache_dir).expanduser(),
             image_size=teacher.image_size or image_size,
             views=mode if isinstance(mode, int) else None,
-            least_area=flags.crop_area,
-            seed=flags.seed,
+            least_area=settings.crop_area,
+            seed=settings.seed,
             layers=layers.get(name, {}),
         )
         for name, teacher in teachers.items()
@@ -57,37 +58,39 @@ def open_teacher_caches(
     }
 
 
-def open_image_cache(flags: Any, images: ImageSet, *, image_size: int) -> PixelCache | None:
-    """Opens the cache of decoded views, if the flags ask for it; arguments as above."""
-    views = parse_cache("image_cache", flags.image_cache)
+def open_image_cache(
+    settings: TrainSettings, images: ImageSet, *, image_size: int
+) -> PixelCache | None:
+    """Opens the cache of decoded views, if the settings ask for it; arguments as above."""
+    views = parse_cache("image_cache", settings.image_cache)
     if not isinstance(views, int):
         return None
     return PixelCache(
         images,
-        Path(flags.cache_dir).expanduser(),
+        Path(settings.cache_dir).expanduser(),
         image_size=image_size,
         views=views,
-        least_area=flags.crop_area,
-        seed=flags.seed,
+        least_area=settings.crop_area,
+        seed=settings.seed,
     )
 
 
 def fill_caches(
-    caches: Mapping[str, ViewCache], views: int | None, flags: Any, console: Console
+    caches: Mapping[str, ViewCache], views: int | None, settings: TrainSettings, console: Console
 ) -> None:
     """Computes what caches lack, with progress and the time left.
 
     Args:
         caches: The caches by what to call them.
         views: Views to fill, from the first; all by default.
-        flags: The parsed flags.
+        settings: The settings.
         console: Where progress is shown.
 
     Raises:
         InputError: If a cache would be too large, or cannot be written.
     """
     for cache in caches.values():
-        cache.check_space(flags.cache_max_gb, views, argument="--cache_max_gb")
+        cache.check_space(settings.cache_max_gb, views, argument="--cache_max_gb")
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
     for title, cache in caches.items():
         missing = cache.missing_rows(views)

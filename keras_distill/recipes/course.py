@@ -1,8 +1,7 @@
-"""What the flags say about the course of a training: frozen, averaged, validated, stopped early."""
+"""What the settings say about the course of a training: frozen, averaged, validated, stopped early."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,6 +10,7 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.distribution.replicas import Replicas
 from keras_distill.methods.distiller import Distiller
+from keras_distill.settings.training import TrainSettings
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.collapse_monitor import CollapseMonitor
@@ -40,7 +40,7 @@ class Course:
 
 
 def build_course(
-    flags: Any,
+    settings: TrainSettings,
     distiller: Distiller,
     *,
     validation: ImageSet | None,
@@ -51,7 +51,7 @@ def build_course(
     """Makes what steers a training.
 
     Args:
-        flags: The parsed flags; see `define_schedule_flags`.
+        settings: The settings.
         distiller: The compiled model.
         validation: Images of held-out classes.
         batches: Batches `(x, y)` to estimate the statistics of averaged weights on, and to watch
@@ -63,39 +63,39 @@ def build_course(
         The course.
     """
     student, averaged = distiller.student, None
-    if flags.ema:
-        images = batches.take(flags.ema_batches).map(lambda x, y: x["image"])
+    if settings.ema:
+        images = batches.take(settings.ema_batches).map(lambda x, y: x["image"])
         averaged = AveragedStudent(distiller, student, images)
     best, stopping = BestEpoch(VALIDATION_RECALL), None
     monitor = CollapseMonitor(
-        flags.classes_per_batch * flags.images_per_class,
+        settings.classes_per_batch * settings.images_per_class,
         say,
         batches=batches.take(1),
         student=averaged or student,
     )
     callbacks: list[keras.callbacks.Callback] = [monitor]
-    if flags.freeze_epochs:
-        callbacks.append(LayerFreezing(student.get_layer("trunk"), flags.freeze_epochs))
-    if flags.gradient_norm:
+    if settings.freeze_epochs:
+        callbacks.append(LayerFreezing(student.get_layer("trunk"), settings.freeze_epochs))
+    if settings.gradient_norm:
         callbacks.append(GradientNorm())
     if validation is not None:
         size = student.input_shape[1]
-        held_out = evaluation_batches(validation, image_size=size, degrade=flags.degrade)
+        held_out = evaluation_batches(validation, image_size=size, degrade=settings.degrade)
         validated = student if averaged is None else averaged.student
         options = {} if averaged is None else {"prepare": averaged.refresh}
         callbacks += [
             RecallValidation(
                 held_out,
                 validated,
-                every=flags.validate_every,
+                every=settings.validate_every,
                 common=replicas.of_first,
                 **options,
             ),
             best,
         ]
-    if flags.patience:
+    if settings.patience:
         stopping = EarlyStopping(
-            VALIDATION_RECALL, patience=flags.patience, min_delta=flags.min_delta, say=say
+            VALIDATION_RECALL, patience=settings.patience, min_delta=settings.min_delta, say=say
         )
         callbacks.append(stopping)
     return Course(callbacks, averaged or student, best, monitor, stopping)

@@ -1,4 +1,4 @@
-"""The losses that the flags name."""
+"""The losses that the settings name."""
 
 import importlib
 from collections.abc import Mapping
@@ -13,34 +13,34 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.models.inner_layers import find_path, matching_stages
 from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES, parse_layer_pairs
-from keras_distill.settings.training import TASK_LOSSES
+from keras_distill.settings.training import TASK_LOSSES, TrainSettings
 from keras_distill.teachers.teacher import Teacher
 
 
-def build_task_loss(flags: Any, classes: np.ndarray) -> TaskLoss | None:
+def build_task_loss(settings: TrainSettings, classes: np.ndarray) -> TaskLoss | None:
     """Builds the loss on the labels.
 
     Args:
-        flags: The parsed flags; see `define_train_flags`.
+        settings: The settings.
         classes: Labels of the training classes, int64 `(n,)`.
 
     Returns:
         The loss, behind a memory if `--memory` asks for one; `None` for `--task_loss=none`.
 
     Raises:
-        InputError: If the loss cannot have what the flags ask for.
+        InputError: If the loss cannot have what the settings ask for.
     """
-    if flags.task_loss == "none":
+    if settings.task_loss == "none":
         return None
-    where, options = TASK_LOSSES[flags.task_loss]
+    where, options = TASK_LOSSES[settings.task_loss]
     loss_class = _imported(where)
     arguments: dict[str, Any] = dict(options)
-    if "margin" in arguments and flags.margin is not None:
-        arguments["margin"] = flags.margin
+    if "margin" in arguments and settings.margin is not None:
+        arguments["margin"] = settings.margin
     if "classes" in arguments:
         arguments["classes"] = classes
     loss = loss_class(**arguments)
-    if flags.memory:
+    if settings.memory:
         if not loss.takes_references:
             compared = (
                 "the images of a batch with each other alone"
@@ -48,15 +48,15 @@ def build_task_loss(flags: Any, classes: np.ndarray) -> TaskLoss | None:
                 else "images with class vectors, not with other images"
             )
             raise InputError(
-                f"--memory={flags.memory}: --task_loss={flags.task_loss} compares {compared}; "
+                f"--memory={settings.memory}: --task_loss={settings.task_loss} compares {compared}; "
                 "leave the memory out."
             )
-        loss = CrossBatchMemory(loss, flags.memory)
+        loss = CrossBatchMemory(loss, settings.memory)
     return loss
 
 
 def build_teacher_losses(
-    flags: Any,
+    settings: TrainSettings,
     weights: Mapping[str, Mapping[str, float]],
     teachers: Mapping[str, Teacher],
     student: keras.Model,
@@ -64,7 +64,7 @@ def build_teacher_losses(
     """Builds the losses against each teacher.
 
     Args:
-        flags: The parsed flags; see `define_teacher_flags`.
+        settings: The settings.
         weights: What `parse_teacher_losses` returned.
         teachers: The teachers by name.
         student: The student.
@@ -77,7 +77,7 @@ def build_teacher_losses(
     """
     return {
         teacher: [
-            _imported(TEACHER_LOSSES[loss])(_pairs(loss, flags, teachers[teacher], student))
+            _imported(TEACHER_LOSSES[loss])(_pairs(loss, settings, teachers[teacher], student))
             if loss in FEATURE_LOSSES
             else _imported(TEACHER_LOSSES[loss])()
             for loss in own
@@ -86,15 +86,21 @@ def build_teacher_losses(
     }
 
 
-def _pairs(loss: str, flags: Any, teacher: Teacher, student: keras.Model) -> list[tuple[str, str]]:
+def _pairs(
+    loss: str, settings: TrainSettings, teacher: Teacher, student: keras.Model
+) -> list[tuple[str, str]]:
     if not isinstance(teacher.owner, keras.Model):
-        given = f"--{loss}" if flags[loss].value else f"--teacher_losses={flags.teacher_losses}"
+        given = (
+            f"--{loss}"
+            if getattr(settings, loss)
+            else f"--teacher_losses={settings.teacher_losses}"
+        )
         raise InputError(
             f"{given}: {loss} needs a teacher that is a Keras model, whose layers can be looked "
             "at; give a .keras file, or leave it out."
         )
     name = f"{loss}_layers"
-    value = flags[name].value
+    value = getattr(settings, name)
     pairs = parse_layer_pairs(name, value)
     for layers in pairs:
         for argument, model, layer in zip(

@@ -13,12 +13,13 @@ from keras_distill.methods.distiller import Distiller
 from keras_distill.publishing import published_file
 from keras_distill.recipes.course import Course
 from keras_distill.runs.directory import RunDirectory
+from keras_distill.settings.training import TrainSettings
 from keras_distill.training.epoch_report import EpochReport
 from keras_distill.training.projector import write_projector
 
 
 def setup_figures(
-    flags: Any,
+    settings: TrainSettings,
     run: RunDirectory,
     student: keras.Model,
     train: ImageSet,
@@ -28,7 +29,7 @@ def setup_figures(
     """Gathers what is known before a training for its summary.
 
     Args:
-        flags: The parsed flags.
+        settings: The settings.
         run: The run directory.
         student: The student.
         train: The images to train on.
@@ -42,8 +43,8 @@ def setup_figures(
     return {
         "run_dir": str(run.path),
         "student": str(run.student),
-        "teacher": flags.teacher or None,
-        "dataset": flags.dataset,
+        "teacher": settings.teacher or None,
+        "dataset": settings.dataset,
         "images": {
             "train": len(train) - unlabelled,
             "validation": 0 if validation is None else len(validation),
@@ -54,9 +55,9 @@ def setup_figures(
         "parameters": student.count_params(),
         "embedding_dim": student.output_shape[1],
         "image_size": student.input_shape[1],
-        "degrade": flags.degrade or None,
-        "epochs": flags.epochs,
-        "seed": flags.seed,
+        "degrade": settings.degrade or None,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
         "warnings": _validation_warnings(validation),
     }
 
@@ -126,18 +127,22 @@ def write_student(run: RunDirectory, student: Any, checkpoint: Path | None) -> N
             student.save(temporary)
 
 
-def write_results(flags: Any, run: RunDirectory, summary: dict[str, Any], shown: ImageSet) -> None:
+def write_results(
+    settings: TrainSettings, run: RunDirectory, summary: dict[str, Any], shown: ImageSet
+) -> None:
     """Writes TensorBoard's projector, and at last the summary, which makes a run a finished one.
 
     Args:
-        flags: The parsed flags.
+        settings: The settings.
         run: The run directory, with its student.
         summary: All figures.
         shown: Images for the projector.
     """
-    if flags.epochs and flags.tensorboard and flags.projector:
+    if settings.epochs and settings.tensorboard and settings.projector:
         written = keras.models.load_model(run.student, compile=False)
-        write_projector(run.tensorboard, written, shown, flags.projector, degrade=flags.degrade)
+        write_projector(
+            run.tensorboard, written, shown, settings.projector, degrade=settings.degrade
+        )
     run.write_summary(summary)
 
 

@@ -1,4 +1,4 @@
-"""The teachers that the flags name, with their caches and projections."""
+"""The teachers that the settings name, with their caches and projections."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from keras_distill.settings.teachers import (
     parse_teachers,
     per_teacher,
 )
+from keras_distill.settings.training import TrainSettings
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.projection import fit_pca, project, save_projected_teacher
@@ -33,10 +34,10 @@ from keras_distill.teachers.teacher import Teacher
 
 @dataclass
 class FlaggedTeachers:
-    """The teachers that the flags name, by name; a single one is called `""`.
+    """The teachers that the settings name, by name; a single one is called `""`.
 
     Attributes:
-        teachers: The teachers, projected where the flags say so.
+        teachers: The teachers, projected where the settings say so.
         caches: Their caches; a teacher that is asked live has none.
         views: Different views of an image in training; `None` for a new one in each epoch.
         losses: The losses against each teacher.
@@ -109,7 +110,7 @@ class FlaggedTeachers:
 
 
 def prepare_teachers(
-    flags: Any,
+    settings: TrainSettings,
     images: ImageSet,
     opened: Mapping[str, Teacher],
     *,
@@ -120,7 +121,7 @@ def prepare_teachers(
     """Projects the teachers and fills their caches as far as this run needs them.
 
     Args:
-        flags: The parsed flags; see `define_teacher_flags`.
+        settings: The settings.
         images: The training images.
         opened: What `open_teachers` returned.
         student: The student.
@@ -135,26 +136,26 @@ def prepare_teachers(
     """
     image_size, embedding_dim = student.input_shape[1], student.output_shape[1]
     teachers = dict(opened)
-    losses = build_teacher_losses(flags, weights, teachers, student)
+    losses = build_teacher_losses(settings, weights, teachers, student)
     same_space = {name for name, own in weights.items() if SAME_SPACE_LOSSES & set(own)}
-    projections = per_teacher("teacher_projection", flags.teacher_projection, list(teachers))
+    projections = per_teacher("teacher_projection", settings.teacher_projection, list(teachers))
     for name, teacher in teachers.items():
-        _check_width(teacher, projections[name], embedding_dim, flags, needed=name in same_space)
-    mode = parse_cache("teacher_cache", flags.teacher_cache)
+        _check_width(teacher, projections[name], embedding_dim, settings, needed=name in same_space)
+    mode = parse_cache("teacher_cache", settings.teacher_cache)
     layers = feature_layers(losses, teachers, student)
-    cached_layers = layers if flags.cache_features else {}
+    cached_layers = layers if settings.cache_features else {}
     caches = open_teacher_caches(
-        flags, teachers, images, image_size=image_size, layers=cached_layers
+        settings, teachers, images, image_size=image_size, layers=cached_layers
     )
     asked = {name for name in teachers if name not in caches}
-    if not flags.cache_features:
+    if not settings.cache_features:
         asked |= {name for name, own in layers.items() if own}
-    if flags.image_cache != "off":
-        _check_cached_size(flags, {name: teachers[name] for name in sorted(asked)}, image_size)
-    views = max(flags.epochs, 1 if "pca" in projections.values() else 0)
+    if settings.image_cache != "off":
+        _check_cached_size(settings, {name: teachers[name] for name in sorted(asked)}, image_size)
+    views = max(settings.epochs, 1 if "pca" in projections.values() else 0)
     if views:
         named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
-        fill_caches(named, views, flags, console)
+        fill_caches(named, views, settings, console)
     pca, student_projections = {}, {}
     for name, teacher in teachers.items():
         if projections[name] == "pca":
@@ -210,11 +211,11 @@ def _map_shapes(model: keras.Model, layers: list[str]) -> dict[str, tuple[int | 
     return {name: layer.output.shape for name, layer in map_layers(model, layers).items()}
 
 
-def open_teachers(flags: Any, images: ImageSet) -> dict[str, Teacher]:
-    """Loads the teachers that the flags name."""
-    paths = parse_teachers(flags.teacher)
+def open_teachers(settings: TrainSettings, images: ImageSet) -> dict[str, Teacher]:
+    """Loads the teachers that the settings name."""
+    paths = parse_teachers(settings.teacher)
     own = {
-        flag: per_teacher(flag, flags[flag].value, list(paths))
+        flag: per_teacher(flag, getattr(settings, flag), list(paths))
         for flag in (
             "teacher_output",
             "teacher_signature",
@@ -244,25 +245,27 @@ def open_teachers(flags: Any, images: ImageSet) -> dict[str, Teacher]:
 
 
 def _check_width(
-    teacher: Teacher, projection: str, width: int, flags: Any, *, needed: bool
+    teacher: Teacher, projection: str, width: int, settings: TrainSettings, *, needed: bool
 ) -> None:
     dim = teacher.embedding_dim
     if projection == "pca" and dim is not None and dim < width:
         raise _too_narrow(dim, width)
     if needed and projection in ("", "none") and dim not in (None, width):
         raise InputError(
-            f"--teacher_losses={flags.teacher_losses}: such a loss needs equal widths, "
+            f"--teacher_losses={settings.teacher_losses}: such a loss needs equal widths, "
             f"but the teacher's embedding has {dim} and the student's {width}; give "
             f"--embedding_dim={dim}, --teacher_projection=pca or student, or "
             "--teacher_losses=relative."
         )
 
 
-def _check_cached_size(flags: Any, asked: Mapping[str, Teacher], image_size: int) -> None:
+def _check_cached_size(
+    settings: TrainSettings, asked: Mapping[str, Teacher], image_size: int
+) -> None:
     for teacher in asked.values():
         if teacher.image_size not in (None, image_size):
             raise InputError(
-                f"--image_cache={flags.image_cache} holds {image_size} pixels a side, but the "
+                f"--image_cache={settings.image_cache} holds {image_size} pixels a side, but the "
                 f"teacher is asked about {teacher.image_size} at each step; keep its answers with "
                 "--teacher_cache and --cache_features, or leave the image cache out."
             )

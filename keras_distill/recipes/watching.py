@@ -1,4 +1,4 @@
-"""What the flags ask to see of a training in TensorBoard."""
+"""What the settings ask to see of a training in TensorBoard."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,26 +10,27 @@ from keras_distill.distribution.replicas import Replicas
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.settings.monitoring import profile_of
+from keras_distill.settings.training import TrainSettings
 from keras_distill.training.epoch_report import EpochReport
 from keras_distill.training.profiling import Profiling
 from keras_distill.training.tensorboard_log import TensorBoardLog
 
 
-def check_profile(flags: Any, steps: int) -> None:
+def check_profile(settings: TrainSettings, steps: int) -> None:
     """Refuses to profile what will not be trained.
 
     Raises:
         InputError: If `--profile` names a step after the last one.
     """
-    profiled = profile_of(flags)
-    if profiled and flags.epochs and profiled[-1] > steps:
+    profiled = profile_of(settings)
+    if profiled and settings.epochs and profiled[-1] > steps:
         raise InputError(
-            f"--profile={flags.profile} goes beyond the last step, {steps}; give steps up to that."
+            f"--profile={settings.profile} goes beyond the last step, {steps}; give steps up to that."
         )
 
 
 def watching_callbacks(
-    flags: Any,
+    settings: TrainSettings,
     run: RunDirectory,
     report: EpochReport,
     *,
@@ -43,7 +44,7 @@ def watching_callbacks(
     """Makes the callbacks that write TensorBoard's folder.
 
     Args:
-        flags: The parsed flags; see `define_watch_flags`.
+        settings: The settings.
         run: The run directory.
         report: What makes the record of an epoch.
         steps_per_epoch: Steps in an epoch.
@@ -56,23 +57,23 @@ def watching_callbacks(
     Returns:
         The callbacks, none with `--notensorboard`.
     """
-    if not (flags.tensorboard and replicas.is_chief):
+    if not (settings.tensorboard and replicas.is_chief):
         return []
     images = None
-    if flags.tensorboard_images and not first_step:
-        images = _first_batch(batches, teachers, image_size, flags.tensorboard_images)
+    if settings.tensorboard_images and not first_step:
+        images = _first_batch(batches, teachers, image_size, settings.tensorboard_images)
     callbacks: list[keras.callbacks.Callback] = [
         TensorBoardLog(
             run.tensorboard,
             report,
             steps_per_epoch=steps_per_epoch,
             first_step=first_step,
-            every_steps=flags.tensorboard_steps,
-            histogram_epochs=flags.histogram_epochs,
+            every_steps=settings.tensorboard_steps,
+            histogram_epochs=settings.histogram_epochs,
             images=images,
         )
     ]
-    if steps := profile_of(flags):
+    if steps := profile_of(settings):
         callbacks.append(Profiling(run.tensorboard, steps, steps_per_epoch))
     return callbacks
 

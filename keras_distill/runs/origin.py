@@ -8,8 +8,9 @@ from typing import Any
 from keras_distill.data.published_sets import PUBLISHED_SETS
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.settings import run_of, written_settings
+from keras_distill.runs.settings import read_settings, run_of
 from keras_distill.settings.data import DATASETS, parse_unlabelled
+from keras_distill.settings.training import TrainSettings
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
 _OF_TRAINING = ("trunk", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
@@ -37,11 +38,17 @@ def model_origin(
     origin: dict[str, Any] = {"model": model, "recall": []}
     run = run_of(model)
     if run is not None:
-        settings = written_settings(run.path)
-        if settings.get("dataset"):
-            origin["data"] = settings["dataset"]
-            origin["data_licence"] = _LICENCES.get(settings["dataset"])
-        chosen = {name: settings[name] for name in _OF_TRAINING if settings.get(name)}
+        settings = _readable_settings(run)
+        if settings is not None and settings.dataset:
+            origin["data"] = settings.dataset
+            origin["data_licence"] = _LICENCES.get(settings.dataset)
+        chosen = {
+            name: str(value)
+            for name in _OF_TRAINING
+            if settings is not None
+            and name in settings.given
+            and (value := getattr(settings, name)) != ""
+        }
         if chosen:
             origin["training"] = chosen
         if classes := _training_classes(run):
@@ -91,24 +98,35 @@ def run_dataset(model: str) -> Any:
         A `Dataset`; `None` if the run names none that can be read as it stands.
     """
     run = run_of(model)
-    settings = written_settings(run.path) if run is not None else {}
-    dataset, data_dir = settings.get("dataset", ""), settings.get("data_dir", "")
-    if not dataset or not is_at_hand(dataset, data_dir):
+    settings = _readable_settings(run) if run is not None else None
+    if settings is None or not settings.dataset:
+        return None
+    data_dir = settings.data_dir
+    if not is_at_hand(settings.dataset, data_dir):
         return None
     from keras_distill.data.dataset import load_dataset
 
-    unlabelled, unlabelled_classes = parse_unlabelled(settings.get("unlabelled", ""))
+    unlabelled, unlabelled_classes = parse_unlabelled(settings.unlabelled)
     if unlabelled and not is_at_hand(unlabelled, data_dir):
         unlabelled = ""
-    splits = ("train_classes", "validation_classes", "test_classes")
     try:
         return load_dataset(
-            dataset,
+            settings.dataset,
             data_dir=data_dir,
-            **{name: settings.get(name, "") for name in splits},
+            train_classes=settings.train_classes,
+            validation_classes=settings.validation_classes,
+            test_classes=settings.test_classes,
             unlabelled=unlabelled,
             unlabelled_classes=unlabelled_classes,
         )
+    except InputError:
+        return None
+
+
+def _readable_settings(run: RunDirectory) -> TrainSettings | None:
+    """The settings of a run; `None` if they are of another program, or damaged."""
+    try:
+        return read_settings(run)
     except InputError:
         return None
 

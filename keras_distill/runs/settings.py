@@ -1,14 +1,18 @@
 """The settings of a run, and what other commands take from them."""
 
-import re
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.settings.data import check_data_flags
+from keras_distill.settings.command import Command
+from keras_distill.settings.data import DataSettings
 from keras_distill.settings.teachers import parse_teachers, per_teacher
+from keras_distill.settings.training import TrainSettings
+
+_D = TypeVar("_D", bound=DataSettings)
 
 # Each with what describes it further, which means nothing next to another one.
 _DETAILS = {
@@ -40,77 +44,93 @@ def run_of(model: str | Path) -> RunDirectory | None:
     return run if is_student and run.flags.is_file() else None
 
 
-def written_settings(run: str | Path) -> dict[str, str]:
-    """Returns the settings that a run directory was made with, by flag; none if it is no run."""
-    file = RunDirectory(run).flags
-    return dict(re.findall(r"^--(\w+)=(.*)$", file.read_text() if file.is_file() else "", re.M))
+def read_settings(run: RunDirectory) -> TrainSettings:
+    """Reads the settings that a run directory was made with.
+
+    Args:
+        run: The run directory.
+
+    Returns:
+        The settings, not checked; those of `flags.txt` are `given`.
+
+    Raises:
+        InputError: If there are none, or not those of a training.
+    """
+    if not run.flags.is_file():
+        raise InputError(f"{str(run.path)!r} is no run directory: it has no {run.flags.name}.")
+    return Command("keras_distill.train", "", TrainSettings).parse([f"--flagfile={run.flags}"])
 
 
-def inherit_settings(flags: Any, run: RunDirectory, names: Iterable[str]) -> dict[str, str]:
-    """Sets those flags that the command line leaves open to what the run was made with.
+def inherit_settings(
+    settings: _D, run: RunDirectory, names: Iterable[str]
+) -> tuple[_D, dict[str, Any]]:
+    """Sets what the command line leaves open to what the run was made with.
 
     What describes a setting further is taken with it, and not next to another value: the classes of
     the run belong to its data set, also where the command line names the same one again.
 
     Args:
-        flags: The parsed flags of a command.
+        settings: The settings of a command.
         run: The run directory.
         names: Some of `dataset`, `teacher`, `image_size`, `degrade`.
 
     Returns:
-        The settings that were taken from the run, by flag, without empty ones.
+        The settings, and those that were taken from the run, by name, without empty ones.
 
     Raises:
         InputError: If a setting of the run cannot be used here.
     """
-    written = written_settings(run.path)
+    written = read_settings(run)
     inherited = {}
     for name in names:
-        again = name == "dataset" and flags.dataset and _same_data(flags.dataset, written)
-        if not written.get(name) or (flags[name].present and not again):
+        again = name == "dataset" and settings.dataset and _same_data(settings.dataset, written)
+        if not getattr(written, name) or (name in settings.given and not again):
             continue
-        for setting in (name, *_DETAILS[name]):
-            if written.get(setting) and not flags[setting].present:
-                inherited[setting] = written[setting]
+        for each in (name, *_DETAILS[name]):
+            if each in written.given and getattr(written, each) and each not in settings.given:
+                inherited[each] = getattr(written, each)
     source = f"from {run.flags}; its relative paths start where it was trained"
     _take_the_only_teacher(inherited, source)
-    for name, value in inherited.items():
-        flags[name].parse(value)
+    numbers = {f.name for f in dataclasses.fields(settings) if f.metadata.get("least") is not None}
+    settings = settings.replace(
+        given=settings.given | inherited.keys(),
+        **{name: int(value) if name in numbers else value for name, value in inherited.items()},
+    )
     if "dataset" in inherited:
         try:
-            check_data_flags(flags)
+            DataSettings.check(settings)
         except InputError as error:
             raise InputError(f"{error} This is {source}. Give --dataset=folder:PATH.") from error
-    return inherited
+    return settings, inherited
 
 
-def said_of_settings(flags: Any, run: RunDirectory, inherited: dict[str, str]) -> str:
+def said_of_settings(settings: DataSettings, run: RunDirectory, inherited: dict[str, Any]) -> str:
     """Says which settings come from a run, and that its classes are not those of other data.
 
     Args:
-        flags: The flags, after `inherit_settings`.
+        settings: The settings that `inherit_settings` returned.
         run: The run directory.
-        inherited: What that returned.
+        inherited: What else that returned.
 
     Returns:
         Lines; empty if there is nothing to say.
     """
-    written, lines = written_settings(run.path), []
+    written, lines = read_settings(run), []
     if inherited:
         text = ", ".join(f"--{name}={value}" for name, value in inherited.items())
         lines.append(f"From {run.flags}: {text}")
-    split = [f"--{name}={written[name]}" for name in _SPLIT if written.get(name)]
-    if split and written.get("dataset") and not _same_data(flags.dataset, written):
+    split = [f"--{name}={value}" for name in _SPLIT if (value := getattr(written, name))]
+    if split and written.dataset and not _same_data(settings.dataset, written):
         lines.append(
-            f"--dataset={flags.dataset} is not the data set of the run, {written['dataset']}: its "
+            f"--dataset={settings.dataset} is not the data set of the run, {written.dataset}: its "
             f"classes ({', '.join(split)}) are not taken over."
         )
     return "\n".join(lines)
 
 
-def _same_data(dataset: str, written: dict[str, str]) -> bool:
+def _same_data(dataset: str, written: TrainSettings) -> bool:
     """Whether a data set is the one that a run was trained on."""
-    names = (dataset, written.get("dataset", ""))
+    names = (dataset, written.dataset)
     paths = [
         Path(name.removeprefix("folder:")).expanduser().resolve()
         for name in names
@@ -119,7 +139,7 @@ def _same_data(dataset: str, written: dict[str, str]) -> bool:
     return paths[0] == paths[1] if len(paths) == len(names) else names[0] == names[1]
 
 
-def _take_the_only_teacher(inherited: dict[str, str], source: str) -> None:
+def _take_the_only_teacher(inherited: dict[str, Any], source: str) -> None:
     """Checks the teacher, and takes away the name that it may have among others."""
     try:
         teachers = parse_teachers(inherited.get("teacher", ""))

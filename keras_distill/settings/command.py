@@ -1,12 +1,17 @@
-"""What the commands share: grouped flags, help, and exit codes."""
+"""Commands: flags in groups, help, and exit codes."""
 
+import copy
+import dataclasses
 import errno
 import math
 import os
+import re
 import sys
+import types
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from absl import flags
 
@@ -14,12 +19,15 @@ from keras_distill.errors import InputError
 from keras_distill.settings.dashed_flags import DashedFlagValues
 from keras_distill.settings.interruption import INTERRUPTED as INTERRUPTED
 from keras_distill.settings.interruption import interruptible
+from keras_distill.settings.settings import Settings, fields_by_group
+
+S = TypeVar("S", bound=Settings)
 
 SUCCESS, FAILURE, BAD_INPUT, DIVERGED, WORKER_LOST = range(5)
 TERMINATED = 143
 
 
-class Command:
+class Command(Generic[S]):
     """One command: its flags in named groups, its help, and how it ends.
 
     Flags come from the command line and from `--flagfile=FILE` (one flag a line, `#` comments;
@@ -29,34 +37,63 @@ class Command:
     Args:
         module: What stands behind `python -m`.
         description: Text of the help; its first line also names the command in error messages.
+        settings: The class whose fields are the flags.
         verbs: Words, one of which the command line must begin with; `parse` puts it into `verb`.
         passes_on: Whether arguments after `--` are for another program; `parse` puts them into
             `passed_on`.
-        other_flags: Defines the flags of another command, whose flag files this one reads too: what
-            only the other knows is passed over there, though not on the command line.
+        other: Settings of another command, whose flag files this one reads too: what only the other
+            knows is passed over there, though not on the command line.
     """
 
     def __init__(
         self,
         module: str,
         description: str,
+        settings: type[S] = Settings,  # type: ignore[assignment]
         verbs: Sequence[str] = (),
         *,
         passes_on: bool = False,
-        other_flags: "Callable[[Command], None] | None" = None,
+        other: type[Settings] | None = None,
     ):
         self.module = module
         self.verbs = tuple(verbs)
         self.verb = ""
         self.passed_on: list[str] = []
-        self._passes_on = passes_on
-        self._other_flags = other_flags
         self.flags = DashedFlagValues()
+        self._passes_on = passes_on
+        self._settings = settings
+        self._other = other
         self._description = description
         self._groups: dict[str, list[str]] = {}
+        self._former_names: dict[str, str] = {}
         flags.DEFINE_string(
             "flagfile", None, "File with one flag a line; see configs/.", flag_values=self.flags
         )
+        types_by_name = typing.get_type_hints(settings)
+        for group, fields in fields_by_group(settings).items():
+            for field in fields:
+                self._define(group, field, types_by_name[field.name])
+
+    def _define(self, group: str, field: dataclasses.Field[Any], kind: Any) -> None:
+        if isinstance(kind, types.UnionType):  # such as `int | None`
+            kind = next(each for each in typing.get_args(kind) if each is not type(None))
+        name, more = field.name, field.metadata
+        default: Any = field.default
+        if typing.get_origin(kind) is tuple:
+            self.strings(group, name, more["text"])
+        elif more["choices"]:
+            self.choice(group, name, default, more["choices"], more["text"])
+        elif kind is bool:
+            self.boolean(group, name, default, more["text"])
+        elif kind is int:
+            self.integer(group, name, default, more["text"], more["least"], more["most"])
+        elif kind is float:
+            self.number(group, name, default, more["text"])
+        else:
+            self.string(group, name, default, more["text"])
+        if former := more["formerly"]:
+            flags.DEFINE_alias(former, name, flag_values=self.flags)
+            self._former_names[former] = name
 
     def string(self, group: str, name: str, default: str, text: str) -> None:
         """Defines a flag that holds text."""
@@ -74,7 +111,7 @@ class Command:
         name: str,
         default: int | None,
         text: str,
-        least: int,
+        least: int | None,
         most: int | None = None,
     ) -> None:
         """Defines a flag that holds an integer from `least` to `most`."""
@@ -99,14 +136,14 @@ class Command:
         flags.DEFINE_enum(name, default, list(of), text, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
-    def parse(self, argv: Sequence[str]) -> flags.FlagValues:
-        """Sets the flags to what the arguments say, all others to their defaults.
+    def parse(self, argv: Sequence[str]) -> S:
+        """Reads the arguments into settings; what they do not name has its default.
 
         Args:
             argv: Arguments without the program's name.
 
         Returns:
-            The flags.
+            The settings, not checked yet.
 
         Raises:
             InputError: If an argument is not a flag, or has a value that it cannot have.
@@ -125,10 +162,19 @@ class Command:
             raise InputError(str(error)) from error
         if unparsed:
             raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
-        return self.flags
+        if self._settings is Settings:
+            return self.flags  # type: ignore[return-value]
+        values = {name: self.flags[name].value for name in self._names()}
+        values |= {
+            name: tuple(value or ())
+            for name, value in values.items()
+            if isinstance(self.flags[name], flags.MultiFlag)
+        }
+        given = frozenset(name for name in values if self.flags[name].present)
+        return self._settings(given=given, **values)
 
-    def run(self, main: Callable[[Any], int | None], argv: Sequence[str] | None = None) -> None:
-        """Parses the flags, calls `main` with them, and exits.
+    def run(self, main: Callable[[S], int | None], argv: Sequence[str] | None = None) -> None:
+        """Parses the flags, calls `main` with the settings, and exits.
 
         The exit code is what `main` returns, 0 for `None`; 2 for unusable flags or input, with one
         message and no traceback.
@@ -149,7 +195,9 @@ class Command:
             with interruptible():
                 code = main(self.parse(argv))
         except InputError as error:
-            self._fail(f"{error}\nSee `python -m {self.module} --help`.", BAD_INPUT)
+            self._fail(
+                f"{self._as_flags(str(error))}\nSee `python -m {self.module} --help`.", BAD_INPUT
+            )
         except KeyboardInterrupt:
             self._fail("interrupted", INTERRUPTED)
         except Exception as error:  # Python, TensorFlow and HDF5 each have a class of their own
@@ -158,21 +206,36 @@ class Command:
             self._fail(f"the disk is full; free some space. {error}", BAD_INPUT)
         sys.exit(code)
 
-    def text(self, *, without: str = "") -> str:
-        """Returns the present flags, except for `without`, as the content of a flag file."""
-        named = [name for names in self._groups.values() for name in names if name != without]
-        return "".join(
-            f"{self.flags[name].serialize()}\n"
-            for name in named
-            if self.flags[name].value is not None
-        )
+    def text(self, settings: S | None = None, *, without: str = "") -> str:
+        """Returns settings, except for `without`, as the content of a flag file."""
+        lines = []
+        for name in self._names():
+            flag = self.flags[name]
+            if settings is not None:
+                value = getattr(settings, name)
+                flag = copy.copy(flag)
+                flag.value = list(value) if isinstance(value, tuple) else value
+            if name != without and flag.value is not None:
+                lines.append(f"{flag.serialize()}\n")
+        return "".join(lines)
+
+    def _names(self) -> list[str]:
+        return [name for names in self._groups.values() for name in names]
+
+    def _as_flags(self, message: str) -> str:
+        """Shows the arguments of functions, which stand in backquotes, as the flags they are."""
+
+        def shown(match: re.Match[str]) -> str:
+            dashes = "--" if match[1] in self.flags else ""
+            return f"{dashes}{match[1]}{match[2] or ''}"
+
+        return re.sub(r"`([a-z_0-9]+)(=[^`]*)?`", shown, message)
 
     def _with_flag_files(self, argv: Sequence[str]) -> list[str]:
         """Puts what flag files hold in their place, without the flags of the other command."""
-        if self._other_flags is None:
+        if self._other is None:
             return list(argv)
-        other = Command(self.module, "")
-        self._other_flags(other)
+        other = Command(self.module, "", self._other)
         foreign = {name for name in other.flags if name not in self.flags}
         booleans = [name for name in foreign if other.flags[name].boolean]
         foreign |= {f"{no}{name}" for name in booleans for no in ("no", "no_")}

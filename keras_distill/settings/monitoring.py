@@ -1,95 +1,74 @@
 """The flags by which a training is watched."""
 
 import re
-from typing import Any
+from dataclasses import dataclass
 
 from keras_distill.errors import InputError
-from keras_distill.settings.command import Command
-
-_GROUP = "Watching"
-#: What may differ where a run is gone on with; the gradient's norm lies in the checkpoints.
-WATCHING = (
-    "tensorboard",
-    "tensorboard_steps",
-    "tensorboard_images",
-    "histogram_epochs",
-    "projector",
-    "profile",
-)
+from keras_distill.settings.settings import Settings, setting
 
 
-def define_watch_flags(command: Command) -> None:
-    """Adds the flags of TensorBoard, of the gradient's norm, and of the profiler."""
-    command.boolean(
-        _GROUP,
-        "gradient_norm",
+@dataclass(frozen=True, kw_only=True)
+class MonitoringSettings(Settings, group="Watching"):
+    """Watching."""
+
+    gradient_norm: bool = setting(
         True,
         "Measure the norm of the gradients before clipping: mean and maximum of each epoch are in "
         "metrics.jsonl. --nogradient_norm saves the little that it costs.",
     )
-    command.boolean(
-        _GROUP,
-        "tensorboard",
+    tensorboard: bool = setting(
         True,
         "Write RUN/tensorboard: losses, recall, learning rate, gradient norm, images/s and what "
         "follows here; see them by tensorboard --logdir=runs. --notensorboard leaves it out.",
+        free=True,
     )
-    command.integer(
-        _GROUP,
-        "tensorboard_steps",
+    tensorboard_steps: int = setting(
         0,
         "Steps between two points of the losses within an epoch; 0 for one point an epoch.",
-        0,
+        least=0,
+        free=True,
     )
-    command.integer(
-        _GROUP,
-        "tensorboard_images",
+    tensorboard_images: int = setting(
         8,
         "Images of the first batch to show as the student and each teacher see them.",
-        0,
+        least=0,
+        free=True,
     )
-    command.integer(
-        _GROUP,
-        "histogram_epochs",
-        0,
-        "Epochs between two histograms of all weights; 0 for none.",
-        0,
+    histogram_epochs: int = setting(
+        0, "Epochs between two histograms of all weights; 0 for none.", least=0, free=True
     )
-    command.integer(
-        _GROUP,
-        "projector",
+    projector: int = setting(
         500,
         "Images, of --validation_classes if there are any, whose embeddings and thumbnails go to "
         "the embedding projector at the end; 0 for none.",
-        0,
-        10_000,
+        least=0,
+        most=10_000,
+        free=True,
     )
-    command.string(
-        _GROUP,
-        "profile",
+    profile: str = setting(
         "",
         "Steps START:STOP to profile, such as 20:30, counted from 1, STOP included; not the first "
         "ones, in which the step is compiled. TensorBoard shows them once "
         "tensorboard-plugin-profile is installed.",
+        free=True,
     )
 
+    def check(self) -> None:
+        """Rejects what cannot work.
 
-def check_watch_flags(flags: Any) -> None:
-    """Rejects what cannot work.
-
-    Raises:
-        InputError: If a flag is of no use.
-    """
-    if flags.profile and not flags.tensorboard:
-        raise InputError(f"--profile={flags.profile} has no effect with --notensorboard.")
-    profile_of(flags)
+        Raises:
+            InputError: If a flag is of no use.
+        """
+        if self.profile and not self.tensorboard:
+            raise InputError(f"--profile={self.profile} has no effect with --notensorboard.")
+        profile_of(self)
 
 
-def profile_of(flags: Any) -> range:
+def profile_of(settings: MonitoringSettings) -> range:
     """Reads `--profile`.
 
     Args:
-        flags: The parsed flags.
+        settings: The settings.
 
     Returns:
         The steps, counted from 1.
@@ -97,10 +76,10 @@ def profile_of(flags: Any) -> range:
     Raises:
         InputError: If they are of no use.
     """
-    match = re.fullmatch(r"(\d+):(\d+)", flags.profile or "0:0")
-    if match is None or (flags.profile and not 1 <= int(match[1]) <= int(match[2])):
+    match = re.fullmatch(r"(\d+):(\d+)", settings.profile or "0:0")
+    if match is None or (settings.profile and not 1 <= int(match[1]) <= int(match[2])):
         raise InputError(
-            f"--profile={flags.profile} is not START:STOP, two steps from 1 on, the first not "
+            f"--profile={settings.profile} is not START:STOP, two steps from 1 on, the first not "
             "after the second, such as 20:30."
         )
-    return range(int(match[1]), int(match[2]) + 1) if flags.profile else range(0)
+    return range(int(match[1]), int(match[2]) + 1) if settings.profile else range(0)

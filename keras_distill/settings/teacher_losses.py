@@ -1,12 +1,16 @@
-"""What is learnt from the teachers, as flags name it."""
+"""Losses against the teachers, as settings name them."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from keras_distill.errors import InputError
 from keras_distill.losses.paper_weights import paper_weight
-from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES, parse_teachers
+from keras_distill.settings.teachers import (
+    FEATURE_LOSSES,
+    TEACHER_LOSSES,
+    TeacherSettings,
+    parse_teachers,
+)
 
 
 def parse_teacher_losses(
@@ -63,12 +67,20 @@ def parse_teacher_losses(
     return weights
 
 
-def teacher_loss_weights(flags: Any) -> dict[str, dict[str, float]]:
-    """Reads what is learnt from the teachers.
+def named_losses(settings: TeacherSettings) -> str:
+    """Returns `--teacher_losses`, whose default holds only where no loss is named in another way."""
+    named = "teacher_losses" in settings.given or not any(
+        getattr(settings, loss) for loss in FEATURE_LOSSES
+    )
+    return settings.teacher_losses if named else ""
+
+
+def teacher_loss_weights(settings: TeacherSettings, dataset: str) -> dict[str, dict[str, float]]:
+    """Reads what is learned from the teachers.
 
     Args:
-        flags: The parsed flags; see `define_teacher_flags`. Where `--hint` or `--attention` name
-            what is learnt, `--teacher_losses` loses its default, so that it is written as it holds.
+        settings: The settings.
+        dataset: Name of the data set, for the published weights.
 
     Returns:
         As `parse_teacher_losses`, with `--hint` and `--attention`; empty without a teacher.
@@ -76,17 +88,15 @@ def teacher_loss_weights(flags: Any) -> dict[str, dict[str, float]]:
     Raises:
         InputError: As `parse_teacher_losses`, or if a flag would be of no effect.
     """
-    names = list(parse_teachers(flags.teacher))
+    names = list(parse_teachers(settings.teacher))
     if not names:
         return {}
-    shortcuts = [loss for loss in sorted(FEATURE_LOSSES) if flags[loss].value]
-    if shortcuts and not flags["teacher_losses"].present:
-        flags.teacher_losses = ""
-    weights = parse_teacher_losses(flags.teacher_losses, flags.dataset, names, shortcuts)
+    shortcuts = [loss for loss in sorted(FEATURE_LOSSES) if getattr(settings, loss)]
+    weights = parse_teacher_losses(named_losses(settings), dataset, names, shortcuts)
     for loss in sorted(FEATURE_LOSSES):
         layers = f"{loss}_layers"
-        if flags[layers].value and not any(loss in own for own in weights.values()):
-            raise InputError(
-                f"--{layers}={flags[layers].value} has no effect without the loss; add --{loss}."
-            )
+        if (value := getattr(settings, layers)) and not any(
+            loss in own for own in weights.values()
+        ):
+            raise InputError(f"--{layers}={value} has no effect without the loss; add --{loss}.")
     return weights

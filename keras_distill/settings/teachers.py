@@ -1,10 +1,10 @@
-"""The flags that name teachers, what is learnt from them, and their cache."""
+"""Settings of the teachers, of what is learned from them, and of their cache."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_distill.errors import InputError
-from keras_distill.settings.command import Command
+from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 # Where each loss is, below keras_distill.losses.
@@ -41,102 +41,107 @@ _OF_TEACHERS = (
 )
 
 
-def define_teacher_flags(command: Command) -> None:
-    """Adds the flags that name teachers, what is learnt from them, and their cache."""
-    group = "Teacher"
-    command.string(
-        group,
-        "teacher",
+@dataclass(frozen=True, kw_only=True)
+class TeacherSettings(Settings, group="Teacher"):
+    """Teacher."""
+
+    teacher: str = setting(
         "",
         "A .keras file, a run directory, a SavedModel folder, a .tflite or .onnx file, or a "
         "table of vectors (.npz, .npy); empty to learn from labels alone. Several with a name "
         "each: a=PATH,b=PATH; the flags below then take a value for all, or a:VALUE,b:VALUE.",
     )
-    command.string(
-        group,
-        "teacher_losses",
+    teacher_losses: str = setting(
         "relative",
         "Losses against the teacher with their weights, such as absolute:1,relative:0.3: some of "
         f"{', '.join(TEACHER_LOSSES)}. A weight left out is the published one. For one of several "
         "teachers: a.relative:0.3. The default holds where no loss is named, here or by --hint or "
         "--attention.",
     )
-    for loss in ("attention", "hint"):
-        command.boolean(
-            group,
-            loss,
-            False,
-            f"Short for {loss} in --teacher_losses, with the published weight; alone, it takes the "
-            "place of the default.",
-        )
-    command.string(
-        group,
-        "attention_layers",
+    attention_layers: str = setting(
         "",
         "For the loss attention: pairs TEACHER:STUDENT of layers, by name; by default the ends of "
         "the stages of equal stride but the finest. A wrong name lists the layers.",
     )
-    command.string(
-        group,
-        "hint_layers",
-        "",
-        "For the loss hint: the same; by default the stage in the middle.",
+    hint_layers: str = setting(
+        "", "For the loss hint: the same; by default the stage in the middle."
     )
-    command.string(
-        group,
-        "teacher_output",
+    teacher_output: str = setting(
         "",
         "Layer of a Keras teacher (pooled if it is a map), or output of a SavedModel, .tflite or "
         ".onnx file; a wrong name lists them.",
     )
-    command.string(
-        group,
-        "teacher_signature",
-        "",
-        "Signature of a SavedModel teacher; a wrong name lists them.",
+    teacher_signature: str = setting(
+        "", "Signature of a SavedModel teacher; a wrong name lists them."
     )
-    command.string(
-        group, "teacher_image_size", "", "Pixels a side, for a teacher that takes any size."
-    )
-    command.string(
-        group,
-        "teacher_preprocessing",
+    teacher_image_size: str = setting("", "Pixels a side, for a teacher that takes any size.")
+    teacher_preprocessing: str = setting(
         "0_255",
         f"What the teacher expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here "
         "take 0_255.",
     )
-    command.string(
-        group,
-        "teacher_projection",
+    teacher_projection: str = setting(
         "none",
         "For the absolute teacher where widths differ: pca (the teacher's main directions on the "
         "training classes, kept with the run), student (a linear map learnt on the student's side) "
         "or none.",
     )
-    group = "Cache"
-    command.string(
-        group,
-        "teacher_cache",
+    teacher_cache: str = setting(
         "views:8",
         "views:K keeps the teacher's answers to K random views of each image, and epoch e shows "
         "view e mod K; clean keeps its answer to the centre alone, cheaper but not what the "
         "student sees; off asks the teacher at each step.",
+        group="Cache",
     )
-    command.boolean(
-        group,
-        "cache_features",
+    cache_features: bool = setting(
         False,
         "Keep the teacher's feature maps for hint and attention too, instead of asking it at each "
         "step; the size is told before anything is computed.",
+        group="Cache",
     )
-    command.string(
-        group,
-        "image_cache",
+    image_cache: str = setting(
         "off",
         "views:K keeps the decoded pixels of K random views of each image too, so that training "
         "decodes nothing; on the disk a view takes 3 bytes a pixel, 49 kB at 128 pixels.",
+        group="Cache",
     )
-    command.number(group, "cache_max_gb", 20.0, "Most that one cache may take, in GB.")
+    cache_max_gb: float = setting(
+        20.0, "Most that one cache may take, in GB.", free=True, group="Cache"
+    )
+
+    def check(self) -> None:
+        """Rejects what cannot work before anything slow is loaded.
+
+        Raises:
+            InputError: If one of the teacher's flags is of no use.
+        """
+        names = list(parse_teachers(self.teacher))
+        modes = [
+            parse_cache(flag, getattr(self, flag)) for flag in ("teacher_cache", "image_cache")
+        ]
+        if names and len(set(modes)) > 1 and all(isinstance(mode, int) for mode in modes):
+            raise InputError(
+                f"--teacher_cache={self.teacher_cache} and --image_cache={self.image_cache} must "
+                "name the same views, or the teacher would not be asked about what is shown."
+            )
+        for flag in ("hint_layers", "attention_layers"):
+            parse_layer_pairs(flag, getattr(self, flag))
+        for flag, allowed in (
+            ("teacher_preprocessing", PREPROCESSINGS),
+            ("teacher_projection", PROJECTIONS),
+        ):
+            for value in per_teacher(flag, getattr(self, flag), names).values():
+                if value not in ("", *allowed):
+                    raise InputError(
+                        f"--{flag}={value} is unknown; give one of {', '.join(allowed)}."
+                    )
+        for value in per_teacher("teacher_image_size", self.teacher_image_size, names).values():
+            if value and not (value.isdecimal() and int(value) > 0):
+                raise InputError(
+                    f"--teacher_image_size={value} is not a number of pixels, such as 224."
+                )
+        if not names:
+            _check_no_teacher(self)
 
 
 def parse_teachers(value: str) -> dict[str, str]:
@@ -245,46 +250,14 @@ def parse_cache(flag: str, value: str) -> int | str:
     return int(views)
 
 
-def check_teacher_flags(flags: Any) -> None:
-    """Rejects what cannot work before anything slow is loaded.
-
-    Args:
-        flags: The parsed flags.
-
-    Raises:
-        InputError: If one of the teacher's flags is of no use.
-    """
-    names = list(parse_teachers(flags.teacher))
-    modes = [parse_cache(flag, flags[flag].value) for flag in ("teacher_cache", "image_cache")]
-    if names and len(set(modes)) > 1 and all(isinstance(mode, int) for mode in modes):
-        raise InputError(
-            f"--teacher_cache={flags.teacher_cache} and --image_cache={flags.image_cache} must "
-            "name the same views, or the teacher would not be asked about what is shown."
-        )
-    for flag in ("hint_layers", "attention_layers"):
-        parse_layer_pairs(flag, flags[flag].value)
-    for flag, allowed in (
-        ("teacher_preprocessing", PREPROCESSINGS),
-        ("teacher_projection", PROJECTIONS),
-    ):
-        for value in per_teacher(flag, flags[flag].value, names).values():
-            if value not in ("", *allowed):
-                raise InputError(f"--{flag}={value} is unknown; give one of {', '.join(allowed)}.")
-    for value in per_teacher("teacher_image_size", flags.teacher_image_size, names).values():
-        if value and not (value.isdecimal() and int(value) > 0):
-            raise InputError(
-                f"--teacher_image_size={value} is not a number of pixels, such as 224."
-            )
-    if not names:
-        _check_no_teacher(flags)
-
-
-def _check_no_teacher(flags: Any) -> None:
+def _check_no_teacher(settings: TeacherSettings) -> None:
     """Refuses what would be ignored without a teacher, unless --teacher= leaves one out by name."""
+    if "teacher" in settings.given:
+        return
     for name in _OF_TEACHERS:
-        flag = flags[name]
-        if flag.present and flag.value and not flags["teacher"].present:
-            given = f"--{name}" if flag.boolean else f"--{name}={flag.value}"
+        value = getattr(settings, name)
+        if name in settings.given and value:
+            given = f"--{name}" if value is True else f"--{name}={value}"
             raise InputError(
                 f"{given} needs a --teacher to learn from; give one, or leave it out. --teacher= "
                 "says that there shall be none."

@@ -1,5 +1,6 @@
-"""The flags of a training run, shared by the commands that prepare or make one."""
+"""Settings of a training."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from keras_distill.data.degradations import SYNTAX, parse_degradations
@@ -7,16 +8,11 @@ from keras_distill.distribution.cluster import read_cluster
 from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import check_addons
 from keras_distill.models.trunks import TRUNKS
-from keras_distill.settings.command import Command
-from keras_distill.settings.data import (
-    check_data_flags,
-    check_name,
-    define_data_flags,
-    parse_unlabelled,
-)
-from keras_distill.settings.monitoring import check_watch_flags, define_watch_flags
-from keras_distill.settings.optimizer import check_schedule_flags, define_schedule_flags
-from keras_distill.settings.teachers import check_teacher_flags, define_teacher_flags
+from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
+from keras_distill.settings.monitoring import MonitoringSettings
+from keras_distill.settings.optimizer import OptimizerSettings
+from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.teachers import TeacherSettings
 
 _ADDONS = "tensorflow_addons.AddonsLoss"
 # Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
@@ -54,170 +50,176 @@ _WITHOUT_MARGIN = (
 )
 
 
-def define_train_flags(command: Command) -> None:
-    """Adds all flags of a training run to a command."""
-    define_data_flags(command)
+@dataclass(frozen=True, kw_only=True)
+class StudentSettings(Settings, group="Student"):
+    """Student."""
 
-    command.string(
-        "Data",
-        "unlabelled",
-        "",
-        "A data set as in --dataset, or its classes A:B as in folder:photos:50:75, whose images "
-        "are learnt from without labels: they enter the teacher losses only.",
+    trunk: str = setting("mobilenet", f"One of {', '.join(TRUNKS)}.", choices=list(TRUNKS))
+    alpha: float = setting(1.0, "Width multiplier of a MobileNet trunk, e.g. 0.25.")
+    image_size: int | None = setting(None, "Pixels a side; the trunk's own if not given.", least=32)
+    embedding_dim: int = setting(512, "Width of the embedding; 0 for no head.", least=0)
+    trunk_weights: str = setting(
+        "imagenet", "imagenet (fetched by Keras), none, or the path of a .weights.h5 file."
     )
+    trunk_layer: str = setting("", "End the trunk after this layer; a wrong name lists them.")
 
-    command.choice("Student", "trunk", "mobilenet", list(TRUNKS), f"One of {', '.join(TRUNKS)}.")
-    command.number("Student", "alpha", 1.0, "Width multiplier of a MobileNet trunk, e.g. 0.25.")
-    command.integer(
-        "Student", "image_size", None, "Pixels a side; the trunk's own if not given.", 32
-    )
-    command.integer("Student", "embedding_dim", 512, "Width of the embedding; 0 for no head.", 0)
-    command.string(
-        "Student",
-        "trunk_weights",
-        "imagenet",
-        "imagenet (fetched by Keras), none, or the path of a .weights.h5 file.",
-    )
-    command.string(
-        "Student", "trunk_layer", "", "End the trunk after this layer; a wrong name lists them."
-    )
 
-    define_teacher_flags(command)
+@dataclass(frozen=True, kw_only=True)
+class LossSettings(Settings, group="Loss"):
+    """Loss."""
 
-    command.choice(
-        "Loss",
-        "task_loss",
+    task_loss: str = setting(
         "batch_hard_triplet",
-        [*TASK_LOSSES, "none"],
         f"Loss on the labels, one of {', '.join(TASK_LOSSES)}, none. Batch-hard for pretrained "
         "trunks, semi-hard to start from random weights, none to learn from the teacher alone. "
         "Those that begin with tfa: are of TensorFlow Addons.",
+        choices=[*TASK_LOSSES, "none"],
     )
-    command.number(
-        "Loss",
-        "margin",
+    margin: float | None = setting(
         None,
         "Margin, for the losses that have one; by default 0.2 for triplets (the paper's code has "
         "0), 1 for lifted_structure, tfa:lifted_struct and tfa:contrastive, 0.1 for proxy_anchor, "
         "0.5 (radians) for arc_face.",
     )
-    command.integer(
-        "Loss",
-        "memory",
+    memory: int = setting(
         0,
         "Compare each batch also with this many embeddings of earlier ones (cross-batch memory).",
-        0,
+        least=0,
     )
-    command.number("Loss", "task_weight", 1.0, "Weight of the loss on the labels.")
+    task_weight: float = setting(1.0, "Weight of the loss on the labels.")
 
-    command.integer("Training", "epochs", 20, "Epochs; 0 writes the embedder as it stands.", 0)
-    command.integer(
-        "Training", "steps_per_epoch", 0, "Batches in an epoch; 0 for images / batch size.", 0
-    )
-    command.integer("Training", "classes_per_batch", 8, "Classes in a batch.", 2)
-    command.integer("Training", "images_per_class", 8, "Images of each class in a batch.", 1)
-    command.integer(
-        "Training", "unlabelled_per_batch", 16, "Images of --unlabelled added to each batch.", 1
-    )
-    command.number(
-        "Training", "crop_area", 0.08, "Least share of an image's area in a random crop, up to 1."
-    )
-    command.string(
-        "Training",
-        "degrade",
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Settings, group="Training"):
+    """Training."""
+
+    epochs: int = setting(20, "Epochs; 0 writes the embedder as it stands.", least=0)
+    steps_per_epoch: int = setting(0, "Batches in an epoch; 0 for images / batch size.", least=0)
+    classes_per_batch: int = setting(8, "Classes in a batch.", least=2)
+    images_per_class: int = setting(8, "Images of each class in a batch.", least=1)
+    unlabelled_per_batch: int = setting(16, "Images of --unlabelled added to each batch.", least=1)
+    crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
+    degrade: str = setting(
         "",
         f"What makes the student's images worse, in this order, some of {SYNTAX}; the teacher sees "
         "the good ones of the same crops. Validation images are degraded too.",
     )
-    command.integer("Training", "seed", 0, "Seed of weights, batches and crops.", 0, 2**32 - 1)
-    command.choice(
-        "Training",
-        "mixed_precision",
+    seed: int = setting(0, "Seed of weights, batches and crops.", least=0, most=2**32 - 1)
+    mixed_precision: str = setting(
         "float32",
-        ["float32", "mixed_bfloat16", "mixed_float16"],
         "Precision of the student's layers; losses and the embedding stay float32.",
+        choices=["float32", "mixed_bfloat16", "mixed_float16"],
     )
-    command.choice(
-        "Training",
-        "distribution",
+    distribution: str = setting(
         "none",
-        ["none", "mirrored", "multiworker"],
         "mirrored for all GPUs of this machine, multiworker for those of all processes that the "
         "environment variable TF_CONFIG names. Batches are dealt to them; losses compare all rows.",
+        choices=["none", "mirrored", "multiworker"],
+        free=True,
     )
-    command.boolean(
-        "Training",
-        "sync_batch_norm",
-        False,
-        "Normalise by the statistics of the whole batch, not of what one device has of it.",
+    sync_batch_norm: bool = setting(
+        False, "Normalise by the statistics of the whole batch, not of what one device has of it."
     )
-    command.boolean("Training", "jit_compile", False, "Compile the step with XLA; slow on CPUs.")
-    command.integer(
-        "Training", "validate_every", 1, "Epochs between two Recall@1 on --validation_classes.", 1
+    jit_compile: bool = setting(False, "Compile the step with XLA; slow on CPUs.")
+    validate_every: int = setting(
+        1, "Epochs between two Recall@1 on --validation_classes.", least=1
     )
-
-    command.boolean(
-        "Training",
-        "deterministic",
+    deterministic: bool = setting(
         False,
         "Let no operation depend on the timing of threads: the same flags give the same bits.",
     )
-
-    command.integer("Training", "checkpoint_every", 1, "Epochs between two checkpoints.", 1)
-    command.integer(
-        "Training",
-        "checkpoint_steps",
-        0,
-        "Steps between two checkpoints within an epoch; 0 for none.",
-        0,
+    checkpoint_every: int = setting(1, "Epochs between two checkpoints.", least=1, free=True)
+    checkpoint_steps: int = setting(
+        0, "Steps between two checkpoints within an epoch; 0 for none.", least=0, free=True
     )
-    command.integer(
-        "Training", "keep_checkpoints", 2, "Newest checkpoints to keep, beside the best one.", 1
+    keep_checkpoints: int = setting(
+        2, "Newest checkpoints to keep, beside the best one.", least=1, free=True
     )
 
-    define_schedule_flags(command)
-    define_watch_flags(command)
 
-    command.string(
-        "Output",
-        "run_dir",
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings(Settings, group="Output"):
+    """Output."""
+
+    run_dir: str = setting(
+        "", "Folder of the run; runs/NAME of the flag file or data set if empty.", free=True
+    )
+    overwrite: bool = setting(False, "Replace a run that is in --run_dir already.", free=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(
+    DataSettings,
+    StudentSettings,
+    TeacherSettings,
+    LossSettings,
+    TrainingSettings,
+    OptimizerSettings,
+    MonitoringSettings,
+    OutputSettings,
+):
+    """Settings of a training."""
+
+    unlabelled: str = setting(
         "",
-        "Folder of the run; runs/NAME of the flag file or data set if empty.",
+        "A data set as in --dataset, or its classes A:B as in folder:photos:50:75, whose images "
+        "are learnt from without labels: they enter the teacher losses only.",
+        group="Data",
     )
-    command.boolean("Output", "overwrite", False, "Replace a run that is in --run_dir already.")
+
+    def check(self) -> None:
+        """Rejects what cannot work before anything slow is loaded.
+
+        Raises:
+            InputError: If a flag is of no use for choosing views or asking teachers about them.
+        """
+        DataSettings.check(self)
+        TeacherSettings.check(self)
+        OptimizerSettings.check(self)
+        if self.freeze_epochs and not self.embedding_dim:
+            raise InputError(
+                f"--freeze_epochs={self.freeze_epochs} with --embedding_dim=0 leaves no weights to "
+                "train; give the student a head."
+            )
+        if self.patience and not self.validation_classes:
+            raise InputError(f"--patience={self.patience} needs --validation_classes.")
+        MonitoringSettings.check(self)
+        if self.unlabelled:
+            check_name("unlabelled", self.unlabelled, parse_unlabelled(self.unlabelled)[0])
+            if not self.teacher:
+                raise InputError(
+                    f"--unlabelled={self.unlabelled}: without --teacher there is nothing to learn "
+                    "from unlabelled images; give one, or leave them out."
+                )
+        if self.margin is not None and self.task_loss in (*_WITHOUT_MARGIN, "none"):
+            raise InputError(
+                f"--margin={self.margin}: --task_loss={self.task_loss} has no margin to set; leave "
+                "it out."
+            )
+        library, _, loss = self.task_loss.rpartition(":")
+        if library == "tfa":
+            check_addons(loss, argument=f"--task_loss={self.task_loss}")
+        if self.distribution == "multiworker":
+            read_cluster()
+        if not 0.0 < self.crop_area <= 1.0:
+            raise InputError(f"--crop_area={self.crop_area} must be above 0 and at most 1.")
+        image_size = self.image_size or TRUNKS[self.trunk].image_size
+        parse_degradations(self.degrade, argument="--degrade", image_size=image_size)
 
 
-def check_train_flags(flags: Any) -> None:
-    """Rejects what cannot work before anything slow is loaded.
+def load_training_images(settings: TrainSettings) -> tuple[Any, Any, list[str]]:
+    """Loads what a training learns from.
 
     Args:
-        flags: The parsed flags.
+        settings: The settings.
+
+    Returns:
+        The `ImageSet` of the training split, with the unlabelled images after it; that of the
+        validation split or `None`; and the relative paths of the images that were skipped.
 
     Raises:
-        InputError: If a flag is of no use for choosing views or asking teachers about them.
+        InputError: As `load_images`.
     """
-    check_data_flags(flags)
-    check_teacher_flags(flags)
-    check_schedule_flags(flags)
-    check_watch_flags(flags)
-    if flags.unlabelled:
-        check_name("unlabelled", flags.unlabelled, parse_unlabelled(flags.unlabelled)[0])
-        if not flags.teacher:
-            raise InputError(
-                f"--unlabelled={flags.unlabelled}: without --teacher there is nothing to learn "
-                "from unlabelled images; give one, or leave them out."
-            )
-    if flags.margin is not None and flags.task_loss in (*_WITHOUT_MARGIN, "none"):
-        raise InputError(
-            f"--margin={flags.margin}: --task_loss={flags.task_loss} has no margin to set; leave "
-            "it out."
-        )
-    library, _, loss = flags.task_loss.rpartition(":")
-    if library == "tfa":
-        check_addons(loss, argument=f"--task_loss={flags.task_loss}")
-    if flags.distribution == "multiworker":
-        read_cluster()
-    if not 0.0 < flags.crop_area <= 1.0:
-        raise InputError(f"--crop_area={flags.crop_area} must be above 0 and at most 1.")
-    image_size = flags.image_size or TRUNKS[flags.trunk].image_size
-    parse_degradations(flags.degrade, argument="--degrade", image_size=image_size)
+    splits, skipped = load_images(settings, "train", "validation", unlabelled=settings.unlabelled)
+    train, validation, unlabelled = splits
+    return train if unlabelled is None else train.with_unlabelled(unlabelled), validation, skipped

@@ -1,25 +1,27 @@
-"""A training on the devices and processes that the flags name."""
+"""A training on the devices and processes that the settings name."""
 
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.distribution.cluster import Cluster, wait_for_workers
 from keras_distill.distribution.replicas import Replicas, open_replicas
-from keras_distill.runs.continuation import settings
 from keras_distill.settings.command import WORKER_LOST
+from keras_distill.settings.settings import fixed_values
+from keras_distill.settings.training import TrainSettings
 from keras_distill.version import __version__
 
 
 def run_on_replicas(
-    flags: Any, cluster: Cluster | None, train: Callable[[Replicas], int | Callable[[], int]]
+    settings: TrainSettings,
+    cluster: Cluster | None,
+    train: Callable[[Replicas], int | Callable[[], int]],
 ) -> int:
-    """Trains in the scope of the strategy that the flags name.
+    """Trains in the scope of the strategy that the settings name.
 
     Args:
-        flags: The parsed flags.
+        settings: The settings.
         cluster: The processes, if there are several.
         train: Trains; returns the exit code, or what is to be done outside of the scope, where
             making variables concerns no other process.
@@ -33,8 +35,8 @@ def run_on_replicas(
     if cluster is not None:
         print(f"{cluster.name(cluster.index)} of {len(cluster.workers)}", flush=True)
         wait_for_workers(cluster)
-    replicas = open_replicas(flags.distribution, cluster)
-    if flags.distribution == "mirrored" and replicas.count == 1:
+    replicas = open_replicas(settings.distribution, cluster)
+    if settings.distribution == "mirrored" and replicas.count == 1:
         print(
             f"train: --distribution=mirrored has {replicas.devices} only; leave it out, or ask "
             "python -m keras_distill.doctor why no other device is found.",
@@ -61,13 +63,17 @@ def run_on_replicas(
 
 
 def check_replicas(
-    replicas: Replicas, flags: Any, images: ImageSet, unlabelled_per_batch: int, first_step: int
+    replicas: Replicas,
+    settings: TrainSettings,
+    images: ImageSet,
+    unlabelled_per_batch: int,
+    first_step: int,
 ) -> None:
     """Refuses a batch that cannot be dealt to the replicas, and processes that do not agree.
 
     Args:
         replicas: The replicas.
-        flags: The parsed flags.
+        settings: The settings.
         images: The training images.
         unlabelled_per_batch: Unlabelled rows of a batch.
         first_step: The step to go on from.
@@ -77,7 +83,7 @@ def check_replicas(
     """
     names = "--classes_per_batch x --images_per_class"
     replicas.check_batch(
-        flags.classes_per_batch * flags.images_per_class + unlabelled_per_batch,
+        settings.classes_per_batch * settings.images_per_class + unlabelled_per_batch,
         f"{names} + --unlabelled_per_batch" if unlabelled_per_batch else names,
     )
     replicas.check_agreement(
@@ -85,6 +91,6 @@ def check_replicas(
             "the step to go on from": first_step,
             "the training images": images.digest,
             "the version": __version__,
-            **{f"--{name}": value for name, value in settings(flags).items()},
+            **{f"--{name}": value for name, value in fixed_values(settings).items()},
         }
     )

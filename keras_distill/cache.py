@@ -13,26 +13,36 @@ Exit codes: 0 done, 2 unusable flags or input.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_distill.errors import InputError
 from keras_distill.settings.command import Command
-from keras_distill.settings.data import load_training_images
+from keras_distill.settings.distill import DistillSettings, load_training_images
+from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.teacher_losses import teacher_loss_weights
-from keras_distill.settings.training import TrainSettings, check_train_flags, define_train_flags
-
-COMMAND = Command("keras_distill.cache", __doc__)
-COMMAND.boolean("Cache", "list", False, "List the caches in --cache_dir with their sizes instead.")
-define_train_flags(COMMAND)
 
 
-def main(settings: TrainSettings) -> None:
-    """Fills or lists caches as the flags say."""
+@dataclass(frozen=True, kw_only=True)
+class _CacheListSettings(Settings, group="Cache"):
+    list: bool = setting(False, "List the caches in --cache_dir with their sizes instead.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings(_CacheListSettings, DistillSettings):
+    """Settings of the command: those of the training, whose flag file it reads."""
+
+
+COMMAND = Command("keras_distill.cache", __doc__, CacheSettings)
+
+
+def main(settings: CacheSettings) -> None:
+    """Fills or lists caches as the settings say."""
     if settings.list:
         _list(Path(settings.cache_dir).expanduser())
         return
-    check_train_flags(settings)
+    settings.check()
     if settings.image_cache == "off" and (not settings.teacher or settings.teacher_cache == "off"):
         raise InputError(
             "there is nothing to cache: give --teacher with --teacher_cache=views:K or clean, or "
@@ -41,7 +51,7 @@ def main(settings: TrainSettings) -> None:
     _fill(settings)
 
 
-def _fill(settings: TrainSettings) -> None:
+def _fill(settings: DistillSettings) -> None:
     from rich.console import Console
 
     from keras_distill.data.view_cache import ViewCache
@@ -64,7 +74,9 @@ def _fill(settings: TrainSettings) -> None:
             trunk_weights="none",
             trunk_layer=settings.trunk_layer,
         )
-        losses = build_teacher_losses(settings, teacher_loss_weights(settings), teachers, student)
+        losses = build_teacher_losses(
+            settings, teacher_loss_weights(settings, settings.dataset), teachers, student
+        )
         layers = feature_layers(losses, teachers, student)
     found = open_teacher_caches(settings, teachers, images, image_size=image_size, layers=layers)
     caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}

@@ -11,15 +11,15 @@ from rich.console import Console
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_cache import PixelCache
 from keras_distill.data.view_cache import ViewCache
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.progress import work_progress
 from keras_distill.settings.teachers import parse_cache
-from keras_distill.settings.training import TrainSettings
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher
 
 
 def open_teacher_caches(
-    settings: TrainSettings,
+    settings: DistillSettings,
     teachers: Mapping[str, Teacher],
     images: ImageSet,
     *,
@@ -59,7 +59,7 @@ def open_teacher_caches(
 
 
 def open_image_cache(
-    settings: TrainSettings, images: ImageSet, *, image_size: int
+    settings: DistillSettings, images: ImageSet, *, image_size: int
 ) -> PixelCache | None:
     """Opens the cache of decoded views, if the settings ask for it; arguments as above."""
     views = parse_cache("image_cache", settings.image_cache)
@@ -76,7 +76,7 @@ def open_image_cache(
 
 
 def fill_caches(
-    caches: Mapping[str, ViewCache], views: int | None, settings: TrainSettings, console: Console
+    caches: Mapping[str, ViewCache], views: int | None, settings: DistillSettings, console: Console
 ) -> None:
     """Computes what caches lack, with progress and the time left.
 

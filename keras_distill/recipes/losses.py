@@ -12,12 +12,12 @@ from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.models.inner_layers import find_path, matching_stages
+from keras_distill.settings.distill import TASK_LOSSES, DistillSettings
 from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES, parse_layer_pairs
-from keras_distill.settings.training import TASK_LOSSES, TrainSettings
 from keras_distill.teachers.teacher import Teacher
 
 
-def build_task_loss(settings: TrainSettings, classes: np.ndarray) -> TaskLoss | None:
+def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss | None:
     """Builds the loss on the labels.
 
     Args:
@@ -56,7 +56,7 @@ def build_task_loss(settings: TrainSettings, classes: np.ndarray) -> TaskLoss | 
 
 
 def build_teacher_losses(
-    settings: TrainSettings,
+    settings: DistillSettings,
     weights: Mapping[str, Mapping[str, float]],
     teachers: Mapping[str, Teacher],
     student: keras.Model,
@@ -87,7 +87,7 @@ def build_teacher_losses(
 
 
 def _pairs(
-    loss: str, settings: TrainSettings, teacher: Teacher, student: keras.Model
+    loss: str, settings: DistillSettings, teacher: Teacher, student: keras.Model
 ) -> list[tuple[str, str]]:
     if not isinstance(teacher.owner, keras.Model):
         given = (

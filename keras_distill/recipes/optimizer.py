@@ -1,16 +1,16 @@
-"""The optimiser that the settings describe."""
+"""Optimiser that the settings describe."""
 
 from typing import Any
 
 from keras_distill.methods.distiller import Distiller
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.optimizer import drops_of, steps_of
-from keras_distill.settings.training import TrainSettings
 from keras_distill.training.optimizer import build_optimizer
 from keras_distill.training.rated_optimizers import RatedAdam, by_variable
 
 
-def build_flagged_optimizer(
-    settings: TrainSettings, distiller: Distiller, steps_per_epoch: int
+def build_optimizer_of(
+    settings: DistillSettings, distiller: Distiller, steps_per_epoch: int
 ) -> RatedAdam:
     """Builds the optimiser.
 

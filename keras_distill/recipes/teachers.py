@@ -19,13 +19,13 @@ from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
 from keras_distill.recipes.caches import fill_caches, open_teacher_caches
 from keras_distill.recipes.losses import build_teacher_losses
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import (
     SAME_SPACE_LOSSES,
     parse_cache,
     parse_teachers,
     per_teacher,
 )
-from keras_distill.settings.training import TrainSettings
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.projection import fit_pca, project, save_projected_teacher
@@ -33,7 +33,7 @@ from keras_distill.teachers.teacher import Teacher
 
 
 @dataclass
-class FlaggedTeachers:
+class RecipeTeachers:
     """The teachers that the settings name, by name; a single one is called `""`.
 
     Attributes:
@@ -110,14 +110,14 @@ class FlaggedTeachers:
 
 
 def prepare_teachers(
-    settings: TrainSettings,
+    settings: DistillSettings,
     images: ImageSet,
     opened: Mapping[str, Teacher],
     *,
     student: keras.Model,
     weights: Mapping[str, Mapping[str, float]],
     console: Console,
-) -> FlaggedTeachers:
+) -> RecipeTeachers:
     """Projects the teachers and fills their caches as far as this run needs them.
 
     Args:
@@ -168,7 +168,7 @@ def prepare_teachers(
             student_projections[name] = build_projection(
                 embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
             )
-    return FlaggedTeachers(
+    return RecipeTeachers(
         teachers,
         caches,
         mode if isinstance(mode, int) and caches else None,
@@ -211,7 +211,7 @@ def _map_shapes(model: keras.Model, layers: list[str]) -> dict[str, tuple[int | 
     return {name: layer.output.shape for name, layer in map_layers(model, layers).items()}
 
 
-def open_teachers(settings: TrainSettings, images: ImageSet) -> dict[str, Teacher]:
+def open_teachers(settings: DistillSettings, images: ImageSet) -> dict[str, Teacher]:
     """Loads the teachers that the settings name."""
     paths = parse_teachers(settings.teacher)
     own = {
@@ -245,7 +245,7 @@ def open_teachers(settings: TrainSettings, images: ImageSet) -> dict[str, Teache
 
 
 def _check_width(
-    teacher: Teacher, projection: str, width: int, settings: TrainSettings, *, needed: bool
+    teacher: Teacher, projection: str, width: int, settings: DistillSettings, *, needed: bool
 ) -> None:
     dim = teacher.embedding_dim
     if projection == "pca" and dim is not None and dim < width:
@@ -260,7 +260,7 @@ def _check_width(
 
 
 def _check_cached_size(
-    settings: TrainSettings, asked: Mapping[str, Teacher], image_size: int
+    settings: DistillSettings, asked: Mapping[str, Teacher], image_size: int
 ) -> None:
     for teacher in asked.values():
         if teacher.image_size not in (None, image_size):

@@ -16,6 +16,15 @@ from absl import logging
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_folder
 
+#: What messages call the keys of provenance; former versions wrote these in place of the keys.
+_CALLED = {
+    "train_images": "the training images",
+    "validation_images": "the validation images",
+    "train_content": "the content of the training images",
+    "validation_content": "the content of the validation images",
+    "teacher": "the teacher",
+    "backbone_weights": "the pretrained weights",
+}
 _MANIFEST, _STATE, _ARRAYS = "manifest.json", "state.json", "arrays.npz"
 
 
@@ -42,27 +51,27 @@ class Checkpoint:
         with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
-    def check_made_of(self, made_of: Mapping[str, Any]) -> None:
-        """Refuses to resume from here with anything else than before.
+    def check_provenance(self, provenance: Mapping[str, Any]) -> None:
+        """Refuses to resume from here with other images, models or settings than before.
 
         What another version did not record cannot be compared, which a warning says.
 
         Args:
-            made_of: What must be the same, by what to call it; see `ResumableCallbacks`.
+            provenance: What must be the same, by stable keys; see `ResumableCallbacks`.
 
         Raises:
             InputError: If something differs.
         """
-        before = self.state()["made_of"]
-        if unknown := sorted(made_of.keys() - before.keys()):
+        before = _stored_provenance(self.state())
+        if unknown := sorted(_called(name) for name in provenance.keys() - before.keys()):
             _warn_once(
                 f"{self.path} was written by another version, which did not record "
                 f"{', '.join(unknown)}: make sure that it is what the run was begun with."
             )
-        for name, value in made_of.items():
+        for name, value in provenance.items():
             if before.get(name, value) != value:
                 raise InputError(
-                    f"{name} differs from what {str(self.path)!r} was trained with: {value}, not "
+                    f"{_called(name)} differs from what {str(self.path)!r} was trained with: {value}, not "
                     f"{before[name]}. Put back what was there, or begin again with {self.afresh}."
                 )
 
@@ -210,6 +219,29 @@ class CheckpointFolder:
             f"{advice} {str(before.path)!r} is intact: remove old runs or caches, and start the "
             f"same command again, which goes on from step {before.step}."
         )
+
+
+def _stored_provenance(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint was made from; former versions had sentences for keys."""
+    if "provenance" in state:
+        return dict(state["provenance"])
+    former = {sentence: key for key, sentence in _CALLED.items()}
+    found = {}
+    for name, value in state["made_of"].items():
+        flag, _, given = name.partition("=")
+        if flag == "--teacher":
+            named, equals, _ = given.partition("=")
+            name = f"teacher/{named}" if equals else "teacher"
+        elif flag == "--trunk_weights":
+            name = "backbone_weights"
+        found[former.get(name, name)] = value
+    return found
+
+
+def _called(key: str) -> str:
+    """How a message calls what a key stands for."""
+    kind, _, name = key.partition("/")
+    return f"{_CALLED.get(kind, kind)} {name}".rstrip()
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from keras_distill.settings.training import TrainSettings
 
 def continuation(
     run: RunDirectory, settings: TrainSettings
-) -> Literal["begin", "go on", "finished"]:
+) -> Literal["begin", "resume", "finished"]:
     """Compares what is asked for with what is in the run directory.
 
     The settings must be the same, except for those that change nothing in what is learnt, and for
@@ -38,7 +38,7 @@ def continuation(
         "it, or its settings to go on with it"
     )
     try:
-        there = read_settings(run)
+        there = read_settings(run, type(settings))
     except InputError as error:
         raise InputError(f"{refusal}, which {run.flags} does not tell: {error}") from error
     wanted = fixed_values(settings)
@@ -65,7 +65,7 @@ def continuation(
         raise InputError(f"{refusal}: {shown}.{_why_not_longer(differing, settings, there)}")
     if run.summary.exists() and settings.epochs == there.epochs:
         return "finished"
-    return "go on"
+    return "resume"
 
 
 def _why_not_longer(differing: set[str], settings: TrainSettings, there: TrainSettings) -> str:

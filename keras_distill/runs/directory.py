@@ -1,4 +1,4 @@
-"""The folder that a training run leaves behind."""
+"""Run directory on disk."""
 
 import contextlib
 import json
@@ -12,28 +12,33 @@ import filelock
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 
+_PRODUCTS = ("student.keras", "model.keras")
+
 
 class RunDirectory:
     """Where the files of a run are.
 
-    `flags.txt`, `metrics.jsonl`, `training.png`, `checkpoints/`, `tensorboard/`, `student.keras`,
-    `summary.json`.
+    `flags.txt`, `metrics.jsonl`, `training.png`, `checkpoints/`, `tensorboard/`, `summary.json`,
+    and the product, `student.keras` or `model.keras`.
 
     Args:
         path: The folder.
+        product: File name of the product; by default the one that is there, or `student.keras`.
         writes: Whether this process writes here. In one that does not, what would write does
             nothing.
     """
 
-    def __init__(self, path: str | Path, *, writes: bool = True):
+    def __init__(self, path: str | Path, *, writes: bool = True, product: str = ""):
         self.path = Path(path)
+        if not product:
+            product = next((n for n in _PRODUCTS if (self.path / n).exists()), _PRODUCTS[0])
         self._writes = writes
         self.flags = self.path / "flags.txt"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.curves = self.path / "training.png"
-        self.student = self.path / "student.keras"
+        self.product = self.path / product
         self.summary = self.path / "summary.json"
         self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
 
@@ -93,12 +98,12 @@ class RunDirectory:
         for folder in self.path.glob("projected_teacher*/"):
             shutil.rmtree(folder)
         projections = [*self.path.glob("projected_teacher*"), *self.path.glob("teacher_pca*")]
-        for file in (self.metrics, self.curves, self.student, self.summary, *projections):
+        for file in (self.metrics, self.curves, self.product, self.summary, *projections):
             file.unlink(missing_ok=True)
         self._write_flags(flags_text)
 
-    def go_on(self, flags_text: str, step: int) -> None:
-        """Removes what came after a step, and notes the flags, which may name more epochs."""
+    def resume(self, flags_text: str, step: int) -> None:
+        """Removes what came after a step, and writes the flags, which may name more epochs."""
         if not self._writes:
             return
         self.lock()
@@ -121,6 +126,10 @@ class RunDirectory:
         if self._writes:
             with self.metrics.open("a") as file:
                 file.write(json.dumps(record) + "\n")
+
+    def read_summary(self) -> dict[str, Any]:
+        """Reads `summary.json`."""
+        return json.loads(self.summary.read_text())
 
     def _write_flags(self, text: str) -> None:
         with published_file(self.flags) as temporary:

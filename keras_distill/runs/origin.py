@@ -10,7 +10,7 @@ from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.settings import read_settings, run_of
 from keras_distill.settings.data import DATASETS, parse_unlabelled
-from keras_distill.settings.training import TrainSettings
+from keras_distill.settings.distill import DistillSettings
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
 _OF_TRAINING = ("trunk", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
@@ -123,7 +123,7 @@ def run_dataset(model: str) -> Any:
         return None
 
 
-def _readable_settings(run: RunDirectory) -> TrainSettings | None:
+def _readable_settings(run: RunDirectory) -> DistillSettings | None:
     """The settings of a run; `None` if they are of another program, or damaged."""
     try:
         return read_settings(run)
@@ -150,19 +150,19 @@ def _validation(run: RunDirectory) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [
-        {"model": str(run.student), "data": summary.get("dataset"), "split": "validation"}
+        {"model": str(run.product), "data": summary.get("dataset"), "split": "validation"}
         | {"recall": recall}
     ]
 
 
 def _results_beside(run: RunDirectory) -> list[dict[str, Any]]:
-    if not run.student.is_file():
+    if not run.product.is_file():
         return []
-    ours = {run.path.resolve(), run.student.resolve()}
+    ours = {run.path.resolve(), run.product.resolve()}
     found = []
     for file in sorted(run.path.glob("*.json")):
         result = _read_result(file)
-        stale = file.stat().st_mtime < run.student.stat().st_mtime
+        stale = file.stat().st_mtime < run.product.stat().st_mtime
         if result is not None and not stale and Path(result["model"]).resolve() in ours:
             found.append(result)
     return found

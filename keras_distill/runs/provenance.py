@@ -1,4 +1,4 @@
-"""What a run is made of that its settings name, but do not tell: images and models."""
+"""Provenance of a run: the images and models that its settings name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,24 +8,22 @@ import keras
 from keras_distill.data.file_stamps import stamps_digest
 from keras_distill.data.fingerprint import images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
-from keras_distill.distribution.replicas import Replicas
-from keras_distill.runs.checkpoints import Checkpoint
+from keras_distill.runs.stage import StageContext
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import parse_cache, parse_teachers
-from keras_distill.settings.training import TrainSettings
 from keras_distill.teachers.fingerprint import model_fingerprint
 from keras_distill.teachers.teacher import Teacher
 
 
-def check_ingredients(
-    settings: TrainSettings,
+def check_provenance(
+    settings: DistillSettings,
     images: ImageSet,
     validation: ImageSet | None,
     student: keras.Model,
     teachers: Mapping[str, Teacher],
-    replicas: Replicas,
-    newest: Checkpoint | None,
+    context: StageContext,
 ) -> dict[str, Any]:
-    """Refuses to train with others than the other processes have, or the checkpoint was made with.
+    """Refuses to train with other images and models than the other processes, or the checkpoint.
 
     Args:
         settings: The settings.
@@ -33,34 +31,30 @@ def check_ingredients(
         validation: The validation images, if there are some.
         student: The student before its first step.
         teachers: The teachers by name, before a projection.
-        replicas: The replicas, all of whose processes call this at the same point.
-        newest: The checkpoint to go on from, if there is one.
+        context: What the stage found; all processes call this at the same point.
 
     Returns:
-        What to give `ResumableCallbacks` as `made_of`.
+        The provenance, by stable keys.
 
     Raises:
         InputError: If something differs.
     """
-    found: dict[str, Any] = {"the training images": images.digest}
-    for name, path in parse_teachers(settings.teacher).items():
-        argument = f"--teacher={name}={path}" if name else f"--teacher={path}"
-        found[argument] = teachers[name].fingerprint
+    found: dict[str, Any] = {"train_images": images.digest}
+    for name in parse_teachers(settings.teacher):
+        found[f"teacher/{name}" if name else "teacher"] = teachers[name].fingerprint
     if settings.trunk_weights != "none":
-        weights = model_fingerprint(student.get_layer("trunk"))
-        found[f"--trunk_weights={settings.trunk_weights}"] = weights
+        found["backbone_weights"] = model_fingerprint(student.get_layer("trunk"))
     if validation is not None:
-        found["the validation images"] = validation.digest
-    replicas.check_agreement(found)
-    if replicas.is_chief:  # copies on other machines have times of their own
+        found["validation_images"] = validation.digest
+    context.replicas.check_agreement(found)
+    if context.replicas.is_chief:  # copies on other machines have times of their own
         found |= _contents(settings, images, validation)
-    if newest is not None:
-        newest.check_made_of(found)
+    context.check_provenance(found)
     return found
 
 
 def _contents(
-    settings: TrainSettings, images: ImageSet, validation: ImageSet | None
+    settings: DistillSettings, images: ImageSet, validation: ImageSet | None
 ) -> dict[str, str]:
     """What images hold: their bytes where a cache hashes them, sizes and times of change else."""
     caches = [parse_cache("image_cache", settings.image_cache)]
@@ -70,8 +64,8 @@ def _contents(
         content = f"hash {images_fingerprint_once(images)}"
     else:
         content = f"sizes and times {stamps_digest(images)}"
-    found = {"the content of the training images": content}
+    found = {"train_content": content}
     if validation is not None:
         stamps = f"sizes and times {stamps_digest(validation)}"
-        found["the content of the validation images"] = stamps
+        found["validation_content"] = stamps
     return found

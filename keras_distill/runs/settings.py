@@ -9,6 +9,7 @@ from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings
+from keras_distill.settings.recipes import train_command
 from keras_distill.settings.teachers import parse_teachers, per_teacher
 from keras_distill.settings.training import TrainSettings
 
@@ -40,15 +41,16 @@ def run_of(model: str | Path) -> RunDirectory | None:
     """
     path = Path(model)
     run = RunDirectory(path if path.is_dir() else path.parent)
-    is_student = path.is_dir() or path.name == run.student.name
+    is_student = path.is_dir() or path.name == run.product.name
     return run if is_student and run.flags.is_file() else None
 
 
-def read_settings(run: RunDirectory) -> TrainSettings:
+def read_settings(run: RunDirectory, kind: type[TrainSettings] | None = None) -> Any:
     """Reads the settings that a run directory was made with.
 
     Args:
         run: The run directory.
+        kind: Class of the settings; by default that of the recipe that they name.
 
     Returns:
         The settings, not checked; those of `flags.txt` are `given`.
@@ -58,7 +60,9 @@ def read_settings(run: RunDirectory) -> TrainSettings:
     """
     if not run.flags.is_file():
         raise InputError(f"{str(run.path)!r} is no run directory: it has no {run.flags.name}.")
-    return Command("keras_distill.train", "", TrainSettings).parse([f"--flagfile={run.flags}"])
+    arguments = [f"--flagfile={run.flags}"]
+    command = train_command(arguments) if kind is None else Command("keras_distill.train", "", kind)
+    return command.parse(arguments)
 
 
 def inherit_settings(
@@ -84,7 +88,7 @@ def inherit_settings(
     inherited = {}
     for name in names:
         again = name == "dataset" and settings.dataset and _same_data(settings.dataset, written)
-        if not getattr(written, name) or (name in settings.given and not again):
+        if not getattr(written, name, None) or (name in settings.given and not again):
             continue
         for each in (name, *_DETAILS[name]):
             if each in written.given and getattr(written, each) and each not in settings.given:
@@ -128,9 +132,9 @@ def said_of_settings(settings: DataSettings, run: RunDirectory, inherited: dict[
     return "\n".join(lines)
 
 
-def _same_data(dataset: str, written: TrainSettings) -> bool:
+def _same_data(dataset: str, written: Any) -> bool:
     """Whether a data set is the one that a run was trained on."""
-    names = (dataset, written.dataset)
+    names = (dataset, getattr(written, "dataset", ""))
     paths = [
         Path(name.removeprefix("folder:")).expanduser().resolve()
         for name in names

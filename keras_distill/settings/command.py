@@ -9,8 +9,9 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from absl import flags
@@ -43,6 +44,7 @@ class Command(Generic[S]):
             `passed_on`.
         other: Settings of another command, whose flag files this one reads too: what only the other
             knows is passed over there, though not on the command line.
+        foreign: What to say of flags that are unknown here, by name.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Command(Generic[S]):
         *,
         passes_on: bool = False,
         other: type[Settings] | None = None,
+        foreign: Mapping[str, str] = MappingProxyType({}),
     ):
         self.module = module
         self.verbs = tuple(verbs)
@@ -63,6 +66,7 @@ class Command(Generic[S]):
         self._passes_on = passes_on
         self._settings = settings
         self._other = other
+        self._foreign = foreign
         self._description = description
         self._groups: dict[str, list[str]] = {}
         self._former_names: dict[str, str] = {}
@@ -158,6 +162,9 @@ class Command(Generic[S]):
                 raise InputError(f"{self.verb!r} must be one of {', '.join(self.verbs)}.")
         try:
             unparsed = self.flags([self.module, *self._with_flag_files(argv)])[1:]
+        except flags.UnrecognizedFlagError as error:
+            why = self._foreign.get(error.flagname)
+            raise InputError(f"--{error.flagname} {why}." if why else str(error)) from error
         except (flags.Error, ValueError) as error:  # the latter for --nofast=1
             raise InputError(str(error)) from error
         if unparsed:
@@ -213,7 +220,7 @@ class Command(Generic[S]):
             flag = self.flags[name]
             if settings is not None:
                 value = getattr(settings, name)
-                flag = copy.copy(flag)
+                flag = copy.deepcopy(flag)
                 flag.value = list(value) if isinstance(value, tuple) else value
             if name != without and flag.value is not None:
                 lines.append(f"{flag.serialize()}\n")

@@ -101,7 +101,7 @@ def checked_run(flags: Any) -> RunDirectory:
     if not flags.run:
         raise InputError("--run is required: the run directory of a student.")
     run = RunDirectory(flags.run)
-    if not run.student.is_file():
+    if not run.product.is_file():
         raise InputError(
             f"--run={flags.run} is no run directory with a student.keras; train writes one."
         )

@@ -58,6 +58,16 @@ class TeacherSettings(Settings, group="Teacher"):
         "teachers: a.relative:0.3. The default holds where no loss is named, here or by --hint or "
         "--attention.",
     )
+    attention: bool = setting(
+        False,
+        "Short for attention in --teacher_losses, with the published weight; alone, it takes the "
+        "place of the default.",
+    )
+    hint: bool = setting(
+        False,
+        "Short for hint in --teacher_losses, with the published weight; alone, it takes the place "
+        "of the default.",
+    )
     attention_layers: str = setting(
         "",
         "For the loss attention: pairs TEACHER:STUDENT of layers, by name; by default the ends of "

@@ -13,10 +13,10 @@ class EarlyStopping(keras.callbacks.Callback):
     are kept is not its business: those of the best epoch are, see `BestEpoch`.
 
     Args:
-        monitor: Name of the value in the logs, the higher the better; epochs without it do not
-            count.
+        monitor: Name of the value in the logs; epochs without it do not count.
         patience: Number of validations.
         min_delta: By how much a value must exceed the last better one.
+        direction: `"max"` if a higher value is better, else `"min"`.
         say: Takes the sentence.
 
     Attributes:
@@ -29,12 +29,14 @@ class EarlyStopping(keras.callbacks.Callback):
         *,
         patience: int,
         min_delta: float = 0.0,
+        direction: str = "max",
         say: Callable[[str], object] = print,
     ):
         super().__init__()
         self._monitor = monitor
         self._patience = patience
         self._min_delta = min_delta
+        self._sign = 1.0 if direction == "max" else -1.0
         self._say = say
         self._reference: float | None = None
         self._best: tuple[float, int] | None = None  # value and epoch
@@ -46,9 +48,10 @@ class EarlyStopping(keras.callbacks.Callback):
         if value is None:
             return
         value = float(value)
-        if self._best is None or value > self._best[0]:
+        if self._best is None or self._sign * (value - self._best[0]) > 0:
             self._best = value, epoch + 1
-        if self._reference is None or value > self._reference + self._min_delta:
+        reference = self._reference
+        if reference is None or self._sign * (value - reference) > self._min_delta:
             self._reference, self._waited = value, 0
             return
         self._waited += 1
@@ -57,9 +60,10 @@ class EarlyStopping(keras.callbacks.Callback):
         self.stopped = epoch + 1
         self.model.stop_training = True
         best, best_epoch = self._best
+        moved = "risen" if self._sign > 0 else "fallen"
         more = f" by more than {self._min_delta:g}" if self._min_delta else ""
         self._say(
-            f"Stopping after epoch {epoch + 1}: {self._monitor} has not risen{more} in the last "
+            f"Stopping after epoch {epoch + 1}: {self._monitor} has not {moved}{more} in the last "
             f"{self._patience} validations. The best epoch, {best_epoch}, is kept ({best:.4f})."
         )
 

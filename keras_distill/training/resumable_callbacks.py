@@ -45,7 +45,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         best: One of the callbacks, whose epoch's checkpoint is kept whatever its age.
         student: A model to write into each checkpoint, as `student.keras`, or an
             `AveragedStudent`.
-        made_of: What must be the same in a training that goes on, by what to call it, as JSON
+        provenance: What must be the same when a training is resumed, by stable keys, as JSON
             knows it.
         signals: Asks whether to stop: after the step a checkpoint is written, and
             `TrainingInterrupted` raised.
@@ -93,7 +93,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         every_steps: int = 0,
         best: BestEpoch | None = None,
         student: keras.Model | AveragedStudent | None = None,
-        made_of: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
         signals: StopSignals | SharedStopSignals | None = None,
     ):
         if steps_per_epoch % model.steps_per_execution:
@@ -110,7 +110,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         self._every_steps = every_steps
         self._best = best
         self._student = student
-        self._made_of = {**(made_of or {}), "steps_per_epoch": steps_per_epoch}
+        self._provenance = {**(provenance or {}), "steps_per_epoch": steps_per_epoch}
         self._signals = signals
         #: Steps that have been made.
         self.step = 0
@@ -212,7 +212,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
 
     def _take_up(self, checkpoint: Checkpoint, steps_per_execution: int) -> None:
         self._resumed_state = checkpoint.state()
-        checkpoint.check_made_of(self._made_of)
+        checkpoint.check_provenance(self._provenance)
         self.step = checkpoint.step
         if before := self.step % self._steps_per_epoch % steps_per_execution:
             raise InputError(
@@ -247,7 +247,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
             self.step,
             arrays,
             {
-                "made_of": self._made_of,
+                "provenance": self._provenance,
                 "best_step": self._best_step,
                 "stopped": self._stopped,
                 "callbacks": states,

@@ -1,0 +1,199 @@
+"""Settings of the recipe distill."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_distill.data.degradations import SYNTAX, parse_degradations
+from keras_distill.errors import InputError
+from keras_distill.losses.addons_losses import check_addons
+from keras_distill.models.trunks import TRUNKS
+from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
+from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.teacher_losses import named_losses, teacher_loss_weights
+from keras_distill.settings.teachers import FEATURE_LOSSES, TeacherSettings
+from keras_distill.settings.training import TrainSettings
+
+_ADDONS = "tensorflow_addons.AddonsLoss"
+# Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
+# the margin of those that have one, and the training classes take the place of `classes`.
+TASK_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "batch_hard_triplet": ("batch_hard_triplet.BatchHardTriplet", {"margin": 0.2}),
+    "soft_triplet": ("batch_hard_triplet.BatchHardTriplet", {"margin": "soft"}),
+    "batch_all_triplet": ("batch_all_triplet.BatchAllTriplet", {"margin": 0.2}),
+    "semi_hard_triplet": ("semi_hard_triplet.SemiHardTriplet", {"margin": 0.2}),
+    "contrastive": ("contrastive.Contrastive", {}),
+    "multi_similarity": ("multi_similarity.MultiSimilarity", {}),
+    "n_pairs": ("n_pairs.NPairs", {"scale": 20.0}),
+    "lifted_structure": ("lifted_structure.LiftedStructure", {"margin": 1.0}),
+    "proxy_anchor": ("proxy_anchor.ProxyAnchor", {"classes": None, "margin": 0.1}),
+    "normalized_softmax": (
+        "arc_face.ArcFace",
+        {"classes": None, "margin": 0.0, "scale": 20.0, "name": "normalized_softmax"},
+    ),
+    "arc_face": ("arc_face.ArcFace", {"classes": None, "margin": 0.5}),
+    # Those of TensorFlow Addons.
+    "tfa:triplet_semihard": (_ADDONS, {"loss": "triplet_semihard", "margin": 0.2}),
+    "tfa:triplet_hard": (_ADDONS, {"loss": "triplet_hard", "margin": 0.2}),
+    "tfa:lifted_struct": (_ADDONS, {"loss": "lifted_struct", "margin": 1.0}),
+    "tfa:npairs": (_ADDONS, {"loss": "npairs", "scale": 20.0}),
+    "tfa:contrastive": (_ADDONS, {"loss": "contrastive", "margin": 1.0}),
+}
+# Settings that are fixed by the name of the loss.
+_WITHOUT_MARGIN = (
+    "soft_triplet",
+    "normalized_softmax",
+    "contrastive",
+    "multi_similarity",
+    "n_pairs",
+    "tfa:npairs",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentSettings(Settings, group="Student"):
+    """Student."""
+
+    trunk: str = setting("mobilenet", f"One of {', '.join(TRUNKS)}.", choices=list(TRUNKS))
+    alpha: float = setting(1.0, "Width multiplier of a MobileNet trunk, e.g. 0.25.")
+    image_size: int | None = setting(None, "Pixels a side; the trunk's own if not given.", least=32)
+    embedding_dim: int = setting(512, "Width of the embedding; 0 for no head.", least=0)
+    trunk_weights: str = setting(
+        "imagenet", "imagenet (fetched by Keras), none, or the path of a .weights.h5 file."
+    )
+    trunk_layer: str = setting("", "End the trunk after this layer; a wrong name lists them.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings(Settings, group="Loss"):
+    """Loss."""
+
+    task_loss: str = setting(
+        "batch_hard_triplet",
+        f"Loss on the labels, one of {', '.join(TASK_LOSSES)}, none. Batch-hard for pretrained "
+        "trunks, semi-hard to start from random weights, none to learn from the teacher alone. "
+        "Those that begin with tfa: are of TensorFlow Addons.",
+        choices=[*TASK_LOSSES, "none"],
+    )
+    margin: float | None = setting(
+        None,
+        "Margin, for the losses that have one; by default 0.2 for triplets (the paper's code has "
+        "0), 1 for lifted_structure, tfa:lifted_struct and tfa:contrastive, 0.1 for proxy_anchor, "
+        "0.5 (radians) for arc_face.",
+    )
+    memory: int = setting(
+        0,
+        "Compare each batch also with this many embeddings of earlier ones (cross-batch memory).",
+        least=0,
+    )
+    task_weight: float = setting(1.0, "Weight of the loss on the labels.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings(Settings, group="Training"):
+    """Batches of classes, and what is done to their images."""
+
+    classes_per_batch: int = setting(8, "Classes in a batch.", least=2)
+    images_per_class: int = setting(8, "Images of each class in a batch.", least=1)
+    unlabelled_per_batch: int = setting(16, "Images of --unlabelled added to each batch.", least=1)
+    crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
+    degrade: str = setting(
+        "",
+        f"What makes the student's images worse, in this order, some of {SYNTAX}; the teacher sees "
+        "the good ones of the same crops. Validation images are degraded too.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings(
+    DataSettings, StudentSettings, TeacherSettings, LossSettings, TrainSettings, BatchSettings
+):
+    """Settings of the recipe `distill`: an embedder, from a teacher or from labels alone."""
+
+    unlabelled: str = setting(
+        "",
+        "A data set as in --dataset, or its classes A:B as in folder:photos:50:75, whose images "
+        "are learnt from without labels: they enter the teacher losses only.",
+        group="Data",
+    )
+
+    def check(self) -> None:
+        """Rejects what cannot work before anything slow is loaded.
+
+        Raises:
+            InputError: If a flag is of no use for choosing views or asking teachers about them.
+        """
+        DataSettings.check(self)
+        TeacherSettings.check(self)
+        TrainSettings.check(self)
+        if self.freeze_epochs and not self.embedding_dim:
+            raise InputError(
+                f"--freeze_epochs={self.freeze_epochs} with --embedding_dim=0 leaves no weights to "
+                "train; give the student a head."
+            )
+        if self.patience and not self.validation_classes:
+            raise InputError(f"--patience={self.patience} needs --validation_classes.")
+        if self.unlabelled:
+            check_name("unlabelled", self.unlabelled, parse_unlabelled(self.unlabelled)[0])
+            if not self.teacher:
+                raise InputError(
+                    f"--unlabelled={self.unlabelled}: without --teacher there is nothing to learn "
+                    "from unlabelled images; give one, or leave them out."
+                )
+        if self.margin is not None and self.task_loss in (*_WITHOUT_MARGIN, "none"):
+            raise InputError(
+                f"--margin={self.margin}: --task_loss={self.task_loss} has no margin to set; leave "
+                "it out."
+            )
+        library, _, loss = self.task_loss.rpartition(":")
+        if library == "tfa":
+            check_addons(loss, argument=f"--task_loss={self.task_loss}")
+        if not 0.0 < self.crop_area <= 1.0:
+            raise InputError(f"--crop_area={self.crop_area} must be above 0 and at most 1.")
+        image_size = self.image_size or TRUNKS[self.trunk].image_size
+        parse_degradations(self.degrade, argument="--degrade", image_size=image_size)
+        self._check_losses()
+
+    def _check_losses(self) -> None:
+        """Rejects losses that leave nothing to learn."""
+        weights = teacher_loss_weights(self, self.dataset)
+        if not any(weights.values()) and self.task_loss == "none" and self.epochs:
+            raise InputError(
+                "--task_loss=none leaves nothing to learn from; give --teacher and "
+                "--teacher_losses."
+            )
+        learned = {loss for own in weights.values() for loss in own}
+        if self.task_loss == "none" and learned and learned <= FEATURE_LOSSES:
+            if self.embedding_dim:
+                raise InputError(
+                    f"--task_loss=none with {' and '.join(sorted(learned))} alone leaves the "
+                    "embedding as it was drawn; add a loss on embeddings, such as relative, or "
+                    "--embedding_dim=0."
+                )
+        if self.memory and self.task_loss == "none":
+            raise InputError(f"--memory={self.memory} has no effect with --task_loss=none.")
+        path = self.trunk_weights
+        if path not in ("imagenet", "none") and not Path(path).exists():
+            raise InputError(f"--trunk_weights={path} does not exist.")
+
+    def resolved(self) -> "DistillSettings":
+        """Returns the settings as they hold: with the teacher losses that are meant."""
+        return self.replace(teacher_losses=named_losses(self))
+
+
+def load_training_images(settings: DistillSettings) -> tuple[Any, Any, list[str]]:
+    """Loads what a training learns from.
+
+    Args:
+        settings: The settings.
+
+    Returns:
+        The `ImageSet` of the training split, with the unlabelled images after it; that of the
+        validation split or `None`; and the relative paths of the images that were skipped.
+
+    Raises:
+        InputError: As `load_images`.
+    """
+    splits, skipped = load_images(settings, "train", "validation", unlabelled=settings.unlabelled)
+    train, validation, unlabelled = splits
+    return train if unlabelled is None else train.with_unlabelled(unlabelled), validation, skipped

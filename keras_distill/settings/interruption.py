@@ -50,7 +50,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     name = os.path.basename(sys.argv[0]).removesuffix(".py")
-    if name in ("-m", "__main__"):
+    if name == "__main__":  # of a package
+        name = os.path.basename(os.path.dirname(sys.argv[0]))
+    elif name == "-m":
         name = "keras_distill"
     with contextlib.suppress(Exception):  # the signal may have come in the middle of a write
         sys.stdout.flush()

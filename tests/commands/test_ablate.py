@@ -108,7 +108,7 @@ def test_a_name_without_results_is_free(here, base, out):
     given = [f"--base={base}", "--seeds=3", f"--out={out}"]
     assert here("ablate", *given, "--variant=plain: --trunk_layer=nowhere").code == 1
     assert here("ablate", *given, "--variant=plain: --margin=0.7").code == 0
-    assert "going on" not in (out / "runs/plain/3/console.log").read_text()
+    assert "resuming" not in (out / "runs/plain/3/console.log").read_text()
     assert "--margin=0.7\n" in (out / "runs/plain/3/flags.txt").read_text()
 
 
@@ -162,7 +162,7 @@ def test_a_training_that_is_interrupted_goes_on(here, base, out):
     assert (ended.code, ended.err) == (0, "")
     assert "2 of 3 runs were done before." in ended.out
     log = (run / "console.log").read_text()
-    assert int(re.search(r"going on after step (\d+)\n", log)[1]) >= 2
+    assert int(re.search(r"resuming after step (\d+)\n", log)[1]) >= 2
     assert log.count("epoch 1/40 ") == log.count("epoch 40/40 ") == 1
     after = times(out)
     assert all(after[name] == before[name] for name in before if "/long/" not in name)

@@ -15,7 +15,7 @@ from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches
 from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
-from keras_distill.recipes import course as flagged_course
+from keras_distill.recipes import distill
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.recall_validation import VALIDATION_RECALL
 
@@ -110,7 +110,7 @@ def test_killed_it_ends_as_if_it_had_not(train, command, photos, tiny, tmp_path,
         killed = subprocess.run([sys.executable, "-c", KILLED, str(step), *given])
         assert killed.returncode == -signal.SIGKILL
     ended = command("train", *given)
-    assert ended.out.startswith(f"{run.path}: going on after step {kills[-1] // 3 * 3}\n")
+    assert ended.out.startswith(f"{run.path}: resuming after step {kills[-1] // 3 * 3}\n")
     assert_same(run, through)
     ours, theirs = points(run), points(through)
     assert ours.keys() == theirs.keys()
@@ -129,7 +129,7 @@ def test_the_flags_do_what_they_say(train, photos):
     assert rates == pytest.approx([0.02 * 5 / 7, 0.02, 2e-4, 2e-4], rel=1e-5)
     assert all(0 < r["gradient_norm"] <= r["gradient_norm_max"] for r in records)
     described = json.loads(run.summary.read_text())
-    averaged = keras.models.load_model(run.student, compile=False)
+    averaged = keras.models.load_model(run.product, compile=False)
     held_out = read_folder(photos).of_classes(range(2, 4))
     recall = retrieval_metrics(
         *embed_batches(averaged, evaluation_batches(held_out, image_size=32)), ks=[1]
@@ -164,7 +164,7 @@ def weights_of(file):
 
 def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path, monkeypatch):
     recalls = [0.25, 0.5, 0.375, 0.5, 0.75, 0.875]  # as good is not better
-    monkeypatch.setattr(flagged_course, "RecallValidation", GivenRecall)
+    monkeypatch.setattr(distill, "RecallValidation", GivenRecall)
     monkeypatch.setattr(GivenRecall, "values", recalls)
     run = RunDirectory(tmp_path / "run")
     flags = ["--validation_classes=2:4", "--epochs=6", "--patience=2"]
@@ -180,7 +180,7 @@ def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path
     described = json.loads(run.summary.read_text())
     assert described["stopped_after_epoch"] == 4
     assert described["validation"] == {"recall": {"1": 0.5}, "epoch": 2}
-    written = weights_of(run.student)
+    written = weights_of(run.product)
     best, last = (
         weights_of(run.checkpoints / f"step-00000{step}" / "student.keras") for step in (2, 4)
     )
@@ -194,7 +194,7 @@ def test_the_rate_of_the_trunk_is_not_the_heads(here, photos, tiny, tmp_path):
         run = RunDirectory(tmp_path / name)
         given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={run.path}"]
         assert here("train", *given).code == 0
-        return keras.models.load_model(run.student, compile=False)
+        return keras.models.load_model(run.product, compile=False)
 
     before = trained("before", "--epochs=0")
     rates = ("--learning_rate=0.01", "--schedule=constant", "--steps_per_epoch=2")

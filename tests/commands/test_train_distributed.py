@@ -155,7 +155,7 @@ def test_two_processes_one_of_which_is_killed(killed, pair, command, tmp_path):
     workers = pair(*flags, f"--run_dir={halved}")
     ended = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], ended
-    assert "going on after step" in ended[0][0]
+    assert "resuming after step" in ended[0][0]
     for record, expected in zip(metrics(halved), metrics(whole), strict=True):
         for name in ("step", "loss", "val_recall@1", "effective_rank"):
             assert record[name] == expected[name]

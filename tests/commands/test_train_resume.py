@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not(train, kill, resume, run
     assert "step-000006" in steps(run)
     assert any(name.startswith(".tmp-step-000009") for name in steps(run))
     ended = resume(*LONG)
-    assert ended.out.startswith(f"{run.path}: going on after step 6\n")
+    assert ended.out.startswith(f"{run.path}: resuming after step 6\n")
     assert "epoch 2/3  loss" in ended.out
     assert "epoch 1/3  loss" not in ended.out
     assert ended.code == 0
@@ -176,7 +176,7 @@ def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, capl
     (run.checkpoints / "step-000008" / "arrays.npz").write_bytes(b"damaged")
     with caplog.at_level(logging.WARNING, logger="absl"):
         ended = resume(*LONG)
-    assert ended.out.startswith(f"{run.path}: going on after step 5\n")
+    assert ended.out.startswith(f"{run.path}: resuming after step 5\n")
     assert [record.getMessage() for record in caplog.records if record.name == "absl"] == [
         f"Passing over a damaged checkpoint, {run.checkpoints}/step-000008: "
         "arrays.npz does not match its checksum."

@@ -11,15 +11,15 @@ from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.recipes.losses import build_task_loss, build_teacher_losses
 from keras_distill.settings.command import Command
+from keras_distill.settings.distill import TASK_LOSSES, DistillSettings
 from keras_distill.settings.teacher_losses import parse_teacher_losses
 from keras_distill.settings.teachers import (
     FEATURE_LOSSES,
     SAME_SPACE_LOSSES,
     TEACHER_LOSSES,
-    check_teacher_flags,
+    TeacherSettings,
     parse_layer_pairs,
 )
-from keras_distill.settings.training import TASK_LOSSES, check_train_flags, define_train_flags
 from keras_distill.teachers.teacher import as_teacher
 from keras_distill.teachers.vector_table import VectorTable
 
@@ -40,17 +40,18 @@ HERE = [name for name in TASK_LOSSES if name not in ADDONS or sys.version_info <
 CLASS_VECTORS = {"proxy_anchor", "normalized_softmax", "arc_face"}
 
 
+COMMAND = Command("test", "doc", DistillSettings)
+
+
 def parse(*given):
-    command = Command("test", "doc")
-    define_train_flags(command)
-    command.flags(["test", "--dataset=glyphs", "--teacher=", *given])  # teachers are made here
-    return command.flags
+    # Teachers are made here.
+    return COMMAND.parse(["--dataset=glyphs", "--teacher=", "--trunk_weights=none", *given])
 
 
 def task_loss(name, *given):
-    flags = parse(f"--task_loss={name}", *given)
-    check_train_flags(flags)
-    return build_task_loss(flags, CLASSES)
+    settings = parse(f"--task_loss={name}", *given)
+    settings.check()
+    return build_task_loss(settings, CLASSES)
 
 
 def net(channels, seed, strides=(2, 2, 2, 2)):
@@ -162,10 +163,10 @@ def teacher():
 
 
 def teacher_losses(value, teachers, student, *given):
-    flags = parse(f"--teacher_losses={value}", *given)
-    check_teacher_flags(flags)
+    settings = parse(f"--teacher_losses={value}", *given)
+    TeacherSettings.check(settings)
     weights = parse_teacher_losses(value, "glyphs", list(teachers))
-    return build_teacher_losses(flags, weights, teachers, student)
+    return build_teacher_losses(settings, weights, teachers, student)
 
 
 def test_every_teacher_loss_trains(student, teacher):
@@ -269,7 +270,7 @@ def test_layer_pairs(value, pairs):
 )
 def test_unusable_layer_pairs_are_refused_early(flag, value, part):
     with pytest.raises(InputError) as error:
-        check_teacher_flags(parse(f"--{flag}={value}"))
+        TeacherSettings.check(parse(f"--{flag}={value}"))
     assert str(error.value) == (
         f"--{flag}={value}: {part!r} is not TEACHER:STUDENT, two names of layers."
     )

@@ -8,30 +8,26 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.hint import Hint
 from keras_distill.losses.relative_teacher import RelativeTeacher
-from keras_distill.recipes.teachers import FlaggedTeachers, _training_vectors, feature_layers
+from keras_distill.recipes.teachers import RecipeTeachers, _training_vectors, feature_layers
 
 
-def flagged(sizes, asked):
+def opened(sizes, asked):
     teachers = {name: SimpleNamespace(image_size=size) for name, size in sizes.items()}
-    return FlaggedTeachers(teachers, {}, None, {}, set(asked), {}, {})
+    return RecipeTeachers(teachers, {}, None, {}, set(asked), {}, {})
 
 
 def test_teachers_that_are_asked_about_another_size_get_images_of_it():
-    several = flagged(
-        {"same": 32, "any": None, "large": 40, "cached": 48}, ["same", "any", "large"]
-    )
+    several = opened({"same": 32, "any": None, "large": 40, "cached": 48}, ["same", "any", "large"])
     assert several.image_sizes(32) == {"large": 40}
-    assert flagged({"": 32}, [""]).image_sizes(32) is None
-    assert flagged({"": 40}, [""]).image_sizes(32) == 40
+    assert opened({"": 32}, [""]).image_sizes(32) is None
+    assert opened({"": 40}, [""]).image_sizes(32) == 40
 
 
 def test_all_teachers_that_are_asked_get_good_images_where_the_student_gets_none():
-    several = flagged(
-        {"same": 32, "any": None, "large": 40, "cached": 48}, ["same", "any", "large"]
-    )
+    several = opened({"same": 32, "any": None, "large": 40, "cached": 48}, ["same", "any", "large"])
     assert several.image_sizes(32, degraded=True) == {"same": 32, "any": 32, "large": 40}
-    assert flagged({"": None}, [""]).image_sizes(32, degraded=True) == 32
-    assert flagged({"": 40}, []).image_sizes(32, degraded=True) is None
+    assert opened({"": None}, [""]).image_sizes(32, degraded=True) == 32
+    assert opened({"": 40}, []).image_sizes(32, degraded=True) is None
 
 
 def embedder(size):

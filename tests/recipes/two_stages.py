@@ -1,4 +1,4 @@
-"""A recipe of two stages by public pieces: python two_stages.py RUN_DIR [STAGE STEP], which kills it."""
+"""A recipe of two stages by public pieces; `python two_stages.py RUN_DIR STAGE STEP` kills it."""
 
 import os
 import sys

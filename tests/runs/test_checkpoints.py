@@ -104,9 +104,9 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_is_removed(tmp_path):
 
 def test_what_another_version_did_not_keep_is_not_said_to_differ(tmp_path, caplog):
     folder = CheckpointFolder(tmp_path)
-    checkpoint = folder.save(3, ARRAYS, {"made_of": {"images": "a"}})
-    checkpoint.check_made_of({"images": "a"})
+    checkpoint = folder.save(3, ARRAYS, {"provenance": {"images": "a"}})
+    checkpoint.check_provenance({"images": "a"})
     with pytest.raises(InputError, match=r"images differs from what .*: b, not a\. Put back what"):
-        checkpoint.check_made_of({"images": "b"})
-    checkpoint.check_made_of({"images": "a", "--teacher=t": "c"})
+        checkpoint.check_provenance({"images": "b"})
+    checkpoint.check_provenance({"images": "a", "--teacher=t": "c"})
     assert "another version, which did not record --teacher=t: make sure" in caplog.text

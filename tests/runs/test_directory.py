@@ -20,7 +20,7 @@ def finished(tmp_path):
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("former")
-    run.student.write_text("former")
+    run.product.write_text("former")
     run.append_metrics({"epoch": 1, "step": 2, "loss": 0.5})
     run.append_metrics({"epoch": 2, "step": 4, "loss": 0.25})
     run.write_summary({"student": "first"})
@@ -59,10 +59,10 @@ def test_begin_leaves_nothing_of_a_former_run(finished):
     assert finished.flags.read_text() == "--epochs=5\n"
 
 
-def test_go_on_leaves_what_came_before_a_step(finished):
+def test_resume_leaves_what_came_before_a_step(finished):
     with finished.metrics.open("a") as file:
         file.write('{"epoch": 3, "st')  # the disk was full
-    finished.go_on("--epochs=5\n", step=2)
+    finished.resume("--epochs=5\n", step=2)
     assert files_of(finished) == [
         ".lock",
         "checkpoints/step-000003/arrays.npz",

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 from keras_distill import InputError
 from keras_distill.data.image_set import ImageSet
 from keras_distill.models.embedder import build_embedder
-from keras_distill.runs.provenance import check_ingredients
+from keras_distill.runs.directory import RunDirectory
+from keras_distill.runs.provenance import check_provenance
+from keras_distill.runs.stage import StageContext
 from keras_distill.teachers.loading import load_teacher
 
 IMAGES = ImageSet(Path("."), np.array(["a/0.png", "b/0.png"]), np.arange(2), ("a", "b"))
@@ -42,7 +45,7 @@ def teachers(tmp_path, monkeypatch):
 def found(student, teachers, trunk_weights="none", newest=None, **options):
     """What is kept in checkpoints; all but the contents of images is compared with workers."""
     named = ",".join(f"{name}={path}" for name, path in PATHS.items())
-    flags = SimpleNamespace(
+    settings = SimpleNamespace(
         teacher=named,
         trunk_weights=trunk_weights,
         image_cache="off",
@@ -54,13 +57,14 @@ def found(student, teachers, trunk_weights="none", newest=None, **options):
         is_chief=options.get("is_chief", True),
     )
     images, validation = options.get("images", IMAGES), options.get("validation")
-    kept = check_ingredients(flags, images, validation, student, teachers, replicas, newest)
+    context = StageContext(RunDirectory("run"), replicas, Console(), newest)
+    kept = check_provenance(settings, images, validation, student, teachers, context)
     assert compared == [{key: kept[key] for key in kept if "content" not in key}]
     return kept
 
 
 @pytest.mark.parametrize(
-    ("changed", "name"), [("weight", "--teacher=big=big.keras"), ("vector", "--teacher=table=tabl")]
+    ("changed", "name"), [("weight", "teacher/big"), ("vector", "teacher/table")]
 )
 def test_another_teacher_at_the_same_path(changed, name, student, teachers):
     first = found(student, teachers())
@@ -68,13 +72,13 @@ def test_another_teacher_at_the_same_path(changed, name, student, teachers):
     other = found(student, teachers(**{changed: -1.0}))
     assert other.keys() == first.keys()
     (differing,) = (key for key in first if first[key] != other[key])
-    assert differing.startswith(name)
+    assert differing == name
 
 
 def test_another_start_at_the_same_path(student, teachers):
     opened = teachers()
-    assert not any(name.startswith("--trunk_weights") for name in found(student, opened))
-    name = "--trunk_weights=start.weights.h5"
+    name = "backbone_weights"
+    assert name not in found(student, opened)
     first = found(student, opened, "start.weights.h5")
     assert found(student, opened, "start.weights.h5") == first
     head = student.get_layer("head")  # which is drawn, and not read
@@ -86,11 +90,11 @@ def test_another_start_at_the_same_path(student, teachers):
 
 
 def test_the_checkpoint_is_asked(student, teachers):
-    def refuse(made_of):
-        raise InputError(f"{len(made_of)} differ")
+    def refuse(provenance):
+        raise InputError(f"{len(provenance)} differ")
 
     with pytest.raises(InputError, match="4 differ"):
-        found(student, teachers(), newest=SimpleNamespace(check_made_of=refuse))
+        found(student, teachers(), newest=SimpleNamespace(check_provenance=refuse))
 
 
 def test_contents_are_known_by_times_or_where_a_cache_reads_them_by_their_hash(
@@ -99,7 +103,7 @@ def test_contents_are_known_by_times_or_where_a_cache_reads_them_by_their_hash(
     opened = teachers()
     images = ImageSet(tmp_path, np.array(["big.keras", "table.npz"]), np.arange(2), ("a", "b"))
     os.utime(tmp_path / "table.npz", (1, 1))
-    names = ["the content of the training images", "the content of the validation images"]
+    names = ["train_content", "validation_content"]
 
     def contents(**options):
         kept = found(student, opened, images=images, validation=images, **options)

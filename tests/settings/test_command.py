@@ -2,12 +2,14 @@ import errno
 import importlib
 import os
 import re
+from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 
 import pytest
 
 from keras_distill.errors import InputError
 from keras_distill.settings.command import Command, flag_files
+from keras_distill.settings.settings import Settings, fixed_values, setting
 
 TRAINING = ["Training", "Schedule and averages", "Watching", "Output"]
 GROUPS = {
@@ -20,14 +22,26 @@ GROUPS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class WordSettings(Settings, group="Words"):
+    name: str = setting("", "What it is called.")
+    kind: str = setting("round", "Its form.", choices=["round", "square"], formerly="shape")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberSettings(Settings, group="Numbers"):
+    count: int | None = setting(None, "How many.", least=1, most=9)
+    weight: float = setting(0.5, "How heavy.", free=True)
+    exact: bool = setting(False, "Whether to round.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallSettings(WordSettings, NumberSettings):
+    pass
+
+
 def make_small():
-    command = Command("keras_distill.small", "Does little.\n\nMore of it.")
-    command.string("Words", "name", "", "What it is called.")
-    command.choice("Words", "kind", "round", ["round", "square"], "Its form.")
-    command.integer("Numbers", "count", None, "How many.", 1, 9)
-    command.number("Numbers", "weight", 0.5, "How heavy.")
-    command.boolean("Numbers", "exact", False, "Whether to round.")
-    return command
+    return Command("keras_distill.small", "Does little.\n\nMore of it.", SmallSettings)
 
 
 @pytest.fixture
@@ -201,9 +215,45 @@ def test_unknown_verb_is_refused(with_verbs, capsys, argv, said):
 
 
 def test_what_follows_two_dashes_is_passed_on():
-    command = Command("keras_distill.shop", "Trades.", passes_on=True)
-    command.integer("Numbers", "count", 1, "How many.", 1)
+    command = Command("keras_distill.shop", "Trades.", NumberSettings, passes_on=True)
     seen = []
     for argv in (["--count=3", "--", "--count=x", "buy"], ["--count=2"], ["--", "--"]):
         end(command, lambda flags: seen.append((flags.count, command.passed_on)), *argv)
-    assert seen == [(3, ["--count=x", "buy"]), (2, []), (1, ["--"])]
+    assert seen == [(3, ["--count=x", "buy"]), (2, []), (None, ["--"])]
+
+
+def test_settings_are_what_was_given_or_the_defaults(small):
+    settings = small.parse(["--count=3", "--exact"])
+    assert settings == SmallSettings(count=3, exact=True, given=frozenset({"count", "exact"}))
+    assert (settings.name, settings.kind, settings.weight) == ("", "round", 0.5)
+    with pytest.raises(FrozenInstanceError):
+        settings.count = 4
+    assert settings.replace(count=4).count == 4
+    assert small.parse([]) == SmallSettings()  # nothing is left of the former arguments
+
+
+def test_text_is_a_flag_file_of_the_settings(small, tmp_path):
+    settings = small.parse(["--kind=square", "--weight=2"]).replace(name="a b")
+    (tmp_path / "flags.txt").write_text(small.text(settings, without="weight"))
+    read = small.parse([f"--flagfile={tmp_path / 'flags.txt'}"])
+    assert (read.name, read.kind, read.weight, read.count) == ("a b", "square", 0.5, None)
+
+
+def test_a_former_name_is_still_taken(small, tmp_path):
+    (tmp_path / "old.flags").write_text("--shape=square\n")
+    settings = small.parse([f"--flagfile={tmp_path / 'old.flags'}"])
+    assert (settings.kind, settings.given) == ("square", {"kind"})
+
+
+def test_what_may_differ_when_a_run_is_resumed_is_declared_at_the_setting(small):
+    fixed = {"name": "", "kind": "round", "count": None, "exact": False}
+    assert fixed_values(small.parse(["--weight=3"])) == fixed
+
+
+def test_arguments_of_functions_are_shown_as_flags(small, capsys):
+    def main(settings):
+        raise InputError("`count=3` is too small for `rows=5`; raise `count`, as in `x = 3`.")
+
+    assert end(small, main) == 2
+    said = "small: --count=3 is too small for rows=5; raise --count, as in `x = 3`.\n"
+    assert capsys.readouterr().err.startswith(said)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from keras_distill.data import readable_images
-from keras_distill.settings.data import load_flagged_images
+from keras_distill.settings.data import load_images
 
 
 def test_images_are_decoded_at_the_first_start_only(photos, tmp_path, monkeypatch, capfd):
@@ -19,13 +19,13 @@ def test_images_are_decoded_at_the_first_start_only(photos, tmp_path, monkeypatc
         max_pixels=10**8,
         cache_dir=str(tmp_path / "cache"),
     )
-    first, skipped = load_flagged_images(flags, "train", "validation", "test")
+    first, skipped = load_images(flags, "train", "validation", "test")
     assert [len(split) for split in first] == [20, 10, 30]
     assert skipped == []
     assert len(list(Path(flags.cache_dir).glob("verified-*.npz"))) == 1
     monkeypatch.setattr(readable_images, "decode_image", lambda data: 1 / 0)
     monkeypatch.setattr(readable_images, "image_area", lambda data: 1 / 0)
-    second, skipped = load_flagged_images(flags, "train", "validation", "test")
+    second, skipped = load_images(flags, "train", "validation", "test")
     assert [len(split) for split in second] == [20, 10, 30]
     assert skipped == []
     assert capfd.readouterr() == ("", "")

@@ -2,11 +2,13 @@ import pytest
 
 from keras_distill.errors import InputError
 from keras_distill.settings.command import Command
-from keras_distill.settings.data import define_data_flags
-from keras_distill.settings.teacher_losses import parse_teacher_losses, teacher_loss_weights
+from keras_distill.settings.teacher_losses import (
+    named_losses,
+    parse_teacher_losses,
+    teacher_loss_weights,
+)
 from keras_distill.settings.teachers import (
-    check_teacher_flags,
-    define_teacher_flags,
+    TeacherSettings,
     parse_cache,
     parse_teachers,
     per_teacher,
@@ -21,11 +23,11 @@ def files(tmp_path, monkeypatch):
         (tmp_path / name).touch()
 
 
+COMMAND = Command("test", "doc", TeacherSettings)
+
+
 def parse(*given):
-    command = Command("test", "doc")
-    define_teacher_flags(command)
-    command.flags(["test", *given])
-    return command.flags
+    return COMMAND.parse(given)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ CACHE_MODES = ["views", "views:", "views:0", "views:-1", "views:1.5", "views:8,"
 @pytest.mark.parametrize("flag", ["teacher_cache", "image_cache"])
 def test_unusable_cache_modes(flag, value):
     with pytest.raises(InputError) as error:
-        check_teacher_flags(parse(f"--{flag}={value}"))
+        parse(f"--{flag}={value}").check()
     assert str(error.value).startswith(f"--{flag}={value} is none of views:K with K of 1 or more")
 
 
@@ -183,7 +185,7 @@ def test_unusable_cache_modes(flag, value):
     ],
 )
 def test_usable_flags(given):
-    check_teacher_flags(parse(*given))
+    parse(*given).check()
 
 
 @pytest.mark.parametrize(
@@ -209,17 +211,15 @@ def test_usable_flags(given):
 )
 def test_unusable_flags(given, said):
     with pytest.raises(InputError) as error:
-        check_teacher_flags(parse("--teacher=a=one,b=two", given))
+        parse("--teacher=a=one,b=two", given).check()
     assert given.partition("=")[0] in str(error.value)
     assert said in str(error.value)
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "lots"])
 def test_unusable_sizes_of_a_cache(value, capsys):
-    command = Command("test", "doc")
-    define_teacher_flags(command)
     with pytest.raises(SystemExit) as ended:
-        command.run(lambda flags: 0, [f"--cache_max_gb={value}"])
+        COMMAND.run(lambda flags: 0, [f"--cache_max_gb={value}"])
     assert ended.value.code == 2
     assert f"--cache_max_gb={value}: " in capsys.readouterr().err
 
@@ -237,24 +237,19 @@ def test_unusable_sizes_of_a_cache(value, capsys):
     ],
 )
 def test_short_flags_of_losses(given, weights):
-    command = Command("test", "doc")
-    define_data_flags(command)
-    define_teacher_flags(command)
-    given = ["--dataset=cub", "--teacher=one", *given]
-    assert teacher_loss_weights(command.parse(given)) == {"": weights}
-    given[1] = "--teacher=a=one,b=two"
-    assert teacher_loss_weights(command.parse(given)) == {"a": weights, "b": weights}
+    assert teacher_loss_weights(parse("--teacher=one", *given), "cub") == {"": weights}
+    several = parse("--teacher=a=one,b=two", *given)
+    assert teacher_loss_weights(several, "cub") == {"a": weights, "b": weights}
 
 
 def test_named_losses_are_read_again_as_they_held(tmp_path):
     """What a run writes down, `text`, means the same when it is a flag file."""
-    command = Command("test", "doc")
-    define_data_flags(command)
-    define_teacher_flags(command)
     for given in (["--hint"], ["--hint", "--teacher_losses=relative"], ["--attention"], []):
-        weights = teacher_loss_weights(command.parse(["--dataset=cub", "--teacher=one", *given]))
-        (tmp_path / "flags.txt").write_text(command.text())
-        assert teacher_loss_weights(command.parse(["--flagfile=flags.txt"])) == weights
+        settings = parse("--teacher=one", *given)
+        weights = teacher_loss_weights(settings, "cub")
+        settings = settings.replace(teacher_losses=named_losses(settings))
+        (tmp_path / "flags.txt").write_text(COMMAND.text(settings))
+        assert teacher_loss_weights(parse("--flagfile=flags.txt"), "cub") == weights
 
 
 @pytest.mark.parametrize(
@@ -276,14 +271,11 @@ def test_named_losses_are_read_again_as_they_held(tmp_path):
 )
 def test_what_describes_a_teacher_needs_one(given):
     with pytest.raises(InputError) as error:
-        check_teacher_flags(parse(given))
+        parse(given).check()
     assert str(error.value).startswith(f"{given} needs a --teacher to learn from; give one, or le")
-    check_teacher_flags(parse(given, "--teacher="))  # the remedy, and what each run writes down
-    check_teacher_flags(parse(given, "--teacher=one"))
+    parse(given, "--teacher=").check()  # the remedy, and what each run writes down
+    parse(given, "--teacher=one").check()
 
 
 def test_no_teacher_has_no_losses():
-    command = Command("test", "doc")
-    define_data_flags(command)
-    define_teacher_flags(command)
-    assert teacher_loss_weights(command.parse(["--dataset=cub"])) == {}
+    assert teacher_loss_weights(parse(), "cub") == {}

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from keras_distill.models.embedder import build_embedder
+from keras_distill.runs import checkpoints as checkpoint_folder
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.training import checkpoint_folder, resumable_callbacks
+from keras_distill.training import resumable_callbacks
 
 # Runs the training and kills it at a step: before it, or half-way through its checkpoint.
 KILLED = """
 import os, runpy, signal, sys
-from keras_distill.training import checkpoint_folder, resumable_callbacks
+from keras_distill.runs import checkpoints as checkpoint_folder
+from keras_distill.training import resumable_callbacks
 
 step, moment = int(sys.argv.pop(1)), sys.argv.pop(1)
 

@@ -1,1 +1,1 @@
-"""Task losses on (labels, embeddings) and teacher losses on (teacher, student) outputs."""
+"""Trainings that differ in one setting."""

@@ -1,1 +1,1 @@
-"""Task losses on (labels, embeddings) and teacher losses on (teacher, student) outputs."""
+"""The main job on a generated data set."""

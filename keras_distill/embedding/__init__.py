@@ -1,1 +1,1 @@
-"""Task losses on (labels, embeddings) and teacher losses on (teacher, student) outputs."""
+"""Running a model over images."""

@@ -1,1 +1,1 @@
-"""Task losses on (labels, embeddings) and teacher losses on (teacher, student) outputs."""
+"""Keras models whose training step is the method."""

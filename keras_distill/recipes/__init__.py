@@ -1,1 +1,1 @@
-"""Task losses on (labels, embeddings) and teacher losses on (teacher, student) outputs."""
+"""Recipes: from settings to the stages of a training."""

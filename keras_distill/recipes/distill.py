@@ -23,8 +23,8 @@ from keras_distill.recipes.distill_summary import (
 )
 from keras_distill.recipes.losses import build_task_loss
 from keras_distill.recipes.optimizer import build_optimizer_of
+from keras_distill.recipes.provenance import check_provenance
 from keras_distill.recipes.teachers import RecipeTeachers, open_teachers, prepare_teachers
-from keras_distill.runs.provenance import check_provenance
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.distill import DistillSettings, load_training_images
 from keras_distill.settings.teacher_losses import teacher_loss_weights

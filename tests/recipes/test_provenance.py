@@ -10,8 +10,8 @@ from rich.console import Console
 from keras_distill import InputError
 from keras_distill.data.image_set import ImageSet
 from keras_distill.models.embedder import build_embedder
+from keras_distill.recipes.provenance import check_provenance
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.provenance import check_provenance
 from keras_distill.runs.stage import StageContext
 from keras_distill.teachers.loading import load_teacher
 

@@ -66,7 +66,7 @@ def assert_same(run, expected):
         assert [record[key] for key in record if key not in timing] == [
             wanted[key] for key in wanted if key not in timing
         ]
-    students = [keras.models.load_model(one.student, compile=False) for one in (run, expected)]
+    students = [keras.models.load_model(one.product, compile=False) for one in (run, expected)]
     for weight, other in zip(*(student.get_weights() for student in students), strict=True):
         np.testing.assert_array_equal(weight, other)
     newest = [sorted(one.checkpoints.iterdir())[-1] for one in (run, expected)]

@@ -73,6 +73,11 @@ class VectorShards:
         """Returns the shards that are not there."""
         return [shard for shard in range(self.count) if not self.has(shard)]
 
+    def errors(self, shard: int) -> int:
+        """Returns the number of a shard's pictures that have no embedding."""
+        file = self._errors(shard)
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
     def lock(self, shard: int) -> FileLock:
         """Returns the lock of a shard, which the system releases when a process dies."""
         return FileLock(f"{self._stem(shard)}.lock")

@@ -21,7 +21,7 @@ from typing import Any
 
 from keras_distill.demo.server import query_served_student
 from keras_distill.publishing import published_file
-from keras_distill.serve import check_packages
+from keras_distill.serving.embedded.packages import check_packages
 from keras_distill.settings.command import Command
 
 COMMAND = Command("keras_distill.demo", __doc__)

@@ -25,6 +25,7 @@ from keras_distill.settings.settings import Settings, fields_by_group
 S = TypeVar("S", bound=Settings)
 
 SUCCESS, FAILURE, BAD_INPUT, DIVERGED, WORKER_LOST = range(5)
+SOME_REFUSED = 4  # some images have no embedding; everything else was written
 TERMINATED = 143
 
 

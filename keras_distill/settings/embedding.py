@@ -1,79 +1,128 @@
-"""The flags of bulk embedding, shared by the local command and Beam's."""
+"""Settings of bulk embedding: of the local command and of the one on Apache Beam."""
 
 import glob
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_distill.errors import InputError
-from keras_distill.settings.command import Command
 from keras_distill.settings.data import DATASETS, check_name
+from keras_distill.settings.settings import Settings, setting
 
 
-def define_embedding_flags(command: Command, *, model: str) -> None:
-    """Adds the flags of bulk embedding to a command.
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSettings(Settings):
+    """What both commands take."""
 
-    Args:
-        command: The command.
-        model: Help of `--model`.
-    """
-    command.string("Model", "model", "", f"{model} Required.")
-    command.integer("Model", "batch_size", 64, "Most pictures embedded at once.", 1)
-    group = "Pictures"
-    command.string(
-        group,
-        "images",
+    model: str = setting(
+        "",
+        "A .keras file, a run directory, a SavedModel, or a .tflite file. Required.",
+        group="Model",
+    )
+    batch_size: int = setting(64, "Most pictures embedded at once.", group="Model", least=1)
+    images: str = setting(
         "",
         "Folder of JPEG and PNG images, at any depth; or a data set, "
         f"{', '.join(DATASETS)}; or a pattern such as 'photos/**/*.jpg', in quotes. The first "
         "folder on the way to a picture is its class. Required.",
+        group="Pictures",
     )
-    command.string(
-        group, "data_dir", "~/tensorflow_datasets", "Folder where data sets lie, or are put."
+    data_dir: str = setting(
+        "~/tensorflow_datasets", "Folder where data sets lie, or are put.", group="Pictures"
     )
-    group = "Output"
-    command.string(group, "out", "", "Folder for the vectors. Required.")
-    command.choice(
-        group,
-        "format",
+    out: str = setting("", "Folder for the vectors. Required.", group="Output")
+    format: str = setting(
         "npy",
-        ["npy", "parquet"],
         "npy: arrays, and the paths beside them, a line each. parquet: tables of path, class, "
         "label and vector; needs pyarrow.",
+        group="Output",
+        choices=["npy", "parquet"],
     )
-    command.integer(
-        group, "shard_size", 4096, "Pictures in a shard: what a killed process loses.", 1
+    shard_size: int = setting(
+        4096, "Pictures in a shard: what a killed process loses.", group="Output", least=1
     )
-    command.boolean(group, "overwrite", False, "Replace vectors that were made otherwise.")
+    overwrite: bool = setting(False, "Replace vectors that were made otherwise.", group="Output")
+
+    def check(self) -> None:
+        """Rejects what cannot work before TensorFlow is loaded.
+
+        Raises:
+            InputError: If a setting is missing or cannot be used.
+        """
+        from keras_distill.data.vector_format import check_file_format
+
+        for name in ("model", "images", "out"):
+            if not getattr(self, name):
+                raise InputError(f"--{name} is required.")
+        if not Path(self.model).exists():
+            raise InputError(f"--model={self.model} does not exist.")
+        if not Path(self.images).expanduser().is_dir() and not glob.has_magic(self.images):
+            check_name("images", self.images, self.images)
+        check_file_format(self.format, argument="--format")
 
 
-def check_embedding_flags(flags: Any) -> None:
-    """Rejects what cannot work before TensorFlow is loaded.
+@dataclass(frozen=True, kw_only=True)
+class EmbedSettings(EmbeddingSettings):
+    """Settings of the command `embed`."""
+
+    image_size: int | None = setting(
+        None, "Pixels a side, for a model that takes any size.", group="Model", least=1
+    )
+    shards: str = setting(
+        "",
+        "K/N: of N processes this is the K-th, from 1 on; the others do theirs.",
+        group="Output",
+    )
+
+    def check(self) -> None:
+        """As `EmbeddingSettings.check`, and rejects what is no part of the shards."""
+        super().check()
+        parse_part(self.shards)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamEmbedSettings(EmbeddingSettings):
+    """Settings of the command `embed_beam`."""
+
+    model: str = setting(
+        "",
+        "A SavedModel of `python -m keras_distill.export`, the folder of its version. Required.",
+        group="Model",
+    )
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """Reads `--shards`.
 
     Args:
-        flags: The parsed flags.
+        text: `K/N`, or empty for all.
+
+    Returns:
+        `K - 1` and `N`.
 
     Raises:
-        InputError: If a flag is missing or of no use.
+        InputError: If it is not such a part.
+
+    Example:
+        >>> parse_part("2/4")
+        (1, 4)
     """
-    from keras_distill.data.vector_format import check_file_format
-
-    for name in ("model", "images", "out"):
-        if not flags[name].value:
-            raise InputError(f"--{name} is required.")
-    if not Path(flags.model).exists():
-        raise InputError(f"--model={flags.model} does not exist.")
-    if not Path(flags.images).expanduser().is_dir() and not glob.has_magic(flags.images):
-        check_name("images", flags.images, flags.images)
-    check_file_format(flags.format, argument="--format")
+    if not text:
+        return 0, 1
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise InputError(f"--shards={text} is no part such as 2/4, the second of four.")
+    return int(match[1]) - 1, int(match[2])
 
 
-def start_flagged_shards(flags: Any, embedder: Any, image_size: int, pictures: Any) -> Any:
-    """Begins, or goes on with, the vectors that the flags ask for.
+def open_output(settings: EmbeddingSettings, embedder: Any, image_size: int, pictures: Any) -> Any:
+    """Opens the folder of vectors that the settings name, new or begun with the same model.
 
     Args:
-        flags: The parsed flags.
+        settings: The settings.
         embedder: The model, a `Teacher`.
-        image_size: Height and width that it sees, in pixels.
+        image_size: Height and width of the images it sees, in pixels.
         pictures: The `PictureList`.
 
     Returns:
@@ -90,28 +139,29 @@ def start_flagged_shards(flags: Any, embedder: Any, image_size: int, pictures: A
     dim = embedder.embedding_dim
     if dim is None:
         dim = int(embedder(np.zeros((1, image_size, image_size, 3), np.uint8)).shape[1])
+    source = f"--model={settings.model}"
     made_of = {
-        "model": flags.model,
-        "embedder": embedder_fingerprint(embedder, image_size, argument=f"--model={flags.model}"),
+        "model": settings.model,
+        "embedder": embedder_fingerprint(embedder, image_size, argument=source),
         "image_size": image_size,
         "root": str(pictures.root.absolute()),
         "pictures": pictures.fingerprint,
         "rows": len(pictures),
         "dim": dim,
-        "shard_size": flags.shard_size,
-        "file_format": flags.format,
+        "shard_size": settings.shard_size,
+        "file_format": settings.format,
         "class_names": list(pictures.class_names),
     }
-    return start_shards(Path(flags.out), made_of, overwrite=flags.overwrite, argument="--out")
+    return start_shards(Path(settings.out), made_of, overwrite=settings.overwrite, argument="--out")
 
 
 def summary(shards: Any, seconds: float, **more: Any) -> dict[str, Any]:
-    """Returns what a command says last: where the vectors are, and how many.
+    """Returns what a command prints last: where the vectors are, and how many.
 
     Args:
         shards: The `VectorShards`.
         seconds: How long it took.
-        **more: What else there is to say.
+        **more: Further values to print.
 
     Returns:
         Plain values by name.

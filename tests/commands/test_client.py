@@ -334,6 +334,22 @@ def test_wait(client, served):
     assert "was not available within 0.1 s" in ended.err
 
 
+def test_wait_tells_the_state_it_saw_before_the_server_hung(client, served):
+    served.states = [(2, 20, 0, "")]
+    answer, calls = served.GetModelStatus, []
+
+    def hang(request, context):
+        calls.append(request)
+        if len(calls) > 1:
+            time.sleep(0.6)
+        return answer(request, context)
+
+    served.GetModelStatus = hang
+    ended = client("wait", "--limit=2", "--timeout=0.3")
+    assert ended.code == 1
+    assert "was not available within 2 s: version 2 LOADING; then DEADLINE_EXCEEDED" in ended.err
+
+
 def test_smoke_tells_what_is_wrong(client, served):
     served.embedding = lambda image, dim: np.full(dim, 0.5, np.float32)
     ended = client("smoke")

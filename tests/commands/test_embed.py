@@ -120,7 +120,7 @@ def test_damaged_pictures_cost_a_row_each_in_a_file(
 ):
     given = [f"--model={teacher.path}", f"--images={damaged_photos}", "--shard_size=7"]
     ended = here("embed", *given, f"--out={tmp_path}/v")
-    assert ended.code == 0
+    assert ended.code == 4
     assert (last_line(ended)["embedded"], last_line(ended)["errors"]) == (58, 2)
     assert "1 pictures in errors.jsonl" in ended.err
     first, second = errors(tmp_path / "v")
@@ -133,6 +133,18 @@ def test_damaged_pictures_cost_a_row_each_in_a_file(
     rows = open_shards(tmp_path / "v").read()
     assert rows.paths == images.paths[kept].tolist()
     np.testing.assert_allclose(rows.vectors, vectors[kept], atol=1e-5)
+
+
+def test_bad_pictures_are_told_by_the_exit_code_of_each_part(
+    here, teacher, damaged_photos, tmp_path
+):
+    """They are in the first of two shards."""
+    given = [f"--model={teacher.path}", f"--images={damaged_photos}", f"--out={tmp_path}/v"]
+    given += ["--shard_size=30"]
+    assert here("embed", *given, "--shards=1/2").code == 4
+    assert here("embed", *given, "--shards=1/2").code == 4
+    assert here("embed", *given, "--shards=2/2").code == 0
+    assert here("embed", *given).code == 4
 
 
 def test_what_was_made_otherwise_is_refused_unless_overwritten(

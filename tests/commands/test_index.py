@@ -10,7 +10,8 @@ from PIL import Image
 from keras_distill import open_index, rebuild_index
 from keras_distill.data import shard_store
 from keras_distill.data.image_set import read_folder
-from keras_distill.retrieval import resumable_embedding, vector_index
+from keras_distill.embedding import resumable
+from keras_distill.retrieval import vector_index
 from keras_distill.retrieval.exact_search import nearest_neighbours
 
 
@@ -258,7 +259,7 @@ def test_table_of_vectors_is_refused(here, index, photos, tmp_path):
 def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shard_store, "_SHARD_ROWS", 16)
     embedded, kill_after = [], 2
-    real = resumable_embedding.embed_batches
+    real = resumable.embed_batches
 
     def counting(embedder, batches):
         if len(embedded) == kill_after:
@@ -267,7 +268,7 @@ def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, mo
         embedded.append(len(vectors))
         return vectors, labels
 
-    monkeypatch.setattr(resumable_embedding, "embed_batches", counting)
+    monkeypatch.setattr(resumable, "embed_batches", counting)
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path}/i"]
     assert here("index", "build", *given).code == 130
     assert embedded == [16, 16]

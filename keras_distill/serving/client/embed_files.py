@@ -1,9 +1,9 @@
-"""The verb `embed` of the client: files in, a table of vectors out, resumed where it was ended."""
+"""Files in, a table of their vectors out, resumed where it was ended."""
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,33 +24,52 @@ from keras_distill.serving.client.partial_vectors import PartialVectors, stamp
 _PART_SECONDS = 20.0
 
 
-def embed_files(flags: Any, client: EmbeddingClient) -> dict[str, Any]:
-    """Embeds what the flags name, and writes `--out`, and beside it the errors.
+def find_files(folder: Path) -> list[tuple[str, Path]]:
+    """Finds the JPEG and PNG images of a folder, at any depth.
 
     Args:
-        flags: The parsed flags of the client.
-        client: Client of the model.
+        folder: The folder.
 
     Returns:
-        The summary: counts, version, width, seconds.
+        The id of each, which is its path relative to the folder, and its file.
 
     Raises:
-        InputError: If there are no images, or what an earlier call has left is of others.
+        InputError: If there are none.
+    """
+    paths = image_files(folder)
+    if not paths:
+        raise InputError(f"`images={folder}` has no JPEG or PNG images.")
+    return [(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def embed_files(
+    client: EmbeddingClient, files: Sequence[tuple[str, Path]], out: Path, at_once: int = 128
+) -> dict[str, Any]:
+    """Embeds files and writes the vectors, and the errors next to them.
+
+    Args:
+        client: Client of the model.
+        files: The id of each image, and its file.
+        out: The .npz or .npy file for the vectors.
+        at_once: Images that the client can have under way at once.
+
+    Returns:
+        The summary: model, version, width, counts, seconds.
+
+    Raises:
+        InputError: If what an earlier call has left is of others.
         ServingError: If the server fails; what was received is kept, and the next call resumes.
     """
     begun = time.perf_counter()
-    paths, ids = _images(flags)
-    out = Path(flags.out)
-    with PartialVectors(out.with_name(f"{out.name}.partial"), flags.model) as partial:
+    ids, paths = [name for name, _ in files], [path for _, path in files]
+    model = client.reference.name
+    with PartialVectors(out.with_name(f"{out.name}.partial"), model) as partial:
         work = _Files(client, partial, paths, ids)
         work.reuse()
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("embedding", total=len(paths))
-            result = work.embed(
-                flags.batch_size * flags.in_flight,
-                lambda done: bar.update(task, completed=done),
-            )
+            result = work.embed(at_once, lambda done: bar.update(task, completed=done))
         _write(out, ids, result)
         partial.clear()
     if result.errors:
@@ -60,8 +79,7 @@ def embed_files(flags: Any, client: EmbeddingClient) -> dict[str, Any]:
             file=sys.stderr,
         )
     return {
-        "out": flags.out,
-        "model": flags.model,
+        "model": model,
         "version": result.version,
         "dim": result.vectors.shape[1],
         "images": len(ids),
@@ -97,7 +115,7 @@ class _Files:
         if not known:
             raise InputError(
                 f"{self._partial.folder} has {len(self._partial)} embeddings, none of them of "
-                "these images. Give another --out, or delete it."
+                "these images. Give another `out`, or delete it."
             )
         asked_again = self._client.embed([self._paths[known[0]]], on_error="return")
         self._partial.check_vector(self._stamps[known[0]], asked_again.vectors[0])
@@ -174,16 +192,6 @@ class _Files:
             f" {len(self._partial)} of {len(self._paths)} embeddings are kept in "
             f"{self._partial.folder}; the same command resumes from there."
         )
-
-
-def _images(flags: Any) -> tuple[list[Path], list[str]]:
-    if not flags.images:
-        return [Path(path) for path in flags.image], list(flags.image)
-    root = Path(flags.images)
-    paths = image_files(root)
-    if not paths:
-        raise InputError(f"--images={flags.images} has no JPEG or PNG images.")
-    return paths, [path.relative_to(root).as_posix() for path in paths]
 
 
 def _write(out: Path, ids: list[str], result: EmbedResult) -> None:

@@ -83,39 +83,32 @@ def wait_available(
     """
     request = GetModelStatusRequest(model_spec=reference.spec())
     end = time.monotonic() + limit
-    states: list[VersionStatus] | None = None
-    failure = ""
+    last = missing = failure = ""
     while True:
         left = max(end - time.monotonic(), 0.0)
+        states: list[VersionStatus] = []
         try:
             states = _states((yield Call("GetModelStatus", request, min(timeout, left))))
-            failure = ""
+            last, missing, failure = ", ".join(map(str, states)) or "no version", "", ""
         except grpc.RpcError as error:
             if error.code() not in _PASSING:
                 raise reference.failure(error) from error
             if error.code() is grpc.StatusCode.NOT_FOUND:
-                states = None
-            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or left >= timeout:
+                missing, failure = reason(error), ""
+            elif error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or left >= timeout:
                 failure = reason(error)
             # Else the last call had no time to be answered; what was said before tells more.
-        if not failure and states:
-            available = [state for state in states if state.state == "AVAILABLE"]
-            if available:
-                return available[0]
-            if reference.version is not None and [state.state for state in states] == ["END"]:
-                raise ServingError(f"{reference} will not be available: {states[0]}.")
+        available = [state for state in states if state.state == "AVAILABLE"]
+        if available:
+            return available[0]
+        if reference.version is not None and [state.state for state in states] == ["END"]:
+            raise ServingError(f"{reference} will not be available: {states[0]}.")
         if (left := end - time.monotonic()) < _LEAST_SECONDS:
-            seen = _seen(states, failure)
-            raise ServingError(f"{reference} was not available within {limit:g} s: {seen}")
+            # The last that was seen of the model comes first, and what followed cannot hide it.
+            seen = [text.rstrip(".") for text in (last, missing, failure) if text]
+            told = "; then ".join(seen) or "it has not answered"
+            raise ServingError(f"{reference} was not available within {limit:g} s: {told}.")
         yield Pause(min(_INTERVAL, left / 2))
-
-
-def _seen(states: list[VersionStatus] | None, failure: str) -> str:
-    """Says what the server answered last, and what calls failed with since then."""
-    if states is None:
-        return failure or "it has not answered."
-    last = ", ".join(map(str, states)) or "no version"
-    return f"{last}; then {failure}" if failure else f"{last}."
 
 
 def _states(response: GetModelStatusResponse) -> list[VersionStatus]:

@@ -71,11 +71,11 @@ class PartialVectors:
         except filelock.Timeout:
             raise InputError(
                 f"{self.folder} is in use: another process embeds into the same file. Wait for it, "
-                "or give another --out."
+                "or give another `out`."
             ) from None
         except OSError as error:
             raise InputError(
-                f"{self.folder} cannot be written ({error.strerror}); give another --out."
+                f"{self.folder} cannot be written ({error.strerror}); give another `out`."
             ) from error
         try:
             for file in sorted(self.folder.glob("[!.]*.npz")):
@@ -115,7 +115,7 @@ class PartialVectors:
             raise InputError(
                 f"{self.folder} has embeddings of version {others[0]} of {self._model!r}, but the "
                 f"server answers with version {version}, and the two do not compare. Complete them "
-                f"by --version={others[0]}, or delete {self.folder} to embed all images again."
+                f"by `version={others[0]}`, or delete {self.folder} to embed all images again."
             )
         widths = {len(vector) for vector in self._vectors.values()}
         if widths - {dim}:
@@ -184,7 +184,7 @@ class PartialVectors:
         if str(model) != self._model:
             raise InputError(
                 f"{self.folder} has embeddings by the model {str(model)!r}, not {self._model!r}. "
-                f"Give another --out, or delete {self.folder}."
+                f"Give another `out`, or delete {self.folder}."
             )
         self._versions.add(int(version))
         self._vectors.update(rows)
@@ -192,6 +192,6 @@ class PartialVectors:
     def _other_model(self, why: str) -> InputError:
         return InputError(
             f"{self.folder} has embeddings of another model than the one that is served as "
-            f"{self._model!r} now: {why}. Give another --out, or delete {self.folder} to embed all "
+            f"{self._model!r} now: {why}. Give another `out`, or delete {self.folder} to embed all "
             "images again."
         )

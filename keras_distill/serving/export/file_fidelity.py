@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_distill.serving.export.file_formats import MISSING_SHARE, WORST_FACTOR
+from keras_distill.models.file_formats import MISSING_SHARE, WORST_FACTOR
 
 _DIGITS = 4
 

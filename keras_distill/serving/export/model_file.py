@@ -12,10 +12,10 @@ import keras
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.models.file_formats import FILE_FORMATS, LEAST_COSINE
 from keras_distill.models.loading import embedder_shape
 from keras_distill.publishing import published_file
 from keras_distill.serving.export.file_fidelity import FileFidelity
-from keras_distill.serving.export.file_formats import FILE_FORMATS, LEAST_COSINE
 from keras_distill.serving.export.litert_format import write_litert
 from keras_distill.serving.export.onnx_format import write_onnx
 from keras_distill.teachers.loading import load_teacher

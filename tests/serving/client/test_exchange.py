@@ -1,7 +1,7 @@
 import grpc
 import pytest
 
-from keras_distill.serving.client.client import exchange
+from keras_distill.serving.client import exchange
 from keras_distill.serving.client.exchange import Call, Pause, call
 
 CODES = grpc.StatusCode

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from keras_distill.serving.client.client import messages
+from keras_distill.serving.client import messages
 
 OFFICIAL = {
     "GetModelMetadataRequest": get_model_metadata_pb2.GetModelMetadataRequest,

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from keras_distill.serving.client.client import model_status
+from keras_distill.serving.client import model_status
 from keras_distill.serving.client.errors import ServingError
 from keras_distill.serving.client.exchange import Pause
 from keras_distill.serving.client.messages import GetModelStatusResponse
@@ -43,8 +43,8 @@ def wait(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(model_status.time, "monotonic", lambda: now[0])
 
-    def run(*answers):
-        conversation = wait_available(ModelReference("box:1", "birds"), timeout=30, limit=10)
+    def run(*answers, timeout=30):
+        conversation = wait_available(ModelReference("box:1", "birds"), timeout, limit=10)
         step = next(conversation)
         answers = list(answers)
         calls = []
@@ -85,7 +85,11 @@ def wait(monkeypatch):
         ([states(LOADING), DOWN, LATE], "version 2 LOADING; then UNAVAILABLE: connection refused."),
         ([DOWN, LATE], "UNAVAILABLE: connection refused. Check that the server runs"),
         ([LATE], "it has not answered."),
-        ([states(LOADING), UNSEEN], "NOT_FOUND: Could not find any versions of model birds. Check"),
+        ([UNSEEN], "NOT_FOUND: Could not find any versions of model birds. Check"),
+        (
+            [states(LOADING), UNSEEN],
+            "version 2 LOADING; then NOT_FOUND: Could not find any versions of model birds. Check",
+        ),
         ([GetModelStatusResponse()], "no version."),
     ],
 )
@@ -95,6 +99,26 @@ def test_what_was_seen_last_is_told(wait, answers, told):
     assert ".." not in text
     assert text.count(MODEL) == 1
     assert text.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([states(LOADING), LATE], "version 2 LOADING; then DEADLINE_EXCEEDED: Deadline Exceeded."),
+        (
+            [states(LOADING), UNSEEN, LATE],
+            "version 2 LOADING; then NOT_FOUND: Could not find any versions of model birds. Check",
+        ),
+        ([UNSEEN, LATE], "NOT_FOUND: Could not find any versions of model birds. Check"),
+        ([LATE], "DEADLINE_EXCEEDED: Deadline Exceeded."),
+    ],
+)
+def test_a_server_that_answers_no_more_does_not_hide_what_was_seen(wait, answers, told):
+    text = wait(*answers, timeout=2)
+    assert text.startswith(f"{MODEL} was not available within 10 s: {told}")
+    assert "DEADLINE_EXCEEDED: Deadline Exceeded. Raise timeout" in text
+    assert ".." not in text
+    assert ".;" not in text
 
 
 def test_a_model_is_found_in_the_last_second(wait):

@@ -8,9 +8,9 @@ import pytest
 
 from keras_distill.errors import InputError
 from keras_distill.models.embedder import build_embedder
+from keras_distill.models.file_formats import LEAST_COSINE, PRECISIONS
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.serving.export import model_file
-from keras_distill.serving.export.file_formats import LEAST_COSINE, PRECISIONS
 from keras_distill.serving.export.inference_model import inference_model
 from keras_distill.serving.export.model_file import export_file
 from keras_distill.teachers.loading import load_teacher

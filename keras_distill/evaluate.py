@@ -31,6 +31,7 @@ from typing import Any
 
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.settings import inherit_settings, read_settings, run_of, said_of_settings
 from keras_distill.settings.command import flag_files
 from keras_distill.settings.data import load_images
@@ -64,7 +65,7 @@ def main(settings: EvaluateSettings) -> None:
 def _run_of_flag_files() -> str:
     """The run whose flags.txt is the last flag file, if it has a student."""
     runs = [str(file.parent) for file in flag_files() if file.name == "flags.txt"]
-    return next((run for run in reversed(runs) if (Path(run) / "student.keras").is_file()), "")
+    return next((run for run in reversed(runs) if RunDirectory(run).product.is_file()), "")
 
 
 def _with_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]:
@@ -72,8 +73,8 @@ def _with_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]:
     run = run_of(settings.model)
     if run is None:
         return settings.replace(protocol=settings.protocol or "retrieval"), ""
-    recipe = getattr(read_settings(run), "recipe", "distill")
-    settings = settings.replace(protocol=settings.protocol or PROTOCOL_OF_RECIPE[recipe])
+    by_recipe = PROTOCOL_OF_RECIPE[read_settings(run).recipe]
+    settings = settings.replace(protocol=settings.protocol or by_recipe)
     settings, inherited = inherit_settings(settings, run, ("dataset", "degrade"))
     return settings, said_of_settings(settings, run, inherited)
 
@@ -83,7 +84,9 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
 
     from keras_distill.runs.seen_classes import classes_seen_in_training, seen_warning
 
-    protocol = importlib.import_module(f"keras_distill.evaluation.{PROTOCOLS[str(settings.protocol)]}")
+    protocol = importlib.import_module(
+        f"keras_distill.evaluation.{PROTOCOLS[str(settings.protocol)]}"
+    )
     console = Console()
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     if said:

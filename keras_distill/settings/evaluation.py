@@ -7,8 +7,8 @@ from keras_distill.data.degradations import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings
+from keras_distill.settings.recipes import RECIPES
 from keras_distill.settings.settings import Settings, setting
-from keras_distill.settings.training import TrainSettings
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 #: Module of each protocol, in `keras_distill.evaluation`; its `evaluate` measures a model.
@@ -76,9 +76,7 @@ class GalleryModelSettings(Settings, group="Gallery model"):
     )
     gallery_output: str = setting("", "Its layer or output; as --teacher_output of train.")
     gallery_signature: str = setting("", "Its signature, of a SavedModel.")
-    gallery_image_size: int | None = setting(
-        None, "Pixels a side, if it takes any size.", least=1
-    )
+    gallery_image_size: int | None = setting(None, "Pixels a side, if it takes any size.", least=1)
     gallery_preprocessing: str = setting(
         "0_255",
         f"What it expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here take 0_255.",
@@ -111,9 +109,7 @@ class EvaluateSettings(
         choices=list(PROTOCOLS),
     )
     map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
-    degrade: str = setting(
-        "", f"What makes the images worse, in this order: some of {SYNTAX}."
-    )
+    degrade: str = setting("", f"What makes the images worse, in this order: some of {SYNTAX}.")
     degrade_side: str = setting(
         "both",
         "Which images --degrade makes worse; a query's own image is never in its gallery. With "
@@ -155,7 +151,7 @@ def evaluate_command(description: str = "") -> Command[EvaluateSettings]:
     Returns:
         The command.
     """
-    return Command("keras_distill.evaluate", description, EvaluateSettings, other=TrainSettings)
+    return Command("keras_distill.evaluate", description, EvaluateSettings, others=RECIPES.values())
 
 
 def check_split(split: str, validation_classes: str) -> None:

@@ -140,11 +140,12 @@ class Command(Generic[S]):
         flags.DEFINE_enum(name, default, list(of), text, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
-    def parse(self, argv: Sequence[str]) -> S:
+    def parse(self, argv: Sequence[str], *, known_only: bool = False) -> S:
         """Reads the arguments into settings; what they do not name has its default.
 
         Args:
             argv: Arguments without the program's name.
+            known_only: Whether arguments that are not flags are passed over.
 
         Returns:
             The settings, not checked yet.
@@ -161,13 +162,15 @@ class Command(Generic[S]):
             if self.verb not in self.verbs:
                 raise InputError(f"{self.verb!r} must be one of {', '.join(self.verbs)}.")
         try:
-            unparsed = self.flags([self.module, *self._with_flag_files(argv)])[1:]
+            unparsed = self.flags(
+                [self.module, *self._with_flag_files(argv)], known_only=known_only
+            )[1:]
         except flags.UnrecognizedFlagError as error:
             why = self._foreign.get(error.flagname)
             raise InputError(f"--{error.flagname} {why}." if why else str(error)) from error
         except (flags.Error, ValueError) as error:  # the latter for --nofast=1
             raise InputError(str(error)) from error
-        if unparsed:
+        if unparsed and not known_only:
             raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
         if self._settings is Settings:
             return self.flags  # type: ignore[return-value]

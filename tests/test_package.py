@@ -21,7 +21,7 @@ FLOORS = {
     "diagnosis": 2,
     "retrieval": 2,
     "teachers": 2,
-    "evaluation": 3,
+    "evaluation": 5,
     "embedding": 4,
     "methods": 4,
     "settings": 4,

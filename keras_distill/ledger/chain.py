@@ -1,4 +1,4 @@
-"""The models that the flags of `report` name, loaded and measured."""
+"""Models of a report, from the teacher to the index, loaded and measured."""
 
 import time
 from functools import partial
@@ -14,14 +14,14 @@ from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.embedding.jpeg_model import JpegModel, takes_files
 from keras_distill.embedding.pixel_model import PixelModel
 from keras_distill.errors import InputError
-from keras_distill.evaluate import parse_ks
 from keras_distill.ledger.cost import index_cost, model_cost
 from keras_distill.ledger.ledger import Ledger
 from keras_distill.ledger.step import Step, exact_step, index_step
 from keras_distill.retrieval.backends import build_searcher, check_backend
 from keras_distill.retrieval.neighbours import sample_rows
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
-from keras_distill.settings.report import parse_scann
+from keras_distill.settings.evaluation import parse_ks
+from keras_distill.settings.report import ReportSettings, parse_scann
 from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import latest_version, load_teacher
 from keras_distill.teachers.teacher import Teacher
@@ -29,11 +29,13 @@ from keras_distill.teachers.teacher import Teacher
 _TIMED_FILES = 64
 
 
-def load_chain(flags: Any, images: ImageSet) -> tuple[list[ChainModel], list[ChainModel]]:
+def load_chain(
+    settings: ReportSettings, images: ImageSet
+) -> tuple[list[ChainModel], list[ChainModel]]:
     """Loads the models of the chain and its branches.
 
     Args:
-        flags: The parsed flags of `report`.
+        settings: The settings.
         images: The images that they have to embed.
 
     Returns:
@@ -42,25 +44,27 @@ def load_chain(flags: Any, images: ImageSet) -> tuple[list[ChainModel], list[Cha
     Raises:
         InputError: If one cannot be used.
     """
-    loaded = load_teacher(flags.run, argument="--run")
-    student = _pixel_model("student", Path(flags.run), loaded, images, asked_size=flags.image_size)
+    loaded = load_teacher(settings.run, argument="--run")
+    student = _pixel_model(
+        "student", Path(settings.run), loaded, images, asked_size=settings.image_size
+    )
     size = student.image_size
     models: list[ChainModel] = [student]
-    if flags.teacher:
+    if settings.teacher:
         teacher = load_teacher(
-            flags.teacher,
+            settings.teacher,
             argument="--teacher",
-            output=flags.teacher_output,
-            signature=flags.teacher_signature,
-            image_size=flags.teacher_image_size,
-            preprocessing=flags.teacher_preprocessing,
+            output=settings.teacher_output,
+            signature=settings.teacher_signature,
+            image_size=settings.teacher_image_size,
+            preprocessing=settings.teacher_preprocessing,
         )
-        path = latest_version(Path(flags.teacher))
+        path = latest_version(Path(settings.teacher))
         models.insert(0, _pixel_model("teacher", path, teacher, images, size))
-    if flags.export:
-        models.append(_export(latest_version(Path(flags.export)), images, size))
+    if settings.export:
+        models.append(_export(latest_version(Path(settings.export)), images, size))
     formats: list[ChainModel] = []
-    for text in flags.format or []:
+    for text in settings.format:
         path = latest_version(Path(text))
         model = load_teacher(path, argument="--format")
         taken = {"index", *(model.name for model in [*models, *formats])}
@@ -71,7 +75,7 @@ def load_chain(flags: Any, images: ImageSet) -> tuple[list[ChainModel], list[Cha
 
 
 def measured_chain(
-    flags: Any,
+    settings: ReportSettings,
     models: list[ChainModel],
     formats: list[ChainModel],
     images: ImageSet,
@@ -80,7 +84,7 @@ def measured_chain(
     """Embeds the images by each model, and measures what is found.
 
     Args:
-        flags: The parsed flags of `report`.
+        settings: The settings.
         models: The chain, as of `load_chain`.
         formats: The formats, as of `load_chain`.
         images: The images.
@@ -93,26 +97,26 @@ def measured_chain(
     Raises:
         InputError: If the index cannot be built.
     """
-    ks = parse_ks(flags.ks)
-    backend = _index_backend(flags)
-    if flags.scann and (leaves := parse_scann(flags.scann)[0]) > len(images):
-        raise InputError(f"--scann={flags.scann}: {leaves} leaves for {len(images)} images.")
+    ks = parse_ks(settings.ks)
+    backend = _index_backend(settings)
+    if settings.scann and (leaves := parse_scann(settings.scann)[0]) > len(images):
+        raise InputError(f"--scann={settings.scann}: {leaves} leaves for {len(images)} images.")
     files = [images.root / images.paths[row] for row in sample_rows(len(images), _TIMED_FILES)]
     jpegs = [file.read_bytes() for file in files]
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        chain = [_measured(flags, model, images, jpegs, ks, progress) for model in models]
+        chain = [_measured(settings, model, images, jpegs, ks, progress) for model in models]
         student = next(row for row, step in enumerate(chain) if step.name == "student")
         if backend is not None:
             progress.add_task(f"searching by {backend}", total=None)
-            chain.append(_index(flags, chain[-1], backend, ks))
+            chain.append(_index(settings, chain[-1], backend, ks))
         branches = [
-            (student, _measured(flags, model, images, jpegs, ks, progress)) for model in formats
+            (student, _measured(settings, model, images, jpegs, ks, progress)) for model in formats
         ]
     return Ledger(chain, branches)
 
 
 def _measured(
-    flags: Any,
+    settings: ReportSettings,
     model: ChainModel,
     images: ImageSet,
     jpegs: list[bytes],
@@ -122,22 +126,22 @@ def _measured(
     task = progress.add_task(f"embedding by the {model.name}", total=len(images))
     begun = time.perf_counter()
     vectors = model.embed(
-        images, batch_size=flags.batch_size, on_batch=partial(progress.advance, task)
+        images, batch_size=settings.batch_size, on_batch=partial(progress.advance, task)
     )
     seconds = time.perf_counter() - begun
     progress.update(task, description=f"timing the {model.name}")
-    cost = model_cost(model, jpegs, batch_size=flags.batch_size)
+    cost = model_cost(model, jpegs, batch_size=settings.batch_size)
     cost |= {"image_size": model.image_size, "route": model.route}
     cost |= {"embedding_seconds": round(seconds, 3)}
     return exact_step(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
 
 
-def _index(flags: Any, before: Step, backend: str, ks: list[int]) -> Step:
+def _index(settings: ReportSettings, before: Step, backend: str, ks: list[int]) -> Step:
     def build(gallery: Any) -> Any:
-        if flags.scann:
-            leaves, searched, reorder = parse_scann(flags.scann)
-            settings = ScannSettings(leaves, searched, reorder=reorder, reorder_factor=1)
-            return ScannSearcher(gallery, settings)
+        if settings.scann:
+            leaves, searched, reorder = parse_scann(settings.scann)
+            scann = ScannSettings(leaves, searched, reorder=reorder, reorder_factor=1)
+            return ScannSearcher(gallery, scann)
         return build_searcher(gallery, backend=backend)
 
     return index_step(
@@ -149,14 +153,14 @@ def _index(flags: Any, before: Step, backend: str, ks: list[int]) -> Step:
     )
 
 
-def _index_backend(flags: Any) -> str | None:
-    if flags.backend == "none":
+def _index_backend(settings: ReportSettings) -> str | None:
+    if settings.backend == "none":
         return None
-    for backend in ("scann", "faiss") if flags.backend == "auto" else (flags.backend,):
+    for backend in ("scann", "faiss") if settings.backend == "auto" else (settings.backend,):
         try:
             check_backend(backend, argument="--backend")
         except InputError:
-            if flags.backend != "auto" or flags.scann:
+            if settings.backend != "auto" or settings.scann:
                 raise
         else:
             return backend

@@ -50,7 +50,8 @@ def read_settings(run: RunDirectory, kind: type[TrainSettings] | None = None) ->
 
     Args:
         run: The run directory.
-        kind: Class of the settings; by default that of the recipe that they name.
+        kind: Class of the settings, which has to know them all; by default that of the recipe that
+            they name, and what a former version alone knew is passed over.
 
     Returns:
         The settings, not checked; those of `flags.txt` are `given`.
@@ -61,8 +62,9 @@ def read_settings(run: RunDirectory, kind: type[TrainSettings] | None = None) ->
     if not run.flags.is_file():
         raise InputError(f"{str(run.path)!r} is no run directory: it has no {run.flags.name}.")
     arguments = [f"--flagfile={run.flags}"]
-    command = train_command(arguments) if kind is None else Command("keras_distill.train", "", kind)
-    return command.parse(arguments)
+    if kind is None:
+        return train_command(arguments).parse(arguments, known_only=True)
+    return Command("keras_distill.train", "", kind).parse(arguments)
 
 
 def inherit_settings(
@@ -75,7 +77,7 @@ def inherit_settings(
 
     Args:
         settings: The settings of a command.
-        run: The run directory.
+        run: The run directory; nothing is taken from one without `flags.txt`.
         names: Some of `dataset`, `teacher`, `image_size`, `degrade`.
 
     Returns:
@@ -84,6 +86,8 @@ def inherit_settings(
     Raises:
         InputError: If a setting of the run cannot be used here.
     """
+    if not run.flags.is_file():
+        return settings, {}
     written = read_settings(run)
     inherited = {}
     for name in names:
@@ -119,6 +123,8 @@ def said_of_settings(settings: DataSettings, run: RunDirectory, inherited: dict[
     Returns:
         Lines; empty if there is nothing to say.
     """
+    if not run.flags.is_file():
+        return ""
     written, lines = read_settings(run), []
     if inherited:
         text = ", ".join(f"--{name}={value}" for name, value in inherited.items())

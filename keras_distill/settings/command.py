@@ -9,7 +9,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -43,8 +43,8 @@ class Command(Generic[S]):
         verbs: Words, one of which the command line must begin with; `parse` puts it into `verb`.
         passes_on: Whether arguments after `--` are for another program; `parse` puts them into
             `passed_on`.
-        other: Settings of another command, whose flag files this one reads too: what only the other
-            knows is passed over there, though not on the command line.
+        others: Settings of other commands, whose flag files this one reads too: what only they
+            know is passed over there, though not on the command line.
         foreign: What to say of flags that are unknown here, by name.
     """
 
@@ -56,7 +56,7 @@ class Command(Generic[S]):
         verbs: Sequence[str] = (),
         *,
         passes_on: bool = False,
-        other: type[Settings] | None = None,
+        others: Iterable[type[Settings]] = (),
         foreign: Mapping[str, str] = MappingProxyType({}),
     ):
         self.module = module
@@ -66,7 +66,7 @@ class Command(Generic[S]):
         self.flags = DashedFlagValues()
         self._passes_on = passes_on
         self._settings = settings
-        self._other = other
+        self._others = tuple(others)
         self._foreign = foreign
         self._description = description
         self._groups: dict[str, list[str]] = {}
@@ -141,11 +141,12 @@ class Command(Generic[S]):
         flags.DEFINE_enum(name, default, list(of), text, flag_values=self.flags)
         self._groups.setdefault(group, []).append(name)
 
-    def parse(self, argv: Sequence[str]) -> S:
+    def parse(self, argv: Sequence[str], *, known_only: bool = False) -> S:
         """Reads the arguments into settings; what they do not name has its default.
 
         Args:
             argv: Arguments without the program's name.
+            known_only: Whether arguments that are not flags are passed over.
 
         Returns:
             The settings, not checked yet.
@@ -162,13 +163,15 @@ class Command(Generic[S]):
             if self.verb not in self.verbs:
                 raise InputError(f"{self.verb!r} must be one of {', '.join(self.verbs)}.")
         try:
-            unparsed = self.flags([self.module, *self._with_flag_files(argv)])[1:]
+            unparsed = self.flags(
+                [self.module, *self._with_flag_files(argv)], known_only=known_only
+            )[1:]
         except flags.UnrecognizedFlagError as error:
             why = self._foreign.get(error.flagname)
             raise InputError(f"--{error.flagname} {why}." if why else str(error)) from error
         except (flags.Error, ValueError) as error:  # the latter for --nofast=1
             raise InputError(str(error)) from error
-        if unparsed:
+        if unparsed and not known_only:
             raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
         if self._settings is Settings:
             return self.flags  # type: ignore[return-value]
@@ -240,13 +243,15 @@ class Command(Generic[S]):
         return re.sub(r"`([a-z_0-9]+)(=[^`]*)?`", shown, message)
 
     def _with_flag_files(self, argv: Sequence[str]) -> list[str]:
-        """Puts what flag files hold in their place, without the flags of the other command."""
-        if self._other is None:
+        """Puts what flag files hold in their place, without the flags of the other commands."""
+        if not self._others:
             return list(argv)
-        other = Command(self.module, "", self._other)
-        foreign = {name for name in other.flags if name not in self.flags}
-        booleans = [name for name in foreign if other.flags[name].boolean]
-        foreign |= {f"{no}{name}" for name in booleans for no in ("no", "no_")}
+        foreign = set()
+        for settings in self._others:
+            other = Command(self.module, "", settings)
+            names = [name for name in other.flags if name not in self.flags]
+            booleans = [name for name in names if other.flags[name].boolean]
+            foreign |= {*names, *(f"{no}{name}" for name in booleans for no in ("no", "no_"))}
         expanded, rest = [], list(argv)
         while rest:
             count = 2 if rest[0] in ("--flagfile", "-flagfile") else 1

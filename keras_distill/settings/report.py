@@ -1,143 +1,106 @@
-"""The flags of a report."""
+"""Settings of a report."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_distill.errors import InputError
-from keras_distill.evaluate import parse_ks
-from keras_distill.runs.directory import RunDirectory
-from keras_distill.settings.command import Command
-from keras_distill.settings.data import check_data_flags, define_data_flags
-from keras_distill.settings.intervals import define_interval_flag
+from keras_distill.settings.data import DataSettings
+from keras_distill.settings.evaluation import EvaluationSettings, check_split, parse_ks
+from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 
-def define_report_flags(command: Command) -> None:
-    """Adds all flags of a report to a command."""
-    command.string("Run", "run", "", "Run directory of the student. Required.")
-    group = "Steps"
-    command.string(
-        group,
-        "teacher",
+@dataclass(frozen=True, kw_only=True)
+class ChainSettings(Settings, group="Steps"):
+    """The run, and what stands before and after its student on the way to production."""
+
+    run: str = setting("", "Run directory of the student. Required.", group="Run")
+    teacher: str = setting(
         "",
         "A .keras file, a run directory, a SavedModel, or the folder of its versions, a .tflite or "
         ".onnx file, or a table of vectors; by default the run's own. --teacher= leaves it out.",
     )
-    command.string(group, "teacher_output", "", "Its layer or output, as of train.")
-    command.string(group, "teacher_signature", "", "Its signature, of a SavedModel.")
-    command.integer(group, "teacher_image_size", None, "Pixels a side, if it takes any size.", 1)
-    command.choice(
-        group,
-        "teacher_preprocessing",
+    teacher_output: str = setting("", "Its layer or output, as of train.")
+    teacher_signature: str = setting("", "Its signature, of a SavedModel.")
+    teacher_image_size: int | None = setting(None, "Pixels a side, if it takes any size.", least=1)
+    teacher_preprocessing: str = setting(
         "0_255",
-        PREPROCESSINGS,
         f"What it expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here take 0_255.",
+        choices=PREPROCESSINGS,
     )
-    command.integer(
-        group, "image_size", None, "Pixels a side, for a student or format that takes any size.", 1
+    image_size: int | None = setting(
+        None, "Pixels a side, for a student or format that takes any size.", least=1
     )
-    command.string(
-        group, "export", "", "The exported SavedModel, or the folder of its versions: the latest."
-    )
-    command.strings(
-        group,
-        "format",
+    export: str = setting("", "The exported SavedModel, or the folder of its versions: the latest.")
+    format: tuple[str, ...] = setting(
+        (),
         "The same student in another format, such as a .tflite or .onnx file, to compare with it; "
         "several times.",
     )
-    command.choice(
-        group,
-        "backend",
+    backend: str = setting(
         "auto",
-        ["auto", "scann", "faiss", "exact", "none"],
         "The index at the end, of the export's vectors, or else the student's. auto is scann, or "
         "faiss where ScaNN is not installed; none ends the chain with the last model.",
+        choices=["auto", "scann", "faiss", "exact", "none"],
     )
-    command.string(
-        group,
-        "scann",
+    scann: str = setting(
         "",
         "How ScaNN searches, as LEAVES:SEARCHED:REORDERED, such as 300:30:200; by default from the "
         "number of images.",
     )
-    define_data_flags(command)
-    command.choice(
-        "Evaluation",
-        "split",
-        "test",
-        ["test", "validation", "train"],
-        "Which classes to evaluate on.",
-    )
-    command.string("Evaluation", "ks", "1,2,4,8", "The K of Recall@K, e.g. 1,10,100,1000 for SOP.")
-    command.integer("Evaluation", "batch_size", 64, "Images embedded at once.", 1)
-    define_interval_flag(command)
-    group = "Output"
-    command.string(group, "out", "", "Folder for report.html and report.json; RUN/report if empty.")
-    command.integer(
-        group,
-        "pictures",
+
+    def check(self) -> None:
+        """Rejects what cannot work.
+
+        Raises:
+            InputError: If a model does not exist, or the index cannot be built.
+        """
+        from keras_distill.retrieval.backends import check_backend  # loads NumPy
+
+        for name in ("teacher", "export"):
+            if (path := getattr(self, name)) and not Path(path).exists():
+                raise InputError(f"--{name}={path} does not exist.")
+        for path in self.format:
+            if not Path(path).exists():
+                raise InputError(f"--format={path} does not exist.")
+        for name in ("output", "signature", "image_size", "preprocessing"):
+            if f"teacher_{name}" in self.given and not self.teacher:
+                raise InputError(
+                    f"--teacher_{name} needs a teacher; the run has none, give --teacher."
+                )
+        if self.backend not in ("auto", "none"):
+            check_backend(self.backend, argument="--backend")
+        if self.scann:
+            if self.backend not in ("auto", "scann"):
+                raise InputError(f"--scann={self.scann} has no effect on --backend={self.backend}.")
+            parse_scann(self.scann)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(ChainSettings, DataSettings, EvaluationSettings, group="Output"):
+    """Settings of the command `report`."""
+
+    out: str = setting("", "Folder for report.html and report.json; RUN/report if empty.")
+    pictures: int = setting(
         1500,
         "Most images that the page holds as thumbnails, of about 5 kB each; the worst queries come "
         "first.",
-        0,
+        least=0,
     )
-    command.integer(
-        group, "queries", 2000, "Most queries to list that got worse, and better, at each step.", 1
+    queries: int = setting(
+        2000, "Most queries to list that got worse, and better, at each step.", least=1
     )
 
+    def check(self) -> None:
+        """Rejects what cannot work before anything slow is loaded.
 
-def checked_run(flags: Any) -> RunDirectory:
-    """Returns the run that a report is about.
-
-    Args:
-        flags: The parsed flags.
-
-    Returns:
-        The run directory, which has a student.
-
-    Raises:
-        InputError: If there is none.
-    """
-    if not flags.run:
-        raise InputError("--run is required: the run directory of a student.")
-    run = RunDirectory(flags.run)
-    if not run.product.is_file():
-        raise InputError(
-            f"--run={flags.run} is no run directory with a student.keras; train writes one."
-        )
-    return run
-
-
-def check_report_flags(flags: Any) -> None:
-    """Rejects what cannot work before anything slow is loaded.
-
-    Args:
-        flags: The parsed flags.
-
-    Raises:
-        InputError: If a flag is of no use.
-    """
-    from keras_distill.retrieval.backends import check_backend  # loads NumPy
-
-    check_data_flags(flags)
-    parse_ks(flags.ks)
-    if flags.split == "validation" and not flags.validation_classes:
-        raise InputError("--split=validation needs --validation_classes.")
-    for name in ("teacher", "export"):
-        if flags[name].value and not Path(flags[name].value).exists():
-            raise InputError(f"--{name}={flags[name].value} does not exist.")
-    for path in flags.format or []:
-        if not Path(path).exists():
-            raise InputError(f"--format={path} does not exist.")
-    for name in ("output", "signature", "image_size", "preprocessing"):
-        if flags[f"teacher_{name}"].present and not flags.teacher:
-            raise InputError(f"--teacher_{name} needs a teacher; the run has none, give --teacher.")
-    if flags.backend not in ("auto", "none"):
-        check_backend(flags.backend, argument="--backend")
-    if flags.scann:
-        if flags.backend not in ("auto", "scann"):
-            raise InputError(f"--scann={flags.scann} has no effect on --backend={flags.backend}.")
-        parse_scann(flags.scann)
+        Raises:
+            InputError: If a flag cannot be used.
+        """
+        DataSettings.check(self)
+        parse_ks(self.ks)
+        check_split(self.split, self.validation_classes)
+        ChainSettings.check(self)
 
 
 def parse_scann(value: str) -> tuple[int, int, int]:

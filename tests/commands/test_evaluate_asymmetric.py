@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.embedding import model_embeddings as flagged_embedder
 from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation import evaluated_model
 from keras_distill.evaluation.asymmetric import asymmetric_metrics
 
 DEGRADE = "blur:1,noise:60"
@@ -123,7 +123,7 @@ def test_each_side_is_degraded_for_both_models_and_embedded_once(
         asked.append(options["source"])
         return embed_batches(model, batches, **options)
 
-    monkeypatch.setattr(flagged_embedder, "embed_batches", counting)
+    monkeypatch.setattr(evaluated_model, "embed_batches", counting)
     ended = here("evaluate", *flags, f"--degrade={DEGRADE}", f"--degrade_side={side}", "--ks=1")
     assert (ended.code, ended.err) == (0, "")
     assert len(asked) == (2 if side == "both" else 4)

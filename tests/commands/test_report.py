@@ -14,7 +14,7 @@ from keras_distill.serving.export.model_file import export_file
 from keras_distill.serving.export.saved_model import write_saved_model
 from keras_distill.settings.report import parse_scann
 
-CLASSES, EACH, SIZE = 26, 10, 16
+CLASSES, EACH, SIZE = 26, 10, 32
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def red_embedder(*, bgr=False, normalised=True):
     image = keras.Input((SIZE, SIZE, 3), name="image")
     x = keras.ops.flip(image, axis=-1) if bgr else image
     x = keras.layers.Rescaling(1 / 255)(x)
-    x = keras.layers.AveragePooling2D(4)(x)
+    x = keras.layers.AveragePooling2D(SIZE // 4)(x)
     x = keras.layers.Conv2D(1, 1, use_bias=False, name="red")(x)
     x = keras.layers.Flatten()(x)
     if normalised:
@@ -334,7 +334,7 @@ def test_export_that_cannot_be_read_leaves_no_report(here, run, tmp_path):
 def test_image_size_that_does_not_fit(here, run):
     ended = here("report", f"--run={run}", "--image_size=20")
     assert ended.code == 2
-    assert "--image_size=20: the student takes 16 pixels." in ended.err
+    assert "--image_size=20: the student takes 32 pixels." in ended.err
 
 
 def test_full_disk_keeps_the_old_report(here, run, tmp_path, small_disk):

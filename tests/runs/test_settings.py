@@ -14,14 +14,18 @@ def test_a_single_teacher_loses_its_name(tmp_path, monkeypatch):
         "--dataset=folder:photos\n--teacher=a=teacher\n--teacher_image_size=a:224\n"
         "--teacher_preprocessing=0_1\n--teacher_output=\n"
     )
-    flags = report.COMMAND.parse(["--run=run"])
-    assert inherit_settings(flags, RunDirectory("run"), ("dataset", "teacher", "image_size")) == {
+    settings, inherited = inherit_settings(
+        report.COMMAND.parse(["--run=run"]),
+        RunDirectory("run"),
+        ("dataset", "teacher", "image_size"),
+    )
+    assert inherited == {
         "dataset": "folder:photos",
         "teacher": "teacher",
         "teacher_image_size": "224",
         "teacher_preprocessing": "0_1",
     }
-    assert (flags.teacher, flags.teacher_image_size) == ("teacher", 224)
+    assert (settings.teacher, settings.teacher_image_size) == ("teacher", 224)
 
 
 @pytest.fixture
@@ -52,18 +56,26 @@ SPLIT = {"train_classes": "3:", "test_classes": ":3"}
     ],
 )
 def test_classes_belong_to_their_data(run, given, inherited):
-    flags = evaluate.COMMAND.parse(given)
-    assert inherit_settings(flags, run, ("dataset", "degrade")) == inherited
+    settings, taken = inherit_settings(evaluate.COMMAND.parse(given), run, ("dataset", "degrade"))
+    assert taken == inherited
     for name, value in inherited.items():
-        assert flags[name].value == value
-    said = said_of_settings(flags, run, inherited)
+        assert getattr(settings, name) == value
+    said = said_of_settings(settings, run, inherited)
     assert ("From run/flags.txt: " in said) == bool(inherited)
     other = "is not the data set of the run, folder:photos: its classes (--train_classes=3:, --tes"
     assert (other in said) == ("others" in str(given) or "cub" in str(given))
 
 
 def test_a_run_without_a_teacher_has_no_settings_of_one(run):
-    flags = report.COMMAND.parse(["--run=run"])
-    inherited = inherit_settings(flags, run, ("dataset", "teacher", "image_size"))
+    settings, inherited = inherit_settings(
+        report.COMMAND.parse(["--run=run"]), run, ("dataset", "teacher", "image_size")
+    )
     assert inherited == {"dataset": "folder:photos", **SPLIT}
-    assert not flags["teacher_preprocessing"].present
+    assert "teacher_preprocessing" not in settings.given
+
+
+def test_nothing_is_inherited_from_a_folder_without_settings(tmp_path):
+    settings = report.COMMAND.parse([f"--run={tmp_path}"])
+    run = RunDirectory(tmp_path)
+    assert inherit_settings(settings, run, ("dataset", "teacher")) == (settings, {})
+    assert said_of_settings(settings, run, {}) == ""

@@ -1,7 +1,6 @@
-"""A model that the flags of `evaluate` name, and what it makes of the images."""
+"""Model that is evaluated, and its embeddings of queries and gallery."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -12,34 +11,35 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches
 from keras_distill.errors import InputError
+from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class FlaggedEmbedder:
+class EvaluatedModel:
     """A model that can embed the images.
 
     Attributes:
-        flag: The flag that names it.
-        path: Where it lies.
+        setting: Name of the setting that holds its path.
+        path: File or folder that it was loaded from.
         model: The model.
         image_size: Height and width of the images that it sees, in pixels.
     """
 
-    flag: str
+    setting: str
     path: str
     model: Teacher
     image_size: int
 
     def embed_sides(
-        self, flags: Any, images: ImageSet, console: Console
+        self, settings: EvaluateSettings, images: ImageSet, console: Console
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Embeds the images as queries and as gallery, each degraded as the flags say.
+        """Embeds the images as queries and as gallery, each degraded as the settings say.
 
         Args:
-            flags: The parsed flags of `evaluate`.
+            settings: The settings.
             images: The images.
             console: Where progress is shown.
 
@@ -53,7 +53,7 @@ class FlaggedEmbedder:
 
         def embedded(degrade: str) -> tuple[np.ndarray, np.ndarray]:
             batches = evaluation_batches(
-                images, image_size=self.image_size, batch_size=flags.batch_size, degrade=degrade
+                images, image_size=self.image_size, batch_size=settings.batch_size, degrade=degrade
             )
             with Progress(
                 console=console, transient=True, disable=not console.is_terminal
@@ -62,65 +62,66 @@ class FlaggedEmbedder:
                 return embed_batches(
                     self.model,
                     batches,
-                    source=f"--{self.flag}={self.path}",
+                    source=f"--{self.setting}={self.path}",
                     on_batch=lambda rows: progress.advance(task, rows),
                 )
 
-        queries, labels = embedded("" if flags.degrade_side == "gallery" else flags.degrade)
-        if flags.degrade_side == "both":
+        side, degrade = settings.degrade_side, settings.degrade
+        queries, labels = embedded("" if side == "gallery" else degrade)
+        if side == "both":
             return queries, queries, labels
-        gallery, _ = embedded("" if flags.degrade_side == "queries" else flags.degrade)
+        gallery, _ = embedded("" if side == "queries" else degrade)
         return queries, gallery, labels
 
 
-def load_student(flags: Any, images: ImageSet) -> FlaggedEmbedder:
+def load_student(settings: EvaluateSettings, images: ImageSet) -> EvaluatedModel:
     """Loads `--model`.
 
     Args:
-        flags: The parsed flags of `evaluate`.
+        settings: The settings.
         images: The images that it has to embed.
 
     Returns:
         The model.
 
     Raises:
-        InputError: If it is of no use for them.
+        InputError: If it cannot embed them.
     """
-    student = load_teacher(flags.model, argument="model")
-    return _checked(flags, "model", "image_size", student, images)
+    student = load_teacher(settings.model, argument="model")
+    return _checked(settings, "model", "image_size", student, images)
 
 
-def load_gallery_model(flags: Any, images: ImageSet) -> FlaggedEmbedder | None:
+def load_gallery_model(settings: EvaluateSettings, images: ImageSet) -> EvaluatedModel | None:
     """Loads `--gallery_model`, if there is one; arguments as of `load_student`."""
-    if not flags.gallery_model:
+    if not settings.gallery_model:
         return None
     teacher = load_teacher(
-        flags.gallery_model,
+        settings.gallery_model,
         argument="gallery_model",
-        output=flags.gallery_output,
-        signature=flags.gallery_signature,
-        image_size=flags.gallery_image_size,
-        preprocessing=flags.gallery_preprocessing,
+        output=settings.gallery_output,
+        signature=settings.gallery_signature,
+        image_size=settings.gallery_image_size,
+        preprocessing=settings.gallery_preprocessing,
     )
-    return _checked(flags, "gallery_model", "gallery_image_size", teacher, images)
+    return _checked(settings, "gallery_model", "gallery_image_size", teacher, images)
 
 
 def _checked(
-    flags: Any, flag: str, size_flag: str, model: Teacher, images: ImageSet
-) -> FlaggedEmbedder:
-    path, asked = flags[flag].value, flags[size_flag].value
+    settings: EvaluateSettings, name: str, size_name: str, model: Teacher, images: ImageSet
+) -> EvaluatedModel:
+    path, asked = getattr(settings, name), getattr(settings, size_name)
     model.check_covers(images)
     image_size = needed_image_size(
         model.image_size,
         asked,
         1 if model.needs_ids else None,  # a table looks at no pixels
-        source=f"--{flag}={path}",
-        flag=f"--{size_flag}",
+        source=f"--{name}={path}",
+        flag=f"--{size_name}",
     )
-    if model.needs_ids and flags.degrade:
+    if model.needs_ids and settings.degrade:
         raise InputError(
-            f"--degrade={flags.degrade}: {path} is a table of vectors, which looks at no pixels; "
-            "give a model."
+            f"--degrade={settings.degrade}: {path} is a table of vectors, which looks at no "
+            "pixels; give a model."
         )
-    parse_degradations(flags.degrade, argument="--degrade", image_size=image_size)
-    return FlaggedEmbedder(flag, path, model, image_size)
+    parse_degradations(settings.degrade, argument="--degrade", image_size=image_size)
+    return EvaluatedModel(name, path, model, image_size)

@@ -1,0 +1,187 @@
+"""Settings of an evaluation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_distill.data.degradations import SYNTAX, parse_degradations
+from keras_distill.errors import InputError
+from keras_distill.settings.command import Command
+from keras_distill.settings.data import DataSettings
+from keras_distill.settings.recipes import RECIPES
+from keras_distill.settings.settings import Settings, setting
+from keras_distill.teachers.preprocessing import PREPROCESSINGS
+
+#: Module of each protocol, in `keras_distill.evaluation`; its `evaluate` measures a model.
+PROTOCOLS = {"retrieval": "retrieval_protocol"}
+#: Protocol by which the product of each recipe is evaluated.
+PROTOCOL_OF_RECIPE = {"distill": "retrieval"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(Settings, group="Evaluation"):
+    """Images that are evaluated on, and the figures."""
+
+    split: str = setting(
+        "test", "Which classes to evaluate on.", choices=["test", "validation", "train"]
+    )
+    ks: str = setting("1,2,4,8", "The K of Recall@K, e.g. 1,10,100,1000 for SOP.")
+    batch_size: int = setting(64, "Images embedded at once.", least=1)
+    intervals: str = setting(
+        "auto",
+        "What is resampled for the 95 % intervals on show; the JSON has both. queries: how far "
+        "figures depend on which images of these classes are the queries. classes: how far on "
+        "which classes these are, each resampled with all of its queries. auto is classes where "
+        "the model was not trained on any of them, and there are several.",
+        choices=["auto", "classes", "queries"],
+    )
+
+    def shown_intervals(self, *, seen: bool, classes: int) -> str:
+        """Chooses the intervals to show.
+
+        Args:
+            seen: Whether the model is known to have been trained on one of the classes.
+            classes: Number of classes.
+
+        Returns:
+            `queries` or `classes`.
+        """
+        if self.intervals != "auto":
+            return self.intervals
+        return "queries" if seen or self.split == "train" or classes < 2 else "classes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(Settings, group="Model"):
+    """The model that is evaluated."""
+
+    model: str = setting(
+        "",
+        "A .keras file, a run directory, or a SavedModel folder. Required, unless --flagfile is "
+        "flags.txt of a run.",
+    )
+    image_size: int | None = setting(
+        None, "Pixels a side, for a model that takes any size.", least=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryModelSettings(Settings, group="Gallery model"):
+    """The model that embeds the gallery."""
+
+    gallery_model: str = setting(
+        "",
+        "What embeds the gallery, where it is not --model: a .keras file, such as "
+        "projected_teacher.keras of a run, a run directory, a SavedModel, a .tflite or .onnx file, "
+        "or a table of vectors.",
+    )
+    gallery_output: str = setting("", "Its layer or output; as --teacher_output of train.")
+    gallery_signature: str = setting("", "Its signature, of a SavedModel.")
+    gallery_image_size: int | None = setting(None, "Pixels a side, if it takes any size.", least=1)
+    gallery_preprocessing: str = setting(
+        "0_255",
+        f"What it expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here take 0_255.",
+        choices=PREPROCESSINGS,
+    )
+
+    def check(self) -> None:
+        """Rejects what cannot work.
+
+        Raises:
+            InputError: If there is no such model, or only a description of one.
+        """
+        if self.gallery_model and not Path(self.gallery_model).exists():
+            raise InputError(f"--gallery_model={self.gallery_model} does not exist.")
+        for name in ("output", "signature", "image_size", "preprocessing"):
+            if f"gallery_{name}" in self.given and not self.gallery_model:
+                raise InputError(f"--gallery_{name} needs --gallery_model.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(
+    ModelSettings, GalleryModelSettings, DataSettings, EvaluationSettings, group="Evaluation"
+):
+    """Settings of the command `evaluate`."""
+
+    protocol: str | None = setting(
+        None,
+        f"What is measured, one of {', '.join(PROTOCOLS)}; by default what the recipe of the "
+        "model's run is measured by, and retrieval for a model without a run.",
+        choices=list(PROTOCOLS),
+    )
+    map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
+    degrade: str = setting("", f"What makes the images worse, in this order: some of {SYNTAX}.")
+    degrade_side: str = setting(
+        "both",
+        "Which images --degrade makes worse; a query's own image is never in its gallery. With "
+        "--gallery_model, what each model sees of them is made worse, at its own size, and the "
+        "cosine compares the student's query with the teacher's gallery.",
+        choices=["queries", "gallery", "both"],
+    )
+    json: str = setting("", "File for the figures as JSON.", group="Output")
+    per_class: bool = setting(
+        False, "List the figures of each class too, in --json.", group="Output"
+    )
+
+    def check(self) -> None:
+        """Rejects what cannot work, whatever the model, before anything slow is loaded.
+
+        Raises:
+            InputError: If a flag cannot be used.
+        """
+        DataSettings.check(self)
+        parse_ks(self.ks)
+        parse_map_ks(self.map_ks)
+        GalleryModelSettings.check(self)
+        check_split(self.split, self.validation_classes)
+        if self.json and Path(self.json).is_dir():
+            raise InputError(f"--json={self.json} is a folder; give a file.")
+        parse_degradations(self.degrade, argument="--degrade")
+        if self.degrade_side != "both" and not self.degrade:
+            raise InputError(
+                f"--degrade_side={self.degrade_side} needs --degrade, some of {SYNTAX}."
+            )
+
+
+def evaluate_command(description: str = "") -> Command[EvaluateSettings]:
+    """Makes the command `evaluate`, which reads flag files of `train` too.
+
+    Args:
+        description: Text of the help.
+
+    Returns:
+        The command.
+    """
+    return Command("keras_distill.evaluate", description, EvaluateSettings, others=RECIPES.values())
+
+
+def check_split(split: str, validation_classes: str) -> None:
+    """Checks that the split which is evaluated on is there."""
+    if split == "validation" and not validation_classes:
+        raise InputError("--split=validation needs --validation_classes.")
+
+
+def parse_ks(value: str, *, flag: str = "ks") -> list[int]:
+    """Reads `--ks`.
+
+    Args:
+        value: Positive integers, such as `"1,2,4,8"`.
+        flag: Name of the flag, for the error message.
+
+    Returns:
+        The numbers, ascending, each once.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    try:
+        ks = sorted({int(part) for part in value.split(",")})
+    except ValueError:
+        ks = [0]
+    if ks[0] < 1:
+        raise InputError(f"--{flag}={value} must be positive integers, such as 1,2,4,8.")
+    return ks
+
+
+def parse_map_ks(value: str) -> list[int]:
+    """Reads `--map_ks`, which may be empty; else as `parse_ks`."""
+    return parse_ks(value, flag="map_ks") if value else []

@@ -48,8 +48,8 @@ def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss 
                 else "images with class vectors, not with other images"
             )
             raise InputError(
-                f"--memory={settings.memory}: --task_loss={settings.task_loss} compares {compared}; "
-                "leave the memory out."
+                f"--memory={settings.memory}: --task_loss={settings.task_loss} compares "
+                f"{compared}; leave the memory out."
             )
         loss = CrossBatchMemory(loss, settings.memory)
     return loss

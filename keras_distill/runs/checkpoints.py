@@ -71,8 +71,8 @@ class Checkpoint:
         for name, value in provenance.items():
             if before.get(name, value) != value:
                 raise InputError(
-                    f"{_called(name)} differs from what {str(self.path)!r} was trained with: {value}, not "
-                    f"{before[name]}. Put back what was there, or begin again with {self.afresh}."
+                    f"{_called(name)} differs from what {str(self.path)!r} was trained with: {value}, "
+                    f"not {before[name]}. Put back what was there, or begin again with {self.afresh}."
                 )
 
     def damage(self) -> str:

@@ -72,6 +72,6 @@ def _why_not_longer(differing: set[str], settings: TrainSettings, there: TrainSe
     if "epochs" not in differing or settings.epochs < there.epochs or not there.epochs:
         return ""
     return (
-        f" --schedule={settings.schedule} spans a number of epochs that is known from the start; with "
-        "--schedule=constant or step a run can be made longer."
+        f" --schedule={settings.schedule} spans a number of epochs that is known from the start; "
+        "with --schedule=constant or step a run can be made longer."
     )

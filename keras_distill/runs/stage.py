@@ -47,8 +47,8 @@ class Training:
         callbacks: Callbacks of the method, which may have a state; see `ResumableCallbacks`.
         provenance: What must be the same when the training is resumed, by stable keys such as
             `train_images` and `teacher`.
-        monitor: One of the callbacks, whose `note` is put on the line of an epoch, and whose values,
-            `names`, are left out there.
+        monitor: One of the callbacks, whose `note` is put on the line of an epoch, and whose
+            values, `names`, are left out there.
         summary: What is known for `summary.json` before the training.
         figures: From the record of the last epoch, and the best value of the validation or `None`,
             to what `summary.json` says of the training besides.
@@ -69,7 +69,7 @@ class Training:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     monitor: Any = None
     summary: Mapping[str, Any] = field(default_factory=dict)
-    figures: Callable[[Mapping[str, Any], float | None], Mapping[str, Any]] = lambda record, best: {}
+    figures: Callable[[Mapping[str, Any], float | None], Mapping[str, Any]] = lambda *shown: {}
     example_images: Callable[[int], Mapping[str, Any]] | None = None
     on_begin: Callable[[], None] = lambda: None
     on_end: Callable[[Path], None] = lambda product: None

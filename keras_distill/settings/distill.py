@@ -163,13 +163,13 @@ class DistillSettings(
                 "--teacher_losses."
             )
         learned = {loss for own in weights.values() for loss in own}
-        if self.task_loss == "none" and learned and learned <= FEATURE_LOSSES:
-            if self.embedding_dim:
-                raise InputError(
-                    f"--task_loss=none with {' and '.join(sorted(learned))} alone leaves the "
-                    "embedding as it was drawn; add a loss on embeddings, such as relative, or "
-                    "--embedding_dim=0."
-                )
+        inner = self.task_loss == "none" and learned and learned <= FEATURE_LOSSES
+        if inner and self.embedding_dim:
+            raise InputError(
+                f"--task_loss=none with {' and '.join(sorted(learned))} alone leaves the embedding "
+                "as it was drawn; add a loss on embeddings, such as relative, or "
+                "--embedding_dim=0."
+            )
         if self.memory and self.task_loss == "none":
             raise InputError(f"--memory={self.memory} has no effect with --task_loss=none.")
         path = self.trunk_weights

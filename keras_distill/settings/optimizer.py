@@ -70,8 +70,9 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
         steps_of("warmup_steps", self.warmup_steps, 1)
         if (self.schedule == "step") != bool(self.schedule_steps):
             raise InputError(
-                f"--schedule={self.schedule} and --schedule_steps={self.schedule_steps!r} do not go "
-                "together; give --schedule=step with steps at which the rate falls, such as 10e,15e."
+                f"--schedule={self.schedule} and --schedule_steps={self.schedule_steps!r} do not "
+                "go together; give --schedule=step with steps at which the rate falls, such as "
+                "10e,15e."
             )
         drops_of(self, 1)
         if self.trunk_rate == 0:

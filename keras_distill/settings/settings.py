@@ -40,17 +40,6 @@ class Settings:
         super().__init_subclass__(**kwargs)
         cls._group = group
 
-    def check(self) -> None:
-        """Rejects what cannot work before anything slow is loaded.
-
-        Raises:
-            InputError: If a flag cannot be used.
-        """
-
-    def resolved(self: _S) -> _S:
-        """Returns the settings as they hold, where defaults depend on what was given."""
-        return self
-
     def replace(self: _S, **values: Any) -> _S:
         """Returns these settings with other values."""
         return dataclasses.replace(self, **values)

@@ -68,7 +68,7 @@ def parse_teacher_losses(
 
 
 def named_losses(settings: TeacherSettings) -> str:
-    """Returns `--teacher_losses`, whose default holds only where no loss is named in another way."""
+    """Returns `--teacher_losses`; its default holds only where no loss is named otherwise."""
     named = "teacher_losses" in settings.given or not any(
         getattr(settings, loss) for loss in FEATURE_LOSSES
     )

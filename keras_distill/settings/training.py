@@ -80,3 +80,7 @@ class TrainSettings(TrainingSettings, OptimizerSettings, MonitoringSettings, Out
         TrainingSettings.check(self)
         OptimizerSettings.check(self)
         MonitoringSettings.check(self)
+
+    def resolved(self) -> "TrainSettings":
+        """Returns the settings as they hold, where defaults depend on what was given."""
+        return self

@@ -40,16 +40,20 @@ def check_provenance(
         InputError: If something differs.
     """
     found: dict[str, Any] = {"train_images": images.digest}
-    for name in parse_teachers(settings.teacher):
-        found[f"teacher/{name}" if name else "teacher"] = teachers[name].fingerprint
+    called = {}
+    for name, path in parse_teachers(settings.teacher).items():
+        key = f"teacher/{name}" if name else "teacher"
+        found[key] = teachers[name].fingerprint
+        called[key] = f"--teacher={name}={path}" if name else f"--teacher={path}"
     if settings.trunk_weights != "none":
+        called["backbone_weights"] = f"--trunk_weights={settings.trunk_weights}"
         found["backbone_weights"] = model_fingerprint(student.get_layer("trunk"))
     if validation is not None:
         found["validation_images"] = validation.digest
     context.replicas.check_agreement(found)
     if context.replicas.is_chief:  # copies on other machines have times of their own
         found |= _contents(settings, images, validation)
-    context.check_provenance(found)
+    context.check_provenance(found, called)
     return found
 
 

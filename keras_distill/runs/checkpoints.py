@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,6 @@ _CALLED = {
     "validation_images": "the validation images",
     "train_content": "the content of the training images",
     "validation_content": "the content of the validation images",
-    "teacher": "the teacher",
-    "backbone_weights": "the pretrained weights",
 }
 _MANIFEST, _STATE, _ARRAYS = "manifest.json", "state.json", "arrays.npz"
 
@@ -51,19 +50,23 @@ class Checkpoint:
         with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
-    def check_provenance(self, provenance: Mapping[str, Any]) -> None:
+    def check_provenance(
+        self, provenance: Mapping[str, Any], called: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Refuses to resume from here with other images, models or settings than before.
 
         What another version did not record cannot be compared, which a warning says.
 
         Args:
             provenance: What must be the same, by stable keys; see `ResumableCallbacks`.
+            called: What a message calls it, by key.
 
         Raises:
             InputError: If something differs.
         """
+        called = _CALLED | called
         before = _stored_provenance(self.state())
-        if unknown := sorted(_called(name) for name in provenance.keys() - before.keys()):
+        if unknown := sorted(called.get(k, k) for k in provenance.keys() - before.keys()):
             _warn_once(
                 f"{self.path} was written by another version, which did not record "
                 f"{', '.join(unknown)}: make sure that it is what the run was begun with."
@@ -71,8 +74,9 @@ class Checkpoint:
         for name, value in provenance.items():
             if before.get(name, value) != value:
                 raise InputError(
-                    f"{_called(name)} differs from what {str(self.path)!r} was trained with: {value}, "
-                    f"not {before[name]}. Put back what was there, or begin again with {self.afresh}."
+                    f"{called.get(name, name)} differs from what {str(self.path)!r} was trained with: "
+                    f"{value}, not {before[name]}. Put back what was there, or begin again with "
+                    f"{self.afresh}."
                 )
 
     def damage(self) -> str:
@@ -236,12 +240,6 @@ def _stored_provenance(state: Mapping[str, Any]) -> dict[str, Any]:
             name = "backbone_weights"
         found[former.get(name, name)] = value
     return found
-
-
-def _called(key: str) -> str:
-    """How a message calls what a key stands for."""
-    kind, _, name = key.partition("/")
-    return f"{_CALLED.get(kind, kind)} {name}".rstrip()
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -102,17 +103,20 @@ class StageContext:
         """Prints a line."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def check_provenance(self, provenance: Mapping[str, Any]) -> None:
+    def check_provenance(
+        self, provenance: Mapping[str, Any], called: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Refuses to resume with other images or models than the checkpoint was made with.
 
         Args:
             provenance: As of `Training`; may be called early, before something slow.
+            called: What a message calls it, by key.
 
         Raises:
             InputError: If something differs.
         """
         if self.checkpoint is not None:
-            self.checkpoint.check_provenance(provenance)
+            self.checkpoint.check_provenance(provenance, called)
 
 
 @dataclass(frozen=True)

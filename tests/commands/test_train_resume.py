@@ -167,7 +167,7 @@ def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, capl
         patch.setattr(resumable_callbacks, "ResumableCallbacks", Interrupted)
         ended = resume(*LONG)
     assert ended.code == code
-    assert f"train: stopped by {number.name} after step 8; the same command goes on" in ended.out
+    assert f"train: stopped by {number.name} after step 8; the same command resumes it" in ended.out
     assert "Stopping after this step" in ended.err
     assert "Traceback" not in ended.err
     assert steps(run)[-2:] == ["step-000005", "step-000008"]

@@ -64,7 +64,7 @@ class Checkpoint:
         Raises:
             InputError: If something differs.
         """
-        called = _CALLED | called
+        called = {**_CALLED, **called}
         before = _stored_provenance(self.state())
         if unknown := sorted(called.get(k, k) for k in provenance.keys() - before.keys()):
             _warn_once(
@@ -74,8 +74,8 @@ class Checkpoint:
         for name, value in provenance.items():
             if before.get(name, value) != value:
                 raise InputError(
-                    f"{called.get(name, name)} differs from what {str(self.path)!r} was trained with: "
-                    f"{value}, not {before[name]}. Put back what was there, or begin again with "
+                    f"{called.get(name, name)} differs from what {str(self.path)!r} was trained "
+                    f"with: {value}, not {before[name]}. Put back what was there, or begin again with "
                     f"{self.afresh}."
                 )
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import pytest
 from keras_distill.models.embedder import build_embedder
 from keras_distill.runs import checkpoints as checkpoint_folder
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.training import resumable_callbacks
+from keras_distill.training import loop, resumable_callbacks
 
 # Runs the training and kills it at a step: before it, or half-way through its checkpoint.
 KILLED = """
@@ -164,7 +165,7 @@ class Interrupted(resumable_callbacks.ResumableCallbacks):
 def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, caplog, number, code):
     monkeypatch.setattr(Interrupted, "number", number)
     with monkeypatch.context() as patch:
-        patch.setattr(resumable_callbacks, "ResumableCallbacks", Interrupted)
+        patch.setattr(loop, "ResumableCallbacks", Interrupted)
         ended = resume(*LONG)
     assert ended.code == code
     assert f"train: stopped by {number.name} after step 8; the same command resumes it" in ended.out
@@ -217,8 +218,10 @@ def test_a_longer_run_and_a_full_disk(resume, run, monkeypatch):
 @pytest.fixture
 def write(tmp_path):
     """Writes what a training is given, each time with other weights."""
+    seeds = itertools.count(100)
 
     def write(name):
+        keras.utils.set_random_seed(next(seeds))  # a training has set its own
         if name == "teacher.keras":
             options = {"embedding_dim": 8, "trunk_weights": "none", "image_size": 32}
             build_embedder("mobilenet", alpha=0.25, **options).save(tmp_path / name)

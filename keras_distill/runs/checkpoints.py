@@ -75,8 +75,8 @@ class Checkpoint:
             if before.get(name, value) != value:
                 raise InputError(
                     f"{called.get(name, name)} differs from what {str(self.path)!r} was trained "
-                    f"with: {value}, not {before[name]}. Put back what was there, or begin again with "
-                    f"{self.afresh}."
+                    f"with: {value}, not {before[name]}. Put back what was there, or begin again "
+                    f"with {self.afresh}."
                 )
 
     def damage(self) -> str:

@@ -16,32 +16,8 @@ from keras_distill.distribution.global_batch import (
     require_rows,
 )
 from keras_distill.errors import InputError
-
-# Imported to be registered, so that `load_model` finds the losses of a saved Distiller.
-from keras_distill.losses import (  # noqa: F401
-    absolute_teacher,
-    arc_face,
-    attention_maps,
-    batch_all_triplet,
-    batch_hard_triplet,
-    contrastive,
-    cosine_teacher,
-    cross_batch_memory,
-    hint,
-    kde_teacher,
-    lifted_structure,
-    multi_similarity,
-    n_pairs,
-    probabilistic_transfer,
-    proxy_anchor,
-    relative_teacher,
-    rkd_angle,
-    rkd_distance,
-    semi_hard_triplet,
-    similarity_preserving,
-    tensorflow_addons,
-)
 from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.registry import load_losses
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.batch_checks import check_batch, compares_rows, warn_of_first_batch
 from keras_distill.methods.distiller_arguments import check_arguments, check_teacher_names
@@ -61,6 +37,8 @@ from keras_distill.models.feature_tap import FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.models.projection import ensure_built
 from keras_distill.teachers.teacher import Teacher, as_teacher
+
+load_losses()  # so that `load_model` finds those of a saved Distiller
 
 _TeacherLike: TypeAlias = Teacher | keras.Model | Callable[[Any], Any]
 

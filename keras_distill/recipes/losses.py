@@ -1,19 +1,18 @@
 """The losses that the settings name."""
 
-import importlib
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_distill.errors import InputError
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.models.inner_layers import find_path, matching_stages
-from keras_distill.settings.distill import TASK_LOSSES, DistillSettings
-from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES, parse_layer_pairs
+from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.teachers import parse_layer_pairs
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -32,14 +31,7 @@ def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss 
     """
     if settings.task_loss == "none":
         return None
-    where, options = TASK_LOSSES[settings.task_loss]
-    loss_class = _imported(where)
-    arguments: dict[str, Any] = dict(options)
-    if "margin" in arguments and settings.margin is not None:
-        arguments["margin"] = settings.margin
-    if "classes" in arguments:
-        arguments["classes"] = classes
-    loss = loss_class(**arguments)
+    loss: TaskLoss = TASK_LOSSES[settings.task_loss].build(classes=classes, margin=settings.margin)
     if settings.memory:
         if not loss.takes_references:
             compared = (
@@ -77,9 +69,9 @@ def build_teacher_losses(
     """
     return {
         teacher: [
-            _imported(TEACHER_LOSSES[loss])(_pairs(loss, settings, teachers[teacher], student))
+            TEACHER_LOSSES[loss].load()(_pairs(loss, settings, teachers[teacher], student))
             if loss in FEATURE_LOSSES
-            else _imported(TEACHER_LOSSES[loss])()
+            else TEACHER_LOSSES[loss].load()()
             for loss in own
         ]
         for teacher, own in weights.items()
@@ -115,8 +107,3 @@ def _pairs(
     except InputError as error:
         raise InputError(f"--{name} is empty: {error}") from error
     return [stages[len(stages) // 2]] if loss == "hint" else stages[1:] or stages
-
-
-def _imported(where: str) -> Any:
-    module, _, name = where.rpartition(".")
-    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), name)

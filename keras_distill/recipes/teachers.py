@@ -14,18 +14,14 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
 from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.registry import SAME_SPACE_LOSSES
 from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
 from keras_distill.recipes.caches import fill_caches, open_teacher_caches
 from keras_distill.recipes.losses import build_teacher_losses
 from keras_distill.settings.distill import DistillSettings
-from keras_distill.settings.teachers import (
-    SAME_SPACE_LOSSES,
-    parse_cache,
-    parse_teachers,
-    per_teacher,
-)
+from keras_distill.settings.teachers import parse_cache, parse_teachers, per_teacher
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.projection import fit_pca, project, save_projected_teacher

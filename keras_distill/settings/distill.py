@@ -7,47 +7,13 @@ from typing import Any
 from keras_distill.data.degradations import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import check_addons
+from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES
 from keras_distill.models.trunks import TRUNKS
 from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.teacher_losses import named_losses, teacher_loss_weights
-from keras_distill.settings.teachers import FEATURE_LOSSES, TeacherSettings
+from keras_distill.settings.teachers import TeacherSettings
 from keras_distill.settings.training import TrainSettings
-
-_ADDONS = "tensorflow_addons.AddonsLoss"
-# Where each loss on the labels is, below keras_distill.losses, and its settings; --margin replaces
-# the margin of those that have one, and the training classes take the place of `classes`.
-TASK_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "batch_hard_triplet": ("batch_hard_triplet.BatchHardTriplet", {"margin": 0.2}),
-    "soft_triplet": ("batch_hard_triplet.BatchHardTriplet", {"margin": "soft"}),
-    "batch_all_triplet": ("batch_all_triplet.BatchAllTriplet", {"margin": 0.2}),
-    "semi_hard_triplet": ("semi_hard_triplet.SemiHardTriplet", {"margin": 0.2}),
-    "contrastive": ("contrastive.Contrastive", {}),
-    "multi_similarity": ("multi_similarity.MultiSimilarity", {}),
-    "n_pairs": ("n_pairs.NPairs", {"scale": 20.0}),
-    "lifted_structure": ("lifted_structure.LiftedStructure", {"margin": 1.0}),
-    "proxy_anchor": ("proxy_anchor.ProxyAnchor", {"classes": None, "margin": 0.1}),
-    "normalized_softmax": (
-        "arc_face.ArcFace",
-        {"classes": None, "margin": 0.0, "scale": 20.0, "name": "normalized_softmax"},
-    ),
-    "arc_face": ("arc_face.ArcFace", {"classes": None, "margin": 0.5}),
-    # Those of TensorFlow Addons.
-    "tfa:triplet_semihard": (_ADDONS, {"loss": "triplet_semihard", "margin": 0.2}),
-    "tfa:triplet_hard": (_ADDONS, {"loss": "triplet_hard", "margin": 0.2}),
-    "tfa:lifted_struct": (_ADDONS, {"loss": "lifted_struct", "margin": 1.0}),
-    "tfa:npairs": (_ADDONS, {"loss": "npairs", "scale": 20.0}),
-    "tfa:contrastive": (_ADDONS, {"loss": "contrastive", "margin": 1.0}),
-}
-# Settings that are fixed by the name of the loss.
-_WITHOUT_MARGIN = (
-    "soft_triplet",
-    "normalized_softmax",
-    "contrastive",
-    "multi_similarity",
-    "n_pairs",
-    "tfa:npairs",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +106,8 @@ class DistillSettings(
                     f"--unlabelled={self.unlabelled}: without --teacher there is nothing to learn "
                     "from unlabelled images; give one, or leave them out."
                 )
-        if self.margin is not None and self.task_loss in (*_WITHOUT_MARGIN, "none"):
+        entry = TASK_LOSSES.get(self.task_loss)  # none for "none"
+        if self.margin is not None and (entry is None or entry.margin is None):
             raise InputError(
                 f"--margin={self.margin}: --task_loss={self.task_loss} has no margin to set; leave "
                 "it out."

@@ -4,13 +4,8 @@ import math
 from collections.abc import Sequence
 
 from keras_distill.errors import InputError
-from keras_distill.losses.paper_weights import paper_weight
-from keras_distill.settings.teachers import (
-    FEATURE_LOSSES,
-    TEACHER_LOSSES,
-    TeacherSettings,
-    parse_teachers,
-)
+from keras_distill.losses.registry import FEATURE_LOSSES, TEACHER_LOSSES, published_weight
+from keras_distill.settings.teachers import TeacherSettings, parse_teachers
 
 
 def parse_teacher_losses(
@@ -47,7 +42,7 @@ def parse_teacher_losses(
                 f"{', '.join(TEACHER_LOSSES)}, each once."
             )
         try:
-            weight = float(text) if text else paper_weight(dataset, loss)
+            weight = float(text) if text else published_weight(dataset, loss)
         except ValueError:
             weight = math.nan
         if not 0 <= weight < math.inf:
@@ -58,7 +53,7 @@ def parse_teacher_losses(
             weights[name][loss] = weight
     for own in weights.values():
         for loss in also:
-            own.setdefault(loss, paper_weight(dataset, loss))
+            own.setdefault(loss, published_weight(dataset, loss))
     if idle := [name for name in names if name and not weights[name]]:
         raise InputError(
             f"--teacher_losses={value} gives the teacher {idle[0]!r} nothing to teach; add "

@@ -4,26 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_distill.errors import InputError
+from keras_distill.losses.registry import TEACHER_LOSSES
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
-# Where each loss is, below keras_distill.losses.
-TEACHER_LOSSES = {
-    "absolute": "absolute_teacher.AbsoluteTeacher",
-    "relative": "relative_teacher.RelativeTeacher",
-    "cosine": "cosine_teacher.CosineTeacher",
-    "kde": "kde_teacher.KdeTeacher",
-    "rkd_distance": "rkd_distance.RkdDistance",
-    "rkd_angle": "rkd_angle.RkdAngle",
-    "similarity": "similarity_preserving.SimilarityPreserving",
-    "pkt": "probabilistic_transfer.ProbabilisticTransfer",
-    "attention": "attention_maps.AttentionMaps",
-    "hint": "hint.Hint",
-}
-# Those that compare inner layers.
-FEATURE_LOSSES = {"attention", "hint"}
-# Those that compare places in one space, so that widths must be equal.
-SAME_SPACE_LOSSES = {"absolute", "cosine", "kde"}
 PROJECTIONS = ("none", "pca", "student")
 # What says nothing without a teacher.
 _OF_TEACHERS = (

@@ -4,8 +4,8 @@ import pytest
 
 from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import ADDONS_LOSSES, PACKAGES, check_addons
+from keras_distill.losses.registry import TASK_LOSSES
 from keras_distill.losses.tensorflow_addons import AddonsLoss
-from keras_distill.settings.training import TASK_LOSSES
 
 
 @pytest.fixture

@@ -8,18 +8,18 @@ import tensorflow as tf
 from keras_distill.errors import InputError
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.registry import (
+    FEATURE_LOSSES,
+    SAME_SPACE_LOSSES,
+    TASK_LOSSES,
+    TEACHER_LOSSES,
+)
 from keras_distill.methods.distiller import Distiller
 from keras_distill.recipes.losses import build_task_loss, build_teacher_losses
 from keras_distill.settings.command import Command
-from keras_distill.settings.distill import TASK_LOSSES, DistillSettings
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teacher_losses import parse_teacher_losses
-from keras_distill.settings.teachers import (
-    FEATURE_LOSSES,
-    SAME_SPACE_LOSSES,
-    TEACHER_LOSSES,
-    TeacherSettings,
-    parse_layer_pairs,
-)
+from keras_distill.settings.teachers import TeacherSettings, parse_layer_pairs
 from keras_distill.teachers.teacher import as_teacher
 from keras_distill.teachers.vector_table import VectorTable
 
@@ -86,11 +86,15 @@ def train(distiller, steps=1):
 @pytest.mark.parametrize("name", HERE)
 def test_every_task_loss_trains(name, small_embedder):
     loss = task_loss(name)
-    where, settings = TASK_LOSSES[name]
-    assert type(loss).__name__ == where.rpartition(".")[2]
+    entry = TASK_LOSSES[name]
+    assert type(loss).__name__ == entry.where.rpartition(".")[2]
     config = loss.get_config()
-    for key, value in settings.items():
-        assert config[key] == (CLASSES.tolist() if key == "classes" else value)
+    if entry.margin is not None:
+        assert config["margin"] == entry.margin
+    if entry.needs_classes:
+        assert config["classes"] == CLASSES.tolist()
+    for key, value in entry.fixed.items():
+        assert config[key] == value
     logs = train(Distiller(small_embedder(), task_loss=loss))
     assert logs.keys() == {"loss", loss.name}
     assert logs["loss"] > 0
@@ -173,7 +177,7 @@ def test_every_teacher_loss_trains(student, teacher):
     losses = teacher_losses(",".join(TEACHER_LOSSES), {"": teacher}, student)[""]
     assert [loss.name for loss in losses] == list(TEACHER_LOSSES)
     for loss in losses:
-        where = TEACHER_LOSSES[loss.name]
+        where = TEACHER_LOSSES[loss.name].where
         assert type(loss).__name__ == where.rpartition(".")[2]
         assert isinstance(loss, FeatureLoss) == (loss.name in FEATURE_LOSSES)
         assert getattr(loss, "needs_equal_widths", False) == (loss.name in SAME_SPACE_LOSSES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 CODE = """
-import importlib
+import importlib.util
 import json
 
 import keras
@@ -18,10 +18,9 @@ from keras_distill import Distiller, RatedSGD
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.hint import Hint
+from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.projection import build_projection
-from keras_distill.settings.teachers import FEATURE_LOSSES, TEACHER_LOSSES
-from keras_distill.settings.training import TASK_LOSSES
 from keras_distill.methods.loss_scaling import CountingLossScale
 
 random = np.random.default_rng(0)
@@ -48,21 +47,12 @@ def net(seed, batch_norm):
     return keras.Model(image, keras.layers.UnitNormalization()(x))
 
 
-def loss_class(where):
-    module, _, name = where.rpartition(".")
-    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), name)
-
-
-def task_loss(name, **changed):
-    where, options = TASK_LOSSES[name]
-    options = {**options, **changed}
-    if "classes" in options:
-        options["classes"] = range(4)
-    return loss_class(where)(**options)
+def task_loss(name, margin=None):
+    return TASK_LOSSES[name].build(classes=range(4), margin=margin)
 
 
 def teacher_losses(*names):
-    return [loss_class(TEACHER_LOSSES[name])() for name in names]
+    return [TEACHER_LOSSES[name].load()() for name in names]
 
 
 def distilled(strategy, batch_norm=False, **settings):
@@ -139,7 +129,6 @@ pairs = [("conv", "conv")]
 cases = {}
 for name in TASK_LOSSES:
     if "tfa" not in name:
-        margin = {"margin": 0.5} if "margin" in TASK_LOSSES[name][1] else {}
         cases[name] = (weighted, dict(task_loss=lambda name=name: task_loss(name)))
     elif importlib.util.find_spec("tensorflow_addons") is not None:
         cases[name] = (examples, dict(task_loss=lambda name=name: task_loss(name)))

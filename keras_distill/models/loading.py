@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_distill.errors import InputError
-from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.models.layer_calls import replace_calls
 
 
 def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
@@ -40,7 +40,7 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
         raise InputError(
             f"{argument}={str(path)!r} could not be loaded as a Keras model: {error}"
         ) from error
-    fuse_batch_norm(model)
+    replace_calls(model)
     return model
 
 

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
-from keras_distill.models.feature_tap import FeatureTap
-from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.loading import embedder_shape
 from keras_distill.teachers.fingerprint import fingerprint_of, model_fingerprint
 from keras_distill.teachers.image_size import agreed_image_size
@@ -101,7 +100,7 @@ class Teacher:
                 "look at; give a .keras file, or leave hint and attention out."
             )
         tapped = list(dict.fromkeys([*self._tapped, *layers]))
-        tap = FeatureTap(self.owner, tapped, flag=flag, argument="teacher")
+        tap = tap_features(self.owner, tapped, flag=flag, argument="teacher")
         self._tapped = tapped
         self._features_function = tf.function(
             lambda images: tap(preprocess(images, self.preprocessing)),
@@ -204,7 +203,7 @@ def as_teacher(
             )
         return Teacher(model, image_size=image_size, preprocessing=preprocessing)
     fixed, embedding_dim = embedder_shape(model, argument=argument)
-    fuse_batch_norm(model)
+    replace_calls(model)
     return Teacher(
         lambda images: model(images, training=False),
         embedding_dim=embedding_dim,

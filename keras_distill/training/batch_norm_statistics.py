@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.models.keras_internals import all_layers
+
 
 class BatchNormStatistics:
     """Estimates the moving statistics of a model's batch normalisations by forward passes.
@@ -38,7 +40,7 @@ class BatchNormStatistics:
         """
         layers = [
             layer
-            for layer in self._model._flatten_layers()
+            for layer in all_layers(self._model)
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
         if not layers:

@@ -12,7 +12,8 @@ import numpy as np
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 from keras_distill.models.float32 import as_float32
-from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.models.keras_internals import all_layers
+from keras_distill.models.layer_calls import replace_calls
 from keras_distill.models.loading import embedder_shape
 from keras_distill.serving.client.golden_pairs import least_cosine, write_golden
 from keras_distill.serving.export.bundle_facts import FACTS_FILE, bundle_facts
@@ -86,7 +87,7 @@ def export_embedder(
     if batching not in BATCHINGS:
         raise InputError(f"batching={batching!r} is unknown; give one of {', '.join(BATCHINGS)}.")
     exported = as_float32(model)
-    fuse_batch_norm(exported)
+    replace_calls(exported)
     with tempfile.TemporaryDirectory() as scratch:
         kept = shown = draw_pictures(Path(scratch) / "drawn")
         golden = "drawn pictures"
@@ -145,7 +146,7 @@ def _as_trained(model: keras.Model, exported: keras.Model, pixels: np.ndarray) -
     """How far the float32 copy of a model of mixed precision is from it, which is no fault."""
     if exported is model:
         return {"trained_in": "float32", "least_cosine_as_trained": None}
-    policies = {layer.dtype_policy.name for layer in model._flatten_layers(include_self=False)}
+    policies = {layer.dtype_policy.name for layer in all_layers(model, include_self=False)}
     cosine = least_cosine(model(pixels, training=False).numpy(), exported(pixels).numpy())
     return {
         "trained_in": ", ".join(sorted(policies - {"float32"})),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.cross_batch_memory import CrossBatchMemory as CrossBatchMemory
     from keras_distill.losses.hint import Hint as Hint
     from keras_distill.losses.kde_teacher import KdeTeacher as KdeTeacher
+    from keras_distill.losses.keras_distillation import KerasTeacherLoss as KerasTeacherLoss
     from keras_distill.losses.lifted_structure import LiftedStructure as LiftedStructure
     from keras_distill.losses.multi_similarity import MultiSimilarity as MultiSimilarity
     from keras_distill.losses.n_pairs import NPairs as NPairs
@@ -99,6 +100,7 @@ _HOME_OF = {
     "IndexEntries": "retrieval.index_parts",
     "InputError": "errors",
     "KdeTeacher": "losses.kde_teacher",
+    "KerasTeacherLoss": "losses.keras_distillation",
     "LayerFreezing": "training.layer_freezing",
     "LiftedStructure": "losses.lifted_structure",
     "MultiSimilarity": "losses.multi_similarity",

@@ -137,7 +137,10 @@ TEACHER_LOSSES = {
 }
 
 # Losses that no setting names: they wrap others.
-_WRAPPERS = (LossEntry("cross_batch_memory.CrossBatchMemory"),)
+_WRAPPERS = (
+    LossEntry("cross_batch_memory.CrossBatchMemory"),
+    LossEntry("keras_distillation.KerasTeacherLoss"),
+)
 
 #: Names of the teacher losses that compare inner layers.
 FEATURE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_features)

@@ -8,9 +8,10 @@ import keras
 
 from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.keras_distillation import is_keras_distillation
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
-from keras_distill.methods.teacher_terms import TeacherTerm
+from keras_distill.methods.teacher_terms import SINGLE, TeacherTerm, by_teacher
 
 
 def check_arguments(
@@ -45,7 +46,7 @@ def check_arguments(
     lists = _lists(teacher_losses)
     for argument, losses in lists.items():
         for loss in losses:
-            if not isinstance(loss, TeacherLoss | FeatureLoss):
+            if not (isinstance(loss, TeacherLoss | FeatureLoss) or is_keras_distillation(loss)):
                 raise InputError(
                     f"{argument} holds {_shown(loss)}, which is not a loss against a teacher; give "
                     "objects such as RelativeTeacher(), or your own subclass of TeacherLoss."
@@ -57,9 +58,8 @@ def check_arguments(
             "teacher is given, but no teacher_losses: it would teach nothing. Give "
             "teacher_losses=[RelativeTeacher()], or leave teacher out."
         )
-    projections = student_projection if isinstance(student_projection, Mapping) else {}
-    for projection in projections.values() or [student_projection]:
-        if projection is not None and not isinstance(projection, keras.Layer):
+    for projection in by_teacher(student_projection).values():
+        if not isinstance(projection, keras.Layer):
             raise InputError(
                 f"student_projection={_shown(projection)} is not a Keras layer; give a layer or "
                 "model from the student's width to the teacher's, such as keras.layers.Dense(512)."
@@ -77,18 +77,17 @@ def check_teacher_names(terms: Sequence[TeacherTerm], **arguments: Any) -> None:
     Raises:
         InputError: If they do not.
     """
-    asked = [term.teacher for term in terms]
+    asked = {term.teacher for term in terms}
     for argument, value in arguments.items():
         if value is None or not asked:
             continue
-        if isinstance(value, Mapping) == (None in asked):
+        named = set(by_teacher(value))
+        if (SINGLE in named) != (SINGLE in asked):
             raise InputError(
                 f"Distiller: teacher_losses and {argument} must both be dicts by the names of "
                 "the teachers, or neither."
             )
-        if isinstance(value, Mapping) and (
-            unknown := set(value) ^ set(asked) if argument == "teacher" else set(value) - {*asked}
-        ):
+        if unknown := named ^ asked if argument == "teacher" else named - asked:
             raise InputError(
                 f"Distiller: {argument} and teacher_losses disagree about the teachers "
                 f"{sorted(map(str, unknown))}."
@@ -127,10 +126,9 @@ def _listed(shapes: Sequence[tuple[int | None, ...]]) -> str:
 
 def _lists(losses: Any) -> dict[str, Sequence[Any]]:
     """The lists of losses, by what an error message should call them."""
-    named = losses if isinstance(losses, Mapping) else {None: losses}
     lists = {}
-    for name, own in named.items():
-        argument = "teacher_losses" if name is None else f"teacher_losses[{name!r}]"
+    for name, own in (losses if isinstance(losses, Mapping) else {SINGLE: losses}).items():
+        argument = "teacher_losses" if name == SINGLE else f"teacher_losses[{name!r}]"
         if isinstance(own, str | Mapping) or not isinstance(own, Sequence):
             raise InputError(
                 f"{argument}={_shown(own)} is not a list of losses; give a list such as "

@@ -48,15 +48,37 @@ def add_replicas(value: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def require_rows(images: Any) -> Any:
+def mean_over_replicas(mean: Any, rows: Any, all_rows: Any) -> tuple[Any, Any]:
+    """Prepares a mean over the rows of a replica, where each keeps its own.
+
+    Args:
+        mean: Scalar, the mean over the rows of this replica.
+        rows: Number of these.
+        all_rows: Number of the rows of all replicas.
+
+    Returns:
+        What adds up, over the replicas, to the number of replicas times the mean over all rows, as
+        a loss that is divided by the number of replicas must; and that mean, without a gradient.
+    """
+    share = tf.cast(rows, tf.float32) / tf.cast(all_rows, tf.float32)
+    value = share * mean
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return replicas * value, add_replicas(tf.stop_gradient(value))
+
+
+def require_rows(images: Any, called: str) -> Any:
     """Returns images `(rows, ...)`, and fails in the graph where a replica has none of a batch.
 
     Without rows there is nothing to learn, and batch normalisations would average nothing to NaN.
+
+    Args:
+        images: The images.
+        called: What the message calls the model that is trained.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     check = tf.debugging.assert_positive(
         tf.shape(images)[0],
-        "Distiller: a training batch has no images"
+        f"{called}: a training batch has no images"
         + (
             "; give batches that hold some."
             if replicas == 1

@@ -35,13 +35,13 @@ def check_batch(x: Mapping[str, Any], y: Any, *, student: keras.Model, labelled:
         _check_labels(y)
 
 
-def check_teacher_image(images: Any, teacher: Teacher, name: str | None) -> None:
+def check_teacher_image(images: Any, teacher: Teacher, name: str) -> None:
     """Checks that a teacher can look at the images that it is about to be given.
 
     Args:
         images: The images.
         teacher: The teacher.
-        name: Its name, if there are several.
+        name: Its name; empty if it has none.
 
     Raises:
         InputError: If it takes another size, with what to give instead.
@@ -55,7 +55,7 @@ def check_teacher_image(images: Any, teacher: Teacher, name: str | None) -> None
     smaller = seen if enlarged else size
     small = f"tf.image.resize(images, ({smaller}, {smaller}), antialias=True)"
     for_student, for_teacher = (small, "images") if enlarged else ("images", small)
-    if name is not None:
+    if name:
         for_teacher = f"{{{name!r}: {for_teacher}}}"
     raise InputError(
         f"{_called(name)} takes images of {size} x {size} pixels, but is shown {_text(images)}; "
@@ -64,12 +64,12 @@ def check_teacher_image(images: Any, teacher: Teacher, name: str | None) -> None
     )
 
 
-def check_answer(answer: Any, name: str | None) -> None:
+def check_answer(answer: Any, name: str) -> None:
     """Checks that a teacher's answer is a vector for each image.
 
     Args:
         answer: The answer.
-        name: The teacher's name, if there are several.
+        name: The teacher's name; empty if it has none.
 
     Raises:
         InputError: If not.
@@ -140,8 +140,8 @@ def _warn(labels: Any = None, least: Any = 0, most: Any = 255) -> None:
         )
 
 
-def _called(name: str | None) -> str:
-    return "the teacher" if name is None else f"the teacher {name!r}"
+def _called(name: str) -> str:
+    return f"the teacher {name!r}" if name else "the teacher"
 
 
 def _check_images(images: Any, expected: Any, called: str) -> None:

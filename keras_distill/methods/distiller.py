@@ -10,31 +10,31 @@ import tensorflow as tf
 from keras import ops
 
 from keras_distill.distribution.global_batch import (
-    add_replicas,
-    averageable,
     gather_replicas,
+    mean_over_replicas,
     require_rows,
 )
 from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.keras_distillation import as_teacher_loss
 from keras_distill.losses.registry import load_losses
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.batch_checks import check_batch, compares_rows, warn_of_first_batch
 from keras_distill.methods.distiller_arguments import check_arguments, check_teacher_names
-from keras_distill.methods.replicated_model import ReplicatedModel
+from keras_distill.methods.method import LossTerm, Method, images_of, unpack_batch
 from keras_distill.methods.teacher_answers import with_answers
 from keras_distill.methods.teacher_terms import (
     AnyTeacherLoss,
-    answer_of,
+    by_teacher,
+    embedding_of,
     map_losses,
     map_teachers,
-    of_teacher,
+    maps_of,
     teacher_terms,
     weights_by_name,
 )
-from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.feature_tap import FeatureTap
-from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.projection import ensure_built
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
@@ -44,7 +44,7 @@ _TeacherLike: TypeAlias = Teacher | keras.Model | Callable[[Any], Any]
 
 
 @keras.saving.register_keras_serializable("keras_distill")
-class Distiller(ReplicatedModel):
+class Distiller(Method):
     """Trains a student embedder to do its task and to agree with a teacher.
 
     `loss = task_loss_weight * task_loss + sum_k weight_k * teacher_loss_k`, each reported by its
@@ -73,7 +73,8 @@ class Distiller(ReplicatedModel):
             inference mode and never changed; or a dict of them. Not needed if batches hold
             `teacher_embedding`.
         task_loss: Loss on (labels, embeddings); `None` to learn from the teacher alone.
-        teacher_losses: Losses on (teacher embeddings, student embeddings); or a dict of lists.
+        teacher_losses: Losses on (teacher embeddings, student embeddings), those of
+            `keras.distillation` too; or a dict of lists.
         task_loss_weight: Weight of the task loss.
         teacher_loss_weights: Weight of each teacher loss, in their order or by name; 1 by default.
         student_projection: Model or layer that carries the student's embedding into a teacher's
@@ -103,6 +104,12 @@ class Distiller(ReplicatedModel):
         ['loss', 'relative', 'triplet']
     """
 
+    loss_advice = (
+        "give Distiller an object as task_loss=..., such as BatchHardTriplet(margin=0.2), or as "
+        "teacher_losses=[...], such as AbsoluteTeacher()"
+    )
+    loss_weights_advice = "give Distiller task_loss_weight=... and teacher_loss_weights=..."
+
     def __init__(
         self,
         student: keras.Model,
@@ -116,8 +123,7 @@ class Distiller(ReplicatedModel):
         name: str = "distiller",
         **kwargs: Any,
     ):
-        # Raw pixels and teacher embeddings must not be cast to the compute dtype on their way in.
-        super().__init__(name=name, autocast=False, **kwargs)
+        super().__init__(name=name, **kwargs)
         check_arguments(
             student,
             teacher,
@@ -127,7 +133,7 @@ class Distiller(ReplicatedModel):
             teacher_loss_weights,
             student_projection,
         )
-        fuse_batch_norm(student)
+        replace_calls(student)
         self.student = student
         self.teacher = teacher
         self.task_loss = task_loss
@@ -135,12 +141,11 @@ class Distiller(ReplicatedModel):
             task_loss.build(student.output_shape[-1])
             self.task_loss_layer = task_loss.layer  # tracked: trained and saved, but not exported
         self.task_loss_weight = task_loss_weight
-        #: Called, in the graph, with the labels and embeddings of each training step.
-        self.observer: Callable[[Any, Any], None] | None = None
         self.student_projection = student_projection
         map_teachers(partial(ensure_built, input_dim=student.output_shape[-1]), student_projection)
+        teacher_losses = map_losses(as_teacher_loss, teacher_losses)
         self.teacher_losses = (
-            dict(teacher_losses) if isinstance(teacher_losses, Mapping) else tuple(teacher_losses)
+            teacher_losses if isinstance(teacher_losses, dict) else tuple(teacher_losses)
         )
         terms = teacher_terms(teacher_losses)
         self.teacher_loss_weights = weights_by_name([t.name for t in terms], teacher_loss_weights)
@@ -150,17 +155,12 @@ class Distiller(ReplicatedModel):
             names.insert(0, task_loss.name)
         if not names:
             raise InputError("Distiller needs a task_loss, or teacher_losses, or both.")
-        if len({"loss", *names}) != len(names) + 1:
-            raise InputError(
-                f"Distiller: the losses are named {names}; give each a name of its own (not "
-                "'loss', which is the total), e.g. RelativeTeacher(name='relative_2')."
-            )
+        self.track_losses(names)
         check_teacher_names(terms, teacher=teacher, student_projection=student_projection)
         self._student_maps = threading.local()  # each replica is traced in a thread of its own
         self._student_tap: FeatureTap | None = None
         self.feature_loss_layers: list[keras.Layer] = []  # trained and saved, but not exported
         self._tap_features()
-        self._loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -175,90 +175,77 @@ class Distiller(ReplicatedModel):
         if name == "teacher" and hasattr(self, "_student_tap"):
             self._tap_teachers()
 
+    def get_product(self) -> keras.Model:
+        """Returns the student."""
+        return self.student
+
     def call(self, x: Any, training: bool = False) -> Any:
         """Returns the student's embeddings `(batch, dim)` of `x`, images or a dict with them."""
         if self._student_tap is None:
-            return self.student(_images(x), training=training)
-        embeddings, self._student_maps.maps = self._student_tap(_images(x), training=training)
+            return super().call(x, training=training)
+        embeddings, self._student_maps.maps = self._student_tap(images_of(x), training=training)
         return embeddings
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Asks the teacher, outside of the gradient tape, and hands over to Keras' own step."""
-        x, y, sample_weight = self._with_teacher_embedding(data)
-        x["image"] = require_rows(x["image"])
-        if not self.jit_compile:  # XLA cannot leave the graph to say something
-            warn_of_first_batch(
-                x["image"],
-                y if compares_rows(self.task_loss) else None,
-                tf.equal(self.optimizer.iterations, 0),
-            )
-        with warmed_up_momentum(self, self.optimizer.iterations):
-            return averageable(super().train_step((x, y, sample_weight)))
+    def prepare(self, data: Any, training: bool) -> tuple[dict[str, Any], Any, Any]:
+        """Checks a batch and asks the teachers."""
+        x, y, sample_weight = unpack_batch(data)
+        check_batch(x, y, student=self.student, labelled=self.task_loss is not None)
+        x = with_answers(x, self.teacher, self._teacher_terms)
+        if training:
+            x["image"] = require_rows(x["image"], type(self).__name__)
+            if not self.jit_compile:  # XLA cannot leave the graph to say something
+                warn_of_first_batch(
+                    x["image"],
+                    y if compares_rows(self.task_loss) else None,
+                    tf.equal(self.optimizer.iterations, 0),
+                )
+        return x, y, sample_weight
 
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Asks the teacher and hands over to Keras' own step; changes no weight."""
-        return averageable(super().test_step(self._with_teacher_embedding(data)))
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Composes the total loss and tracks each part by its name.
+    def loss_terms(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool
+    ) -> list[LossTerm]:
+        """Computes the task loss and the teacher losses.
 
         Args:
-            x: Dict with `teacher_embedding` if there are teacher losses.
+            x: Dict with `teacher_embedding` and `teacher_features`, as far as there are losses.
             y: Integer labels `(batch,)`.
             y_pred: The student's embeddings `(batch, dim)`.
             sample_weight: Optional weights `(batch,)`.
             training: Whether the student trains.
 
         Returns:
-            Scalar tensor, scaled for `tf.distribute` as Keras expects.
+            One term for each loss.
         """
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_terms)
         # Every row may be compared with every other one, so each replica has the whole batch.
         labels, embeddings, answers, weights = gather_replicas(
             (y, y_pred, x["teacher_embedding"] if relational else None, sample_weight)
         )
-        values = []
-        all_rows = ops.cast(ops.shape(embeddings)[0], "float32")
-        share = ops.cast(ops.shape(y_pred)[0], "float32") / all_rows
+        terms, rows = [], ops.shape(embeddings)[0]
         if self.task_loss is not None:
             value = self.task_loss(labels, embeddings, weights)
-            values.append((self.task_loss.name, self.task_loss_weight, value, value))
+            terms.append(LossTerm(self.task_loss.name, value, rows, self.task_loss_weight))
             if training:
                 self.task_loss.update(labels, embeddings)
-        if training and self.observer is not None and y is not None:
-            self.observer(labels, embeddings)
+        if training:
+            self.observe(labels, embeddings)
+        projections = by_teacher(self.student_projection)
         for name, loss, teacher in self._teacher_terms:
+            weight, reported = self.teacher_loss_weights[name], None
             if isinstance(loss, FeatureLoss):
-                maps = x["teacher_features"]
-                maps = maps if teacher is None else maps[teacher]
+                maps = maps_of(teacher, x["teacher_features"]), self._student_maps.maps
                 # A mean over images, which need no others: maps are large, and stay where they are.
-                value = share * loss(maps, self._student_maps.maps, sample_weight, training)
-                value, mean = replicas * value, add_replicas(ops.stop_gradient(value))
+                value, reported = mean_over_replicas(
+                    loss(*maps, sample_weight, training), ops.shape(y_pred)[0], rows
+                )
             else:
                 student_outputs = embeddings
-                projection = of_teacher(teacher, self.student_projection)
+                projection = projections.get(teacher)
                 if loss.needs_equal_widths and projection is not None:
                     student_outputs = gather_replicas(projection(y_pred))
-                value = mean = loss(answer_of(teacher, answers), student_outputs, weights)
-            values.append((name, self.teacher_loss_weights[name], value, mean))
-        total = ops.zeros((), "float32")
-        for name, weight, value, mean in values:
-            self._loss_trackers[name].update_state(mean, sample_weight=all_rows)
-            total += weight * value
-        total += sum(ops.cast(ops.sum(penalty), "float32") for penalty in self.losses)
-        return total / replicas
-
-    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
-        """Exports the student; arguments as in `keras.Model.export`."""
-        return self.student.export(filepath, *args, **kwargs)
+                value = loss(embedding_of(teacher, answers), student_outputs, weights)
+            terms.append(LossTerm(name, value, rows, weight, reported))
+        return terms
 
     def get_config(self) -> dict[str, Any]:
         """Returns what rebuilds this model, except for the teacher."""
@@ -295,7 +282,7 @@ class Distiller(ReplicatedModel):
         if not losses:
             return
         layers = [layer for loss in losses for layer in loss.student_layers]
-        self._student_tap = FeatureTap(
+        self._student_tap = tap_features(
             self.student, layers, flag="student layer", argument="student"
         )
         teacher_shapes = self._tap_teachers()
@@ -304,25 +291,15 @@ class Distiller(ReplicatedModel):
                 made = loss.build(teacher_shapes.get(teacher, {}), self._student_tap.shapes)
                 self.feature_loss_layers += made
 
-    def _tap_teachers(self) -> dict[str | None, dict[str, Any]]:
+    def _tap_teachers(self) -> dict[str, dict[str, Any]]:
         """Prepares the teachers; returns the shapes of their maps."""
-        layers: dict[str | None, list[str]] = {}
+        layers: dict[str, list[str]] = {}
         for _, loss, teacher in self._teacher_terms:
             if isinstance(loss, FeatureLoss):
                 layers[teacher] = [*layers.get(teacher, []), *loss.teacher_layers]
+        teachers = by_teacher(self.teacher)
         return {
-            name: of_teacher(name, self.teacher).tap(own, flag="teacher layer")
+            name: teachers[name].tap(own, flag="teacher layer")
             for name, own in layers.items()
-            if of_teacher(name, self.teacher) is not None
+            if name in teachers
         }
-
-    def _with_teacher_embedding(self, data: Any) -> tuple[Any, Any, Any]:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x = dict(x) if isinstance(x, Mapping) else {"image": x}
-        check_batch(x, y, student=self.student, labelled=self.task_loss is not None)
-        teacher: Any = self.teacher
-        return with_answers(x, teacher, self._teacher_terms), y, sample_weight
-
-
-def _images(x: Any) -> Any:
-    return x["image"] if isinstance(x, Mapping) else x

@@ -5,9 +5,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_distill.methods.optimizers import optimizers_of
+from keras_distill.models.keras_internals import LossScaleHooks
+
 
 @keras.saving.register_keras_serializable("keras_distill")
-class CountingLossScale(keras.optimizers.LossScaleOptimizer):
+class CountingLossScale(LossScaleHooks, keras.optimizers.LossScaleOptimizer):
     """Keras' dynamic loss scaling, which also counts the steps that it skips.
 
     Where there are several replicas it asks all of them: Keras looks at the gradients of one before
@@ -39,8 +42,9 @@ class CountingLossScale(keras.optimizers.LossScaleOptimizer):
         overflows = 1.0 - tf.cast(finite, tf.float32)
         return context.all_reduce(tf.distribute.ReduceOp.SUM, overflows) == 0.0
 
-    def _stateful_handle_non_finite_grads(self) -> None:
-        super()._stateful_handle_non_finite_grads()
+    def skip_step(self) -> None:
+        """Lowers the scale, and counts."""
+        super().skip_step()
         self.skipped_steps.assign_add(1)
 
 
@@ -51,6 +55,11 @@ class SkippedSteps(keras.callbacks.Callback):
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        optimizer = self.model.optimizer
-        if logs is not None and isinstance(optimizer, CountingLossScale):
-            logs["skipped_steps"] = int(keras.ops.convert_to_numpy(optimizer.skipped_steps))
+        counting = [
+            optimizer
+            for optimizer in optimizers_of(self.model).values()
+            if isinstance(optimizer, CountingLossScale)
+        ]
+        if logs is not None and counting:
+            skipped = (keras.ops.convert_to_numpy(each.skipped_steps) for each in counting)
+            logs["skipped_steps"] = sum(map(int, skipped))

@@ -1,12 +1,12 @@
 """What the teachers answer to a batch."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.methods.batch_checks import check_teacher_image
-from keras_distill.methods.teacher_terms import TeacherTerm
+from keras_distill.methods.teacher_terms import SINGLE, TeacherTerm, by_teacher
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -24,53 +24,64 @@ def with_answers(
         terms: The losses.
 
     Returns:
-        The batch with `teacher_embedding` and, for hint and attention layers, `teacher_features`.
+        The batch with `teacher_embedding` and, for hint and attention layers, `teacher_features`,
+        both by the name of the teacher, a single one's being `""`.
 
     Raises:
         InputError: If an answer is needed and there is no teacher to give it.
     """
     if not terms:
         return x
-    features = {term.teacher for term in terms if isinstance(term.loss, FeatureLoss)}
-    embeddings = {term.teacher for term in terms if not isinstance(term.loss, FeatureLoss)}
-    if isinstance(teacher, Mapping):
-        given = x.get("teacher_embedding", {})
-        if not isinstance(given, Mapping):
-            return x  # a single answer, which the losses refuse
-        answers = dict(given)
-        maps = dict(x.get("teacher_features", {}))
-        for name, one in teacher.items():
-            if name in features and name not in maps:
-                embedding, maps[name] = one.features(_images(x, one, name, teacher))
-                answers.setdefault(name, embedding)
-            elif name in embeddings and name not in answers:
-                answers[name] = one(_images(x, one, name, teacher), x.get("id"))
-        return {**x, "teacher_embedding": answers, "teacher_features": maps}
-    missing = [
-        key
-        for key, needed in (("teacher_embedding", embeddings), ("teacher_features", features))
-        if needed and key not in x
-    ]
-    if not missing:
-        return x
-    if teacher is None:
+    teachers = by_teacher(teacher)
+    answers, maps = by_teacher(x.get("teacher_embedding")), _given_maps(x, terms)
+    missing = _missing(terms, answers, maps)
+    if not teachers and (absent := sorted(key for _, key in missing if key not in x)):
         raise InputError(
             f"Distiller has the teacher losses {[term.name for term in terms]} but no teacher, "
-            f"and the batches hold no {missing[0]!r}. Give teacher=..., or set distiller.teacher "
+            f"and the batches hold no {absent[0]!r}. Give teacher=..., or set distiller.teacher "
             "(it is not kept by save())."
         )
-    images = _images(x, teacher, None, ())
-    if "teacher_features" in missing:
-        embedding, maps = teacher.features(images)
-        return {"teacher_embedding": embedding, **x, "teacher_features": maps}
-    return {**x, "teacher_embedding": teacher(images, x.get("id"))}
+    for name, key in missing:
+        if (one := teachers.get(name)) is None:
+            continue  # the losses name what is missing
+        images = _images(x, one, name, teachers)
+        if key == "teacher_features":
+            embedding, maps[name] = one.features(images)
+            answers.setdefault(name, embedding)
+        elif name not in answers:
+            answers[name] = one(images, x.get("id"))
+    return {**x, "teacher_embedding": answers, "teacher_features": maps}
 
 
-def _images(x: dict[str, Any], teacher: Teacher, name: str | None, names: Collection[Any]) -> Any:
+def _given_maps(x: dict[str, Any], terms: Sequence[TeacherTerm]) -> dict[str, Any]:
+    """The feature maps that the batch holds, by teacher."""
+    maps = x.get("teacher_features")
+    if maps is None:
+        return {}
+    # Those of one teacher are a dict too, by layer.
+    single = all(term.teacher == SINGLE for term in terms)
+    return {SINGLE: maps} if single and SINGLE not in maps else dict(maps)
+
+
+def _missing(
+    terms: Sequence[TeacherTerm], answers: Mapping[str, Any], maps: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """What each teacher is to be asked: first for maps, which come with its embeddings."""
+    needed = {
+        (term.teacher, "teacher_features" if of_maps else "teacher_embedding"): None
+        for of_maps in (True, False)
+        for term in terms
+        if isinstance(term.loss, FeatureLoss) == of_maps
+    }
+    given = {"teacher_features": maps, "teacher_embedding": answers}
+    return [(name, key) for name, key in needed if name not in given[key]]
+
+
+def _images(x: dict[str, Any], teacher: Teacher, name: str, teachers: Mapping[str, Any]) -> Any:
     images = x.get("teacher_image", x["image"])
     if isinstance(images, Mapping):
-        if names and (unknown := set(images) - set(names)):
-            raise InputError(f"teacher_image names {sorted(unknown)}; there are {[*names]}.")
+        if unknown := set(images) - set(teachers):
+            raise InputError(f"teacher_image names {sorted(unknown)}; there are {[*teachers]}.")
         images = images.get(name, x["image"])
     check_teacher_image(images, teacher, name)
     return images

@@ -10,44 +10,58 @@ from keras_distill.methods.batch_checks import check_answer
 
 AnyTeacherLoss: TypeAlias = TeacherLoss | FeatureLoss
 
+#: Name of the teacher where there is one without a name.
+SINGLE = ""
+
 
 class TeacherTerm(NamedTuple):
     """A loss against a teacher: its name in reports, itself, and the teacher's name."""
 
     name: str
     loss: AnyTeacherLoss
-    teacher: str | None
+    teacher: str
 
 
 def teacher_terms(
     losses: Sequence[AnyTeacherLoss] | Mapping[str, Sequence[AnyTeacherLoss]],
 ) -> list[TeacherTerm]:
     """Lists losses that are given for one teacher, or in a dict by the names of several."""
-    if isinstance(losses, Mapping):
-        return [
-            TeacherTerm(f"{teacher}_{loss.name}", loss, teacher)
-            for teacher, own in losses.items()
-            for loss in own
-        ]
-    return [TeacherTerm(loss.name, loss, None) for loss in losses]
+    return [
+        TeacherTerm(loss.name if teacher == SINGLE else f"{teacher}_{loss.name}", loss, teacher)
+        for teacher, own in by_teacher(losses).items()
+        for loss in own
+    ]
 
 
-def of_teacher(teacher: str | None, value: Any) -> Any:
-    """What belongs to a teacher, of something that is there once or by teacher."""
-    return value.get(teacher) if isinstance(value, Mapping) else value
+def by_teacher(value: Any) -> dict[str, Any]:
+    """Returns something that is there once, or by teacher, as a dict by teacher."""
+    if value is None:
+        return {}
+    return dict(value) if isinstance(value, Mapping) else {SINGLE: value}
 
 
-def answer_of(teacher: str | None, answers: Any) -> Any:
-    """What a teacher answered; another's answer must not pass for it."""
-    if isinstance(answers, Mapping) == (teacher is None) or of_teacher(teacher, answers) is None:
-        raise InputError(
-            f"Distiller: there is no answer of the teacher {teacher!r}; 'teacher_embedding' and "
-            "distiller.teacher must be dicts by the names of the teachers if teacher_losses is, "
-            "and hold all of them between them."
-        )
-    answer = of_teacher(teacher, answers)
+def embedding_of(teacher: str, answers: Any) -> Any:
+    """What a teacher answered to a batch; another's answer must not pass for it."""
+    answer = by_teacher(answers).get(teacher)
+    if answer is None:
+        raise _no_answer(teacher, "teacher_embedding")
     check_answer(answer, teacher)
     return answer
+
+
+def maps_of(teacher: str, maps: Mapping[str, Any]) -> Any:
+    """The feature maps of a teacher for a batch, by layer."""
+    if teacher not in maps:
+        raise _no_answer(teacher, "teacher_features")
+    return maps[teacher]
+
+
+def _no_answer(teacher: str, key: str) -> InputError:
+    return InputError(
+        f"Distiller: there is no answer of the teacher {teacher or None!r}; {key!r} and "
+        "distiller.teacher must be dicts by the names of the teachers if teacher_losses is, "
+        "and hold all of them between them."
+    )
 
 
 def map_teachers(function: Callable[[Any], Any], value: Any) -> Any:

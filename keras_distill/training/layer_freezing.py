@@ -4,6 +4,9 @@ from typing import Any
 
 import keras
 
+from keras_distill.methods.optimizers import build_optimizers
+from keras_distill.models.keras_internals import all_layers
+
 
 class LayerFreezing(keras.callbacks.Callback):
     """Freezes a layer, or a model within the model, in the first epochs of a training.
@@ -22,13 +25,12 @@ class LayerFreezing(keras.callbacks.Callback):
         super().__init__()
         self._epochs = epochs
         # Layers within may be frozen for good.
-        self._trainable = [(part, part.trainable) for part in layer._flatten_layers()]
+        self._trainable = [(part, part.trainable) for part in all_layers(layer)]
         self._layer = layer
         self._frozen = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
+        build_optimizers(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._set_frozen(epoch < self._epochs)

@@ -1,35 +1,39 @@
 """Optimisers in which each variable has a rate, and a number of updates, of its own."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.models.keras_internals import OptimizerHooks
 
-def by_variable(model: keras.Model, values: Mapping[keras.Layer, Any], default: Any) -> list[Any]:
+
+def by_variable(
+    model: keras.Model,
+    values: Mapping[keras.Layer, Any],
+    default: Any,
+    *,
+    variables: Sequence[Any] | None = None,
+) -> list[Any]:
     """Lists what holds for each trainable variable of a model, such as its rate.
 
     Args:
         model: The model that will be compiled, with nothing frozen.
         values: What holds for the variables of a layer, or of a model within the model.
         default: What holds for all others.
+        variables: The variables of the optimiser, where it is one of several.
 
     Returns:
-        The values, in the order of `model.trainable_variables`.
+        The values, in the order of `variables`, by default `model.trainable_variables`.
     """
     known = {id(v): value for layer, value in values.items() for v in layer.trainable_variables}
-    return [known.get(id(variable), default) for variable in model.trainable_variables]
+    variables = model.trainable_variables if variables is None else variables
+    return [known.get(id(variable), default) for variable in variables]
 
 
-if TYPE_CHECKING:
-    _Optimizer: TypeAlias = keras.optimizers.Optimizer
-else:
-    _Optimizer = object
-
-
-class _Rated(_Optimizer):
+class _Rated(OptimizerHooks):
     """What the optimisers of this file share; stands before the Keras optimiser."""
 
     weight_decay: float | None
@@ -76,22 +80,23 @@ class _Rated(_Optimizer):
         """Updates made; within the update of a variable, those that were made of it."""
         if self._missed is None:
             return super().iterations
-        made = self._iterations - self._missed
+        made = self.steps - self._missed
         return (
             made // self.gradient_accumulation_steps if self.gradient_accumulation_steps else made
         )
 
-    def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
+    def update_variables(self, gradients: Any, variables: Any) -> None:
+        """Counts what is updated; see the base class."""
         if self.count_updates:
-            missing = np.ones(len(self._trainable_variables), np.int64)
-            missing[[self._get_variable_index(v) for v in trainable_variables]] = 0
+            missing = np.ones(len(self.updated_variables), np.int64)
+            missing[[self.place_of(v) for v in variables]] = 0
             if missing.any():
                 self.missed_updates.assign_add(missing)
-        super()._backend_apply_gradients(grads, trainable_variables)
+        super().update_variables(gradients, variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable by its own rate."""
-        place = self._get_variable_index(variable)
+        place = self.place_of(variable)
         if self.rates is not None and self.rates[place] != 1.0:
             learning_rate = learning_rate * self.rates[place]
         self._missed = self.missed_updates[place] if self.count_updates else None
@@ -100,25 +105,27 @@ class _Rated(_Optimizer):
         finally:
             self._missed = None
 
-    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+    def decay_weights(self, variables: Sequence[Any]) -> None:
+        """Decays each variable by its own rate; see the base class."""
         if self.weight_decay is None or self.rates is None:
-            super()._apply_weight_decay(variables)
+            super().decay_weights(variables)
             return
         decay, rates = self._decay, self.rates
-        of = {id(v): rates[self._get_variable_index(v)] for v in variables}
+        of = {id(v): rates[self.place_of(v)] for v in variables}
         try:
             for rate in sorted(set(of.values())):
                 self.weight_decay = decay * rate
-                super()._apply_weight_decay([v for v in variables if of[id(v)] == rate])
+                super().decay_weights([v for v in variables if of[id(v)] == rate])
         finally:
             self.weight_decay = decay
 
-    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
-        return grads  # of one replica alone; see below
+    def clip_gradients(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        """Leaves the gradients of one replica alone; see `add_up_gradients`."""
+        return gradients
 
-    def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[Any]) -> list[Any]:
+    def add_up_gradients(self, gradients_and_variables: Sequence[Any]) -> list[Any]:
         """Adds up the gradients of all replicas, and then clips what one device would clip."""
-        reduced = super()._all_reduce_sum_gradients(grads_and_vars)
+        reduced = super().add_up_gradients(gradients_and_variables)
         grads, variables = zip(*reduced, strict=True)
         if self.measure_gradients:
             norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in grads])
@@ -126,11 +133,11 @@ class _Rated(_Optimizer):
             self.gradient_norms.assign(
                 tf.stack([norm, count + 1.0, total + norm, tf.maximum(greatest, norm)])
             )
-        return list(zip(super()._clip_gradients(grads), variables, strict=True))
+        return list(zip(super().clip_gradients(grads), variables, strict=True))
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Ends the training on the averages; Keras takes frozen variables for others."""
-        super().finalize_variable_values(self._trainable_variables)
+        super().finalize_variable_values(self.updated_variables)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what rebuilds the optimiser."""

@@ -72,7 +72,7 @@ def value_and_gradient(strategy, batches, **settings):
 
     def step(data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, y, sample_weight = distiller._with_teacher_embedding((x, y, sample_weight))
+        x, y, sample_weight = distiller.prepare((x, y, sample_weight), training=False)
         with tf.GradientTape() as tape:
             y_pred = distiller(x, training=True)
             loss = distiller.compute_loss(x, y, y_pred, sample_weight)

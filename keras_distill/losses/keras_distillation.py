@@ -51,6 +51,13 @@ class KerasTeacherLoss(TeacherLoss):
                 f"{kind} has losses for several outputs, but a student has one; give it a single "
                 "loss, such as loss='mse'."
             )
+        logits = isinstance(loss, keras.distillation.LogitsDistillation)
+        if logits and loss.loss is keras.losses.kl_divergence:
+            # Keras takes the softmax only for an object, not for the function of that name.
+            raise InputError(
+                f"{kind}(loss='kl_divergence'), the default, takes logits for probabilities in "
+                f"Keras {keras.__version__}; give it loss=keras.losses.KLDivergence()."
+            )
         super().__init__("mean", name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower())
         self.loss = loss
         of_keras = keras.distillation.FeatureDistillation, keras.distillation.LogitsDistillation
@@ -67,7 +74,8 @@ class KerasTeacherLoss(TeacherLoss):
         value = self.loss.compute_loss(teacher_outputs, student_outputs)
         if getattr(value, "shape", None) != ():
             raise InputError(
-                f"{self.name}: compute_loss returns {value!r}; it must return a scalar, such as "
+                f"{self.name}: compute_loss returns a {type(value).__name__} of shape "
+                f"{getattr(value, 'shape', 'unknown')}; it must return a scalar, such as "
                 "keras.ops.mean(...)."
             )
         return keras.ops.cast(value, "float32")

@@ -190,7 +190,8 @@ class Distiller(Method):
         """Checks a batch and asks the teachers."""
         x, y, sample_weight = unpack_batch(data)
         check_batch(x, y, student=self.student, labelled=self.task_loss is not None)
-        x = with_answers(x, self.teacher, self._teacher_terms)
+        teacher: Any = self.teacher  # wrapped by __setattr__
+        x = with_answers(x, teacher, self._teacher_terms)
         if training:
             x["image"] = require_rows(x["image"], type(self).__name__)
             if not self.jit_compile:  # XLA cannot leave the graph to say something

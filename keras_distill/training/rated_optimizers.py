@@ -37,6 +37,7 @@ class _Rated(OptimizerHooks):
     """What the optimisers of this file share; stands before the Keras optimiser."""
 
     weight_decay: float | None
+    _decay: Any
     _missed: Any = None  # updates that passed the variable in hand by
 
     def __init__(

@@ -10,6 +10,7 @@ from keras_distill.models.projection import build_projection
 
 FeatureDistillation = keras.distillation.FeatureDistillation
 LogitsDistillation = keras.distillation.LogitsDistillation
+KL = keras.losses.KLDivergence()
 RANDOM = np.random.default_rng(0)
 TEACHER, STUDENT = RANDOM.normal(size=(2, 6, 4)).astype(np.float32)
 IMAGES = RANDOM.integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
@@ -26,6 +27,10 @@ class Norms(keras.distillation.DistillationLoss):
     def get_config(self):
         return {}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
 
 def log_softmax(logits):
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
@@ -38,7 +43,7 @@ def test_values():
     )
     teacher, student = log_softmax(TEACHER / 2.0), log_softmax(STUDENT / 2.0)
     divergence = 4 * np.mean(np.sum(np.exp(teacher) * (teacher - student), axis=-1))
-    assert float(KerasTeacherLoss(LogitsDistillation(2.0))(TEACHER, STUDENT)) == pytest.approx(
+    assert float(KerasTeacherLoss(LogitsDistillation(2.0, KL))(TEACHER, STUDENT)) == pytest.approx(
         divergence, rel=1e-4
     )
 
@@ -55,7 +60,7 @@ def test_no_gradient_flows_into_the_teacher(value_and_gradient):
     ("loss", "name", "equal_widths"),
     [
         (FeatureDistillation("mae"), "feature_distillation", True),
-        (LogitsDistillation(3.0), "logits_distillation", True),
+        (LogitsDistillation(3.0, KL), "logits_distillation", True),
         (Norms(), "norms", False),
     ],
 )
@@ -92,7 +97,7 @@ def test_in_a_distiller(build, tmp_path):
     losses = [
         FeatureDistillation("mse"),
         RelativeTeacher(),
-        KerasTeacherLoss(LogitsDistillation(), name="logits"),
+        KerasTeacherLoss(LogitsDistillation(loss=KL), name="logits"),
     ]
     distiller = build(losses, teacher_loss_weights=weights)
     logs = distiller.evaluate(IMAGES, verbose=0, return_dict=True)
@@ -137,12 +142,21 @@ def test_a_projection_serves_those_that_need_equal_widths(build):
         ),
         (FeatureDistillation("mse", None, "b"), "FeatureDistillation compares the layers None and"),
         (FeatureDistillation(["mse", None]), "FeatureDistillation has losses for several outputs"),
+        (LogitsDistillation(), r"LogitsDistillation\(loss='kl_divergence'\), the default, takes l"),
         (LogitsDistillation(3.0, {"a": "kl_divergence"}), "LogitsDistillation has losses for seve"),
     ],
 )
 def test_what_cannot_work_is_refused(loss, said, build):
     with pytest.raises(InputError, match=f"^{said}"):
         build([loss])
+
+
+def test_keras_still_takes_logits_for_probabilities():
+    """If this fails, Keras was mended: its default is of use then, and need not be refused."""
+    loss = LogitsDistillation()
+    assert not np.isclose(
+        loss.compute_loss(TEACHER, STUDENT), loss.compute_loss(TEACHER, STUDENT + 1)
+    )
 
 
 def test_other_objects_are_refused():
@@ -152,7 +166,9 @@ def test_other_objects_are_refused():
 
 def test_sample_weights_are_refused(build):
     with pytest.raises(InputError, match=r"^feature_distillation: .* give no sample_weight"):
-        build([FeatureDistillation()]).fit(IMAGES, sample_weight=np.ones(8), verbose=0)
+        build([FeatureDistillation()]).fit(
+            IMAGES, np.arange(8), sample_weight=np.ones(8), verbose=0
+        )
 
 
 def test_a_loss_that_is_no_scalar():
@@ -160,5 +176,5 @@ def test_a_loss_that_is_no_scalar():
         def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
             return keras.ops.mean(student_outputs, axis=-1)
 
-    with pytest.raises(InputError, match=r"^rows: compute_loss returns .*; it must return a scal"):
+    with pytest.raises(InputError, match=r"^rows: compute_loss returns .* of shape \(6,\); it"):
         KerasTeacherLoss(Rows())(TEACHER, STUDENT)

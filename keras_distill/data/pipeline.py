@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_distill.data.class_sampler import ClassSampler
 from keras_distill.data.decoding import image_area
-from keras_distill.data.degradations import parse_degradations
-from keras_distill.data.degrading import degrade as degraded
+from keras_distill.data.degradation_syntax import parse_degradations
+from keras_distill.data.image_degradation import degrade as degraded
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.unlabelled_sampler import UnlabelledSampler

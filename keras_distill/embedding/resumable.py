@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_distill.data.fingerprint import images_fingerprint
+from keras_distill.data.image_fingerprint import images_fingerprint
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.data.shard_store import Shard, ShardStore
 from keras_distill.embedding.batches import embed_batches
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
-from keras_distill.teachers.fingerprint import fingerprint_of
+from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from keras_distill.data.degradations import parse_degradations
+from keras_distill.data.degradation_syntax import parse_degradations
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_distill.losses.anchor_shares import anchor_shares
+from keras_distill.losses.mean_over_pairs import mean_over_pairs
 from keras_distill.losses.pair_masks import pair_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
@@ -53,7 +53,7 @@ class BatchAllTriplet(TaskLoss):
         sums = ops.pad(ops.cumsum(ops.where(present, ordered, 0.0), axis=1), ((0, 0), (1, 0)))
         # sum over the nearest `active` negatives k of (d_ij + margin - d_ik)
         hinges = ops.cast(active, "float32") * limits - ops.take_along_axis(sums, active, axis=1)
-        return anchor_shares(
+        return mean_over_pairs(
             labels,
             ops.sum(ops.where(positive, hinges, 0.0), axis=1),
             ops.sum(ops.where(positive, active, 0), axis=1),

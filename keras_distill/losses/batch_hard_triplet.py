@@ -5,7 +5,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from keras_distill.losses.class_masks import class_masks
+from keras_distill.losses.pair_masks import pair_masks_of_all_rows
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
 
@@ -50,7 +50,7 @@ class BatchHardTriplet(TaskLoss):
     ) -> Any:
         """Computes the loss of each anchor; see the base class."""
         distances = pairwise_distances(embeddings, ref_embeddings)
-        positive, negative = class_masks(labels, ref_labels)
+        positive, negative = pair_masks_of_all_rows(labels, ref_labels)
         farthest_positive = ops.max(ops.where(positive, distances, -_FAR), axis=1)
         nearest_negative = ops.min(ops.where(negative, distances, _FAR), axis=1)
         complete = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))

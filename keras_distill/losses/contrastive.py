@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_distill.losses.anchor_shares import anchor_shares
+from keras_distill.losses.mean_over_pairs import mean_over_pairs
 from keras_distill.losses.pair_masks import pair_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
@@ -55,7 +55,7 @@ class Contrastive(TaskLoss):
         ):
             hinges = ops.where(mask, ops.maximum(excess, 0.0), 0.0)
             active = ops.cast(hinges > 0.0, "float32")
-            losses += anchor_shares(labels, ops.sum(hinges, axis=1), ops.sum(active, axis=1))
+            losses += mean_over_pairs(labels, ops.sum(hinges, axis=1), ops.sum(active, axis=1))
         return losses
 
     def get_config(self) -> dict[str, Any]:

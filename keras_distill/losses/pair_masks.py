@@ -1,10 +1,8 @@
-"""Which pairs of different rows are positives and which are negatives."""
+"""Masks of the pairs of rows of one class, positives, and of two classes, negatives."""
 
 from typing import Any
 
 from keras import ops
-
-from keras_distill.losses.class_masks import class_masks
 
 
 def pair_masks(labels: Any, ref_labels: Any = None) -> tuple[Any, Any]:
@@ -19,8 +17,25 @@ def pair_masks(labels: Any, ref_labels: Any = None) -> tuple[Any, Any]:
         Boolean tensors `(n, m)`: the pairs of one class and those of two. Rows labelled -1 are in
         neither.
     """
-    positive, negative = class_masks(labels, ref_labels)
+    positive, negative = pair_masks_of_all_rows(labels, ref_labels)
     labelled = labels[:, None] >= 0
     if ref_labels is None:
         positive &= ~ops.eye(ops.shape(labels)[0], dtype="bool")
     return positive & labelled, negative & labelled
+
+
+def pair_masks_of_all_rows(labels: Any, ref_labels: Any = None) -> tuple[Any, Any]:
+    """Finds the pairs of all rows with labelled references, for losses that choose some of them.
+
+    Args:
+        labels: Integer tensor `(n,)`, of rows that may be labelled -1: they are paired too.
+        ref_labels: Integer tensor `(m,)`; `None` for `labels`. Those of -1 are in no mask.
+
+    Returns:
+        Boolean tensors `(n, m)`: the pairs of one class, a row with itself among them, and the
+        pairs of two classes.
+    """
+    ref_labels = labels if ref_labels is None else ref_labels
+    labelled = ref_labels[None, :] >= 0
+    same = labels[:, None] == ref_labels[None, :]
+    return ops.logical_and(same, labelled), ops.logical_and(ops.logical_not(same), labelled)

@@ -33,8 +33,8 @@ from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.layer_freezing import LayerFreezing
 from keras_distill.training.optimizer import add_l2_penalty
-from keras_distill.training.projector import write_projector
 from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
+from keras_distill.training.tensorboard_projector import write_projector
 
 
 def stages(settings: DistillSettings) -> list[Stage]:

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 
 from keras_distill.data.file_stamps import stamps_digest
-from keras_distill.data.fingerprint import images_fingerprint_once
+from keras_distill.data.image_fingerprint import images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
 from keras_distill.runs.stage import StageContext
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import parse_cache, parse_teachers
-from keras_distill.teachers.fingerprint import model_fingerprint
+from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.teachers.teacher import Teacher
 
 

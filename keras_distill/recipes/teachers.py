@@ -24,7 +24,7 @@ from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import parse_cache, parse_teachers, per_teacher
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
-from keras_distill.teachers.projection import fit_pca, project, save_projected_teacher
+from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
 from keras_distill.teachers.teacher import Teacher
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_distill.data.degradations import SYNTAX, parse_degradations
+from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import check_addons
 from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_distill.data.degradations import SYNTAX, parse_degradations
+from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings

@@ -2,7 +2,7 @@
 
 from keras_distill.data.views import VIEWS_VERSION
 from keras_distill.errors import InputError
-from keras_distill.teachers.fingerprint import fingerprint_of
+from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
 
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from keras_distill.errors import InputError
 from keras_distill.native_log import quiet_native_log
-from keras_distill.teachers.fingerprint import fingerprint_of
 from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
+from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
 
 

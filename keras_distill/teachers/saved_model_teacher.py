@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_distill.errors import InputError
-from keras_distill.teachers.fingerprint import fingerprint_of, folder_fingerprint
 from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
+from keras_distill.teachers.model_fingerprint import fingerprint_of, folder_fingerprint
 from keras_distill.teachers.teacher import Teacher
 
 # In the order of preference; the first two are ours (see serving/bundle.py).

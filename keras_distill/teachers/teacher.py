@@ -12,8 +12,8 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.loading import embedder_shape
-from keras_distill.teachers.fingerprint import fingerprint_of, model_fingerprint
 from keras_distill.teachers.image_size import agreed_image_size
+from keras_distill.teachers.model_fingerprint import fingerprint_of, model_fingerprint
 from keras_distill.teachers.preprocessing import check_preprocessing, preprocess
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet, image_id
 from keras_distill.errors import InputError
-from keras_distill.teachers.fingerprint import fingerprint_of
+from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
 
 _MOST_NAMES = 5  # in an error message

@@ -10,8 +10,8 @@ from PIL import Image
 from keras_distill import InputError, evaluation_batches, training_batches
 from keras_distill.data import pipeline
 from keras_distill.data.class_sampler import ClassSampler
-from keras_distill.data.degradations import parse_degradations
-from keras_distill.data.degrading import degrade
+from keras_distill.data.degradation_syntax import parse_degradations
+from keras_distill.data.image_degradation import degrade
 from keras_distill.data.image_set import ImageSet, read_folder
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.views import centre_view

@@ -13,7 +13,7 @@ from keras_distill.losses.relative_teacher import RelativeTeacher
 from keras_distill.methods.distiller import Distiller
 from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.inner_layers import layer_paths
-from keras_distill.teachers.projection import fit_pca, project
+from keras_distill.teachers.projected_teacher import fit_pca, project
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.teachers.vector_table import VectorTable
 

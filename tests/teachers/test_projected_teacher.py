@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_distill.errors import InputError
 from keras_distill.teachers.loading import load_teacher
-from keras_distill.teachers.projection import fit_pca, project, save_projected_teacher
+from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.teachers.vector_table import VectorTable
 

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_distill.teachers.fingerprint import (
+from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.model_fingerprint import (
     fingerprint_of,
     folder_fingerprint,
     model_fingerprint,
 )
-from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
 

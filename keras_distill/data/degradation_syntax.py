@@ -1,4 +1,4 @@
-"""The names of degradations, the numbers they take, and `--degrade` as text."""
+"""Names of degradations, the numbers they take, and `--degrade` as text."""
 
 from dataclasses import dataclass
 

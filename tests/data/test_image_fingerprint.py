@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_distill.data.fingerprint import images_fingerprint
+from keras_distill.data.image_fingerprint import images_fingerprint
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 

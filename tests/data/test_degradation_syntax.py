@@ -1,8 +1,8 @@
 import pytest
 
 from keras_distill import InputError
-from keras_distill.data.degradations import KINDS, SYNTAX, Degradation, parse_degradations
-from keras_distill.data.degrading import _APPLY
+from keras_distill.data.degradation_syntax import KINDS, SYNTAX, Degradation, parse_degradations
+from keras_distill.data.image_degradation import _APPLY
 
 
 def test_order_and_numbers_are_kept():

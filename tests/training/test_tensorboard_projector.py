@@ -11,7 +11,7 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
 from keras_distill.data.image_set import read_folder
-from keras_distill.training.projector import write_projector
+from keras_distill.training.tensorboard_projector import write_projector
 
 
 @pytest.fixture

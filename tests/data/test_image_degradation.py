@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_distill.data.degradations import KINDS, parse_degradations
-from keras_distill.data.degrading import degrade
+from keras_distill.data.degradation_syntax import KINDS, parse_degradations
+from keras_distill.data.image_degradation import degrade
 
 
 def picture(size=48):

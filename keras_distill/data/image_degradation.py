@@ -1,4 +1,4 @@
-"""Making an image worse: what a cheap camera or a slow line would leave of it."""
+"""Degradation of an image: what a cheap camera or a slow line would leave of it."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.data.decoding import decode_image
-from keras_distill.data.degradations import Degradation
+from keras_distill.data.degradation_syntax import Degradation
 from keras_distill.data.views import resize
 
 _BLUR_RADIUS = 4.0  # in sigmas

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 
-def anchor_shares(labels: Any, sums: Any, counts: Any) -> Any:
+def mean_over_pairs(labels: Any, sums: Any, counts: Any) -> Any:
     """Gives each anchor its share of a mean over pairs or triplets.
 
     The mean of the shares over the labelled rows, which `TaskLoss` takes, is

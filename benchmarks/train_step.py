@@ -67,7 +67,7 @@ def report(case, value, against, unit="images/s", **more):
 def distiller(teacher_losses=(), teacher=None):
     keras.utils.set_random_seed(0)
     student = build_embedder(
-        "mobilenet", alpha=0.25, image_size=SIZE, embedding_dim=512, trunk_weights="none"
+        "mobilenet", alpha=0.25, image_size=SIZE, embedding_dim=512, backbone_weights="none"
     )
     model = Distiller(
         student,
@@ -126,13 +126,15 @@ def one_batch():
 
 def resnet101():
     return as_teacher(
-        build_embedder("resnet101", image_size=224, embedding_dim=512, trunk_weights="none")
+        build_embedder("resnet101", image_size=224, embedding_dim=512, backbone_weights="none")
     )
 
 
 def against_plain(images, folder):
     cache = TeacherCache(
-        as_teacher(build_embedder("mobilenet", alpha=0.25, image_size=SIZE, trunk_weights="none")),
+        as_teacher(
+            build_embedder("mobilenet", alpha=0.25, image_size=SIZE, backbone_weights="none")
+        ),
         images,
         folder,
         views=VIEWS,

@@ -75,9 +75,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.teachers.vector_table import VectorTable as VectorTable
     from keras_distill.training.averaged_student import AveragedStudent as AveragedStudent
     from keras_distill.training.layer_freezing import LayerFreezing as LayerFreezing
-    from keras_distill.training.rated_optimizers import RatedAdam as RatedAdam
-    from keras_distill.training.rated_optimizers import RatedSGD as RatedSGD
-    from keras_distill.training.rated_optimizers import by_variable as by_variable
+    from keras_distill.training.layerwise_optimizers import LayerwiseAdam as LayerwiseAdam
+    from keras_distill.training.layerwise_optimizers import LayerwiseSGD as LayerwiseSGD
+    from keras_distill.training.layerwise_optimizers import (
+        multipliers_by_variable as multipliers_by_variable,
+    )
     from keras_distill.training.recall_validation import RecallValidation as RecallValidation
     from keras_distill.training.resumable_callbacks import ResumableCallbacks as ResumableCallbacks
 
@@ -107,8 +109,8 @@ _HOME_OF = {
     "NPairs": "losses.n_pairs",
     "ProbabilisticTransfer": "losses.probabilistic_transfer",
     "ProxyAnchor": "losses.proxy_anchor",
-    "RatedAdam": "training.rated_optimizers",
-    "RatedSGD": "training.rated_optimizers",
+    "LayerwiseAdam": "training.layerwise_optimizers",
+    "LayerwiseSGD": "training.layerwise_optimizers",
     "RecallValidation": "training.recall_validation",
     "RelativeTeacher": "losses.relative_teacher",
     "ResumableCallbacks": "training.resumable_callbacks",
@@ -127,7 +129,7 @@ _HOME_OF = {
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",
     "build_searcher": "retrieval.backends",
-    "by_variable": "training.rated_optimizers",
+    "multipliers_by_variable": "training.layerwise_optimizers",
     "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
     "embed_batches": "embedding.batches",
@@ -143,10 +145,22 @@ _HOME_OF = {
 
 __all__ = sorted(_HOME_OF)
 
+# Taken for one version.
+_FORMER_NAMES = {
+    "RatedAdam": "LayerwiseAdam",
+    "RatedSGD": "LayerwiseSGD",
+    "by_variable": "multipliers_by_variable",
+}
+
 
 if not TYPE_CHECKING:  # a checker would believe that every name exists
 
     def __getattr__(name: str) -> object:
+        if name in _FORMER_NAMES:
+            import warnings
+
+            name = _FORMER_NAMES[former := name]
+            warnings.warn(f"{former} is called {name} now.", FutureWarning, stacklevel=2)
         if name not in _HOME_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

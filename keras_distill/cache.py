@@ -55,24 +55,24 @@ def _fill(settings: DistillSettings) -> None:
     from rich.console import Console
 
     from keras_distill.data.view_cache import ViewCache
+    from keras_distill.models.backbones import BACKBONES
     from keras_distill.models.embedder import build_embedder
-    from keras_distill.models.trunks import TRUNKS
     from keras_distill.recipes.caches import fill_caches, open_image_cache, open_teacher_caches
     from keras_distill.recipes.losses import build_teacher_losses
     from keras_distill.recipes.teachers import feature_layers, open_teachers
 
     console = Console()
     images, _, _ = load_training_images(settings)
-    image_size = settings.image_size or TRUNKS[settings.trunk].image_size
+    image_size = settings.image_size or BACKBONES[settings.backbone].image_size
     teachers = open_teachers(settings, images)
     layers: dict[str, Any] = {}
     if settings.cache_features and teachers:
         student = build_embedder(  # for the shapes of its layers
-            settings.trunk,
+            settings.backbone,
             image_size=image_size,
             alpha=settings.alpha,
-            trunk_weights="none",
-            trunk_layer=settings.trunk_layer,
+            backbone_weights="none",
+            backbone_layer=settings.backbone_layer,
         )
         losses = build_teacher_losses(
             settings, teacher_loss_weights(settings, settings.dataset), teachers, student

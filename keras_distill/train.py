@@ -2,7 +2,7 @@ r"""Trains an embedder, from a teacher or without one.
 
 Without --teacher it learns from the labels alone: that is how a teacher or a baseline is made.
 With --teacher it also learns to agree with the teacher. --epochs=0 writes the embedder as it
-stands, so that a pretrained trunk becomes a teacher with one command.
+stands, so that a pretrained backbone becomes a teacher with one command.
 
 The run directory receives flags.txt, metrics.jsonl, training.png with its curves, checkpoints/,
 tensorboard/, student.keras and summary.json, whose path is the last line printed. A training that
@@ -10,7 +10,7 @@ was stopped or killed goes on from its last checkpoint when the same command is 
 ends as if it had not been stopped. SIGTERM and Ctrl-C end it with a checkpoint of the present step.
 
   python -m keras_distill.train --flagfile=configs/birds100_relative.flags
-  python -m keras_distill.train --dataset=folder:photos --trunk=mobilenet --alpha=0.25 \
+  python -m keras_distill.train --dataset=folder:photos --backbone=mobilenet --alpha=0.25 \
       --teacher=runs/teacher/student.keras --teacher_losses=absolute,relative:0.3
 
 --recipe names what is trained; `--recipe=NAME --help` lists the flags of a recipe.

@@ -163,9 +163,9 @@ def served():
 TINY = (
     "--train_classes=:4",
     "--test_classes=4:",
-    "--trunk=mobilenet",
-    "--trunk_layer=conv_pw_1_relu",
-    "--trunk_weights=none",
+    "--backbone=mobilenet",
+    "--backbone_layer=conv_pw_1_relu",
+    "--backbone_weights=none",
     "--alpha=0.25",
     "--image_size=32",
     "--embedding_dim=8",

@@ -36,7 +36,7 @@ def test_grid_parses(path, monkeypatch, tmp_path):
     monkeypatch.chdir(CONFIGS.parent)
     flags = ablate.COMMAND.parse([f"--flagfile={path}"])
     (tmp_path / "photos").mkdir()
-    (tmp_path / "trunk.weights.h5").touch()
+    (tmp_path / "backbone.weights.h5").touch()
     (tmp_path / "teacher").mkdir()
     replaced = {
         "--teacher=runs/birds100_teacher": f"--teacher={tmp_path / 'teacher'}",
@@ -45,7 +45,7 @@ def test_grid_parses(path, monkeypatch, tmp_path):
     flags.variant = [
         functools.reduce(lambda text, pair: text.replace(*pair), replaced.items(), variant)
         + f" --dataset=folder:{tmp_path / 'photos'}"
-        + f" --trunk_weights={tmp_path / 'trunk.weights.h5'}"
+        + f" --backbone_weights={tmp_path / 'backbone.weights.h5'}"
         for variant in flags.variant
     ]
     grid = Grid.of(flags, tmp_path)

@@ -19,7 +19,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from keras_distill import build_embedder
 from keras_distill.__main__ import COMMANDS
-from keras_distill.models.trunks import TRUNKS
+from keras_distill.models.backbones import BACKBONES
 from keras_distill.serving.client.messages import PredictRequest
 
 ROOT = Path(__file__).parents[1]
@@ -111,9 +111,9 @@ def test_notebook_example_runs(tmp_path, monkeypatch):
             pixels = noise.integers(0, 256, (40, 50, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{index}.jpg")
     teacher = build_embedder(  # of the size that the README's own teacher takes
-        "mobilenet", alpha=0.25, embedding_dim=16, trunk_weights="none"
+        "mobilenet", alpha=0.25, embedding_dim=16, backbone_weights="none"
     )
-    assert teacher.input_shape[1] == TRUNKS["resnet101"].image_size
+    assert teacher.input_shape[1] == BACKBONES["resnet101"].image_size
     (tmp_path / "runs" / "teacher").mkdir(parents=True)
     teacher.save(tmp_path / "runs" / "teacher" / "student.keras")
     monkeypatch.chdir(tmp_path)

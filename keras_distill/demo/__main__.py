@@ -30,9 +30,9 @@ COMMAND.integer("Training", "seed", 0, "Seed of weights, batches and crops.", 0)
 
 # A MobileNet that ends early and mild crops: all start from random weights and see few pictures.
 _COMMON = (
-    "--trunk=mobilenet",
-    "--trunk_layer=conv_pw_5_relu",
-    "--trunk_weights=none",
+    "--backbone=mobilenet",
+    "--backbone_layer=conv_pw_5_relu",
+    "--backbone_weights=none",
     "--image_size=64",
     "--embedding_dim=128",
     "--task_loss=multi_similarity",

@@ -31,7 +31,7 @@ def check_devices() -> Finding:
         "gpu",
         MISSING,
         "",
-        "nothing; all runs on the CPU, large trunks slowly",
+        "nothing; all runs on the CPU, large backbones slowly",
         "with an NVIDIA GPU and driver: pip install 'tensorflow[and-cuda]~=2.20.0'",
     )
 

@@ -89,7 +89,7 @@ class Distiller(Method):
     Example:
         >>> import numpy as np
         >>> from keras_distill import BatchHardTriplet, Distiller, RelativeTeacher, build_embedder
-        >>> small = dict(image_size=32, embedding_dim=8, trunk_weights="none")
+        >>> small = dict(image_size=32, embedding_dim=8, backbone_weights="none")
         >>> distiller = Distiller(
         ...     build_embedder("mobilenet", alpha=0.25, **small),
         ...     teacher=build_embedder("mobilenet", alpha=0.5, **small),

@@ -26,7 +26,9 @@ class FeatureTap:
 
     Example:
         >>> from keras_distill import build_embedder
-        >>> embedder = build_embedder("mobilenet", alpha=0.25, image_size=64, trunk_weights="none")
+        >>> embedder = build_embedder(
+        ...     "mobilenet", alpha=0.25, image_size=64, backbone_weights="none"
+        ... )
         >>> tap = FeatureTap(embedder, ["conv_pw_11_relu"])
         >>> embeddings, maps = tap(keras.ops.zeros((2, 64, 64, 3)))
         >>> maps["conv_pw_11_relu"].shape

@@ -63,7 +63,7 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
         "unlabelled_per_batch": plan.unlabelled_per_batch,
     }
     context.say(
-        f"{plan.images}; student {settings.trunk}, {student.count_params():,} parameters, "
+        f"{plan.images}; student {settings.backbone}, {student.count_params():,} parameters, "
         f"{image_size} pixels -> {student.output_shape[1]} dimensions; {context.replicas.devices}"
     )
     for warning in summary["warnings"]:
@@ -101,12 +101,12 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
 
 def _build_student(settings: DistillSettings) -> keras.Model:
     student = build_embedder(
-        settings.trunk,
+        settings.backbone,
         image_size=settings.image_size,
         alpha=settings.alpha,
         embedding_dim=settings.embedding_dim,
-        trunk_weights=settings.trunk_weights,
-        trunk_layer=settings.trunk_layer,
+        backbone_weights=settings.backbone_weights,
+        backbone_layer=settings.backbone_layer,
     )
     if settings.l2:
         add_l2_penalty(student, settings.l2)

@@ -5,13 +5,13 @@ from typing import Any
 from keras_distill.methods.distiller import Distiller
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.optimizer import drops_of, steps_of
+from keras_distill.training.layerwise_optimizers import LayerwiseAdam, multipliers_by_variable
 from keras_distill.training.optimizer import build_optimizer
-from keras_distill.training.rated_optimizers import RatedAdam, by_variable
 
 
 def build_optimizer_of(
     settings: DistillSettings, distiller: Distiller, steps_per_epoch: int
-) -> RatedAdam:
+) -> LayerwiseAdam:
     """Builds the optimiser.
 
     Args:
@@ -22,10 +22,12 @@ def build_optimizer_of(
     Returns:
         The optimiser.
     """
-    trunk = distiller.student.get_layer("trunk")
+    backbone = distiller.student.get_layer("trunk")
     options: dict[str, Any] = {}
-    if settings.trunk_rate != 1:
-        options["rates"] = by_variable(distiller, {trunk: settings.trunk_rate}, 1.0)
+    if settings.backbone_lr_multiplier != 1:
+        options["multipliers"] = multipliers_by_variable(
+            distiller, {backbone: settings.backbone_lr_multiplier}, 1.0
+        )
     if settings.ema:
         options |= {"use_ema": True, "ema_momentum": settings.ema}
     return build_optimizer(

@@ -45,8 +45,8 @@ def check_provenance(
         key = f"teacher/{name}" if name else "teacher"
         found[key] = teachers[name].fingerprint
         called[key] = f"--teacher={name}={path}" if name else f"--teacher={path}"
-    if settings.trunk_weights != "none":
-        called["backbone_weights"] = f"--trunk_weights={settings.trunk_weights}"
+    if settings.backbone_weights != "none":
+        called["backbone_weights"] = f"--backbone_weights={settings.backbone_weights}"
         found["backbone_weights"] = model_fingerprint(student.get_layer("trunk"))
     if validation is not None:
         found["validation_images"] = validation.digest

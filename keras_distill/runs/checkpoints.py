@@ -236,7 +236,7 @@ def _stored_provenance(state: Mapping[str, Any]) -> dict[str, Any]:
         if flag == "--teacher":
             named, equals, _ = given.partition("=")
             name = f"teacher/{named}" if equals else "teacher"
-        elif flag == "--trunk_weights":
+        elif flag == "--backbone_weights":
             name = "backbone_weights"
         found[former.get(name, name)] = value
     return found

@@ -13,7 +13,7 @@ from keras_distill.settings.data import DATASETS, parse_unlabelled
 from keras_distill.settings.distill import DistillSettings
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
-_OF_TRAINING = ("trunk", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
+_OF_TRAINING = ("backbone", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
 _OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "classes")
 
 

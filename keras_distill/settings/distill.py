@@ -8,7 +8,7 @@ from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
 from keras_distill.losses.addons_losses import check_addons
 from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES
-from keras_distill.models.trunks import TRUNKS
+from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.teacher_losses import named_losses, teacher_loss_weights
@@ -20,14 +20,22 @@ from keras_distill.settings.training import TrainSettings
 class StudentSettings(Settings, group="Student"):
     """Student."""
 
-    trunk: str = setting("mobilenet", f"One of {', '.join(TRUNKS)}.", choices=list(TRUNKS))
-    alpha: float = setting(1.0, "Width multiplier of a MobileNet trunk, e.g. 0.25.")
-    image_size: int | None = setting(None, "Pixels a side; the trunk's own if not given.", least=32)
-    embedding_dim: int = setting(512, "Width of the embedding; 0 for no head.", least=0)
-    trunk_weights: str = setting(
-        "imagenet", "imagenet (fetched by Keras), none, or the path of a .weights.h5 file."
+    backbone: str = setting(
+        "mobilenet", f"One of {', '.join(BACKBONES)}.", choices=list(BACKBONES), formerly="trunk"
     )
-    trunk_layer: str = setting("", "End the trunk after this layer; a wrong name lists them.")
+    alpha: float = setting(1.0, "Width multiplier of a MobileNet backbone, e.g. 0.25.")
+    image_size: int | None = setting(
+        None, "Pixels a side; the backbone's own if not given.", least=32
+    )
+    embedding_dim: int = setting(512, "Width of the embedding; 0 for no head.", least=0)
+    backbone_weights: str = setting(
+        "imagenet",
+        "imagenet (fetched by Keras), none, or the path of a .weights.h5 file.",
+        formerly="trunk_weights",
+    )
+    backbone_layer: str = setting(
+        "", "End the backbone after this layer; a wrong name lists them.", formerly="trunk_layer"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +45,7 @@ class LossSettings(Settings, group="Loss"):
     task_loss: str = setting(
         "batch_hard_triplet",
         f"Loss on the labels, one of {', '.join(TASK_LOSSES)}, none. Batch-hard for pretrained "
-        "trunks, semi-hard to start from random weights, none to learn from the teacher alone. "
+        "backbones, semi-hard to start from random weights, none to learn from the teacher alone. "
         "Those that begin with tfa: are of TensorFlow Addons.",
         choices=[*TASK_LOSSES, "none"],
     )
@@ -117,7 +125,7 @@ class DistillSettings(
             check_addons(loss, argument=f"--task_loss={self.task_loss}")
         if not 0.0 < self.crop_area <= 1.0:
             raise InputError(f"--crop_area={self.crop_area} must be above 0 and at most 1.")
-        image_size = self.image_size or TRUNKS[self.trunk].image_size
+        image_size = self.image_size or BACKBONES[self.backbone].image_size
         parse_degradations(self.degrade, argument="--degrade", image_size=image_size)
         self._check_losses()
 
@@ -139,9 +147,9 @@ class DistillSettings(
             )
         if self.memory and self.task_loss == "none":
             raise InputError(f"--memory={self.memory} has no effect with --task_loss=none.")
-        path = self.trunk_weights
+        path = self.backbone_weights
         if path not in ("imagenet", "none") and not Path(path).exists():
-            raise InputError(f"--trunk_weights={path} does not exist.")
+            raise InputError(f"--backbone_weights={path} does not exist.")
 
     def resolved(self) -> "DistillSettings":
         """Returns the settings as they hold: with the teacher losses that are meant."""

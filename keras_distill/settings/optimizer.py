@@ -24,15 +24,16 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
     warmup_steps: str = setting(
         "0", "Steps in which the rate rises from 0, or epochs with an e, such as 2e."
     )
-    trunk_rate: float = setting(
+    backbone_lr_multiplier: float = setting(
         1.0,
-        "The trunk's updates, weight decay included, are multiplied by this: 0.1 keeps more of a "
+        "The backbone's updates, weight decay included, are multiplied by this: 0.1 keeps more of a "
         "pretrained one.",
+        formerly="trunk_rate",
     )
     freeze_epochs: int = setting(
         0,
-        "First epochs in which only the head is trained: a new one would spoil a pretrained trunk. "
-        "The trunk's batch normalisations keep their statistics meanwhile.",
+        "First epochs in which only the head is trained: a new one would spoil a pretrained backbone. "
+        "The backbone's batch normalisations keep their statistics meanwhile.",
         least=0,
     )
     weight_decay: float = setting(0.0, "Decoupled weight decay, as in AdamW.")
@@ -75,8 +76,10 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
                 "10e,15e."
             )
         drops_of(self, 1)
-        if self.trunk_rate == 0:
-            raise InputError("--trunk_rate=0 must be above 0; --freeze_epochs freezes the trunk.")
+        if self.backbone_lr_multiplier == 0:
+            raise InputError(
+                "--backbone_lr_multiplier=0 must be above 0; --freeze_epochs freezes the backbone."
+            )
         if self.ema >= 1:
             raise InputError(f"--ema={self.ema} must be below 1, such as 0.999.")
         if self.min_delta and not self.patience:

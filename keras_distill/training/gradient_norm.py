@@ -10,7 +10,7 @@ class GradientNorm(keras.callbacks.Callback):
     """Adds mean and maximum of the gradient's norm over an epoch to its logs.
 
     The norm is the global one, unscaled and before clipping. The optimiser measures it on its way
-    (`measure_gradients` of `RatedAdam`), and it is read once an epoch. Steps that loss scaling
+    (`measure_gradients` of `LayerwiseAdam`), and it is read once an epoch. Steps that loss scaling
     passes over do not count. Put it before callbacks that read the logs.
     """
 

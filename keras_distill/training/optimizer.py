@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_distill.training.rated_optimizers import RatedAdam
+from keras_distill.training.layerwise_optimizers import LayerwiseAdam
 from keras_distill.training.step_decay import StepDecay
 
 
@@ -19,7 +19,7 @@ def build_optimizer(
     drop_factor: float = 0.1,
     weight_decay: float = 0.0,
     **options: Any,
-) -> RatedAdam:
+) -> LayerwiseAdam:
     """Builds Adam with a learning-rate schedule.
 
     Args:
@@ -31,7 +31,7 @@ def build_optimizer(
         drops: For `"step"`, the steps from which on the rate is multiplied once more.
         drop_factor: For `"step"`, what it is multiplied by.
         weight_decay: Decoupled weight decay (AdamW) per step, times the learning rate.
-        **options: As of `RatedAdam`.
+        **options: As of `LayerwiseAdam`.
 
     Returns:
         The optimiser.
@@ -52,7 +52,7 @@ def build_optimizer(
             warmup_target=learning_rate if warmup_steps else None,
             warmup_steps=warmup_steps,
         )
-    return RatedAdam(rate, weight_decay=weight_decay or None, **options)
+    return LayerwiseAdam(rate, weight_decay=weight_decay or None, **options)
 
 
 def add_l2_penalty(model: keras.Model, factor: float) -> None:

@@ -44,7 +44,7 @@ class RecallValidation(keras.callbacks.Callback):
         >>> from keras_distill import BatchHardTriplet, Distiller, RecallValidation, build_embedder
         >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype="uint8")
         >>> labels = np.arange(24) // 4  # the last two classes are held out
-        >>> student = build_embedder(alpha=0.25, image_size=32, trunk_weights="none")
+        >>> student = build_embedder(alpha=0.25, image_size=32, backbone_weights="none")
         >>> distiller = Distiller(student, task_loss=BatchHardTriplet())
         >>> distiller.compile("adam")
         >>> history = distiller.fit(

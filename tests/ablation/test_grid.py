@@ -10,7 +10,7 @@ from keras_distill.errors import InputError
 @pytest.fixture
 def grid(tmp_path):
     """Reads a grid of one variant with the given flags."""
-    (tmp_path / "base.flags").write_text("--dataset=glyphs\n--trunk=mobilenet\n")
+    (tmp_path / "base.flags").write_text("--dataset=glyphs\n--backbone=mobilenet\n")
 
     def read(flags=""):
         base = f"--base={tmp_path / 'base.flags'}"

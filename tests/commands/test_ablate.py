@@ -106,7 +106,7 @@ def test_same_name_for_other_flags(here, base, out):
 def test_a_name_without_results_is_free(here, base, out):
     (out / "runs/plain/3/summary.json").unlink()  # half of a training, by other flags
     given = [f"--base={base}", "--seeds=3", f"--out={out}"]
-    assert here("ablate", *given, "--variant=plain: --trunk_layer=nowhere").code == 1
+    assert here("ablate", *given, "--variant=plain: --backbone_layer=nowhere").code == 1
     assert here("ablate", *given, "--variant=plain: --margin=0.7").code == 0
     assert "resuming" not in (out / "runs/plain/3/console.log").read_text()
     assert "--margin=0.7\n" in (out / "runs/plain/3/flags.txt").read_text()
@@ -128,12 +128,12 @@ def test_a_training_that_lacks_its_end_is_given_it(here, base, out):
 
 def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
     given = [f"--base={base}", "--seeds=0", f"--out={tmp_path / 'out'}"]
-    variants = ["--variant=wide: --trunk_layer=nowhere", "--variant=plain:"]
+    variants = ["--variant=wide: --backbone_layer=nowhere", "--variant=plain:"]
     ended = here("ablate", *given, *variants)
     assert ended.code == 1
     log = tmp_path / "out/runs/wide/0/console.log"
     assert f"wide, seed 0: the training ended with exit code 2, see {log} (" in ended.out
-    assert "trunk_layer=nowhere" in log.read_text()
+    assert "backbone_layer=nowhere" in log.read_text()
     assert "plain, seed 0: done (" in ended.out
     assert [result["variant"] for result in results(tmp_path / "out")] == ["plain"]
 

@@ -269,10 +269,12 @@ for file in sys.argv[1:]:
 
 def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path):
     keras.utils.set_random_seed(5)
-    trunk = keras.applications.MobileNet((32, 32, 3), alpha=0.25, include_top=False, weights=None)
-    file = tmp_path / "trunk.weights.h5"
-    trunk.save_weights(file)
-    given = [*tiny, f"--dataset=folder:{photos}", "--trunk_layer=", f"--trunk_weights={file}"]
+    backbone = keras.applications.MobileNet(
+        (32, 32, 3), alpha=0.25, include_top=False, weights=None
+    )
+    file = tmp_path / "backbone.weights.h5"
+    backbone.save_weights(file)
+    given = [*tiny, f"--dataset=folder:{photos}", "--backbone_layer=", f"--backbone_weights={file}"]
     ended = here(
         "train", *given, "--epochs=0", "--embedding_dim=0", f"--run_dir={tmp_path / 'run'}"
     )
@@ -280,7 +282,7 @@ def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path)
     assert ended.out.splitlines()[-1] == str(tmp_path / "run" / "summary.json")
     student = load(tmp_path / "run" / "student.keras")
     assert student.output_shape == (None, 256)
-    assert same(student.get_layer("trunk").get_weights(), trunk.get_weights())
+    assert same(student.get_layer("trunk").get_weights(), backbone.get_weights())
     assert summary(replace(ended, path=tmp_path / "run"))["epochs"] == 0
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -554,7 +556,7 @@ def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
 def test_divergence_in_the_very_last_step_is_seen(here, tiny, photos, tmp_path, flags, said):
     run = RunDirectory(tmp_path / "run")
     given = [f"--dataset=folder:{photos}", *tiny, "--steps_per_epoch=1", f"--run_dir={run.path}"]
-    ended = here("train", *given, "--trunk_layer=conv1_relu", *flags)
+    ended = here("train", *given, "--backbone_layer=conv1_relu", *flags)
     assert ended.code == 3
     assert said in ended.out
     assert "The last good checkpoint: none was saved." in ended.out
@@ -576,7 +578,7 @@ def test_run_directory_that_cannot_be_made_is_refused(here, tiny, photos):
         (["--train_classes=0:9"], "train_classes='0:9' does not lie within the 6 classes"),
         (["--train_classes=0-3"], "train_classes='0-3' is not of the form A:B"),
         (["--alpha=0"], "alpha=0.0 must be positive"),
-        (["--trunk_layer=last"], "trunk_layer='last' is not a layer"),
+        (["--backbone_layer=last"], "backbone_layer='last' is not a layer"),
         (["--strict_images"], "class_0/1.jpg, class_2/0.png"),
     ],
 )
@@ -641,7 +643,7 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
         (["--unlabelled=folder:{photos}:3:4"], "are in the train split, and they are labelled"),
         (["--teacher={photos}"], "is not a .keras file"),
         (["--teacher={photos}/class_0/0.png"], "is not a .keras file"),
-        (["--trunk_weights={teacher}/student.keras"], "does not fit mobilenet with alpha=0.25"),
+        (["--backbone_weights={teacher}/student.keras"], "does not fit mobilenet with alpha=0.25"),
     ],
 )
 def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flags, said):
@@ -706,11 +708,11 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--degrade=grey,haze", "--degrade=grey,haze: 'haze' is unknown; give one or several of l"),
         ("--degrade=blur:0", "'blur:0' is out of range; blur:SIGMA takes a number from 0.1 to 100"),
         (
-            "--trunk=resnet50 --degrade=low_resolution:224",
+            "--backbone=resnet50 --degrade=low_resolution:224",
             "changes nothing, for the images have 22",
         ),
         ("--crop_area=0", "--crop_area=0.0 must be above 0 and at most 1"),
-        ("--trunk=resnet18", "--trunk=resnet18: value should be one of <resnet50|"),
+        ("--backbone=resnet18", "--backbone=resnet18: value should be one of <resnet50|"),
         ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH"),
         ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
         ("--dataset=folder:", "--dataset=folder: is unknown; give one of cub"),
@@ -720,7 +722,7 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--unlabelled=folder:no:0:2 --teacher=.", "there is no folder 'no'"),
         ("--unlabelled_per_batch=0", "--unlabelled_per_batch=0: 0 is not a positive integer"),
         ("--teacher=nowhere", "--teacher=nowhere does not exist"),
-        ("--trunk_weights=nowhere.h5", "--trunk_weights=nowhere.h5 does not exist"),
+        ("--backbone_weights=nowhere.h5", "--backbone_weights=nowhere.h5 does not exist"),
         ("--task_loss=none", "--task_loss=none leaves nothing to learn from; give --teacher"),
         ("--task_loss=none --teacher=. --teacher_losses=", "leaves nothing to learn from"),
         ("--teacher=. --teacher_losses=near", "'near' is unknown; give some of absolute, relative"),

@@ -46,7 +46,7 @@ ALL = (
     "--schedule_steps=12,3e",
     "--warmup_steps=1.4e",
     "--weight_decay=0.01",
-    "--trunk_rate=0.3",
+    "--backbone_lr_multiplier=0.3",
     "--freeze_epochs=2",
     "--clip_norm=0.3",
     "--ema=0.7",
@@ -95,7 +95,7 @@ def points(run):
 @pytest.mark.parametrize(
     ("kills", "flags"),
     [
-        ([8], []),  # with the trunk frozen
+        ([8], []),  # with the backbone frozen
         pytest.param([8, 13], [], marks=pytest.mark.slow),
         pytest.param([8, 13], ["--mixed_precision=mixed_float16"], marks=pytest.mark.slow),
     ],
@@ -189,7 +189,7 @@ def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path
     assert "is finished" in here("train", *given).out
 
 
-def test_the_rate_of_the_trunk_is_not_the_heads(here, photos, tiny, tmp_path):
+def test_the_rate_of_the_backbone_is_not_the_heads(here, photos, tiny, tmp_path):
     def trained(name, *flags):
         run = RunDirectory(tmp_path / name)
         given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={run.path}"]
@@ -198,12 +198,12 @@ def test_the_rate_of_the_trunk_is_not_the_heads(here, photos, tiny, tmp_path):
 
     before = trained("before", "--epochs=0")
     rates = ("--learning_rate=0.01", "--schedule=constant", "--steps_per_epoch=2")
-    after = trained("after", *rates, "--trunk_rate=0.001")
-    trunk = {id(weight) for weight in after.get_layer("trunk").trainable_weights}
-    assert 0 < len(trunk) < len(after.trainable_weights)
+    after = trained("after", *rates, "--backbone_lr_multiplier=0.001")
+    backbone = {id(weight) for weight in after.get_layer("trunk").trainable_weights}
+    assert 0 < len(backbone) < len(after.trainable_weights)
     for was, weight in zip(before.trainable_weights, after.trainable_weights, strict=True):
         moved = np.abs(weight.numpy() - was.numpy()).max()
-        rate = 1e-5 if id(weight) in trunk else 1e-2
+        rate = 1e-5 if id(weight) in backbone else 1e-2
         assert rate < moved < 2.1 * rate, weight.path  # two steps of Adam
 
 
@@ -216,8 +216,14 @@ def test_the_rate_of_the_trunk_is_not_the_heads(here, photos, tiny, tmp_path):
         ("--schedule=step", "--schedule=step and --schedule_steps='' do not go together; give --s"),
         ("--schedule_steps=4", "--schedule=cosine and --schedule_steps='4' do not go together"),
         ("--schedule=step --schedule_steps=4,,5", "--schedule_steps: '' is neither a number of"),
-        ("--trunk_rate=0", "--trunk_rate=0 must be above 0; --freeze_epochs freezes the trunk"),
-        ("--trunk_rate=-1", "--trunk_rate=-1: -1.0 is not a non-negative number"),
+        (
+            "--backbone_lr_multiplier=0",
+            "--backbone_lr_multiplier=0 must be above 0; --freeze_epochs freezes the backbone",
+        ),
+        (
+            "--backbone_lr_multiplier=-1",
+            "--backbone_lr_multiplier=-1: -1.0 is not a non-negative number",
+        ),
         ("--freeze_epochs=1 --embedding_dim=0", "--freeze_epochs=1 with --embedding_dim=0 leaves"),
         ("--ema=1", "--ema=1.0 must be below 1, such as 0.999"),
         ("--ema_batches=0", "--ema_batches=0: 0 is not a positive integer"),

@@ -14,9 +14,9 @@ FLAGS = (
     "--dataset=glyphs",
     "--train_classes=:12",
     "--validation_classes=8:12",
-    "--trunk=mobilenet",
-    "--trunk_layer=conv_pw_1_relu",
-    "--trunk_weights=none",
+    "--backbone=mobilenet",
+    "--backbone_layer=conv_pw_1_relu",
+    "--backbone_weights=none",
     "--alpha=0.25",
     "--image_size=32",
     "--embedding_dim=8",
@@ -105,7 +105,7 @@ def test_two_devices(tmp_path):
 
     folder = tmp_path / "run"
     flags = ("--epochs=2", "--sync_batch_norm", "--schedule=constant", f"--run_dir={folder}")
-    course = ("--ema=0.9", "--trunk_rate=0.5", "--clip_norm=0.5", "--gradient_norm")
+    course = ("--ema=0.9", "--backbone_lr_multiplier=0.5", "--clip_norm=0.5", "--gradient_norm")
     ended = train(*flags, *course, "--mixed_precision=mixed_float16")
     assert ended.returncode == 0, ended.stderr
     assert " dimensions; 2 replicas on CPU:0, CPU:1\n" in ended.stdout
@@ -130,7 +130,7 @@ def test_two_processes_one_of_which_is_killed(killed, pair, command, tmp_path):
         f"--cache_dir={tmp_path / 'cache'}",
         "--memory=32",
         "--ema=0.9",
-        "--trunk_rate=0.5",
+        "--backbone_lr_multiplier=0.5",
     )
     workers = pair(*flags, f"--run_dir={whole}")
     ended = [worker.communicate() for worker in workers]

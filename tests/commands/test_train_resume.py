@@ -223,7 +223,7 @@ def write(tmp_path):
     def write(name):
         keras.utils.set_random_seed(next(seeds))  # a training has set its own
         if name == "teacher.keras":
-            options = {"embedding_dim": 8, "trunk_weights": "none", "image_size": 32}
+            options = {"embedding_dim": 8, "backbone_weights": "none", "image_size": 32}
             build_embedder("mobilenet", alpha=0.25, **options).save(tmp_path / name)
         else:
             options = {"include_top": False, "weights": None, "input_shape": (32, 32, 3)}
@@ -233,7 +233,7 @@ def write(tmp_path):
 
 
 def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write, tmp_path):
-    files = {"teacher": "teacher.keras", "trunk_weights": "start.weights.h5"}
+    files = {"teacher": "teacher.keras", "backbone_weights": "start.weights.h5"}
     for name in files.values():
         write(name)
     given = ["--schedule=constant", f"--cache_dir={tmp_path / 'cache'}"]

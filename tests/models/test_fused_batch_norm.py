@@ -88,7 +88,7 @@ def test_vectors_are_normalised_as_before():
 
 
 def test_saved_model_is_made_of_keras_layers_alone(tmp_path, run_python):
-    model = build_embedder("mobilenet", alpha=0.25, image_size=32, trunk_weights="none")
+    model = build_embedder("mobilenet", alpha=0.25, image_size=32, backbone_weights="none")
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     expected = model(images)
     fuse_batch_norm(model)

@@ -45,7 +45,7 @@ COMMAND = Command("test", "doc", DistillSettings)
 
 def parse(*given):
     # Teachers are made here.
-    return COMMAND.parse(["--dataset=glyphs", "--teacher=", "--trunk_weights=none", *given])
+    return COMMAND.parse(["--dataset=glyphs", "--teacher=", "--backbone_weights=none", *given])
 
 
 def task_loss(name, *given):

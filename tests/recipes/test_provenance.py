@@ -22,7 +22,7 @@ PATHS = {"big": "big.keras", "table": "table.npz"}
 @pytest.fixture(scope="module")
 def student():
     return build_embedder(
-        alpha=0.25, image_size=32, trunk_layer="conv_pw_1_relu", trunk_weights="none"
+        alpha=0.25, image_size=32, backbone_layer="conv_pw_1_relu", backbone_weights="none"
     )
 
 
@@ -42,12 +42,12 @@ def teachers(tmp_path, monkeypatch):
     return write
 
 
-def found(student, teachers, trunk_weights="none", newest=None, **options):
+def found(student, teachers, backbone_weights="none", newest=None, **options):
     """What is kept in checkpoints; all but the contents of images is compared with workers."""
     named = ",".join(f"{name}={path}" for name, path in PATHS.items())
     settings = SimpleNamespace(
         teacher=named,
-        trunk_weights=trunk_weights,
+        backbone_weights=backbone_weights,
         image_cache="off",
         teacher_cache=options.get("teacher_cache", "off"),
     )
@@ -84,8 +84,8 @@ def test_another_start_at_the_same_path(student, teachers):
     head = student.get_layer("head")  # which is drawn, and not read
     head.set_weights([weight + 1 for weight in head.get_weights()])
     assert found(student, opened, "start.weights.h5")[name] == first[name]
-    trunk = student.get_layer("trunk")
-    trunk.set_weights([weight + 1 for weight in trunk.get_weights()])
+    backbone = student.get_layer("trunk")
+    backbone.set_weights([weight + 1 for weight in backbone.get_weights()])
     assert found(student, opened, "start.weights.h5")[name] != first[name]
 
 

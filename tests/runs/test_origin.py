@@ -44,7 +44,7 @@ def test_nothing_is_known_of_a_single_file(tmp_path):
 
 def test_what_a_run_tells(run):
     (run / "flags.txt").write_text(
-        "--dataset=glyphs\n--trunk=mobilenet\n--alpha=0.25\n--teacher=\n--epochs=3\n--l2=0.1\n"
+        "--dataset=glyphs\n--backbone=mobilenet\n--alpha=0.25\n--teacher=\n--epochs=3\n--l2=0.1\n"
     )
     write(run / "summary.json", {"dataset": "glyphs", "validation": {"recall": {"1": 0.625}}})
     for model in (run, run / "student.keras"):
@@ -52,7 +52,7 @@ def test_what_a_run_tells(run):
             "model": str(model),
             "data": "glyphs",
             "data_licence": "drawn by keras_distill, Apache-2.0",
-            "training": {"trunk": "mobilenet", "alpha": "0.25", "epochs": "3"},
+            "training": {"backbone": "mobilenet", "alpha": "0.25", "epochs": "3"},
             "recall": [
                 {
                     "model": str(run / "student.keras"),

@@ -39,11 +39,11 @@ def build_model():
         features
     )
     inner = keras.Model(features, x, name="inner")
-    trunk = keras.Sequential([keras.Input((8, 8, 4)), inner], name="trunk")
+    backbone = keras.Sequential([keras.Input((8, 8, 4)), inner], name="trunk")
     image = keras.Input((16, 16, 3), name="image")
     x = keras.layers.Rescaling(1 / 127.5, -1)(image)
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name="early")(x)
-    x = trunk(keras.layers.ReLU(name="embedding")(x))
+    x = backbone(keras.layers.ReLU(name="embedding")(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(image, keras.layers.Dense(3)(x), name="teacher")
 
@@ -189,7 +189,7 @@ def test_its_size_is_told_beforehand(open_cache):
         "exponents-00000000.npy",
         "layer.early-00000000.npy",
         "layer.embedding-00000000.npy",
-        "layer.trunk.inner.late-00000000.npy",
+        "layer.backbone.inner.late-00000000.npy",
     ]
     with pytest.raises(InputError, match=rf"12 images x 3 views x {2 * values} bytes"):
         cache.check_space(1e-6)

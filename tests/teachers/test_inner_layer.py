@@ -15,7 +15,7 @@ def images():
 @pytest.fixture(scope="module")
 def embedder():
     embedder = build_embedder(
-        "mobilenet", alpha=0.25, image_size=32, embedding_dim=8, trunk_weights="none"
+        "mobilenet", alpha=0.25, image_size=32, embedding_dim=8, backbone_weights="none"
     )
     # Large enough that the pixels are not lost on their way through untrained layers.
     random = np.random.default_rng(0)
@@ -42,10 +42,10 @@ def unit(vectors):
 )
 def test_agrees_with_the_layers_by_hand(layer, dim, embedder, images):
     pixels = embedder.get_layer("preprocessing")(images)
-    trunk = embedder.get_layer("trunk")
+    backbone = embedder.get_layer("trunk")
     inner = layer.removeprefix("trunk/")
     if inner.startswith("conv"):
-        expected = keras.Model(trunk.input, trunk.get_layer(inner).output)(pixels)
+        expected = keras.Model(backbone.input, backbone.get_layer(inner).output)(pixels)
     else:
         expected = pixels
         for name in ("trunk", "pooling", "head", "unit_norm"):

@@ -14,7 +14,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from keras_distill import Distiller, RatedSGD
+from keras_distill import Distiller, LayerwiseSGD
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.hint import Hint
@@ -180,8 +180,8 @@ settings = {
         ),
     ),
     "rates of their own": (
-        lambda: RatedSGD(
-            0.05, rates=[0.1, 0.1, 1.0, 1.0], momentum=0.9, weight_decay=0.05, use_ema=True
+        lambda: LayerwiseSGD(
+            0.05, multipliers=[0.1, 0.1, 1.0, 1.0], momentum=0.9, weight_decay=0.05, use_ema=True
         ),
         dict(
             task_loss=lambda: task_loss("batch_hard_triplet"),
@@ -189,7 +189,7 @@ settings = {
         ),
     ),
     "clipped": (
-        lambda: RatedSGD(0.2, momentum=0.9, global_clipnorm=0.1, measure_gradients=True),
+        lambda: LayerwiseSGD(0.2, momentum=0.9, global_clipnorm=0.1, measure_gradients=True),
         dict(
             task_loss=lambda: task_loss("batch_hard_triplet", margin=0.5),
             teacher_losses=lambda: teacher_losses("absolute", "relative"),
@@ -271,7 +271,7 @@ print(json.dumps([
     train(
         strategy,
         lambda: CountingLossScale(
-            RatedSGD(0.2, global_clipnorm=0.1, measure_gradients=True), initial_scale=256.0
+            LayerwiseSGD(0.2, global_clipnorm=0.1, measure_gradients=True), initial_scale=256.0
         ),
         marked,
         task_loss=lambda: task_loss("batch_hard_triplet", margin=0.5),

@@ -18,7 +18,7 @@ from keras_distill.methods.method import LossTerm, Method
 from keras_distill.runs.checkpoints import CheckpointFolder
 from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.rated_optimizers import RatedAdam
+from keras_distill.training.layerwise_optimizers import LayerwiseAdam
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.training_variables import OPTIMIZER, assign_variables, read_variables
 
@@ -337,7 +337,7 @@ class Rivals(Method):
 
 def rivals():
     model = Rivals()
-    counting = RatedAdam(0.05, count_updates=True)
+    counting = LayerwiseAdam(0.05, count_updates=True)
     model.compile(adam(use_ema=True), counting, run_eagerly=True)
     return model
 

@@ -48,7 +48,7 @@ def _xla_faults(graph: Any) -> list[str]:
     return [
         f"{len(compiled)} functions or calls, such as {compiled[0]!r}, must be compiled by XLA, "
         "which TF-Serving refuses at every request. Keras asks for it where a convolution has "
-        "groups, as in ConvNeXt: choose another trunk (a MobileNet's depthwise convolutions are "
+        "groups, as in ConvNeXt: choose another backbone (a MobileNet's depthwise convolutions are "
         "fine), and build models without jit_compile"
     ]
 

@@ -30,11 +30,11 @@ def export():
     keras.utils.set_random_seed(0)
     model = build_embedder(
         "mobilenet",
-        trunk_layer="conv_pw_1_relu",
+        backbone_layer="conv_pw_1_relu",
         alpha=0.25,
         image_size=SIZE,
         embedding_dim=DIM,
-        trunk_weights="none",
+        backbone_weights="none",
     )
 
     def export(models, name="student", version=1):

@@ -30,8 +30,8 @@ INPUTS = {
 
 def build(seed=0, **more):
     keras.utils.set_random_seed(seed)
-    options = {"alpha": 0.25, "image_size": SIZE, "embedding_dim": DIM, "trunk_weights": "none"}
-    return build_embedder("mobilenet", trunk_layer="conv_pw_1_relu", **(options | more))
+    options = {"alpha": 0.25, "image_size": SIZE, "embedding_dim": DIM, "backbone_weights": "none"}
+    return build_embedder("mobilenet", backbone_layer="conv_pw_1_relu", **(options | more))
 
 
 def encode(pixels, kind="PNG", **options):
@@ -266,7 +266,7 @@ def test_grouped_convolutions_are_refused(tmp_path):
     x = keras.layers.Conv2D(4, 3)(image)
     x = keras.layers.Conv2D(4, 3, groups=2)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    with pytest.raises(RuntimeError, match=r"compiled by XLA.*choose another trunk"):
+    with pytest.raises(RuntimeError, match=r"compiled by XLA.*choose another backbone"):
         export_embedder(keras.Model(image, keras.layers.UnitNormalization()(x)), tmp_path)
     assert not list((tmp_path / "embedder").glob("[0-9]*"))
 
@@ -281,7 +281,7 @@ def test_vectors_that_are_not_of_length_1_are_not_published(tmp_path):
 
 @pytest.mark.slow
 def test_convnext_is_refused(tmp_path):
-    options = {"image_size": SIZE, "embedding_dim": DIM, "trunk_weights": "none"}
+    options = {"image_size": SIZE, "embedding_dim": DIM, "backbone_weights": "none"}
     with pytest.raises(RuntimeError, match="as in ConvNeXt"):
         export_embedder(build_embedder("convnext_tiny", **options), tmp_path)
 

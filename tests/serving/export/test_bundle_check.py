@@ -158,12 +158,12 @@ def test_card_says_what_is_known_and_what_is_not(published, small_embedder, tmp_
         "model": "runs/x",
         "data": "cub",
         "data_licence": "CC0",
-        "training": {"trunk": "mobilenet"},
+        "training": {"backbone": "mobilenet"},
         "recall": [result],
     }
     folder = export_embedder(small_embedder(DIM), tmp_path, origin=origin, batching="none")
     card = (folder / "MODEL_CARD.md").read_text()
-    assert "| Licence of the data | CC0 |\n| trunk | mobilenet |\n\n## Recall" in card
+    assert "| Licence of the data | CC0 |\n| backbone | mobilenet |\n\n## Recall" in card
     assert "| Data | Split | Queries | R@1 | R@10 |" in card
     assert "| cub | test | 7 | 0.5000 | 0.7500 |" in card
     facts = json.loads((folder / "assets.extra" / "distill.json").read_text())

@@ -41,8 +41,8 @@ def model(images):
         alpha=0.25,
         image_size=SIZE,
         embedding_dim=256,
-        trunk_weights="none",
-        trunk_layer="conv_pw_3_relu",
+        backbone_weights="none",
+        backbone_layer="conv_pw_3_relu",
     )
     return trained(embedder, images)
 

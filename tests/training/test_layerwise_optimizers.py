@@ -5,7 +5,11 @@ import tensorflow as tf
 
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.methods.distiller import Distiller
-from keras_distill.training.rated_optimizers import RatedAdam, RatedSGD, by_variable
+from keras_distill.training.layerwise_optimizers import (
+    LayerwiseAdam,
+    LayerwiseSGD,
+    multipliers_by_variable,
+)
 
 ADAM = {"weight_decay": 0.05}
 SGD = {"momentum": 0.9, "nesterov": True, "weight_decay": 0.05}
@@ -30,27 +34,27 @@ def scaled(factor):
 @pytest.mark.parametrize(
     ("rated", "plain", "options"),
     [
-        (RatedAdam, keras.optimizers.Adam, ADAM),
-        (RatedAdam, keras.optimizers.Adam, {"amsgrad": True}),
-        (RatedSGD, keras.optimizers.SGD, SGD),
+        (LayerwiseAdam, keras.optimizers.Adam, ADAM),
+        (LayerwiseAdam, keras.optimizers.Adam, {"amsgrad": True}),
+        (LayerwiseSGD, keras.optimizers.SGD, SGD),
     ],
 )
 def test_as_two_optimizers(rated, plain, options):
-    together = run(rated(RATE, rates=[0.1, 1.0], **options), pair(), GRADIENTS)
+    together = run(rated(RATE, multipliers=[0.1, 1.0], **options), pair(), GRADIENTS)
     for place, factor in enumerate((0.1, 1.0)):
         alone = run(plain(scaled(factor), **options), [pair()[place]], GRADIENTS[:, [place]])
         np.testing.assert_allclose(together[place], alone[0], rtol=2e-6)
 
 
 def test_without_options_it_is_the_optimizer_itself():
-    ours = run(RatedAdam(RATE, measure_gradients=True, **ADAM), pair(), GRADIENTS)
+    ours = run(LayerwiseAdam(RATE, measure_gradients=True, **ADAM), pair(), GRADIENTS)
     theirs = run(keras.optimizers.Adam(RATE, **ADAM), pair(), GRADIENTS)
     np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_variable_that_begins_later_is_corrected_from_its_first_step():
     late, both = 5, pair()
-    optimizer = RatedAdam(0.1, count_updates=True)
+    optimizer = LayerwiseAdam(0.1, count_updates=True)
     optimizer.build(both)
     run(optimizer, both[1:], GRADIENTS[:late, 1:])
     run(optimizer, both, GRADIENTS[late:])
@@ -64,7 +68,7 @@ def test_a_variable_that_begins_later_is_corrected_from_its_first_step():
 def test_accumulated_steps_count_as_one_update():
     late, both = 4, pair()
     options = {"gradient_accumulation_steps": 2}
-    optimizer = RatedAdam(0.1, count_updates=True, **options)
+    optimizer = LayerwiseAdam(0.1, count_updates=True, **options)
     optimizer.build(both)
     run(optimizer, both[1:], GRADIENTS[:late, 1:])
     run(optimizer, both, GRADIENTS[late:])
@@ -78,7 +82,7 @@ def test_accumulated_steps_count_as_one_update():
 
 def test_steps_that_loss_scaling_passes_over_do_not_count():
     frozen, trained = pair()
-    inner = RatedAdam(0.1, count_updates=True)
+    inner = LayerwiseAdam(0.1, count_updates=True)
     optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=1.0)
     optimizer.build([frozen, trained])
     for gradient in (np.inf, np.inf, 1.0):
@@ -90,7 +94,7 @@ def test_steps_that_loss_scaling_passes_over_do_not_count():
 
 
 def test_gradient_norms_are_those_before_clipping():
-    optimizer = RatedSGD(1.0, global_clipnorm=0.5, measure_gradients=True)
+    optimizer = LayerwiseSGD(1.0, global_clipnorm=0.5, measure_gradients=True)
     variables = pair()
     before = np.stack([variable.numpy() for variable in variables])
     after = run(optimizer, variables, GRADIENTS[:1])
@@ -102,7 +106,7 @@ def test_gradient_norms_are_those_before_clipping():
 
 
 def test_what_is_not_asked_for_is_not_there():
-    optimizer = RatedAdam(0.1)
+    optimizer = LayerwiseAdam(0.1)
     optimizer.build(pair())
     assert len(optimizer.variables) == len(keras.optimizers.Adam(0.1).variables) + 4
     assert not hasattr(optimizer, "gradient_norms")
@@ -110,14 +114,14 @@ def test_what_is_not_asked_for_is_not_there():
 
 def test_a_list_of_another_model_is_refused():
     with pytest.raises(ValueError, match=r"^rates has 3 values for 2 trainable variables; make it"):
-        RatedAdam(0.1, rates=[1, 1, 1]).build(pair())
+        LayerwiseAdam(0.1, multipliers=[1, 1, 1]).build(pair())
 
 
-def distiller(small_embedder, optimizer=RatedAdam, jit_compile=False, **options):
+def distiller(small_embedder, optimizer=LayerwiseAdam, jit_compile=False, **options):
     student = small_embedder(image_size=8)
     model = Distiller(student, task_loss=BatchHardTriplet(0.5))
-    rates = by_variable(model, {student.layers[2]: 0.1}, 1.0)
-    model.compile(optimizer(0.01, rates=rates, **options), jit_compile=jit_compile)
+    rates = multipliers_by_variable(model, {student.layers[2]: 0.1}, 1.0)
+    model.compile(optimizer(0.01, multipliers=rates, **options), jit_compile=jit_compile)
     return model
 
 
@@ -132,7 +136,7 @@ def batch():
 def test_in_fit_of_a_distiller(small_embedder, batch, dtype_policy, policy, jit_compile):
     dtype_policy(policy)
     model = distiller(
-        small_embedder, RatedSGD, jit_compile, weight_decay=0.1, measure_gradients=True
+        small_embedder, LayerwiseSGD, jit_compile, weight_decay=0.1, measure_gradients=True
     )
     student = model.student
     before = [variable.numpy() for variable in student.trainable_variables]
@@ -140,9 +144,9 @@ def test_in_fit_of_a_distiller(small_embedder, batch, dtype_policy, policy, jit_
         loss = model.task_loss(batch[1], student(batch[0], training=True))
     gradients = [gradient.numpy() for gradient in tape.gradient(loss, student.trainable_variables)]
     model.fit(*batch, batch_size=8, verbose=0)
-    trunk = {id(variable) for variable in student.layers[2].trainable_variables}
+    backbone = {id(variable) for variable in student.layers[2].trainable_variables}
     for variable, old, gradient in zip(student.trainable_variables, before, gradients, strict=True):
-        rate = 0.01 * (0.1 if id(variable) in trunk else 1.0)
+        rate = 0.01 * (0.1 if id(variable) in backbone else 1.0)
         expected = old * (1 - 0.1 * rate) - rate * gradient
         tolerance = 1e-6 if policy == "float32" else 3e-2 * rate
         np.testing.assert_allclose(variable, expected, atol=tolerance)

@@ -1,4 +1,4 @@
-"""Optimisers in which each variable has a rate, and a number of updates, of its own."""
+"""Adam and SGD with a learning-rate multiplier for each variable."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,19 +10,19 @@ import tensorflow as tf
 from keras_distill.models.keras_internals import OptimizerHooks
 
 
-def by_variable(
+def multipliers_by_variable(
     model: keras.Model,
     values: Mapping[keras.Layer, Any],
     default: Any,
     *,
     variables: Sequence[Any] | None = None,
 ) -> list[Any]:
-    """Lists what holds for each trainable variable of a model, such as its rate.
+    """Lists a value for each trainable variable of a model, such as a learning-rate multiplier.
 
     Args:
         model: The model that will be compiled, with nothing frozen.
-        values: What holds for the variables of a layer, or of a model within the model.
-        default: What holds for all others.
+        values: The value of the variables of a layer, or of a model within the model.
+        default: The value of all others.
         variables: The variables of the optimiser, where it is one of several.
 
     Returns:
@@ -33,7 +33,7 @@ def by_variable(
     return [known.get(id(variable), default) for variable in variables]
 
 
-class _Rated(OptimizerHooks):
+class _Layerwise(OptimizerHooks):
     """What the optimisers of this file share; stands before the Keras optimiser."""
 
     weight_decay: float | None
@@ -43,13 +43,13 @@ class _Rated(OptimizerHooks):
     def __init__(
         self,
         *args: Any,
-        rates: Sequence[float] | None = None,
+        multipliers: Sequence[float] | None = None,
         count_updates: bool = False,
         measure_gradients: bool = False,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        self.rates = None if rates is None else tuple(map(float, rates))
+        self.multipliers = None if multipliers is None else tuple(map(float, multipliers))
         self.count_updates = count_updates
         self.measure_gradients = measure_gradients
 
@@ -57,10 +57,10 @@ class _Rated(OptimizerHooks):
         """Makes the variables of the optimiser."""
         if self.built:
             return
-        if self.rates is not None and len(self.rates) != len(variables):
+        if self.multipliers is not None and len(self.multipliers) != len(variables):
             raise ValueError(
-                f"rates has {len(self.rates)} values for {len(variables)} trainable variables; "
-                "make it by by_variable(model, ...), from the model that is compiled."
+                f"multipliers has {len(self.multipliers)} values for {len(variables)} trainable variables; "
+                "make it by multipliers_by_variable(model, ...), from the model that is compiled."
             )
         super().build(variables)
         self._decay = self.weight_decay  # replicas take turns, and see what the others have set
@@ -96,10 +96,10 @@ class _Rated(OptimizerHooks):
         super().update_variables(gradients, variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Updates one variable by its own rate."""
+        """Updates one variable, its learning rate multiplied."""
         place = self.place_of(variable)
-        if self.rates is not None and self.rates[place] != 1.0:
-            learning_rate = learning_rate * self.rates[place]
+        if self.multipliers is not None and self.multipliers[place] != 1.0:
+            learning_rate = learning_rate * self.multipliers[place]
         self._missed = self.missed_updates[place] if self.count_updates else None
         try:
             super().update_step(gradient, variable, learning_rate)
@@ -107,16 +107,16 @@ class _Rated(OptimizerHooks):
             self._missed = None
 
     def decay_weights(self, variables: Sequence[Any]) -> None:
-        """Decays each variable by its own rate; see the base class."""
-        if self.weight_decay is None or self.rates is None:
+        """Decays each variable, multiplied likewise; see the base class."""
+        if self.weight_decay is None or self.multipliers is None:
             super().decay_weights(variables)
             return
-        decay, rates = self._decay, self.rates
-        of = {id(v): rates[self.place_of(v)] for v in variables}
+        decay, multipliers = self._decay, self.multipliers
+        of = {id(v): multipliers[self.place_of(v)] for v in variables}
         try:
-            for rate in sorted(set(of.values())):
-                self.weight_decay = decay * rate
-                super().decay_weights([v for v in variables if of[id(v)] == rate])
+            for multiplier in sorted(set(of.values())):
+                self.weight_decay = decay * multiplier
+                super().decay_weights([v for v in variables if of[id(v)] == multiplier])
         finally:
             self.weight_decay = decay
 
@@ -140,29 +140,36 @@ class _Rated(OptimizerHooks):
         """Ends the training on the averages; Keras takes frozen variables for others."""
         super().finalize_variable_values(self.updated_variables)
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Rebuilds the optimiser; files of version 0.1 call multipliers rates."""
+        former = config.pop("rates", None)
+        return super().from_config({"multipliers": former, **config}, custom_objects)
+
     def get_config(self) -> dict[str, Any]:
         """Returns what rebuilds the optimiser."""
         return {
             **super().get_config(),
-            "rates": None if self.rates is None else list(self.rates),
+            "multipliers": None if self.multipliers is None else list(self.multipliers),
             "count_updates": self.count_updates,
             "measure_gradients": self.measure_gradients,
         }
 
 
 @keras.saving.register_keras_serializable("keras_distill")
-class RatedAdam(_Rated, keras.optimizers.Adam):
-    """`keras.optimizers.Adam` with a rate for each variable, as by an optimiser of its own.
+class LayerwiseAdam(_Layerwise, keras.optimizers.Adam):
+    """`keras.optimizers.Adam` with a learning-rate multiplier for each variable.
 
-    A rate multiplies the update, not the gradient, whose scale Adam divides away. The whole update:
-    decoupled weight decay is multiplied too, as in the parameter groups of PyTorch.
+    A multiplier scales the update, not the gradient, whose scale Adam divides away. The whole
+    update: decoupled weight decay is multiplied too, as in the parameter groups of PyTorch.
 
     Under `tf.distribute`, gradients are clipped and measured once those of all replicas have been
     added up, where Keras clips each replica's share by itself.
 
     Args:
         *args: As of `keras.optimizers.Adam`.
-        rates: What multiplies the update of each trainable variable; see `by_variable`.
+        multipliers: What multiplies the update of each trainable variable; see
+            `multipliers_by_variable`.
         count_updates: Whether to count those of each variable by itself. Bias correction then
             begins with a layer that was frozen, whose first steps would be up to six times too
             long otherwise.
@@ -178,13 +185,22 @@ class RatedAdam(_Rated, keras.optimizers.Adam):
         >>> import keras
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="trunk")])
         >>> model.add(keras.layers.Dense(1))
-        >>> rates = by_variable(model, {model.get_layer("trunk"): 0.1}, 1.0)
-        >>> rates
+        >>> multipliers = multipliers_by_variable(model, {model.get_layer("trunk"): 0.1}, 1.0)
+        >>> multipliers
         [0.1, 0.1, 1.0, 1.0]
-        >>> model.compile(RatedAdam(1e-3, rates=rates), "mse")
+        >>> model.compile(LayerwiseAdam(1e-3, multipliers=rates), "mse")
     """
 
 
 @keras.saving.register_keras_serializable("keras_distill")
-class RatedSGD(_Rated, keras.optimizers.SGD):
-    """`keras.optimizers.SGD` with a rate for each variable; see `RatedAdam`."""
+class LayerwiseSGD(_Layerwise, keras.optimizers.SGD):
+    """`keras.optimizers.SGD` with a learning-rate multiplier for each variable.
+
+    See `LayerwiseAdam`.
+    """
+
+
+# Names in files of version 0.1.
+for _kind in (LayerwiseAdam, LayerwiseSGD):
+    _former = _kind.__name__.replace("Layerwise", "Rated")
+    keras.saving.get_custom_objects()[f"keras_distill>{_former}"] = _kind

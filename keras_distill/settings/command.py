@@ -65,7 +65,7 @@ class Command(Generic[S]):
         self.passed_on: list[str] = []
         self.flags = DashedFlagValues()
         self._passes_on = passes_on
-        self._settings = settings
+        self.settings = settings
         self._others = tuple(others)
         self._foreign = foreign
         self._description = description
@@ -173,7 +173,7 @@ class Command(Generic[S]):
             raise InputError(str(error)) from error
         if unparsed and not known_only:
             raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
-        if self._settings is Settings:
+        if self.settings is Settings:
             return self.flags  # type: ignore[return-value]
         values = {name: self.flags[name].value for name in self._names()}
         values |= {
@@ -182,7 +182,7 @@ class Command(Generic[S]):
             if isinstance(self.flags[name], flags.MultiFlag)
         }
         given = frozenset(name for name in values if self.flags[name].present)
-        return self._settings(given=given, **values)
+        return self.settings(given=given, **values)
 
     def run(self, main: Callable[[S], int | None], argv: Sequence[str] | None = None) -> None:
         """Parses the flags, calls `main` with the settings, and exits.

@@ -26,14 +26,14 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
     )
     backbone_lr_multiplier: float = setting(
         1.0,
-        "The backbone's updates, weight decay included, are multiplied by this: 0.1 keeps more of a "
+        "Learning-rate multiplier of the backbone, for its weight decay too: 0.1 keeps more of a "
         "pretrained one.",
         formerly="trunk_rate",
     )
     freeze_epochs: int = setting(
         0,
-        "First epochs in which only the head is trained: a new one would spoil a pretrained backbone. "
-        "The backbone's batch normalisations keep their statistics meanwhile.",
+        "First epochs in which only the head is trained: a new one would spoil a pretrained "
+        "backbone. The backbone's batch normalisations keep their statistics meanwhile.",
         least=0,
     )
     weight_decay: float = setting(0.0, "Decoupled weight decay, as in AdamW.")

@@ -13,8 +13,8 @@ class LayerFreezing(keras.callbacks.Callback):
 
     A frozen layer costs no backward pass, and its batch normalisations use and keep the statistics
     they have, for these belong to its weights. The optimiser is built for all variables before, and
-    stays; only the step is traced anew. Let it be `LayerwiseAdam` with `count_updates`. A model that is
-    saved meanwhile has the layer's `trainable` false.
+    stays; only the step is traced again. Let it be `LayerwiseAdam` with `count_updates`. A model
+    that is saved meanwhile has the layer's `trainable` false.
 
     Args:
         layer: The layer.

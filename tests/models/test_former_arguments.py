@@ -8,10 +8,14 @@ from keras_distill.models.former_arguments import former_arguments
 
 def test_a_former_name_is_taken_with_a_warning():
     small = {"image_size": 32, "alpha": 0.25}
-    with pytest.warns(FutureWarning, match="build_embedder: trunk is called backbone now"):
+    with pytest.warns(FutureWarning) as warned:
         embedder = build_embedder(
             trunk="mobilenet", trunk_weights="none", trunk_layer="conv_pw_1_relu", **small
         )
+    assert [str(each.message) for each in warned] == [
+        f"build_embedder: trunk{end} is called backbone{end} now."
+        for end in ("", "_weights", "_layer")
+    ]
     assert embedder.get_layer("trunk").output_shape == (None, 16, 16, 16)
     assert "backbone_weights" in inspect.signature(build_embedder).parameters
 

@@ -60,7 +60,8 @@ class _Layerwise(OptimizerHooks):
         if self.multipliers is not None and len(self.multipliers) != len(variables):
             raise ValueError(
                 f"multipliers has {len(self.multipliers)} values for {len(variables)} trainable "
-                "variables; make it by multipliers_by_variable(model, ...), from the model that is compiled."
+                "variables; make it by multipliers_by_variable(model, ...), from the model that is "
+                "compiled."
             )
         super().build(variables)
         self._decay = self.weight_decay  # replicas take turns, and see what the others have set

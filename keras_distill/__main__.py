@@ -55,7 +55,7 @@ def _overview() -> str:
     for command in COMMANDS:
         # Read, not imported: all of them together would take a while.
         file = f"{command}/__main__.py" if command == "demo" else f"{command}.py"
-        source = Path(__file__).with_name(file).read_text(encoding="utf-8")
+        source = (Path(__file__).parent / file).read_text(encoding="utf-8")
         summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
         lines.append(
             textwrap.fill(

@@ -380,3 +380,19 @@ def exported(ended_once, command, teacher):
 
     ended = ended_once("exported", launch)
     return replace(ended, path=ended.path / "models" / "striped" / "1")
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """96 pictures of 12 classes, some with names that HTML could take for its own."""
+    from keras_distill.data.image_set import ImageSet
+
+    root = tmp_path_factory.mktemp("drawn")
+    names = tuple(f"{label:02d}.shade_{label}" for label in range(10))
+    names += ("10.<img src=x onerror=document.title='broken'>", "11.</script>&amp;\"'ßł\u2028")
+    labels = np.repeat(np.arange(12), 8)
+    paths = np.array([f"shade {label}/{row}.jpg" for row, label in enumerate(labels)])
+    for path, label in zip(paths, labels, strict=True):
+        (root / path).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (60, 48), (20 * int(label), 120, 90)).save(root / path)
+    return ImageSet(root, paths, labels, names)

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
 
-from keras_distill.data.image_set import ImageSet
 from keras_distill.evaluation.metric_figures import MEANING
 from keras_distill.ledger.contents import report_contents, rows_by_importance
 from keras_distill.ledger.cost import machine
@@ -38,20 +36,6 @@ def step(labelled):
         return exact_step(name, f"{name}.keras", vectors, labels, ks=KS)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """96 pictures of 12 classes, some with names that HTML could take for its own."""
-    root = tmp_path_factory.mktemp("drawn")
-    names = tuple(f"{label:02d}.shade_{label}" for label in range(10))
-    names += ("10.<img src=x onerror=document.title='broken'>", "11.</script>&amp;\"'ßł\u2028")
-    labels = np.repeat(np.arange(12), 8)
-    paths = np.array([f"shade {label}/{row}.jpg" for row, label in enumerate(labels)])
-    for path, label in zip(paths, labels, strict=True):
-        (root / path).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (60, 48), (20 * int(label), 120, 90)).save(root / path)
-    return ImageSet(root, paths, labels, names)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
-r"""Computes ahead what a training run will ask its teachers.
+r"""Computes the outputs of the teachers of a training run ahead of time.
 
-Takes the flags of the training run, so that the same flag file fits both. Each teacher's answers
-to --teacher_cache=views:K views of each training image, and with --image_cache=views:K the decoded
-views, go to folders in --cache_dir that are named by a hash of everything they depend on. It may be
-interrupted and started again, also several times at once: the processes share the work. Training
-fills whatever is still missing.
+Takes the flags of the training run, so that the same flag file fits both. The outputs of each
+teacher for --teacher_cache=views:K views of each training image, and with --image_cache=views:K the
+decoded views, go to folders in --cache_dir that are named by a hash of everything they depend on.
+It may be interrupted and started again, also several times at once: the processes share the work.
+Training fills whatever is still missing.
 
   python -m keras_distill.cache --flagfile=configs/birds100_relative.flags
   python -m keras_distill.cache --list
@@ -94,15 +94,15 @@ def _list(folder: Path) -> None:
     table = Table("images", "pixels", "views of", "arrays", "MB", title=str(folder))
     table.add_column("folder", overflow="fold")
     for manifest in sorted(folder.glob("*/manifest.json")):
-        made_of = json.loads(manifest.read_text())
+        cache = json.loads(manifest.read_text())
         size = sum(file.stat().st_size for file in manifest.parent.rglob("*.npy"))
         table.add_row(
-            str(made_of["rows"]),
-            str(made_of["image_size"]),
+            str(cache["rows"]),
+            str(cache["image_size"]),
             view
-            if isinstance(view := made_of["view"], str)
+            if isinstance(view := cache["view"], str)
             else "seed {seed}, crops of {least_area}".format_map(view),
-            ", ".join(f"{name} {shape}" for name, shape in made_of["outputs"].items()),
+            ", ".join(f"{name} {shape}" for name, shape in cache["outputs"].items()),
             f"{size / 1e6:.1f}",
             manifest.parent.name,
         )

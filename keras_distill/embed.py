@@ -41,7 +41,7 @@ def main(settings: EmbedSettings) -> int:
     from keras_distill.embedding.progress import EmbeddingProgress
 
     begun = time.perf_counter()
-    pictures = list_pictures(settings.images, data_dir=settings.data_dir, argument="--images")
+    pictures = list_pictures(settings.images, data_dir=settings.data_dir)
     embedder, image_size = load_embedder(settings.model, settings.image_size)
     shards = open_output(settings, embedder, image_size, pictures)
     part, parts = parse_part(settings.shards)

@@ -24,7 +24,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.command import SOME_REFUSED, SUCCESS, Command
 from keras_distill.settings.embedding import BeamEmbedSettings, open_output, summary
 
@@ -54,8 +54,9 @@ def main(settings: BeamEmbedSettings) -> int:
         # DirectRunner would first try to download Prism, a program of Beam's.
         given = ["--runner=FnApiRunner", *given]
     options = PipelineOptions(given)
-    pictures = list_pictures(settings.images, data_dir=settings.data_dir, argument="--images")
-    embedder = load_teacher(settings.model, argument="--model")
+    pictures = list_pictures(settings.images, data_dir=settings.data_dir)
+    with renamed_arguments(path="model"):
+        embedder = load_teacher(settings.model)
     if not takes_files(embedder.owner) or embedder.image_size is None:
         raise InputError(
             f"--model={settings.model} is no SavedModel that takes the bytes of pictures; make one "

@@ -1,6 +1,8 @@
-"""The exception for input that cannot be used."""
+"""Exception for input that cannot be used."""
 
+import contextlib
 import re
+from collections.abc import Container, Iterator, Mapping
 
 
 class InputError(ValueError):
@@ -16,7 +18,8 @@ class InputError(ValueError):
         """Returns the same error about arguments of other names.
 
         Args:
-            **names: From the name of an argument to what the caller calls it.
+            **names: From the name of an argument to what the caller calls it, `teacher`, maybe with
+                the value that the caller was given for it, `teacher=runs/a`.
 
         Returns:
             The error.
@@ -25,9 +28,55 @@ class InputError(ValueError):
             >>> from keras_distill import InputError
             >>> print(InputError("`path=a` does not exist.").renamed(path="teacher"))
             `teacher=a` does not exist.
+            >>> print(InputError("`model` takes no images.").renamed(model="teacher=runs/a"))
+            `teacher=runs/a` takes no images.
         """
+        return InputError(renamed(str(self), names))
 
-        def rename(match: re.Match[str]) -> str:
-            return f"`{names.get(match[1], match[1])}"
 
-        return InputError(re.sub(r"`(\w+)(?==[^`]*`|`)", rename, str(self)))
+def renamed(message: str, names: Mapping[str, str]) -> str:
+    """Renames the arguments in a message, which stand in backquotes; see `InputError.renamed`."""
+
+    def rename(match: re.Match[str]) -> str:
+        name = names.get(match[1], match[1])
+        return f"`{name}`" if "=" in name else f"`{name}{match[2] or ''}`"
+
+    return re.sub(r"`([\w/]+)(=[^`]*)?`", rename, message)
+
+
+@contextlib.contextmanager
+def renamed_arguments(**names: str) -> Iterator[None]:
+    """Within `with`, translates the arguments that an `InputError` names; see `InputError.renamed`.
+
+    Args:
+        **names: From the name of an argument of what is called to what the caller calls it.
+
+    Raises:
+        InputError: The translated error.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise error.renamed(**names) from error
+
+
+def as_flags(message: str, flags: Container[str]) -> str:
+    """Shows the arguments in a message, which stand in backquotes, as the flags that they are.
+
+    Args:
+        message: The message.
+        flags: Names of the flags; other arguments only lose their backquotes.
+
+    Returns:
+        The message.
+
+    Example:
+        >>> as_flags("`max_gb=2` is too small for `images`.", ["max_gb"])
+        '--max_gb=2 is too small for images.'
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        dashes = "--" if match[1] in flags else ""
+        return f"{dashes}{match[1]}{match[2] or ''}"
+
+    return re.sub(r"`([a-z_0-9]+)(=[^`]*)?`", shown, message)

@@ -26,6 +26,7 @@ import json
 import time
 from pathlib import Path
 
+from keras_distill.errors import renamed_arguments
 from keras_distill.settings.command import FAILURE, SUCCESS, Command
 from keras_distill.settings.export import ExportSettings, SavedModelSettings
 
@@ -53,10 +54,13 @@ def _export_saved_model(settings: SavedModelSettings) -> int:
     from keras_distill.serving.export.bundle_facts import FACTS_FILE
 
     begun, model = time.perf_counter(), settings.model
-    origin = model_origin(model, results=settings.recall, data_licence=settings.data_licence)
+    with renamed_arguments(results="recall"):
+        origin = model_origin(model, results=settings.recall, data_licence=settings.data_licence)
+    with renamed_arguments(path="model"):
+        loaded = load_model(model)
     try:
         folder = export_embedder(
-            load_model(model),
+            loaded,
             settings.out,
             name=settings.name,
             version=settings.version,

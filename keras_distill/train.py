@@ -1,23 +1,23 @@
 r"""Trains an embedder, from a teacher or without one.
 
-Without --teacher it learns from the labels alone: that is how a teacher or a baseline is made.
-With --teacher it also learns to agree with the teacher. --epochs=0 writes the embedder as it
-stands, so that a pretrained backbone becomes a teacher with one command.
+Without --teacher it learns from the labels alone, which makes a teacher or a baseline.
+With --teacher it also learns to agree with the teacher. --epochs=0 writes the embedder untrained,
+so that a pretrained backbone becomes a teacher with one command.
 
 The run directory receives flags.txt, metrics.jsonl, training.png with its curves, checkpoints/,
 tensorboard/, student.keras and summary.json, whose path is the last line printed. A training that
-was stopped or killed goes on from its last checkpoint when the same command is given again, and
+was stopped or killed is resumed from its last checkpoint when the same command is given again, and
 ends as if it had not been stopped. SIGTERM and Ctrl-C end it with a checkpoint of the present step.
 
   python -m keras_distill.train --flagfile=configs/birds100_relative.flags
   python -m keras_distill.train --dataset=folder:photos --backbone=mobilenet --alpha=0.25 \
       --teacher=runs/teacher/student.keras --teacher_losses=absolute,relative:0.3
 
---recipe names what is trained; `--recipe=NAME --help` lists the flags of a recipe.
+--recipe names the recipe of the training; `--recipe=NAME --help` lists its flags.
 
-With --distribution=mirrored the batches are dealt to all GPUs of the machine; with multiworker to
-those of several processes, each started with the same flags and a TF_CONFIG of its own. Worker 0
-alone writes the run directory, which all must see.
+With --distribution=mirrored the batches are divided among all GPUs of the machine; with multiworker
+among the GPUs of several processes, each started with the same flags and a TF_CONFIG of its own.
+Worker 0 alone writes the run directory, which all must see.
 
 Exit codes: 0 done, 2 unusable flags or input, or a full disk, 3 diverged (the last good checkpoint
 is kept), 4 another worker was lost, 130 stopped by Ctrl-C, 143 by SIGTERM.
@@ -47,10 +47,10 @@ def main(settings: TrainSettings) -> int:
     )
     state = continuation(run, settings)
     if state == "finished":
-        print(f"{run.path} is finished; --overwrite would train anew.\n{run.summary}")
+        print(f"{run.path} is finished; --overwrite would train it again.\n{run.summary}")
         return SUCCESS
     try:
-        if run.flags.exists():  # before the teachers are asked for hours
+        if run.flags.exists():  # before the teachers are evaluated for hours
             run.lock()
         return _train(settings, run, cluster, resumes=state == "resume")
     finally:

@@ -1,4 +1,4 @@
-"""Names of degradations, the numbers they take, and `--degrade` as text."""
+"""Syntax of degradations: their names and the numbers they take."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ class Kind:
     """One kind of degradation.
 
     Attributes:
-        number: What its number is; empty if it takes none.
-        default: The number, where it is left out.
+        number: Meaning of its number; empty if it takes none.
+        default: The number if it is left out.
         least: Least number that is allowed.
-        most: Most that is allowed.
+        most: Greatest number that is allowed.
         whole: Whether it must be an integer.
     """
 
@@ -50,47 +50,44 @@ class Degradation:
     number: float
 
 
-def parse_degradations(
-    text: str, *, argument: str = "degrade", image_size: int | None = None
-) -> tuple[Degradation, ...]:
+def parse_degradations(degrade: str, *, image_size: int | None = None) -> tuple[Degradation, ...]:
     """Reads degradations.
 
     Args:
-        text: Such as `"low_resolution:32,jpeg:20,grey"`; a number may be left out.
-        argument: What an error message calls the text.
+        degrade: Such as `"low_resolution:32,jpeg:20,grey"`; a number may be left out.
         image_size: Height and width of the images, in pixels, where known.
 
     Returns:
         The degradations, in the order given.
 
     Raises:
-        InputError: If a name or a number is of no use.
+        InputError: If a name is unknown, or a number out of range.
 
     Example:
         >>> parse_degradations("blur:1.5,grey")
         (Degradation(name='blur', number=1.5), Degradation(name='grey', number=0.0))
     """
     found = []
-    for part in text.split(",") if text else []:
+    for part in degrade.split(",") if degrade else []:
         name, colon, number = part.partition(":")
         if name not in KINDS:
             raise InputError(
-                f"{argument}={text}: {name!r} is unknown; give one or several of {SYNTAX}."
+                f"`degrade={degrade}`: {name!r} is unknown; give one or several of {SYNTAX}."
             )
         kind = KINDS[name]
         if colon and not kind.number:
-            raise InputError(f"{argument}={text}: {part!r} has a number, but {name} takes none.")
+            raise InputError(f"`degrade={degrade}`: {part!r} has a number, but {name} takes none.")
         value = _number(number) if colon else kind.default
         fits = kind.least <= value <= kind.most and not (kind.whole and value % 1)
         if kind.number and not fits:
             raise InputError(
-                f"{argument}={text}: {part!r} is out of range; {name}:{kind.number} takes "
+                f"`degrade={degrade}`: {part!r} is out of range; {name}:{kind.number} takes "
                 f"{'an integer' if kind.whole else 'a number'} from {kind.least:g} to "
                 f"{kind.most:g}, by default {kind.default:g}."
             )
         if name == "low_resolution" and image_size is not None and value >= image_size:
             raise InputError(
-                f"{argument}={text}: {name}:{value:g} changes nothing, for the images have "
+                f"`degrade={degrade}`: {name}:{value:g} changes nothing, since the images have "
                 f"{image_size} pixels a side; give fewer."
             )
         found.append(Degradation(name, value))

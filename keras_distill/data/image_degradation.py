@@ -1,4 +1,4 @@
-"""Degradation of an image: what a cheap camera or a slow line would leave of it."""
+"""Degradation of images, as by a cheap camera or a slow connection."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ def degrade(image: tf.Tensor, degradations: Sequence[Degradation], seed: tf.Tens
 
     Args:
         image: uint8 tensor `(size, size, 3)`, of a known size.
-        degradations: What `parse_degradations` returned.
+        degradations: The degradations, as of `parse_degradations`.
         seed: Integer tensor `(2,)`; equal seeds give equal noise.
 
     Returns:

@@ -1,13 +1,13 @@
-"""Image files on disk: which are read, where they are found, and what the others are."""
+"""Image files on disk: the formats that are read, and walking folders for them."""
 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-#: What the names of JPEG and PNG files end in.
+#: Suffixes of JPEG and PNG files.
 SUFFIXES = (".jpg", ".jpeg", ".png")
-#: What the names of images of other formats end in.
+#: Suffixes of images of other formats.
 OTHER_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl"),
     *(".tif", ".tiff", ".webp"),
@@ -36,11 +36,10 @@ _BEGINNINGS = {
 def image_files(
     folder: str | Path, passed_over: Callable[[str], object] = lambda path: None
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Goes through the images anywhere below a folder, in no order.
+    """Iterates over the images anywhere below a folder, in no particular order.
 
-    Links to folders are followed, but not one that leads back to a folder on the way to it: a
-    warning names it. Files that are neither JPEG nor PNG by their suffix are passed over, and
-    hidden ones.
+    Links to folders are followed, except for one that leads back to a folder above it: a warning
+    names it. Hidden files, and files that are neither JPEG nor PNG by their suffix, are skipped.
 
     Args:
         folder: The folder.
@@ -100,7 +99,7 @@ def list_image_files(folder: str | Path) -> list[str]:
 
 
 def warn_of_other_formats(folder: str | Path, paths: Iterable[str]) -> None:
-    """Warns of images that are not read for their format, if there are any.
+    """Warns of images that are not read because of their format, if there are any.
 
     Args:
         folder: The folder that they lie in.
@@ -120,13 +119,13 @@ def warn_of_loop(link: str | Path) -> None:
 
 
 def _warn(text: str) -> None:
-    from absl import logging  # where there is something to say: the client does without
+    from absl import logging  # only where there is something to say: the client does without
 
     logging.warning("%s", text)
 
 
 def describe_other_formats(paths: Iterable[str]) -> str:
-    """Counts and names images that are not read for their format.
+    """Counts and names images that are not read because of their format.
 
     Args:
         paths: Their relative paths.
@@ -153,7 +152,7 @@ def describe_other_formats(paths: Iterable[str]) -> str:
 
 
 def image_format(beginning: bytes) -> str:
-    r"""Tells the format of an image by how its file begins.
+    r"""Tells the format of an image by the beginning of its file.
 
     Args:
         beginning: The first 16 bytes of the file, or more.

@@ -1,4 +1,4 @@
-"""A hash of a list of images, down to the bytes of their files."""
+"""Hash of a list of images, including the bytes of their files."""
 
 import hashlib
 import weakref
@@ -19,7 +19,7 @@ def images_fingerprint(images: ImageSet) -> str:
         images: The images.
 
     Returns:
-        32 hexadecimal digits; labels and the folder's own place do not enter.
+        32 hexadecimal digits; labels and the place of the folder do not count.
 
     Raises:
         InputError: If a file cannot be read.
@@ -47,7 +47,7 @@ def images_fingerprint_once(images: ImageSet) -> str:
 def check_unchanged(images: ImageSet, rows: range) -> None:
     """Checks that images are still what `images_fingerprint_once` has hashed.
 
-    Only size and time of change are looked at, and all files are read again if those differ.
+    Only size and time of change are compared; all files are read again if they differ.
 
     Args:
         images: The images.
@@ -66,7 +66,7 @@ def check_unchanged(images: ImageSet, rows: range) -> None:
         path = images.root / images.paths[changed[0]]
         raise InputError(
             f"{str(path)!r} was changed by another program while it was in use. Start again once "
-            "the images stay as they are; what was computed before is kept where it still holds."
+            "the images stay as they are; whatever was computed before and still holds is kept."
         )
     _STAMPS[images] = stamps
 

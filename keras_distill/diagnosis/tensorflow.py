@@ -12,7 +12,7 @@ from keras_distill.data.dataset import find_images
 from keras_distill.data.published_sets import PUBLISHED_SETS
 from keras_distill.data.readable_images import drop_unreadable
 from keras_distill.diagnosis.installation import MISSING, OK, Finding
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.tensorflow_addons import AddonsLoss
 
 _SAMPLE = 200
@@ -94,7 +94,8 @@ def check_dataset(name: str, data_dir: str) -> Finding:
         remedy = "" if name == "glyphs" else f"tfds build {PUBLISHED_SETS[name].builder}"
         waits = "nothing; the first command that asks for it downloads or draws it"
         return Finding("data", f"--dataset={name}", MISSING, f"in {data_dir}", waits, remedy)
-    images = find_images("--dataset", name, data_dir)
+    with renamed_arguments(name="dataset"):
+        images = find_images(name, data_dir)
     rows = np.unique(np.linspace(0, len(images) - 1, _SAMPLE).astype(int))
     _, corrupt = drop_unreadable(images.select(rows))
     if corrupt:

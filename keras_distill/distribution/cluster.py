@@ -1,4 +1,4 @@
-"""The processes that train together, as `TF_CONFIG` names them."""
+"""Cluster of the processes that train together, as named by `TF_CONFIG`."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class Cluster:
 
     Attributes:
         workers: Address of each, `host:port`.
-        index: Which of them this process is.
+        index: Number of this process.
     """
 
     workers: tuple[str, ...]
@@ -32,7 +32,7 @@ class Cluster:
         return self.index == 0
 
     def name(self, index: int) -> str:
-        """What messages call a worker."""
+        """Name of a worker in messages."""
         return f"worker {index} ({self.workers[index]})"
 
 
@@ -68,7 +68,7 @@ def read_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
         job = task["type"]
     except (ValueError, KeyError, TypeError) as error:
         raise _unusable(
-            f"lacks something or is no JSON ({type(error).__name__}: {error})"
+            f"lacks something or is not JSON ({type(error).__name__}: {error})"
         ) from error
     if set(jobs) != {"worker"} or job != "worker":
         raise _unusable(f"has jobs {sorted(jobs)} and a task of type {job!r}; all must be 'worker'")
@@ -95,7 +95,7 @@ def wait_for_workers(cluster: Cluster, limit: float = 600.0) -> None:
         limit: Seconds to wait for the last one.
 
     Raises:
-        InputError: If the own port is in use, or a worker is not there in time.
+        InputError: If this process' port is in use, or a worker does not appear in time.
     """
     end = time.monotonic() + limit
     port = cluster.workers[cluster.index].rpartition(":")[2]
@@ -126,6 +126,6 @@ def wait_for_workers(cluster: Cluster, limit: float = 600.0) -> None:
 
 def _unusable(why: str) -> InputError:
     return InputError(
-        f"--distribution=multiworker: the environment variable TF_CONFIG {why}. Each process needs "
-        f"one like {_EXAMPLE}, with the same addresses and an index of its own."
+        f"the environment variable TF_CONFIG {why}. Each process needs one like {_EXAMPLE}, with "
+        "the same addresses and an index of its own."
     )

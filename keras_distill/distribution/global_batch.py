@@ -1,4 +1,4 @@
-"""The batch of all replicas together, on each of them."""
+"""Global batch: the rows of all replicas, on each of them."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ import tensorflow as tf
 
 
 def gather_replicas(values: Any) -> Any:
-    """Puts the rows of all replicas below each other, those of the first replica first.
+    """Concatenates the rows of all replicas, in the order of the replicas.
 
-    On each replica the result is the same. A loss of it that every replica divides by the number of
-    replicas has the gradient of one device with the whole batch, once the optimiser has added up
-    the gradients of the replicas: the gradient of gathering adds up what all replicas want of a
-    row.
+    The result is the same on each replica. If every replica computes a loss from it and divides the
+    loss by the number of replicas, the gradients that the optimiser adds up equal the gradient of
+    one device with the whole batch: the gradient of gathering adds up, for each row, the gradients
+    of all replicas.
 
     Args:
-        values: Tensors `(rows, ...)`, `None` among them or not, in lists, tuples and dicts; all
-            replicas have the same but for the number of rows.
+        values: Tensors `(rows, ...)` or `None`, in lists, tuples and dicts; replicas may differ in
+            the number of rows only.
 
     Returns:
-        The same with tensors `(rows of all replicas, ...)`; where there is one replica, `values`.
+        The same with tensors `(rows of all replicas, ...)`; `values` if there is one replica.
     """
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
@@ -49,16 +49,16 @@ def add_replicas(value: Any) -> Any:
 
 
 def mean_over_replicas(mean: Any, rows: Any, all_rows: Any) -> tuple[Any, Any]:
-    """Prepares a mean over the rows of a replica, where each keeps its own.
+    """Prepares a mean over the rows of a replica, where each replica keeps its own rows.
 
     Args:
         mean: Scalar, the mean over the rows of this replica.
-        rows: Number of these.
+        rows: Number of rows of this replica.
         all_rows: Number of the rows of all replicas.
 
     Returns:
-        What adds up, over the replicas, to the number of replicas times the mean over all rows, as
-        a loss that is divided by the number of replicas must; and that mean, without a gradient.
+        A value whose sum over the replicas is the number of replicas times the mean over all rows,
+        as for any loss that is divided by the number of replicas; and that mean, without gradient.
     """
     share = tf.cast(rows, tf.float32) / tf.cast(all_rows, tf.float32)
     value = share * mean
@@ -66,19 +66,18 @@ def mean_over_replicas(mean: Any, rows: Any, all_rows: Any) -> tuple[Any, Any]:
     return replicas * value, add_replicas(tf.stop_gradient(value))
 
 
-def require_rows(images: Any, called: str) -> Any:
-    """Returns images `(rows, ...)`, and fails in the graph where a replica has none of a batch.
+def require_rows(images: Any) -> Any:
+    """Returns images `(rows, ...)`, and fails in the graph if a replica has no rows of a batch.
 
     Without rows there is nothing to learn, and batch normalisations would average nothing to NaN.
 
     Args:
         images: The images.
-        called: What the message calls the model that is trained.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     check = tf.debugging.assert_positive(
         tf.shape(images)[0],
-        f"{called}: a training batch has no images"
+        "a training batch has no images"
         + (
             "; give batches that hold some."
             if replicas == 1
@@ -97,7 +96,7 @@ def averageable(logs: dict[str, Any]) -> dict[str, Any]:
         logs: Scalars by name.
 
     Returns:
-        The same; with several workers tensors `(1,)`, for Keras then reduces their first axis.
+        The same; with several workers tensors `(1,)`, because Keras then reduces the first axis.
     """
     strategy = tf.distribute.get_strategy()
     resolver = getattr(strategy, "cluster_resolver", None)

@@ -1,4 +1,4 @@
-"""The replicas of the student, one on each device, and the strategy that keeps them equal."""
+"""Replicas of a model, one on each device, and the strategy that keeps them equal."""
 
 import functools
 import hashlib
@@ -27,7 +27,7 @@ class Replicas:
     """The replicas of a training.
 
     Attributes:
-        strategy: Whose scope models and optimisers are made in.
+        strategy: Strategy in whose scope models and optimisers are made.
         cluster: The processes, if there are several.
     """
 
@@ -63,24 +63,23 @@ class Replicas:
         """Whether this process alone writes what a training leaves behind."""
         return self.cluster is None or self.cluster.is_chief
 
-    def check_batch(self, rows: int, flags: str) -> None:
+    def check_batch(self, rows: int) -> None:
         """Refuses a batch that cannot be dealt to the replicas in equal parts.
 
         Args:
             rows: Rows of the whole batch.
-            flags: How its size is given.
 
         Raises:
             InputError: If rows would be left over.
         """
         if rows % self.count:
             raise InputError(
-                f"{flags} make a batch of {rows} images, which cannot be dealt to {self.count} "
-                f"replicas in equal parts; take a multiple of {self.count}."
+                f"a batch of {rows} images cannot be dealt to {self.count} replicas in equal "
+                f"parts; use a multiple of {self.count}."
             )
 
     def distribute(self, batches: tf.data.Dataset) -> Any:
-        """Makes of the batches of this process's replicas in turn what `fit` takes."""
+        """Turns the batches of this process's replicas into a data set for `fit`."""
         if self.cluster is None and self.count == 1:
             return batches
         return self.strategy.distribute_datasets_from_function(lambda context: batches)
@@ -89,7 +88,7 @@ class Replicas:
         """Compares what must be the same in all processes.
 
         Args:
-            values: Printable values by what to call them; the names are the same everywhere.
+            values: Printable values by their names in messages, the same names everywhere.
 
         Raises:
             InputError: In each process, if one has another value.
@@ -106,22 +105,22 @@ class Replicas:
                     raise InputError(
                         f"{name} is {value!r} here, on {self.cluster.name(self.cluster.index)}, "
                         f"and something else on {self.cluster.name(worker)}. All workers need the "
-                        "same flags, images and models, and must see the same --run_dir."
+                        "same settings, images and models, and must see the same run directory."
                     )
 
     def largest(self, value: int) -> int:
-        """The largest value that a process has given; all call it at the same point."""
+        """Returns the largest value of all processes; all call it at the same point."""
         return value if self.cluster is None else int(self._of_workers([value]).max())
 
     def of_first(self, value: float) -> float:
-        """The value that the first process has given; all call it at the same point."""
+        """Returns the value of the first process; all call it at the same point."""
         if self.cluster is None:
             return value
         bits = self._of_workers([int(np.float64(value).view(np.int64))])
         return float(np.int64(bits[0, 0]).view(np.float64))
 
     def lost(self, error: Exception) -> str:
-        """Which worker an error of TensorFlow tells to be gone; nothing if it is another error."""
+        """Returns which worker an error of TensorFlow reports as lost; empty for other errors."""
         if self.cluster is None or not isinstance(error, tf.errors.OpError):
             return ""
         text = str(error)
@@ -146,7 +145,7 @@ class Replicas:
 
 
 def open_replicas(distribution: str, cluster: Cluster | None) -> Replicas:
-    """Makes the strategy; before TensorFlow has done anything else, if there are several processes.
+    """Makes the strategy; with several processes, before TensorFlow has done anything else.
 
     Args:
         distribution: `"none"`, `"mirrored"` for all devices of this process, or `"multiworker"`.
@@ -156,7 +155,7 @@ def open_replicas(distribution: str, cluster: Cluster | None) -> Replicas:
         The replicas.
 
     Raises:
-        InputError: If the processes do not find together.
+        InputError: If the processes do not find each other.
     """
     if distribution == "none":
         return Replicas(tf.distribute.get_strategy())

@@ -1,6 +1,6 @@
 """Loading of a model that embeds pictures, for itself or for an index."""
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.retrieval.vector_index import VectorIndex
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.image_size import needed_image_size
@@ -29,15 +29,18 @@ def load_embedder(
     Raises:
         InputError: If it cannot be loaded, or did not make the index.
     """
-    embedder = load_teacher(model, argument="model")
+    with renamed_arguments(path="model"):
+        embedder = load_teacher(model)
     if embedder.needs_ids:
         raise InputError(
             f"`model={model}` is a table of vectors, which looks at no pixels; give a model."
         )
     made_at = None if index is None else index.manifest.get("image_size")
-    source = f"--model={model}"
-    size = needed_image_size(embedder.image_size, image_size, made_at, source=source)
+    with renamed_arguments(model=f"model={model}", embedder=f"model={model}"):
+        size = needed_image_size(embedder.image_size, image_size, made_at)
+        fingerprint = None
+        if index is not None and not other_model:
+            fingerprint = embedder_fingerprint(embedder, size)
     if index is not None and not other_model:
-        fingerprint = embedder_fingerprint(embedder, size, argument=source)
-        index.check_embedder(fingerprint, argument=source)
+        index.check_embedder(fingerprint, argument=f"--model={model}")
     return embedder, size

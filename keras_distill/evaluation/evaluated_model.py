@@ -10,7 +10,7 @@ from keras_distill.data.degradation_syntax import parse_degradations
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import load_teacher
@@ -87,7 +87,8 @@ def load_student(settings: EvaluateSettings, images: ImageSet) -> EvaluatedModel
     Raises:
         InputError: If it cannot embed them.
     """
-    student = load_teacher(settings.model, argument="model")
+    with renamed_arguments(path="model"):
+        student = load_teacher(settings.model)
     return _checked(settings, "model", "image_size", student, images)
 
 
@@ -95,14 +96,21 @@ def load_gallery_model(settings: EvaluateSettings, images: ImageSet) -> Evaluate
     """Loads `--gallery_model`, if there is one; arguments as of `load_student`."""
     if not settings.gallery_model:
         return None
-    teacher = load_teacher(
-        settings.gallery_model,
-        argument="gallery_model",
-        output=settings.gallery_output,
-        signature=settings.gallery_signature,
-        image_size=settings.gallery_image_size,
-        preprocessing=settings.gallery_preprocessing,
-    )
+    with renamed_arguments(
+        path="gallery_model",
+        output="gallery_output",
+        signature="gallery_signature",
+        image_size="gallery_image_size",
+        preprocessing="gallery_preprocessing",
+        model=f"gallery_model={settings.gallery_model}",
+    ):
+        teacher = load_teacher(
+            settings.gallery_model,
+            output=settings.gallery_output,
+            signature=settings.gallery_signature,
+            image_size=settings.gallery_image_size,
+            preprocessing=settings.gallery_preprocessing,
+        )
     return _checked(settings, "gallery_model", "gallery_image_size", teacher, images)
 
 
@@ -111,17 +119,16 @@ def _checked(
 ) -> EvaluatedModel:
     path, asked = getattr(settings, name), getattr(settings, size_name)
     model.check_covers(images)
-    image_size = needed_image_size(
-        model.image_size,
-        asked,
-        1 if model.needs_ids else None,  # a table looks at no pixels
-        source=f"--{name}={path}",
-        flag=f"--{size_name}",
-    )
+    with renamed_arguments(model=f"{name}={path}", image_size=size_name):
+        image_size = needed_image_size(
+            model.image_size,
+            asked,
+            1 if model.needs_ids else None,  # a table looks at no pixels
+        )
     if model.needs_ids and settings.degrade:
         raise InputError(
             f"--degrade={settings.degrade}: {path} is a table of vectors, which looks at no "
             "pixels; give a model."
         )
-    parse_degradations(settings.degrade, argument="--degrade", image_size=image_size)
+    parse_degradations(settings.degrade, image_size=image_size)
     return EvaluatedModel(name, path, model, image_size)

@@ -13,7 +13,7 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.embedding.jpeg_model import JpegModel, takes_files
 from keras_distill.embedding.pixel_model import PixelModel
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.ledger.cost import index_cost, model_cost
 from keras_distill.ledger.ledger import Ledger
 from keras_distill.ledger.step import Step, exact_step, index_step
@@ -44,21 +44,29 @@ def load_chain(
     Raises:
         InputError: If one cannot be used.
     """
-    loaded = load_teacher(settings.run, argument="--run")
+    with renamed_arguments(path="run"):
+        loaded = load_teacher(settings.run)
     student = _pixel_model(
         "student", Path(settings.run), loaded, images, asked_size=settings.image_size
     )
     size = student.image_size
     models: list[ChainModel] = [student]
     if settings.teacher:
-        teacher = load_teacher(
-            settings.teacher,
-            argument="--teacher",
-            output=settings.teacher_output,
-            signature=settings.teacher_signature,
-            image_size=settings.teacher_image_size,
-            preprocessing=settings.teacher_preprocessing,
-        )
+        with renamed_arguments(
+            path="teacher",
+            output="teacher_output",
+            signature="teacher_signature",
+            image_size="teacher_image_size",
+            preprocessing="teacher_preprocessing",
+            model=f"teacher={settings.teacher}",
+        ):
+            teacher = load_teacher(
+                settings.teacher,
+                output=settings.teacher_output,
+                signature=settings.teacher_signature,
+                image_size=settings.teacher_image_size,
+                preprocessing=settings.teacher_preprocessing,
+            )
         path = latest_version(Path(settings.teacher))
         models.insert(0, _pixel_model("teacher", path, teacher, images, size))
     if settings.export:
@@ -66,7 +74,8 @@ def load_chain(
     formats: list[ChainModel] = []
     for text in settings.format:
         path = latest_version(Path(text))
-        model = load_teacher(path, argument="--format")
+        with renamed_arguments(path="format"):
+            model = load_teacher(path)
         taken = {"index", *(model.name for model in [*models, *formats])}
         name = "/".join(path.parts[-2:]) if path.name.isdecimal() else path.name
         name = name if name not in taken else str(path)
@@ -177,9 +186,9 @@ def _pixel_model(
 ) -> PixelModel:
     model.check_covers(images)
     default_size = 1 if model.needs_ids else default_size  # a table looks at no pixels
-    size = needed_image_size(
-        model.image_size, asked_size, default_size, source=f"the {name} {path}", called=name
-    )
+    flag = {"student": "run", "teacher": "teacher", "export": "export"}.get(name, "format")
+    with renamed_arguments(model=f"{flag}={path}"):
+        size = needed_image_size(model.image_size, asked_size, default_size)
     return PixelModel(name, path, model, size)
 
 
@@ -191,4 +200,6 @@ def _export(path: Path, images: ImageSet, size: int | None) -> ChainModel:
         loaded = None  # load_teacher says what is wrong, or reads it otherwise
     if loaded is not None and takes_files(loaded):
         return JpegModel("export", path, loaded)
-    return _pixel_model("export", path, load_teacher(path, argument="--export"), images, size)
+    with renamed_arguments(path="export"):
+        model = load_teacher(path)
+    return _pixel_model("export", path, model, images, size)

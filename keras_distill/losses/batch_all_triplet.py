@@ -1,4 +1,4 @@
-"""The batch-all triplet loss."""
+"""Batch-all triplet loss."""
 
 from typing import Any
 
@@ -19,11 +19,11 @@ class BatchAllTriplet(TaskLoss):
     """Triplet loss of every anchor with every positive and every negative.
 
     `L = mean_{(i,j,k) active} (d_ij - d_ik + margin)` with Euclidean `d`, over the triplets with
-    `y_j = y_i != y_k` that violate the margin; those that do not are left out of the mean, too, or
-    they would drown the others ("In Defense of the Triplet Loss", arXiv 1703.07737, where it is
-    L_BA≠0). There are cubically many triplets, but the negatives of an anchor are sorted and summed
-    up once, so memory grows with the square of the batch only. A sample weight multiplies the
-    triplets of its anchor.
+    `y_j = y_i != y_k` that violate the margin; triplets that do not are left out of the mean
+    too, because they would drown the others ("In Defense of the Triplet Loss", arXiv 1703.07737,
+    where it is L_BA≠0). There are cubically many triplets, but the negatives of an anchor are
+    sorted and summed up once, so memory grows with the square of the batch only. A sample weight
+    multiplies the triplets of its anchor.
 
     Args:
         margin: By how much the negative must be farther than the positive, in units of distance.

@@ -1,4 +1,4 @@
-"""The batch-hard triplet loss."""
+"""Batch-hard triplet loss."""
 
 from typing import Any, Literal
 
@@ -22,8 +22,8 @@ class BatchHardTriplet(TaskLoss):
     only where its class has one row. An anchor without any negative, or without any positive among
     given references, has loss 0.
 
-    The soft margin replaces `max(0, x + margin)` by `log(1 + exp(x))`, which goes on pulling and
-    pushing where a margin would be content.
+    The soft margin replaces `max(0, x + margin)` by `log(1 + exp(x))`, which keeps pulling and
+    pushing where a margin would already be met.
 
     Args:
         margin: By how much the nearest negative must be farther than the farthest positive, in
@@ -41,7 +41,9 @@ class BatchHardTriplet(TaskLoss):
 
     def __init__(self, margin: float | Literal["soft"] = 0.0, name: str = "triplet"):
         if isinstance(margin, str) and margin != "soft":
-            raise ValueError(f"BatchHardTriplet: margin={margin!r} is neither a number nor 'soft'.")
+            raise ValueError(
+                f"BatchHardTriplet: `margin={margin!r}` is neither a number nor 'soft'."
+            )
         super().__init__(name=name)
         self.margin = margin
 

@@ -1,4 +1,4 @@
-"""The contrastive loss."""
+"""Contrastive loss."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ class Contrastive(TaskLoss):
     With Euclidean `d`, `L = mean_{y_j = y_i} (d_ij - positive_margin) + mean_{y_k != y_i}
     (negative_margin - d_ik)`, each mean over the pairs for which the difference is positive
     ("Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006, without its squares, as
-    in PyTorch Metric Learning). A sample weight multiplies the pairs of its anchor. It is the loss
-    with which `CrossBatchMemory` was proposed.
+    in PyTorch Metric Learning). A sample weight multiplies the pairs of its anchor.
+    `CrossBatchMemory` was proposed with this loss.
 
     Args:
         positive_margin: The distance that is near enough for rows of one class.

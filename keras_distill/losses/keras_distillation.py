@@ -13,19 +13,19 @@ from keras_distill.losses.teacher_loss import TeacherLoss
 class KerasTeacherLoss(TeacherLoss):
     """A loss of `keras.distillation` on the embeddings of teacher and student.
 
-    `Distiller` makes one of each such loss that it is given; only to give it a name must you.
+    `Distiller` wraps each such loss that it is given; wrap it yourself only to give it a name.
     `FeatureDistillation` without layers compares the embeddings as they are, `LogitsDistillation`
-    as logits, and a subclass of `DistillationLoss` in whatever way its `compute_loss` does. Those
-    of Keras need equal widths, or a `student_projection`; a subclass says so by an attribute
+    as logits, and a subclass of `DistillationLoss` as its `compute_loss` does. The losses of Keras
+    need equal widths, or a `student_projection`; a subclass says so by an attribute
     `needs_equal_widths`. None has a value for each row, so there are no sample weights.
 
     Args:
         loss: The loss.
-        name: Name under which the value is reported; by default that of the class, such as
+        name: Name under which the value is reported; by default the name of the class, such as
             `"logits_distillation"`.
 
     Raises:
-        InputError: If it is no such loss, or needs more than the embeddings.
+        InputError: If it is not such a loss, or needs more than the embeddings.
 
     Example:
         >>> loss = KerasTeacherLoss(keras.distillation.FeatureDistillation("mse"), name="mse")
@@ -37,14 +37,14 @@ class KerasTeacherLoss(TeacherLoss):
 
     def __init__(self, loss: Any, name: str | None = None):
         if not is_keras_distillation(loss):
-            raise InputError(f"loss={loss!r} is not a loss of keras.distillation.")
+            raise InputError(f"`loss={loss!r}` is not a loss of keras.distillation.")
         kind = type(loss).__name__
         layers = [getattr(loss, f"{side}_layer_name", None) for side in ("teacher", "student")]
         if any(layers):
             raise InputError(
-                f"{kind} compares the layers {layers[0]!r} and {layers[1]!r}, but it is shown the "
-                "embeddings alone; leave teacher_layer_name and student_layer_name out, or compare "
-                "feature maps by Hint or AttentionMaps."
+                f"{kind} compares the layers {layers[0]!r} and {layers[1]!r}, but it receives the "
+                "embeddings alone; leave `teacher_layer_name` and `student_layer_name` out, or "
+                "compare feature maps by Hint or AttentionMaps."
             )
         if isinstance(getattr(loss, "loss", None), dict | list | tuple):
             raise InputError(
@@ -55,7 +55,7 @@ class KerasTeacherLoss(TeacherLoss):
         if logits and loss.loss is keras.losses.kl_divergence:
             # Keras takes the softmax only for an object, not for the function of that name.
             raise InputError(
-                f"{kind}(loss='kl_divergence'), the default, takes logits for probabilities in "
+                f"{kind}(loss='kl_divergence'), the default, treats logits as probabilities in "
                 f"Keras {keras.__version__}; give it loss=keras.losses.KLDivergence()."
             )
         super().__init__("mean", name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower())
@@ -68,7 +68,7 @@ class KerasTeacherLoss(TeacherLoss):
         if sample_weight is not None:
             raise InputError(
                 f"{self.name}: losses of keras.distillation have one value for a batch; give no "
-                "sample_weight, or take a loss of keras_distill."
+                "`sample_weight`, or use a loss of keras_distill."
             )
         self.loss.validate_outputs(teacher_outputs, student_outputs)
         value = self.loss.compute_loss(teacher_outputs, student_outputs)

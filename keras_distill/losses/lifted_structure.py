@@ -1,4 +1,4 @@
-"""The lifted structure loss."""
+"""Lifted structure loss."""
 
 from typing import Any
 

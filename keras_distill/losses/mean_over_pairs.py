@@ -1,4 +1,4 @@
-"""Means over pairs or triplets, told as losses of the anchors."""
+"""Means over pairs or triplets, expressed as losses of the anchors."""
 
 from typing import Any
 

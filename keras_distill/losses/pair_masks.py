@@ -1,4 +1,4 @@
-"""Masks of the pairs of rows of one class, positives, and of two classes, negatives."""
+"""Masks of positive pairs, rows of one class, and negative pairs, rows of two."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ def pair_masks(labels: Any, ref_labels: Any = None) -> tuple[Any, Any]:
             itself.
 
     Returns:
-        Boolean tensors `(n, m)`: the pairs of one class and those of two. Rows labelled -1 are in
-        neither.
+        Boolean tensors `(n, m)`: the pairs of one class and the pairs of two classes. Rows labelled
+        -1 are in neither.
     """
     positive, negative = pair_masks_of_all_rows(labels, ref_labels)
     labelled = labels[:, None] >= 0
@@ -29,7 +29,7 @@ def pair_masks_of_all_rows(labels: Any, ref_labels: Any = None) -> tuple[Any, An
 
     Args:
         labels: Integer tensor `(n,)`, of rows that may be labelled -1: they are paired too.
-        ref_labels: Integer tensor `(m,)`; `None` for `labels`. Those of -1 are in no mask.
+        ref_labels: Integer tensor `(m,)`; `None` for `labels`. References of -1 are in no mask.
 
     Returns:
         Boolean tensors `(n, m)`: the pairs of one class, a row with itself among them, and the

@@ -20,7 +20,7 @@ class LossEntry:
     """A loss.
 
     Attributes:
-        where: Module and class, below `keras_distill.losses`.
+        where: Module and class, within `keras_distill.losses`.
     """
 
     where: str
@@ -36,10 +36,10 @@ class TaskLossEntry(LossEntry):
     """A loss on labels and embeddings.
 
     Attributes:
-        where: Module and class, below `keras_distill.losses`.
+        where: Module and class, within `keras_distill.losses`.
         margin: Default of the margin; `None` if there is none to set.
         needs_classes: Whether the constructor takes the training classes.
-        fixed: Other arguments of the constructor.
+        fixed: Other arguments of the constructor, by name.
     """
 
     margin: float | None = None
@@ -51,7 +51,7 @@ class TaskLossEntry(LossEntry):
 
         Args:
             classes: Labels of the training classes, integers `(n,)`; used by some losses only.
-            margin: The margin, if it is not the default.
+            margin: The margin; by default `self.margin`.
 
         Returns:
             The `TaskLoss`.
@@ -69,10 +69,10 @@ class TeacherLossEntry(LossEntry):
     """A loss on the outputs of teacher and student.
 
     Attributes:
-        where: Module and class, below `keras_distill.losses`.
-        weight: Weight that was published with code, or 1; by data set where it depends on it, and
-            the first of them then holds for other data sets.
-        same_space: Whether the embeddings of both must lie in one space, so that widths are equal.
+        where: Module and class, within `keras_distill.losses`.
+        weight: Weight that was published with code, or 1; a mapping if it depends on the data set,
+            whose first weight holds for other data sets.
+        same_space: Whether both embeddings must lie in one space, and have equal widths.
         of_features: Whether feature maps of inner layers are compared, not embeddings.
     """
 
@@ -89,7 +89,7 @@ class TeacherLossEntry(LossEntry):
 
 _ADDONS = "tensorflow_addons.AddonsLoss"
 
-#: The losses on labels, by the value of `--task_loss`; those of `tfa:` are of TensorFlow Addons.
+#: Losses on labels, by the value of `--task_loss`; `tfa:` stands for TensorFlow Addons.
 TASK_LOSSES = {
     "batch_hard_triplet": TaskLossEntry("batch_hard_triplet.BatchHardTriplet", 0.2),
     "soft_triplet": TaskLossEntry("batch_hard_triplet.BatchHardTriplet", fixed={"margin": "soft"}),
@@ -114,9 +114,9 @@ TASK_LOSSES = {
 }
 
 # Weights of the paper's code are for batches of 32 = 4 classes x 8 images. For the relative teacher
-# on CUB it holds 0.30 in its table of settings and 0.10 in the line that it last ran. The weights
-# of RKD are those of its authors for metric learning; all others are those of RepDistiller.
-#: The losses on the outputs of teacher and student, by their names in `--teacher_losses`.
+# on CUB it has 0.30 in its table of settings and 0.10 in the line that was run last. The weights
+# of RKD come from its authors' code for metric learning, all others from RepDistiller.
+#: Losses on the outputs of teacher and student, by their names in `--teacher_losses`.
 TEACHER_LOSSES = {
     "absolute": TeacherLossEntry(
         "absolute_teacher.AbsoluteTeacher",
@@ -136,7 +136,7 @@ TEACHER_LOSSES = {
     "hint": TeacherLossEntry("hint.Hint", weight=100.0, of_features=True),
 }
 
-# Losses that no setting names: they wrap others.
+# Losses without a name in the settings: they wrap others.
 _WRAPPERS = (
     LossEntry("cross_batch_memory.CrossBatchMemory"),
     LossEntry("keras_distillation.KerasTeacherLoss"),
@@ -144,7 +144,7 @@ _WRAPPERS = (
 
 #: Names of the teacher losses that compare inner layers.
 FEATURE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_features)
-#: Names of the teacher losses that compare places in one space, so that widths must be equal.
+#: Names of the teacher losses that compare points in one space, so that widths must be equal.
 SAME_SPACE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.same_space)
 
 
@@ -156,7 +156,7 @@ def published_weight(dataset: str, loss: str) -> float:
         loss: Name of the teacher loss.
 
     Returns:
-        The weight that was published with code; 1 for a loss for which there is none.
+        The weight that was published with code; 1 for a loss without one.
     """
     return TEACHER_LOSSES[loss].weight_on(dataset) if loss in TEACHER_LOSSES else 1.0
 

@@ -1,1 +1,1 @@
-"""Keras models whose training step is the method."""
+"""Methods: Keras models whose training step is an algorithm."""

@@ -1,4 +1,4 @@
-"""Checks of the batches that a `Distiller` is given, when a step is traced and thus once."""
+"""Checks of the batches of a `Distiller`, made once, when a step is traced."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from keras_distill.teachers.teacher import Teacher
 
 
 def check_batch(x: Mapping[str, Any], y: Any, *, student: keras.Model, labelled: bool) -> None:
-    """Checks that a batch holds images as the student takes them, and labels if they are needed.
+    """Checks that a batch holds images for the student, and labels if they are needed.
 
     Args:
         x: The batch: `image`, and maybe more; see `Distiller`.
@@ -27,16 +27,16 @@ def check_batch(x: Mapping[str, Any], y: Any, *, student: keras.Model, labelled:
     """
     if "image" not in x:
         raise InputError(
-            f"the batches are dicts with {sorted(map(str, x))}, but without 'image', which is what "
-            "the student sees."
+            f"the batches are dicts with {sorted(map(str, x))}, but without 'image', the input of "
+            "the student."
         )
-    _check_images(x["image"], student.input_shape, "the student")
+    _check_images(x["image"], student.input_shape)
     if labelled:
         _check_labels(y)
 
 
 def check_teacher_image(images: Any, teacher: Teacher, name: str) -> None:
-    """Checks that a teacher can look at the images that it is about to be given.
+    """Checks that images have the size that a teacher takes.
 
     Args:
         images: The images.
@@ -58,38 +58,38 @@ def check_teacher_image(images: Any, teacher: Teacher, name: str) -> None:
     if name:
         for_teacher = f"{{{name!r}: {for_teacher}}}"
     raise InputError(
-        f"{_called(name)} takes images of {size} x {size} pixels, but is shown {_text(images)}; "
+        f"{_called(name)} takes images of {size} x {size} pixels, but receives {_text(images)}; "
         f"load the images{load} and give both sizes, dataset.map(lambda images, labels: "
         f'({{"image": {for_student}, "teacher_image": {for_teacher}}}, labels)).'
     )
 
 
-def check_answer(answer: Any, name: str) -> None:
-    """Checks that a teacher's answer is a vector for each image.
+def check_teacher_output(output: Any, name: str) -> None:
+    """Checks that a teacher's output is a vector for each image.
 
     Args:
-        answer: The answer.
+        output: The output.
         name: The teacher's name; empty if it has none.
 
     Raises:
         InputError: If not.
     """
-    if len(answer.shape) != 2:
+    if len(output.shape) != 2:
         raise InputError(
-            f"{_called(name)} answers with {_text(answer)}, but an embedding is a vector for each "
+            f"{_called(name)} returns {_text(output)}, but an embedding is a vector for each "
             "image, (batch, dim); average a feature map over its height and width."
         )
 
 
 def compares_rows(task_loss: TaskLoss | None) -> bool:
-    """Tells whether a loss on labels compares the rows of what one replica sees, and no more."""
+    """Tells whether a loss on labels compares only rows that one replica sees."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     # A layer holds class vectors or a memory, which rows are compared with too.
     return task_loss is not None and task_loss.layer is None and replicas == 1
 
 
 def warn_of_first_batch(images: Any, labels: Any, first: Any) -> None:
-    """Warns, from the graph, of a first batch from which little can be learnt.
+    """Warns, from the graph, of a first batch from which little can be learned.
 
     Args:
         images: The images.
@@ -144,7 +144,7 @@ def _called(name: str) -> str:
     return f"the teacher {name!r}" if name else "the teacher"
 
 
-def _check_images(images: Any, expected: Any, called: str) -> None:
+def _check_images(images: Any, expected: Any) -> None:
     if not hasattr(images, "shape"):
         raise InputError(f"image must be one tensor, not a {type(images).__name__}.")
     if tf.as_dtype(images.dtype) == tf.string:
@@ -167,15 +167,15 @@ def _check_images(images: Any, expected: Any, called: str) -> None:
         remedy = (
             "give them as RGB, channels last" if expected.rank == 4 else "give it what it takes"
         )
-    raise InputError(f"{called} takes {expected}, but is shown {_text(images)}; {remedy}.")
+    raise InputError(f"the student takes {expected}, but receives {_text(images)}; {remedy}.")
 
 
 def _check_labels(labels: Any) -> None:
     if labels is None:
         raise InputError(
-            "there is a task_loss, but the batches have no labels; give them, fit(images, labels) "
-            "or batches (images, labels), label images without a class -1, or leave task_loss out "
-            "to learn from the teacher alone."
+            "there is a `task_loss`, but the batches have no labels; give them, fit(images, "
+            "labels) or batches (images, labels), label images without a class -1, or leave `task_loss` "
+            "out to learn from the teacher alone."
         )
     if not hasattr(labels, "shape"):
         raise InputError(

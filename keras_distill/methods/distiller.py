@@ -1,4 +1,4 @@
-"""The Distiller: a Keras model that trains a student under task and teacher losses."""
+"""Distiller: a Keras model that trains a student under task and teacher losses."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from keras_distill.distribution.global_batch import (
     mean_over_replicas,
     require_rows,
 )
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.keras_distillation import as_teacher_loss
 from keras_distill.losses.registry import load_losses
@@ -22,7 +22,7 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.batch_checks import check_batch, compares_rows, warn_of_first_batch
 from keras_distill.methods.distiller_arguments import check_arguments, check_teacher_names
 from keras_distill.methods.method import LossTerm, Method, images_of, unpack_batch
-from keras_distill.methods.teacher_answers import with_answers
+from keras_distill.methods.teacher_outputs import with_teacher_outputs
 from keras_distill.methods.teacher_terms import (
     AnyTeacherLoss,
     by_teacher,
@@ -50,18 +50,18 @@ class Distiller(Method):
     `loss = task_loss_weight * task_loss + sum_k weight_k * teacher_loss_k`, each reported by its
     name. It is a `keras.Model` in every respect: compile, callbacks, `sample_weight`, mixed
     precision, `steps_per_execution`, `tf.distribute`. `predict()` returns the student's
-    embeddings, `save_weights()` the weights that are trained, `export()` the student. `save()`
-    keeps the student, the losses and the compilation, but not the teacher, which may be a thousand
-    times larger: set `distiller.teacher` again after loading.
+    embeddings, `save_weights()` saves the weights that are trained, `export()` exports the student.
+    `save()` keeps the student, the losses and the compilation, but not the teacher, which may be a
+    thousand times larger: set `distiller.teacher` again after loading.
 
     Batches are `(x, y)` or `(x, y, sample_weight)`: `x` the raw images `(batch, height, width, 3)`
-    from 0 to 255, or a dict with `image`, and, where present, `id`, `teacher_image` (what the
-    teacher sees instead, as it must where it takes another size) or `teacher_embedding` (its
-    answer, computed before); `y` integer labels `(batch,)`, -1 for unlabelled.
+    from 0 to 255, or a dict with `image`, and, where present, `id`, `teacher_image` (the teacher's
+    own images, needed if it takes another size) or `teacher_embedding` (its output, computed
+    before); `y` integer labels `(batch,)`, -1 for unlabelled.
 
-    Under a `tf.distribute` strategy the losses compare all rows of all replicas, and a step is that
-    of one device with the whole batch, but for batch normalisations, whose statistics are of the
-    rows of a replica unless `synchronize_batch_norm` has changed them.
+    Under a `tf.distribute` strategy the losses compare all rows of all replicas, and a step equals
+    the step of one device with the whole batch. Only batch normalisations take their statistics
+    from the rows of a replica, unless `synchronize_batch_norm` has changed them.
 
     Several teachers have names: give `teacher`, `teacher_losses` and, if there are any,
     `student_projection`, `teacher_image` and `teacher_embedding` as dicts by these names. A loss is
@@ -73,13 +73,13 @@ class Distiller(Method):
             inference mode and never changed; or a dict of them. Not needed if batches hold
             `teacher_embedding`.
         task_loss: Loss on (labels, embeddings); `None` to learn from the teacher alone.
-        teacher_losses: Losses on (teacher embeddings, student embeddings), those of
-            `keras.distillation` too; or a dict of lists.
+        teacher_losses: Losses on (teacher embeddings, student embeddings), also from
+            `keras.distillation`; or a dict of lists.
         task_loss_weight: Weight of the task loss.
         teacher_loss_weights: Weight of each teacher loss, in their order or by name; 1 by default.
-        student_projection: Model or layer that carries the student's embedding into a teacher's
-            space for the losses that need equal widths; trained with the student, and no part of
-            it; see `build_projection`.
+        student_projection: Model or layer that maps the student's embedding into a teacher's space
+            for the losses that need equal widths; trained with the student, but not part of it;
+            see `build_projection`.
         name: Name of the model.
 
     Raises:
@@ -154,7 +154,7 @@ class Distiller(Method):
         if task_loss is not None:
             names.insert(0, task_loss.name)
         if not names:
-            raise InputError("Distiller needs a task_loss, or teacher_losses, or both.")
+            raise InputError("Distiller needs a `task_loss`, or `teacher_losses`, or both.")
         self.track_losses(names)
         check_teacher_names(terms, teacher=teacher, student_projection=student_projection)
         self._student_maps = threading.local()  # each replica is traced in a thread of its own
@@ -166,10 +166,11 @@ class Distiller(Method):
     def __setattr__(self, name: str, value: Any) -> None:
         """Wraps a new teacher before Keras sees it: a model would be tracked, trained and saved."""
         if name == "teacher":
-            if isinstance(value, Mapping):
-                value = {key: as_teacher(teacher) for key, teacher in value.items()}
-            elif value is not None:
-                value = as_teacher(value)
+            with renamed_arguments(model="teacher"):
+                if isinstance(value, Mapping):
+                    value = {key: as_teacher(teacher) for key, teacher in value.items()}
+                elif value is not None:
+                    value = as_teacher(value)
             self.train_function = self.test_function = None  # traced with the former teacher
         super().__setattr__(name, value)
         if name == "teacher" and hasattr(self, "_student_tap"):
@@ -187,14 +188,14 @@ class Distiller(Method):
         return embeddings
 
     def prepare(self, data: Any, training: bool) -> tuple[dict[str, Any], Any, Any]:
-        """Checks a batch and asks the teachers."""
+        """Checks a batch and evaluates the teachers."""
         x, y, sample_weight = unpack_batch(data)
         check_batch(x, y, student=self.student, labelled=self.task_loss is not None)
         teacher: Any = self.teacher  # wrapped by __setattr__
-        x = with_answers(x, teacher, self._teacher_terms)
+        x = with_teacher_outputs(x, teacher, self._teacher_terms)
         if training:
-            x["image"] = require_rows(x["image"], type(self).__name__)
-            if not self.jit_compile:  # XLA cannot leave the graph to say something
+            x["image"] = require_rows(x["image"])
+            if not self.jit_compile:  # XLA cannot leave the graph to print a warning
                 warn_of_first_batch(
                     x["image"],
                     y if compares_rows(self.task_loss) else None,
@@ -208,7 +209,7 @@ class Distiller(Method):
         """Computes the task loss and the teacher losses.
 
         Args:
-            x: Dict with `teacher_embedding` and `teacher_features`, as far as there are losses.
+            x: Dict with `teacher_embedding` and `teacher_features`, if losses need them.
             y: Integer labels `(batch,)`.
             y_pred: The student's embeddings `(batch, dim)`.
             sample_weight: Optional weights `(batch,)`.
@@ -218,8 +219,8 @@ class Distiller(Method):
             One term for each loss.
         """
         relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_terms)
-        # Every row may be compared with every other one, so each replica has the whole batch.
-        labels, embeddings, answers, weights = gather_replicas(
+        # Every row may be compared with every other one, so each replica needs the whole batch.
+        labels, embeddings, outputs, weights = gather_replicas(
             (y, y_pred, x["teacher_embedding"] if relational else None, sample_weight)
         )
         terms, rows = [], ops.shape(embeddings)[0]
@@ -235,7 +236,7 @@ class Distiller(Method):
             weight, reported = self.teacher_loss_weights[name], None
             if isinstance(loss, FeatureLoss):
                 maps = maps_of(teacher, x["teacher_features"]), self._student_maps.maps
-                # A mean over images, which need no others: maps are large, and stay where they are.
+                # A mean over images, each by itself: maps are large, and stay on their replica.
                 value, reported = mean_over_replicas(
                     loss(*maps, sample_weight, training), ops.shape(y_pred)[0], rows
                 )
@@ -244,12 +245,12 @@ class Distiller(Method):
                 projection = projections.get(teacher)
                 if loss.needs_equal_widths and projection is not None:
                     student_outputs = gather_replicas(projection(y_pred))
-                value = loss(embedding_of(teacher, answers), student_outputs, weights)
+                value = loss(embedding_of(teacher, outputs), student_outputs, weights)
             terms.append(LossTerm(name, value, rows, weight, reported))
         return terms
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what rebuilds this model, except for the teacher."""
+        """Returns the arguments of the constructor, without the teacher."""
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -283,9 +284,8 @@ class Distiller(Method):
         if not losses:
             return
         layers = [layer for loss in losses for layer in loss.student_layers]
-        self._student_tap = tap_features(
-            self.student, layers, flag="student layer", argument="student"
-        )
+        with renamed_arguments(model="student"):
+            self._student_tap = tap_features(self.student, layers)
         teacher_shapes = self._tap_teachers()
         for _, loss, teacher in self._teacher_terms:
             if isinstance(loss, FeatureLoss):
@@ -299,8 +299,4 @@ class Distiller(Method):
             if isinstance(loss, FeatureLoss):
                 layers[teacher] = [*layers.get(teacher, []), *loss.teacher_layers]
         teachers = by_teacher(self.teacher)
-        return {
-            name: teachers[name].tap(own, flag="teacher layer")
-            for name, own in layers.items()
-            if name in teachers
-        }
+        return {name: teachers[name].tap(own) for name, own in layers.items() if name in teachers}

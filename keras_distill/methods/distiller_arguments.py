@@ -1,4 +1,4 @@
-"""Checks of what a `Distiller` is made of, before anything is built."""
+"""Checks of the arguments of a `Distiller`, before anything is built."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def check_arguments(
     teacher_loss_weights: Any,
     student_projection: Any,
 ) -> None:
-    """Refuses what is of another kind than the arguments of `Distiller`, whatever it is.
+    """Rejects arguments of `Distiller` that have the wrong type.
 
     Args:
         student: As of `Distiller`, as are the others.
@@ -35,61 +35,61 @@ def check_arguments(
         student_projection: As there.
 
     Raises:
-        InputError: If one is, with the argument, its value and the remedy.
+        InputError: If one has; names the argument, its value and the remedy.
     """
     _check_student(student)
     if task_loss is not None and not isinstance(task_loss, TaskLoss):
         raise InputError(
-            f"task_loss={_shown(task_loss)} is not a loss on labels and embeddings; give an object "
-            "such as BatchHardTriplet(margin=0.2), or your own subclass of TaskLoss."
+            f"`task_loss={_shown(task_loss)}` is not a loss on labels and embeddings; give an "
+            "object such as BatchHardTriplet(margin=0.2), or your own subclass of TaskLoss."
         )
     lists = _lists(teacher_losses)
     for argument, losses in lists.items():
         for loss in losses:
             if not (isinstance(loss, TeacherLoss | FeatureLoss) or is_keras_distillation(loss)):
                 raise InputError(
-                    f"{argument} holds {_shown(loss)}, which is not a loss against a teacher; give "
-                    "objects such as RelativeTeacher(), or your own subclass of TeacherLoss."
+                    f"`{argument}` holds {_shown(loss)}, which is not a loss against a teacher; "
+                    "give objects such as RelativeTeacher(), or your own subclass of TeacherLoss."
                 )
     _check_weight("task_loss_weight", task_loss_weight)
     _check_weights(teacher_loss_weights)
     if teacher is not None and task_loss is not None and not any(lists.values()):
         raise InputError(
-            "teacher is given, but no teacher_losses: it would teach nothing. Give "
-            "teacher_losses=[RelativeTeacher()], or leave teacher out."
+            "`teacher` is given, but no `teacher_losses`: it would teach nothing. Give "
+            "`teacher_losses=[RelativeTeacher()]`, or leave `teacher` out."
         )
     for projection in by_teacher(student_projection).values():
         if not isinstance(projection, keras.Layer):
             raise InputError(
-                f"student_projection={_shown(projection)} is not a Keras layer; give a layer or "
+                f"`student_projection={_shown(projection)}` is not a Keras layer; give a layer or "
                 "model from the student's width to the teacher's, such as keras.layers.Dense(512)."
             )
 
 
 def check_teacher_names(terms: Sequence[TeacherTerm], **arguments: Any) -> None:
-    """Checks that arguments name the same teachers: a misspelt one would silently teach nothing.
+    """Checks that arguments name the same teachers: a misspelt one would teach nothing, silently.
 
     Args:
         terms: The losses against teachers.
-        **arguments: What may be a dict by the names of the teachers; of all of them if it is
-            `teacher`.
+        **arguments: Arguments that may be dicts by the names of the teachers; `teacher` has to name
+            all of them.
 
     Raises:
         InputError: If they do not.
     """
-    asked = {term.teacher for term in terms}
+    needed = {term.teacher for term in terms}
     for argument, value in arguments.items():
-        if value is None or not asked:
+        if value is None or not needed:
             continue
         named = set(by_teacher(value))
-        if (SINGLE in named) != (SINGLE in asked):
+        if (SINGLE in named) != (SINGLE in needed):
             raise InputError(
-                f"Distiller: teacher_losses and {argument} must both be dicts by the names of "
+                f"Distiller: `teacher_losses` and `{argument}` must both be dicts by the names of "
                 "the teachers, or neither."
             )
-        if unknown := named ^ asked if argument == "teacher" else named - asked:
+        if unknown := named ^ needed if argument == "teacher" else named - needed:
             raise InputError(
-                f"Distiller: {argument} and teacher_losses disagree about the teachers "
+                f"Distiller: `{argument}` and `teacher_losses` disagree about the teachers "
                 f"{sorted(map(str, unknown))}."
             )
 
@@ -103,15 +103,15 @@ def _check_student(model: Any) -> None:
             if is_path
             else "give a keras.Model, such as build_embedder()"
         )
-        raise InputError(f"student={_shown(model)} is not a Keras model; {remedy}.")
+        raise InputError(f"`student={_shown(model)}` is not a Keras model; {remedy}.")
     takes, returns = _shapes(model, "inputs"), _shapes(model, "outputs")
     if len(takes) != 1 or len(returns) != 1 or len(returns[0]) != 2 or returns[0][1] is None:
         described = (
             f"maps {_listed(takes)} to {_listed(returns)}" if takes else "has no input shape yet"
         )
         raise InputError(
-            f"student {model.name!r} {described}; it must be a functional or sequential model "
-            "with one input and one output (batch, dim), such as that of build_embedder()."
+            f"`student` {model.name!r} {described}; it must be a functional or sequential model "
+            "with one input and one output (batch, dim), such as a model of build_embedder()."
         )
 
 
@@ -125,15 +125,15 @@ def _listed(shapes: Sequence[tuple[int | None, ...]]) -> str:
 
 
 def _lists(losses: Any) -> dict[str, Sequence[Any]]:
-    """The lists of losses, by what an error message should call them."""
+    """The lists of losses, by the expression that they are in messages."""
     lists = {}
     for name, own in (losses if isinstance(losses, Mapping) else {SINGLE: losses}).items():
         argument = "teacher_losses" if name == SINGLE else f"teacher_losses[{name!r}]"
         if isinstance(own, str | Mapping) or not isinstance(own, Sequence):
             raise InputError(
-                f"{argument}={_shown(own)} is not a list of losses; give a list such as "
+                f"`{argument}={_shown(own)}` is not a list of losses; give a list such as "
                 "[RelativeTeacher()], or for several teachers a dict of lists by the teachers' "
-                "names. Weights are given by teacher_loss_weights."
+                "names. Weights are given by `teacher_loss_weights`."
             )
         lists[argument] = own
     return lists
@@ -148,8 +148,9 @@ def _check_weights(weights: Any) -> None:
         return
     if isinstance(weights, str) or not hasattr(weights, "__len__"):
         raise InputError(
-            f"teacher_loss_weights={weights!r} must be a list of numbers in the order of "
-            "teacher_losses, or a dict of numbers by the losses' names, such as {'relative': 0.3}."
+            f"`teacher_loss_weights={weights!r}` must be a list of numbers in the order of "
+            "`teacher_losses`, or a dict of numbers by the losses' names, such as "
+            "{'relative': 0.3}."
         )
     for place, weight in enumerate(weights):
         _check_weight(f"teacher_loss_weights[{place}]", weight)
@@ -161,11 +162,11 @@ def _check_weight(argument: str, weight: Any) -> None:
     except TypeError:
         usable = False
     if not usable:
-        raise InputError(f"{argument}={weight!r} must be a finite number, such as 0.3.")
+        raise InputError(f"`{argument}={weight!r}` must be a finite number, such as 0.3.")
 
 
 def _shown(value: Any) -> str:
-    """A value in an error message: what is long or has no text of its own is told by its class."""
+    """A value as text for a message: its class, if it is long or has no text of its own."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     text = repr(value)

@@ -1,4 +1,4 @@
-"""Loss scaling for float16: what overflows is skipped, on all replicas alike, and counted."""
+"""Loss scaling for float16 that counts the steps it skips, on all replicas alike."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from keras_distill.models.keras_internals import LossScaleHooks
 class CountingLossScale(LossScaleHooks, keras.optimizers.LossScaleOptimizer):
     """Keras' dynamic loss scaling, which also counts the steps that it skips.
 
-    Where there are several replicas it asks all of them: Keras looks at the gradients of one before
-    they are added up, and an overflow elsewhere would enter the weights, or part the workers.
+    With several replicas it checks all of them: Keras checks the gradients of one before they are
+    added up, and an overflow elsewhere would enter the weights, or let the workers diverge.
 
     Args:
         inner_optimizer: The optimiser that makes the steps.
@@ -49,9 +49,9 @@ class CountingLossScale(LossScaleHooks, keras.optimizers.LossScaleOptimizer):
 
 
 class SkippedSteps(keras.callbacks.Callback):
-    """Adds `skipped_steps` to the logs of an epoch: how many have overflowed so far.
+    """Adds `skipped_steps` to the logs of an epoch: the number of steps that have overflowed.
 
-    It adds nothing where losses are not scaled. Put it before callbacks that read the logs.
+    It adds nothing if losses are not scaled. Put it before callbacks that read the logs.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -21,7 +21,7 @@ class LossTerm(NamedTuple):
         name: Name under which it is reported, one of those given to `track_losses`.
         value: Scalar, equal on all replicas unless it is `reported` otherwise.
         rows: Number of rows, of all replicas, that it is a mean over: the weight of this batch in
-            the mean over batches that is reported.
+            the reported mean over batches.
         weight: Its weight in the total.
         reported: Scalar to report where `value` is not the value of the whole batch.
     """
@@ -111,10 +111,10 @@ class Method(TrainerHooks, keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must implement loss_terms().")
 
     def prepare(self, data: Any, training: bool) -> tuple[dict[str, Any], Any, Any]:
-        """Prepares a batch outside of the gradient tape, such as by asking a frozen model.
+        """Prepares a batch outside the gradient tape, for example by evaluating a frozen model.
 
         Args:
-            data: What the data set yields.
+            data: An element of the data set.
             training: Whether this is a training step.
 
         Returns:
@@ -122,13 +122,13 @@ class Method(TrainerHooks, keras.Model):
         """
         x, y, sample_weight = unpack_batch(data)
         if training:
-            x["image"] = require_rows(x["image"], type(self).__name__)
+            x["image"] = require_rows(x["image"])
         return x, y, sample_weight
 
     # What it uses
 
     def track_losses(self, names: Sequence[str]) -> None:
-        """Makes what reports the mean of each term.
+        """Makes the metrics that report the mean of each term.
 
         Args:
             names: Names of the terms.
@@ -170,7 +170,7 @@ class Method(TrainerHooks, keras.Model):
                 optimizer.build(self.variables_of(name))
 
     def observe(self, labels: Any, outputs: Any) -> None:
-        """Shows the observer, if there is one, the labels and outputs of a training step."""
+        """Calls the observer, if there is one, with the labels and outputs of a training step."""
         if self.observer is not None and labels is not None:
             self.observer(labels, outputs)
 
@@ -181,7 +181,7 @@ class Method(TrainerHooks, keras.Model):
         return self.get_product()(images_of(x), training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """Prepares the batch, outside of the gradient tape, and lets Keras make its own step."""
+        """Prepares the batch, outside the gradient tape, and lets Keras make its own step."""
         batch = self.prepare(data, training=True)
         with warmed_up_momentum(self, self.optimizer.iterations):
             return averageable(super().train_step(batch))
@@ -236,7 +236,7 @@ class Method(TrainerHooks, keras.Model):
             loss: Not used: the model has its losses already.
             loss_weights: Not used, as `loss`.
             *args: As of `keras.Model.compile`.
-            auto_scale_loss: Whether the dtype policy mixed_float16 has the loss scaled, by
+            auto_scale_loss: Whether the loss is scaled under the dtype policy mixed_float16, by
                 `CountingLossScale`.
             **kwargs: As of `keras.Model.compile`.
 
@@ -246,7 +246,7 @@ class Method(TrainerHooks, keras.Model):
         name = type(self).__name__
         if loss is not None:
             raise InputError(
-                f"{name}.compile(loss={loss!r}) would not be used; compile without a loss, and "
+                f"{name}.compile(loss={loss!r}) would not be used; compile without `loss`, and "
                 f"{self.loss_advice}."
             )
         if loss_weights is not None:
@@ -266,7 +266,7 @@ class Method(TrainerHooks, keras.Model):
         super().compile(optimizer, None, None, *args, auto_scale_loss=auto_scale_loss, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model as it was; Keras leaves it to those that override `compile`."""
+        """Compiles a loaded model; Keras requires this of classes that override `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.build_optimizers()
 
@@ -275,15 +275,15 @@ class Method(TrainerHooks, keras.Model):
         return self.get_product().export(filepath, *args, **kwargs)
 
     def build_before_fit(self, iterator: Any, data_batch: Any) -> None:
-        """Builds the optimiser, and metrics given to `compile`: all else is built.
+        """Builds the optimiser, and metrics given to `compile`: everything else is built.
 
         Raises:
             InputError: If the batches do not end.
         """
         if yields_for_ever(iterator):
             raise InputError(
-                "the batches do not end; give fit steps_per_epoch, and validation_steps if "
-                "those of validation_data do not end, and evaluate steps."
+                "the batches do not end; give fit `steps_per_epoch`, and `validation_steps` if "
+                "`validation_data` does not end either, and evaluate `steps`."
             )
         # For the shapes of metrics Keras would average a batch over the replicas, which several
         # workers cannot.
@@ -304,6 +304,6 @@ def images_of(x: Any) -> Any:
 
 
 def unpack_batch(data: Any) -> tuple[dict[str, Any], Any, Any]:
-    """Splits what a data set yields into a dict with `image`, targets, and sample weights."""
+    """Splits an element of a data set into a dict with `image`, targets, and sample weights."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     return dict(x) if isinstance(x, Mapping) else {"image": x}, y, sample_weight

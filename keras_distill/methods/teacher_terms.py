@@ -1,4 +1,4 @@
-"""The losses against teachers, one by one, with their names, weights and teachers."""
+"""Losses against teachers, one by one, with their names, weights and teachers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, TypeAlias
 from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
-from keras_distill.methods.batch_checks import check_answer
+from keras_distill.methods.batch_checks import check_teacher_output
 
 AnyTeacherLoss: TypeAlias = TeacherLoss | FeatureLoss
 
-#: Name of the teacher where there is one without a name.
+#: Name of a single teacher.
 SINGLE = ""
 
 
@@ -34,33 +34,33 @@ def teacher_terms(
 
 
 def by_teacher(value: Any) -> dict[str, Any]:
-    """Returns something that is there once, or by teacher, as a dict by teacher."""
+    """Returns a single value, or a dict by teacher, as a dict by teacher."""
     if value is None:
         return {}
     return dict(value) if isinstance(value, Mapping) else {SINGLE: value}
 
 
-def embedding_of(teacher: str, answers: Any) -> Any:
-    """What a teacher answered to a batch; another's answer must not pass for it."""
-    answer = by_teacher(answers).get(teacher)
-    if answer is None:
-        raise _no_answer(teacher, "teacher_embedding")
-    check_answer(answer, teacher)
-    return answer
+def embedding_of(teacher: str, outputs: Any) -> Any:
+    """The embeddings of a teacher for a batch; never another teacher's."""
+    output = by_teacher(outputs).get(teacher)
+    if output is None:
+        raise _no_output(teacher, "teacher_embedding")
+    check_teacher_output(output, teacher)
+    return output
 
 
 def maps_of(teacher: str, maps: Mapping[str, Any]) -> Any:
     """The feature maps of a teacher for a batch, by layer."""
     if teacher not in maps:
-        raise _no_answer(teacher, "teacher_features")
+        raise _no_output(teacher, "teacher_features")
     return maps[teacher]
 
 
-def _no_answer(teacher: str, key: str) -> InputError:
+def _no_output(teacher: str, key: str) -> InputError:
     return InputError(
-        f"Distiller: there is no answer of the teacher {teacher or None!r}; {key!r} and "
-        "distiller.teacher must be dicts by the names of the teachers if teacher_losses is, "
-        "and hold all of them between them."
+        f"Distiller: there is no output of the teacher {teacher or None!r}; {key!r} and "
+        "distiller.teacher must be dicts by the names of the teachers if `teacher_losses` is, "
+        "and together hold all of them."
     )
 
 
@@ -86,11 +86,13 @@ def weights_by_name(
         return dict.fromkeys(names, 1.0)
     if not isinstance(weights, Mapping):
         if len(weights) != len(names):
-            raise InputError(f"teacher_loss_weights={weights!r} does not match the losses {names}.")
+            raise InputError(
+                f"`teacher_loss_weights={weights!r}` does not match the losses {names}."
+            )
         return dict(zip(names, map(float, weights), strict=True))
     if unknown := set(weights) - set(names):
         raise InputError(
-            f"teacher_loss_weights names {sorted(unknown)}, but the losses are {names}; "
-            "task_loss_weight is the weight of the task loss."
+            f"`teacher_loss_weights` names {sorted(unknown)}, but the losses are {names}; "
+            "`task_loss_weight` is the weight of the task loss."
         )
     return {name: float(weights.get(name, 1.0)) for name in names}

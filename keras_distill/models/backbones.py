@@ -1,4 +1,4 @@
-"""The convolutional backbones by name, and what each expects of its pixels."""
+"""Convolutional backbones by name, and the pixels that each expects."""
 
 import warnings
 import zipfile
@@ -69,16 +69,16 @@ def build_backbone(
         InputError: If the backbone is unknown or an argument does not fit it.
     """
     if name not in BACKBONES:
-        raise InputError(f"backbone={name!r} is unknown; choose one of {', '.join(BACKBONES)}.")
+        raise InputError(f"`name={name!r}` is unknown; choose one of {', '.join(BACKBONES)}.")
     backbone = BACKBONES[name]
     if image_size < 32:
-        raise InputError(f"image_size={image_size} is too small; the backbones need at least 32.")
+        raise InputError(f"`image_size={image_size}` is too small; the backbones need at least 32.")
     if alpha <= 0:
-        raise InputError(f"alpha={alpha} must be positive, e.g. 0.25.")
+        raise InputError(f"`alpha={alpha}` must be positive, e.g. 0.25.")
     if alpha != 1.0 and not backbone.takes_alpha:
         with_alpha = [name for name, backbone in BACKBONES.items() if backbone.takes_alpha]
         raise InputError(
-            f"alpha={alpha} does not apply to {name}, which has one width; leave alpha at 1.0 or "
+            f"`alpha={alpha}` does not apply to {name}, which has one width; leave it at 1.0 or "
             f"choose one of {', '.join(with_alpha)}."
         )
     options: dict[str, Any] = {}
@@ -89,7 +89,7 @@ def build_backbone(
     path = None if weights in ("imagenet", "none") else Path(weights)
     if path is not None and not path.is_file():
         raise InputError(
-            f"backbone_weights={weights!r} is neither 'imagenet' nor 'none' nor an existing file."
+            f"`weights={weights!r}` is neither 'imagenet' nor 'none' nor an existing file."
         )
     import keras
 
@@ -103,10 +103,11 @@ def build_backbone(
     except Exception as error:  # whatever the download throws
         if weights != "imagenet":
             raise InputError(
-                f"{name} cannot be built with image_size={image_size} and alpha={alpha}: {error}"
+                f"{name} cannot be built with `image_size={image_size}` and `alpha={alpha}`: "
+                f"{error}"
             ) from error
         raise InputError(
-            f"backbone_weights=imagenet: Keras could not provide weights for {name} ({error}). "
+            f"`weights=imagenet`: Keras could not provide weights for {name} ({error}). "
             "Give the path of a .weights.h5 file, or 'none' to start from scratch."
         ) from error
     if path is not None:
@@ -117,7 +118,7 @@ def build_backbone(
                 model.load_weights(path)
         except (ValueError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"backbone_weights={weights!r} does not fit {name} with alpha={alpha}: {error}"
+                f"`weights={weights!r}` does not fit {name} with `alpha={alpha}`: {error}"
             ) from error
     output = _layer_output(model, layer) if layer else model.output
     return keras.Model(model.input, output, name="trunk")
@@ -127,7 +128,7 @@ def _layer_output(model: "keras.Model", layer: str) -> Any:
     candidates = {k.name: k.output for k in model.layers if len(k.output.shape) == 4}
     if layer not in candidates:
         raise InputError(
-            f"backbone_layer={layer!r} is not a layer of {model.name} with a feature map; it has "
+            f"`layer={layer!r}` is not a layer of {model.name} with a feature map; it has "
             f"{', '.join(candidates)}."
         )
     return candidates[layer]

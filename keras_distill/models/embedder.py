@@ -1,17 +1,17 @@
-"""The embedder: raw pixels in, unit vectors out."""
+"""Embedder: raw pixels in, unit vectors out."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.backbones import BACKBONES, build_backbone
 from keras_distill.models.former_arguments import former_arguments
 from keras_distill.models.imagenet_scaling import (
     CAFFE_MEAN_BGR,
-    TORCH_DEVIATION,
     TORCH_MEAN,
+    TORCH_STANDARD_DEVIATION,
 )
 from keras_distill.models.unit_norm import unit_norm
 
@@ -33,7 +33,7 @@ def build_embedder(
 
     Args:
         backbone: Name of the backbone, a key of `keras_distill.models.backbones.BACKBONES`.
-        image_size: Height and width of the input, in pixels; `None` for what the backbone's
+        image_size: Height and width of the input, in pixels; by default those that the backbone's
             ImageNet weights were trained on.
         alpha: Width multiplier, for the MobileNets.
         embedding_dim: Width of the embedding; 0 for no head: the pooled features, normalised.
@@ -56,14 +56,21 @@ def build_embedder(
         (None, 128)
     """
     if backbone not in BACKBONES:
-        raise InputError(f"backbone={backbone!r} is unknown; choose one of {', '.join(BACKBONES)}.")
+        raise InputError(
+            f"`backbone={backbone!r}` is unknown; choose one of {', '.join(BACKBONES)}."
+        )
     if embedding_dim < 0:
-        raise InputError(f"embedding_dim={embedding_dim} must be positive, or 0 for no head.")
+        raise InputError(f"`embedding_dim={embedding_dim}` must be positive, or 0 for no head.")
     if image_size is None:
         image_size = BACKBONES[backbone].image_size
-    features = build_backbone(
-        backbone, image_size=image_size, alpha=alpha, weights=backbone_weights, layer=backbone_layer
-    )
+    with renamed_arguments(weights="backbone_weights", layer="backbone_layer"):
+        features = build_backbone(
+            backbone,
+            image_size=image_size,
+            alpha=alpha,
+            weights=backbone_weights,
+            layer=backbone_layer,
+        )
     image = keras.Input((image_size, image_size, 3), name="image")
     x = _preprocessing(BACKBONES[backbone].scaling, image_size)(image)
     x = keras.layers.GlobalAveragePooling2D(name="pooling")(features(x))
@@ -83,8 +90,8 @@ def _preprocessing(scaling: str, image_size: int) -> keras.Model:
     if scaling == "tf":
         scale, offset = 1 / 127.5, -1.0
     elif scaling == "torch":
-        scale = (1 / TORCH_DEVIATION).tolist()
-        offset = (-TORCH_MEAN / TORCH_DEVIATION).tolist()
+        scale = (1 / TORCH_STANDARD_DEVIATION).tolist()
+        offset = (-TORCH_MEAN / TORCH_STANDARD_DEVIATION).tolist()
     else:
         x = ops.flip(x, axis=-1)
         scale, offset = 1.0, (-CAFFE_MEAN_BGR).tolist()

@@ -1,4 +1,4 @@
-"""Layers whose `call` is replaced on the object: batch normalisations are fused, others tapped."""
+"""Replaced `call` methods of layers: batch normalisations are fused, others tapped."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def replace_calls(model: keras.Model) -> None:
     Whoever makes a model that is trained, or embeds many images, calls this, and `tap_features` if
     inner layers are compared: neither is saved or cloned with the model. No other module replaces
     a `call`, so that the order is always the same. A batch normalisation that was tapped first
-    would never be fused, and round otherwise.
+    would never be fused, and would round differently.
 
     Args:
         model: The model; each layer of it is changed once.
@@ -22,22 +22,18 @@ def replace_calls(model: keras.Model) -> None:
     fuse_batch_norm(model)
 
 
-def tap_features(
-    model: keras.Model, layers: Sequence[str], *, flag: str = "layer", argument: str = "model"
-) -> FeatureTap:
+def tap_features(model: keras.Model, layers: Sequence[str]) -> FeatureTap:
     """Fuses the batch normalisations of a model, and then taps some of its layers, in place.
 
     Args:
         model: A functional or sequential model.
-        layers: Names of layers with a feature map, or their ways; see `find_path`.
-        flag: What an error message should call a name.
-        argument: What it should call the model.
+        layers: Names of layers with a feature map, or their paths; see `find_path`.
 
     Returns:
-        What runs the model and returns the maps.
+        The tap, which runs the model and returns the maps.
 
     Raises:
-        InputError: If there is no such layer, or if several are called so.
+        InputError: If there is no such layer, or if several have the name.
     """
     replace_calls(model)
-    return FeatureTap(model, layers, flag=flag, argument=argument)
+    return FeatureTap(model, layers)

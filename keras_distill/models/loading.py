@@ -1,4 +1,4 @@
-"""Loading a Keras model that a user named on the command line."""
+"""Loading of `.keras` files."""
 
 import warnings
 import zipfile
@@ -11,12 +11,11 @@ from keras_distill.errors import InputError
 from keras_distill.models.layer_calls import replace_calls
 
 
-def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
+def load_model(path: str | Path) -> keras.Model:
     """Loads a `.keras` file.
 
     Args:
         path: The file, or a run directory that holds `student.keras`.
-        argument: Name of the argument that an error message should name.
 
     Returns:
         The model, not compiled.
@@ -28,9 +27,9 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
     if (path / "student.keras").is_file():
         path = path / "student.keras"
     if not path.exists():
-        raise InputError(f"{argument}={str(path)!r} does not exist.")
+        raise InputError(f"`path={str(path)!r}` does not exist.")
     if path.is_dir() or path.suffix != ".keras":
-        raise InputError(f"{argument}={str(path)!r} is not a .keras file.")
+        raise InputError(f"`path={str(path)!r}` is not a .keras file.")
     try:
         with warnings.catch_warnings():
             # Keras warns of each layer that does not fit, and raises after that.
@@ -38,18 +37,17 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
             model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{argument}={str(path)!r} could not be loaded as a Keras model: {error}"
+            f"`path={str(path)!r}` could not be loaded as a Keras model: {error}"
         ) from error
     replace_calls(model)
     return model
 
 
-def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int | None, int | None]:
+def embedder_shape(model: keras.Model) -> tuple[int | None, int | None]:
     """Checks that a model maps square images to vectors.
 
     Args:
         model: The model.
-        argument: Name of the argument that an error message should name.
 
     Returns:
         Height and width of its input in pixels, and the width of its output; `None` if open.
@@ -61,7 +59,7 @@ def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int 
     inputs = _single_shape(takes)
     if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
         raise InputError(
-            f"{argument} {model.name!r} takes {takes}; it must be functional, with one input of "
+            f"`model` {model.name!r} takes {takes}; it must be functional, with one input of "
             "square RGB images, (batch, size, size, 3)."
         )
     returns: Any = model.output_shape
@@ -70,7 +68,7 @@ def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int 
     outputs = _single_shape(returns)
     if outputs is None or len(outputs) != 2:
         raise InputError(
-            f"{argument} {model.name!r} returns {returns}; it must have one output "
+            f"`model` {model.name!r} returns {returns}; it must have one output "
             "(batch, dim), such as a pooled feature."
         )
     return inputs[1], outputs[1]

@@ -1,4 +1,4 @@
-"""The caches that the settings ask for."""
+"""Caches that the settings name."""
 
 import functools
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from rich.console import Console
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_cache import PixelCache
 from keras_distill.data.view_cache import ViewCache
+from keras_distill.errors import renamed_arguments
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.progress import work_progress
 from keras_distill.settings.teachers import parse_cache
@@ -26,7 +27,7 @@ def open_teacher_caches(
     image_size: int,
     layers: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, TeacherCache]:
-    """Opens the cache of each teacher that is asked about pixels, if the settings ask for caches.
+    """Opens the cache of each teacher that looks at pixels, if the settings name caches.
 
     Args:
         settings: The settings.
@@ -61,7 +62,7 @@ def open_teacher_caches(
 def open_image_cache(
     settings: DistillSettings, images: ImageSet, *, image_size: int
 ) -> PixelCache | None:
-    """Opens the cache of decoded views, if the settings ask for it; arguments as above."""
+    """Opens the cache of decoded views, if the settings name one; arguments as above."""
     views = parse_cache("image_cache", settings.image_cache)
     if not isinstance(views, int):
         return None
@@ -78,27 +79,28 @@ def open_image_cache(
 def fill_caches(
     caches: Mapping[str, ViewCache], views: int | None, settings: DistillSettings, console: Console
 ) -> None:
-    """Computes what caches lack, with progress and the time left.
+    """Computes the missing entries of caches, with progress and the time left.
 
     Args:
-        caches: The caches by what to call them.
+        caches: The caches by title.
         views: Views to fill, from the first; all by default.
         settings: The settings.
-        console: Where progress is shown.
+        console: Console that shows progress.
 
     Raises:
         InputError: If a cache would be too large, or cannot be written.
     """
     for cache in caches.values():
-        cache.check_space(settings.cache_max_gb, views, argument="--cache_max_gb")
+        with renamed_arguments(max_gb="cache_max_gb"):
+            cache.check_space(settings.cache_max_gb, views)
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
     for title, cache in caches.items():
         missing = cache.missing_rows(views)
         place = f"{cache.folder} ({cache.nbytes(views) / 1e6:.3g} MB)"
         if cache.views is None:
             say(
-                f"{title}: --teacher_cache=clean is an approximation: the teacher judges the "
-                "centre of each image, whatever crop the student sees."
+                f"{title}: --teacher_cache=clean is an approximation: the teacher sees the centre "
+                "of each image, whatever crop the student sees."
             )
         if not missing:
             say(f"{title}: cache {place} is complete")

@@ -10,6 +10,7 @@ import keras
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.errors import InputError, as_flags, renamed, renamed_arguments
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.models.embedder import build_embedder
@@ -27,6 +28,7 @@ from keras_distill.recipes.provenance import check_provenance
 from keras_distill.recipes.teachers import RecipeTeachers, open_teachers, prepare_teachers
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.distill import DistillSettings, load_training_images
+from keras_distill.settings.settings import names_of
 from keras_distill.settings.teacher_losses import teacher_loss_weights
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.collapse_monitor import CollapseMonitor
@@ -51,11 +53,14 @@ def stages(settings: DistillSettings) -> list[Stage]:
 
 def _build(settings: DistillSettings, context: StageContext) -> Training:
     train, validation, skipped = load_training_images(settings)
-    keras.utils.set_random_seed(settings.seed)  # whatever the loading has drawn
+    keras.utils.set_random_seed(settings.seed)  # loading may have drawn random numbers
     student = _build_student(settings)
     image_size = student.input_shape[1]
     plan = plan_batches(settings, train)
-    context.replicas.check_batch(plan.size, plan.settings)
+    try:
+        context.replicas.check_batch(plan.size)
+    except InputError as error:
+        raise InputError(f"{plan.settings}: {error}") from error
     summary = figures_before(settings, context.run, student, train, validation, skipped) | {
         "steps_per_epoch": plan.steps_per_epoch,
         "batch_size": plan.size,
@@ -70,8 +75,9 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
         context.say(f"warning: {warning}")
     task_loss = build_task_loss(settings, train.classes)
     cache = open_image_cache(settings, train, image_size=image_size)
-    if cache is not None:  # before the teachers are asked for hours
-        cache.check_space(settings.cache_max_gb, settings.epochs, argument="--cache_max_gb")
+    if cache is not None:  # before the teachers are evaluated for hours
+        with renamed_arguments(max_gb="cache_max_gb"):
+            cache.check_space(settings.cache_max_gb, settings.epochs)
     opened = open_teachers(settings, train)
     provenance = check_provenance(settings, train, validation, student, opened, context)
     weights = teacher_loss_weights(settings, settings.dataset)
@@ -154,15 +160,20 @@ def _watched(
     train: ImageSet,
     validation: ImageSet | None,
 ) -> Training:
-    """Adds what averages, freezes, watches and validates the student."""
+    """Adds averaging, freezing, monitoring and validation of the student."""
     student, averaged = distiller.student, None
+
+    def say(text: str) -> None:
+        """Prints the advice of a callback in terms of the settings."""
+        context.say(as_flags(renamed(text, {"ema_momentum": "ema"}), names_of(settings)))
+
     few = batches.without_teachers()
     if settings.ema:
         images = few.take(settings.ema_batches).map(lambda x, y: x["image"])
         averaged = AveragedStudent(distiller, student, images)
     monitor = CollapseMonitor(
         settings.classes_per_batch * settings.images_per_class,
-        context.say,
+        say,
         batches=few.take(1),
         student=averaged or student,
     )

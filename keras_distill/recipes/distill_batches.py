@@ -15,14 +15,14 @@ from keras_distill.settings.distill import DistillSettings
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How images are dealt into batches.
+    """Division of images into batches.
 
     Attributes:
         unlabelled_per_batch: Unlabelled rows of a batch.
         size: Rows of a batch, of all replicas.
         steps_per_epoch: Batches in an epoch.
         settings: Names of the settings that the size comes from.
-        images: How many images there are, in words.
+        images: Number of images, in words.
     """
 
     unlabelled_per_batch: int
@@ -33,7 +33,7 @@ class BatchPlan:
 
 
 def plan_batches(settings: DistillSettings, images: ImageSet) -> BatchPlan:
-    """Decides how images are dealt into batches.
+    """Decides how images are divided into batches.
 
     Args:
         settings: The settings.
@@ -46,12 +46,12 @@ def plan_batches(settings: DistillSettings, images: ImageSet) -> BatchPlan:
     labelled = len(images) - unlabelled
     labelled_per_batch = settings.classes_per_batch * settings.images_per_class
     unlabelled_per_batch = settings.unlabelled_per_batch if unlabelled else 0
-    named = "--classes_per_batch x --images_per_class"
+    named = "`classes_per_batch` x `images_per_class`"
     return BatchPlan(
         unlabelled_per_batch=unlabelled_per_batch,
         size=labelled_per_batch + unlabelled_per_batch,
         steps_per_epoch=settings.steps_per_epoch or max(round(labelled / labelled_per_batch), 1),
-        settings=f"{named} + --unlabelled_per_batch" if unlabelled else named,
+        settings=f"{named} + `unlabelled_per_batch`" if unlabelled else named,
         images=f"{labelled} images of {len(images.classes)} classes"
         + (f" and {unlabelled} unlabelled" if unlabelled else ""),
     )
@@ -67,7 +67,7 @@ class DistillBatches:
         image_size: Height and width of the student's images, in pixels.
         teachers: The teachers.
         cache: Cache of decoded views, if there is one.
-        plan: How images are dealt into batches.
+        plan: Division of the images into batches.
         replicas: The replicas.
     """
 
@@ -80,7 +80,7 @@ class DistillBatches:
     replicas: Replicas
 
     def from_step(self, first_step: int) -> tf.data.Dataset:
-        """Makes the batches of this process' replicas from a step on, with what teachers need."""
+        """Makes the batches of this process' replicas from a step on, with the teachers' inputs."""
         teachers = self.teachers
         degraded = bool(self.settings.degrade)
         return self._make(
@@ -94,17 +94,17 @@ class DistillBatches:
         )
 
     def without_teachers(self) -> tf.data.Dataset:
-        """Makes whole batches from the first step on, without what teachers need."""
+        """Makes whole batches from the first step on, without the teachers' inputs."""
         return self._make(cached_image=self._cached_image)
 
     def examples(self, count: int) -> dict[str, tf.Tensor]:
         """Returns the first images of the first batch as the student and each teacher see them.
 
         Args:
-            count: How many images.
+            count: Number of images.
 
         Returns:
-            Images `(count, height, width, 3)` by who sees them.
+            Images `(count, height, width, 3)` by the model that sees them.
         """
         looking = {
             name: teacher

@@ -1,4 +1,4 @@
-"""What the summary of a distillation says."""
+"""Summary of a distillation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,15 +20,15 @@ def figures_before(
     validation: ImageSet | None,
     skipped: list[str],
 ) -> dict[str, Any]:
-    """Gathers what is known before a training.
+    """Gathers values that are known before a training.
 
     Args:
         settings: The settings.
         run: The run directory.
         student: The student.
         train: The images to train on.
-        validation: Those of held-out classes.
-        skipped: Paths of those that cannot be read.
+        validation: The images of held-out classes.
+        skipped: Paths of images that cannot be read.
 
     Returns:
         Plain values by name.
@@ -62,10 +62,10 @@ def figures_after(
     record: Mapping[str, Any],
     recall: float | None,
 ) -> dict[str, Any]:
-    """Gathers what a training has shown, besides its losses and its validation.
+    """Gathers the results of a training, apart from its losses and its validation.
 
     Args:
-        monitor: What knows whether the student collapsed.
+        monitor: The monitor of collapses.
         validation: The images of held-out classes.
         record: The record of the last epoch.
         recall: The best recall on the held-out classes.
@@ -84,12 +84,12 @@ def figures_after(
 
 
 def recall_figures(recall: float) -> dict[str, Any]:
-    """Returns what the summary says of the best recall."""
+    """Returns the best recall as in the summary."""
     return {"recall": {"1": recall}}
 
 
 def _validation_warnings(validation: ImageSet | None, recall: float | None = None) -> list[str]:
-    """Says why the recall on the validation classes means little; until it is known, of these."""
+    """Says why the recall on the validation classes means little, as far as it is known."""
     if validation is None:
         return []
     found = class_size_warnings(validation.labels)

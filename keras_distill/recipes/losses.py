@@ -1,4 +1,4 @@
-"""The losses that the settings name."""
+"""Losses that the settings name."""
 
 from collections.abc import Mapping
 
@@ -24,10 +24,10 @@ def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss 
         classes: Labels of the training classes, int64 `(n,)`.
 
     Returns:
-        The loss, behind a memory if `--memory` asks for one; `None` for `--task_loss=none`.
+        The loss, with a memory if `memory` is not 0; `None` for `task_loss=none`.
 
     Raises:
-        InputError: If the loss cannot have what the settings ask for.
+        InputError: If the loss cannot have a memory.
     """
     if settings.task_loss == "none":
         return None
@@ -40,7 +40,7 @@ def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss 
                 else "images with class vectors, not with other images"
             )
             raise InputError(
-                f"--memory={settings.memory}: --task_loss={settings.task_loss} compares "
+                f"`memory={settings.memory}`: `task_loss={settings.task_loss}` compares "
                 f"{compared}; leave the memory out."
             )
         loss = CrossBatchMemory(loss, settings.memory)
@@ -57,7 +57,7 @@ def build_teacher_losses(
 
     Args:
         settings: The settings.
-        weights: What `parse_teacher_losses` returned.
+        weights: Weight of each loss by teacher, as of `parse_teacher_losses`.
         teachers: The teachers by name.
         student: The student.
 
@@ -65,7 +65,7 @@ def build_teacher_losses(
         The losses by teacher.
 
     Raises:
-        InputError: If a loss on inner layers does not find them.
+        InputError: If a loss on inner layers names layers that do not exist.
     """
     return {
         teacher: [
@@ -83,27 +83,29 @@ def _pairs(
 ) -> list[tuple[str, str]]:
     if not isinstance(teacher.owner, keras.Model):
         given = (
-            f"--{loss}"
+            f"`{loss}`"
             if getattr(settings, loss)
-            else f"--teacher_losses={settings.teacher_losses}"
+            else f"`teacher_losses={settings.teacher_losses}`"
         )
         raise InputError(
-            f"{given}: {loss} needs a teacher that is a Keras model, whose layers can be looked "
-            "at; give a .keras file, or leave it out."
+            f"{given}: {loss} needs a teacher that is a Keras model, whose inner layers can be "
+            "compared; give a .keras file, or leave it out."
         )
     name = f"{loss}_layers"
     value = getattr(settings, name)
     pairs = parse_layer_pairs(name, value)
     for layers in pairs:
-        for argument, model, layer in zip(
+        for side, model, layer in zip(
             ("teacher", "student"), (teacher.owner, student), layers, strict=True
         ):
-            flag = f"--{name}={value}: {argument} layer"
-            find_path(model, layer, flag=flag, argument=argument, maps_only=True)
+            try:
+                find_path(model, layer, maps_only=True)
+            except InputError as error:
+                raise InputError(f"`{name}={value}`: {error.renamed(model=side)}") from error
     if pairs:
         return pairs
     try:
         stages = matching_stages(teacher.owner, student)
     except InputError as error:
-        raise InputError(f"--{name} is empty: {error}") from error
+        raise InputError(f"`{name}` is empty: {error}") from error
     return [stages[len(stages) // 2]] if loss == "hint" else stages[1:] or stages

@@ -16,7 +16,7 @@ def build_optimizer_of(
 
     Args:
         settings: The settings.
-        distiller: The model that it will train, with a layer `trunk` in the student.
+        distiller: The model that it trains, whose student has its backbone in the layer `trunk`.
         steps_per_epoch: Steps in an epoch.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The teachers that the settings name, with their caches and projections."""
+"""Teachers that the settings name, with their caches and projections."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.registry import SAME_SPACE_LOSSES
 from keras_distill.models.inner_layers import map_layers
@@ -34,19 +34,20 @@ class RecipeTeachers:
 
     Attributes:
         teachers: The teachers, projected where the settings say so.
-        caches: Their caches; a teacher that is asked live has none.
+        caches: Their caches; a teacher that is evaluated at each step has none.
         views: Different views of an image in training; `None` for a new one in each epoch.
         losses: The losses against each teacher.
-        asked: Teachers that are asked at each step, having no cache or not all in it.
+        live: Teachers that are evaluated at each step, because they have no cache, or not for
+            everything.
         pca: The PCA of each teacher that has one.
-        student_projections: What carries the student's embedding into a teacher's space.
+        student_projections: Maps from the student's embedding into a teacher's space.
     """
 
     teachers: dict[str, Teacher]
     caches: dict[str, TeacherCache]
     views: int | None
     losses: dict[str, list[Any]]
-    asked: set[str]
+    live: set[str]
     pca: dict[str, keras.Model]
     student_projections: dict[str, keras.Model]
 
@@ -55,16 +56,16 @@ class RecipeTeachers:
         return values.get("", values) if values else None
 
     def image_sizes(self, image_size: int, *, degraded: bool = False) -> Any:
-        """Returns `teacher_image_size` of `training_batches` for teachers that are asked live.
+        """Returns `teacher_image_size` of `training_batches` for the teachers that are live.
 
         Args:
             image_size: Height and width of the student's images, in pixels.
-            degraded: Whether these are degraded, so that no teacher may see them.
+            degraded: Whether the student's images are degraded, so that no teacher may see them.
         """
         sizes = {
             name: teacher.image_size or image_size
             for name, teacher in self.teachers.items()
-            if name in self.asked and (degraded or teacher.image_size not in (None, image_size))
+            if name in self.live and (degraded or teacher.image_size not in (None, image_size))
         }
         return self.single(sizes)
 
@@ -74,10 +75,10 @@ class RecipeTeachers:
             return None
 
         def look_up(rows: tf.Tensor, views: tf.Tensor) -> Any:
-            answers = {name: cache.lookup(rows, views) for name, cache in self.caches.items()}
-            for name in answers.keys() & self.pca.keys():
-                answers[name] = self.pca[name](answers[name])
-            return self.single(answers)
+            found = {name: cache.lookup(rows, views) for name, cache in self.caches.items()}
+            for name in found.keys() & self.pca.keys():
+                found[name] = self.pca[name](found[name])
+            return self.single(found)
 
         return look_up
 
@@ -119,16 +120,16 @@ def prepare_teachers(
     Args:
         settings: The settings.
         images: The training images.
-        opened: What `open_teachers` returned.
+        opened: The teachers, as of `open_teachers`.
         student: The student.
-        weights: What `parse_teacher_losses` returned.
-        console: Where progress is shown.
+        weights: Weight of each loss by teacher, as of `parse_teacher_losses`.
+        console: Console that shows progress.
 
     Returns:
         The teachers.
 
     Raises:
-        InputError: If one of them is of no use.
+        InputError: If one of them cannot be used.
     """
     image_size, embedding_dim = student.input_shape[1], student.output_shape[1]
     teachers = dict(opened)
@@ -143,11 +144,11 @@ def prepare_teachers(
     caches = open_teacher_caches(
         settings, teachers, images, image_size=image_size, layers=cached_layers
     )
-    asked = {name for name in teachers if name not in caches}
+    live = {name for name in teachers if name not in caches}
     if not settings.cache_features:
-        asked |= {name for name, own in layers.items() if own}
+        live |= {name for name, own in layers.items() if own}
     if settings.image_cache != "off":
-        _check_cached_size(settings, {name: teachers[name] for name in sorted(asked)}, image_size)
+        _check_cached_size(settings, {name: teachers[name] for name in sorted(live)}, image_size)
     views = max(settings.epochs, 1 if "pca" in projections.values() else 0)
     if views:
         named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
@@ -169,7 +170,7 @@ def prepare_teachers(
         caches,
         mode if isinstance(mode, int) and caches else None,
         losses,
-        asked,
+        live,
         pca,
         student_projections,
     )
@@ -178,7 +179,7 @@ def prepare_teachers(
 def feature_layers(
     losses: Mapping[str, list[Any]], teachers: Mapping[str, Teacher], student: keras.Model
 ) -> dict[str, dict[str, tuple[int, int] | None]]:
-    """Finds the inner layers that each teacher's losses look at.
+    """Finds the inner layers that each teacher's losses compare.
 
     Args:
         losses: The losses against each teacher.
@@ -186,15 +187,15 @@ def feature_layers(
         student: The student.
 
     Returns:
-        For each teacher its layers, and how little of their maps would do; see
-        `FeatureLoss.strength_sizes`.
+        For each teacher its layers, and the sizes to which their maps may be reduced; see
+        `FeatureLoss.energy_sizes`.
     """
     found: dict[str, dict[str, tuple[int, int] | None]] = {}
     for name, own in losses.items():
         layers = found[name] = {}
         for loss in own:
             if isinstance(loss, FeatureLoss):
-                sizes = loss.strength_sizes(
+                sizes = loss.energy_sizes(
                     _map_shapes(teachers[name].owner, loss.teacher_layers),
                     _map_shapes(student, loss.student_layers),
                 )
@@ -223,7 +224,14 @@ def open_teachers(settings: DistillSettings, images: ImageSet) -> dict[str, Teac
     for name, path in paths.items():
         size = own["teacher_image_size"][name]
         preprocessing = own["teacher_preprocessing"][name] or "0_255"
-        try:
+        with renamed_arguments(
+            path="teacher",
+            output="teacher_output",
+            signature="teacher_signature",
+            image_size="teacher_image_size",
+            preprocessing="teacher_preprocessing",
+            model=f"teacher={path}",
+        ):
             teacher = load_teacher(
                 path,
                 output=own["teacher_output"][name],
@@ -231,10 +239,6 @@ def open_teachers(settings: DistillSettings, images: ImageSet) -> dict[str, Teac
                 image_size=int(size) if size else None,
                 preprocessing=preprocessing,
             )
-        except InputError as error:  # which speaks of the function's arguments, not of flags
-            values = ((flag, value[name]) for flag, value in own.items())
-            given = [f"--{flag}={value}: " for flag, value in values if value not in ("", "0_255")]
-            raise InputError("".join([*given, str(error)])) from error
         teacher.check_covers(images)
         teachers[name] = teacher
     return teachers
@@ -248,36 +252,36 @@ def _check_width(
         raise _too_narrow(dim, width)
     if needed and projection in ("", "none") and dim not in (None, width):
         raise InputError(
-            f"--teacher_losses={settings.teacher_losses}: such a loss needs equal widths, "
+            f"`teacher_losses={settings.teacher_losses}`: such a loss needs equal widths, "
             f"but the teacher's embedding has {dim} and the student's {width}; give "
-            f"--embedding_dim={dim}, --teacher_projection=pca or student, or "
-            "--teacher_losses=relative."
+            f"`embedding_dim={dim}`, `teacher_projection=pca` or student, or "
+            "`teacher_losses=relative`."
         )
 
 
 def _check_cached_size(
-    settings: DistillSettings, asked: Mapping[str, Teacher], image_size: int
+    settings: DistillSettings, live: Mapping[str, Teacher], image_size: int
 ) -> None:
-    for teacher in asked.values():
+    for teacher in live.values():
         if teacher.image_size not in (None, image_size):
             raise InputError(
-                f"--image_cache={settings.image_cache} holds {image_size} pixels a side, but the "
-                f"teacher is asked about {teacher.image_size} at each step; keep its answers with "
-                "--teacher_cache and --cache_features, or leave the image cache out."
+                f"`image_cache={settings.image_cache}` holds images of {image_size} pixels, but "
+                f"the teacher takes {teacher.image_size} pixels and is evaluated at each step; keep "
+                "its outputs with `teacher_cache` and `cache_features`, or leave the image cache out."
             )
 
 
 def _too_narrow(dim: int, width: int) -> InputError:
     return InputError(
-        f"--teacher_projection=pca cannot widen the teacher's {dim} dimensions to the student's "
-        f"{width}; give --embedding_dim={dim} or less, or --teacher_projection=student."
+        f"`teacher_projection=pca` cannot widen the teacher's {dim} dimensions to the student's "
+        f"{width}; give `embedding_dim={dim}` or less, or `teacher_projection=student`."
     )
 
 
 def _width(teacher: Teacher) -> int:
     if teacher.embedding_dim is None:
         raise InputError(
-            "--teacher_projection=student needs a teacher whose width is known before it is run."
+            "`teacher_projection=student` needs a teacher whose width is known before it is run."
         )
     return teacher.embedding_dim
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.publishing import check_own_folder, published_file, remedy
 
 Used = TypeVar("Used")
@@ -146,7 +146,8 @@ def check_free(folder: Path, *, argument: str = "folder") -> None:
     Raises:
         InputError: If it is a file, or a folder with something else.
     """
-    check_own_folder(folder, _OURS, argument=argument)
+    with renamed_arguments(folder=argument.removeprefix("--")):
+        check_own_folder(folder, _OURS)
 
 
 def free_name(folder: Path, kind: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_distill.data.vector_shards import open_shards
+from keras_distill.errors import renamed_arguments
 from keras_distill.retrieval.index_changes import add_to_index, build_index
 from keras_distill.retrieval.index_manifest import UNFINISHED
 from keras_distill.retrieval.index_parts import IndexEntries
@@ -65,7 +66,8 @@ def add_vectors_to_index(
 
 def _stored(vectors: Path) -> tuple[IndexEntries, dict[str, Any]]:
     """Reads the entries, and the manifest that tells what they were made of."""
-    shards = open_shards(vectors, argument="--vectors")
+    with renamed_arguments(folder="vectors"):
+        shards = open_shards(vectors)
     rows, root = shards.read(), Path(shards.manifest["root"])
     paths = np.array(rows.paths, np.str_)
     entries = IndexEntries(rows.vectors, paths, rows.labels, rows.class_names, root)

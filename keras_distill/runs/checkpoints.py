@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from absl import logging
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_folder
 
-#: What messages call the keys of provenance; former versions wrote these in place of the keys.
+#: Keys of provenance in messages; former versions wrote these in place of the keys.
 _CALLED = {
     "train_images": "the training images",
     "validation_images": "the validation images",
@@ -34,7 +33,7 @@ class Checkpoint:
     Attributes:
         step: Steps that had been made.
         path: Its folder.
-        afresh: By what a training begins again, as an error message should say.
+        afresh: How a training is begun again, for messages.
     """
 
     step: int
@@ -42,7 +41,7 @@ class Checkpoint:
     afresh: str = "another folder"
 
     def state(self) -> dict[str, Any]:
-        """Reads what is no array."""
+        """Reads the values that are not arrays."""
         return json.loads((self.path / _STATE).read_text())
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -50,32 +49,28 @@ class Checkpoint:
         with np.load(self.path / _ARRAYS, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
-    def check_provenance(
-        self, provenance: Mapping[str, Any], called: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+    def check_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Refuses to resume from here with other images, models or settings than before.
 
-        What another version did not record cannot be compared, which a warning says.
+        Values that another version did not record cannot be compared, which a warning says.
 
         Args:
-            provenance: What must be the same, by stable keys; see `ResumableCallbacks`.
-            called: What a message calls it, by key.
+            provenance: Values that must be the same, by stable keys; see `ResumableCallbacks`.
 
         Raises:
             InputError: If something differs.
         """
-        called = {**_CALLED, **called}
         before = _stored_provenance(self.state())
-        if unknown := sorted(called.get(k, k) for k in provenance.keys() - before.keys()):
+        if unknown := sorted(_CALLED.get(k, k) for k in provenance.keys() - before.keys()):
             _warn_once(
                 f"{self.path} was written by another version, which did not record "
-                f"{', '.join(unknown)}: make sure that it is what the run was begun with."
+                f"{', '.join(unknown)}: make sure that it is the same as when the run was begun."
             )
         for name, value in provenance.items():
             if before.get(name, value) != value:
                 raise InputError(
-                    f"{called.get(name, name)} differs from what {str(self.path)!r} was trained "
-                    f"with: {value}, not {before[name]}. Put back what was there, or begin again "
+                    f"{_CALLED.get(name, f'`{name}`')} differs from what {str(self.path)!r} was "
+                    f"trained with: {value}, not {before[name]}. Put back what was there, or begin again "
                     f"with {self.afresh}."
                 )
 
@@ -101,7 +96,7 @@ class CheckpointFolder:
         path: The folder; need not exist.
         keep: Number of checkpoints to keep, the newest.
         writes: Whether this process writes here; in one that does not, `save` does nothing.
-        afresh: By what a training begins again, as an error message should say.
+        afresh: How a training is begun again, for messages.
 
     Raises:
         ValueError: If none would be kept.
@@ -134,7 +129,7 @@ class CheckpointFolder:
         return sorted(found, key=lambda checkpoint: -checkpoint.step)
 
     def newest(self) -> Checkpoint | None:
-        """Finds the newest checkpoint that is whole, and warns of each one passed over.
+        """Finds the newest checkpoint that is whole, and warns of damaged ones.
 
         Returns:
             The checkpoint, or `None` if there is none at all.
@@ -172,10 +167,10 @@ class CheckpointFolder:
         """Writes a checkpoint, and removes those that are not to be kept.
 
         Args:
-            step: Steps that have been made. Checkpoints of later ones are of a course that was
-                left, and removed.
+            step: Steps that have been made. Checkpoints of later steps belong to an abandoned
+                training, and are removed.
             arrays: The arrays by name.
-            state: What else there is to keep, as JSON knows it.
+            state: All other values to keep, for JSON.
             write_more: Writes further files into the folder that it is given.
             also_keep: Steps of older checkpoints to keep.
 
@@ -221,12 +216,12 @@ class CheckpointFolder:
             return advice
         return (
             f"{advice} {str(before.path)!r} is intact: remove old runs or caches, and start the "
-            f"same command again, which goes on from step {before.step}."
+            f"same command again, which resumes from step {before.step}."
         )
 
 
 def _stored_provenance(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint was made from; former versions had sentences for keys."""
+    """Provenance in a checkpoint; former versions had sentences for keys."""
     if "provenance" in state:
         return dict(state["provenance"])
     former = {sentence: key for key, sentence in _CALLED.items()}

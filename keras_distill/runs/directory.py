@@ -16,20 +16,19 @@ _PRODUCTS = ("student.keras", "model.keras")
 
 
 class RunDirectory:
-    """Where the files of a run are.
+    """The files of a run.
 
     `flags.txt`, `metrics.jsonl`, `training.png`, `checkpoints/`, `tensorboard/`, `summary.json`,
     and the product, `student.keras` or `model.keras`.
 
     Args:
-        path: The folder.
+        run_dir: The folder.
         product: File name of the product; by default the one that is there, or `student.keras`.
-        writes: Whether this process writes here. In one that does not, what would write does
-            nothing.
+        writes: Whether this process writes here. Otherwise the methods that write do nothing.
     """
 
-    def __init__(self, path: str | Path, *, writes: bool = True, product: str = ""):
-        self.path = Path(path)
+    def __init__(self, run_dir: str | Path, *, writes: bool = True, product: str = ""):
+        self.path = Path(run_dir)
         if not product:
             product = next((n for n in _PRODUCTS if (self.path / n).exists()), _PRODUCTS[0])
         self._writes = writes
@@ -43,7 +42,7 @@ class RunDirectory:
         self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
 
     def check(self) -> None:
-        """Tries whether the folder can be made and written, and leaves nothing behind.
+        """Checks that the folder can be made and written, and leaves nothing behind.
 
         Raises:
             InputError: If it cannot.
@@ -64,12 +63,12 @@ class RunDirectory:
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(
-            f"--run_dir={str(self.path)!r} could not be written ({error.strerror}); choose "
+            f"`run_dir={str(self.path)!r}` could not be written ({error.strerror}); choose "
             "another place."
         )
 
     def lock(self) -> None:
-        """Keeps other processes out, until `unlock` or the end of this one.
+        """Locks the run against other processes, until `unlock` or the end of this one.
 
         Raises:
             InputError: If another process works here, or the folder cannot be made.
@@ -80,16 +79,16 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except filelock.Timeout as error:
-            raise InputError(f"--run_dir={self.path}: another process trains there.") from error
+            raise InputError(f"`run_dir={self.path}`: another process trains there.") from error
         except OSError as error:
             raise self._unwritable(error) from error
 
     def unlock(self) -> None:
-        """Lets other processes in."""
+        """Unlocks the run."""
         self._lock.release()
 
     def begin(self, flags_text: str) -> None:
-        """Removes what a former run left here and writes the flags of this one."""
+        """Removes the files of a former run and writes the flags of this one."""
         if not self._writes:
             return
         self.lock()
@@ -103,7 +102,7 @@ class RunDirectory:
         self._write_flags(flags_text)
 
     def resume(self, flags_text: str, step: int) -> None:
-        """Removes what came after a step, and writes the flags, which may name more epochs."""
+        """Removes the records after a step, and writes the flags, which may name more epochs."""
         if not self._writes:
             return
         self.lock()
@@ -114,7 +113,7 @@ class RunDirectory:
         self._write_flags(flags_text)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Reads the records of the epochs; a line that a full disk cut off is passed over."""
+        """Reads the records of the epochs; a line that a full disk cut off is skipped."""
         records = []
         for line in self.metrics.read_text().splitlines() if self.metrics.exists() else ():
             with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What a run directory tells of the model that it left behind."""
+"""Origin of a model: its run, data and results."""
 
 import json
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ _OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "class
 def model_origin(
     model: str, *, results: Sequence[str] = (), data_licence: str = ""
 ) -> dict[str, Any]:
-    """Gathers where a model comes from, for `export_embedder`; nothing is guessed.
+    """Gathers the origin of a model, for `export_embedder`; nothing is guessed.
 
     Args:
         model: A `.keras` file or a run directory.
         results: Files that `evaluate --json` wrote. Those in the run directory that are about this
-            model, and not older than it, are found without being named.
+            model, and not older than it, are found automatically.
         data_licence: Licence of the data, if the user states one.
 
     Returns:
         `model`, `training`, `training_classes` (their names), `data`, `data_licence` and `recall`,
-        without those that are unknown.
+        as far as they are known.
 
     Raises:
-        InputError: If a result cannot be read, or is none.
+        InputError: If a result cannot be read, or is something else.
     """
     origin: dict[str, Any] = {"model": model, "recall": []}
     run = run_of(model)
@@ -53,7 +53,7 @@ def model_origin(
             origin["training"] = chosen
         if classes := _training_classes(run):
             origin["training_classes"] = classes
-        origin["recall"] += _validation(run) + _results_beside(run)
+        origin["recall"] += _validation(run) + _results_in(run)
     if data_licence:
         origin["data_licence"] = data_licence
     known = {json.dumps(result, sort_keys=True) for result in origin["recall"]}
@@ -61,7 +61,7 @@ def model_origin(
         result = _read_result(Path(file))
         if result is None:
             raise InputError(
-                f"--recall={file} is no result of an evaluation; give what "
+                f"`results={file}` is not a result of an evaluation; give a file that "
                 "`python -m keras_distill.evaluate --json=FILE` wrote."
             )
         if json.dumps(result, sort_keys=True) not in known:
@@ -70,11 +70,11 @@ def model_origin(
 
 
 def is_at_hand(dataset: str, data_dir: str) -> bool:
-    """Tells whether a data set lies on this machine, so that nothing is downloaded or drawn.
+    """Tells whether a data set is on this machine, so that nothing is downloaded or drawn.
 
     Args:
         dataset: Its name, or `folder:PATH`.
-        data_dir: Folder where data sets lie.
+        data_dir: Folder of the data sets.
     """
     if dataset not in DATASETS:
         return True
@@ -89,13 +89,13 @@ def run_test_images(model: str) -> Any:
 
 
 def run_dataset(model: str) -> Any:
-    """Finds the data set of the run that a model comes from, if it lies on this machine.
+    """Finds the data set of the run that a model comes from, if it is on this machine.
 
     Args:
         model: A `.keras` file or a run directory.
 
     Returns:
-        A `Dataset`; `None` if the run names none that can be read as it stands.
+        A `Dataset`; `None` if the run names none that can be read.
     """
     run = run_of(model)
     settings = _readable_settings(run) if run is not None else None
@@ -132,7 +132,7 @@ def _readable_settings(run: RunDirectory) -> DistillSettings | None:
 
 
 def _training_classes(run: RunDirectory) -> list[str]:
-    """The names of the classes that were trained on, as the run tells or its data set."""
+    """The names of the training classes, from the run or its data set."""
     try:
         return [str(name) for name in json.loads(run.summary.read_text())["train_classes"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -155,7 +155,7 @@ def _validation(run: RunDirectory) -> list[dict[str, Any]]:
     ]
 
 
-def _results_beside(run: RunDirectory) -> list[dict[str, Any]]:
+def _results_in(run: RunDirectory) -> list[dict[str, Any]]:
     if not run.product.is_file():
         return []
     ours = {run.path.resolve(), run.product.resolve()}
@@ -169,7 +169,7 @@ def _results_beside(run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def _read_result(file: Path) -> dict[str, Any] | None:
-    """What a card needs of a result of `evaluate`; `None` if the file holds something else."""
+    """The part of a result of `evaluate` for a model card; `None` for any other file."""
     try:
         whole = json.loads(file.read_text())
         result = {name: whole[name] for name in _OF_RESULT}

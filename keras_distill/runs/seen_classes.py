@@ -1,4 +1,4 @@
-"""Classes on which a model shall be measured though it was trained on them."""
+"""Classes of an evaluation that the model has seen in training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,11 @@ from keras_distill.runs.origin import run_dataset
 
 
 def classes_seen_in_training(model: str, images: Any) -> list[str]:
-    """Finds the classes of which a model was trained on an image, with its label or without.
+    """Finds the classes with an image that a model was trained on, with its label or without.
 
     Args:
         model: A `.keras` file or a run directory.
-        images: The `ImageSet` that it shall be measured on.
+        images: The `ImageSet` that it is evaluated on.
 
     Returns:
         Names of these classes; empty as well if the data set of its run is not on this machine.
@@ -31,11 +31,11 @@ def classes_seen_in_training(model: str, images: Any) -> list[str]:
 
 
 def seen_warning(seen: Sequence[str], classes: int) -> str:
-    """Says what it means that a model was trained on classes.
+    """Warns that a model was trained on classes that it is evaluated on.
 
     Args:
         seen: Their names, at least one.
-        classes: How many it is measured on.
+        classes: Number of classes that it is evaluated on.
 
     Returns:
         A sentence.
@@ -43,5 +43,5 @@ def seen_warning(seen: Sequence[str], classes: int) -> str:
     named = ", ".join(seen[:3]) + (", …" if len(seen) > 3 else "")
     return (
         f"Warning: the model was trained on {len(seen)} of these {classes} classes ({named}); the "
-        "figures do not tell how well it retrieves classes that it has not seen."
+        "figures do not show how well it retrieves classes that it has not seen."
     )

@@ -1,4 +1,4 @@
-"""The settings of a run, and what other commands take from them."""
+"""Settings of a run, and their use by other commands."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from keras_distill.settings.training import TrainSettings
 
 _D = TypeVar("_D", bound=DataSettings)
 
-# Each with what describes it further, which means nothing next to another one.
+# Each with its details, which do not apply to another value of it.
 _DETAILS = {
     "dataset": ("data_dir", "train_classes", "validation_classes", "test_classes"),
     "teacher": (
@@ -50,17 +50,17 @@ def read_settings(run: RunDirectory, kind: type[TrainSettings] | None = None) ->
 
     Args:
         run: The run directory.
-        kind: Class of the settings, which has to know them all; by default that of the recipe that
-            they name, and what a former version alone knew is passed over.
+        kind: Class of the settings, which has to know all flags; by default the class of the
+            recipe, and unknown flags of former versions are ignored.
 
     Returns:
-        The settings, not checked; those of `flags.txt` are `given`.
+        The settings, not checked; all of `flags.txt` are `given`.
 
     Raises:
-        InputError: If there are none, or not those of a training.
+        InputError: If there are none, or they are not of a training.
     """
     if not run.flags.is_file():
-        raise InputError(f"{str(run.path)!r} is no run directory: it has no {run.flags.name}.")
+        raise InputError(f"{str(run.path)!r} is not a run directory: it has no {run.flags.name}.")
     arguments = [f"--flagfile={run.flags}"]
     if kind is None:
         return train_command(arguments).parse(arguments, known_only=True)
@@ -70,10 +70,10 @@ def read_settings(run: RunDirectory, kind: type[TrainSettings] | None = None) ->
 def inherit_settings(
     settings: _D, run: RunDirectory, names: Iterable[str]
 ) -> tuple[_D, dict[str, Any]]:
-    """Sets what the command line leaves open to what the run was made with.
+    """Takes settings from a run that the command line leaves open.
 
-    What describes a setting further is taken with it, and not next to another value: the classes of
-    the run belong to its data set, also where the command line names the same one again.
+    The details of a setting are taken together with it, and not for another value: the classes of
+    the run belong to its data set, also if the command line names the same one again.
 
     Args:
         settings: The settings of a command.
@@ -81,7 +81,7 @@ def inherit_settings(
         names: Some of `dataset`, `teacher`, `image_size`, `degrade`.
 
     Returns:
-        The settings, and those that were taken from the run, by name, without empty ones.
+        The settings, and the values that were taken from the run, by name, without empty ones.
 
     Raises:
         InputError: If a setting of the run cannot be used here.
@@ -108,17 +108,17 @@ def inherit_settings(
         try:
             DataSettings.check(settings)
         except InputError as error:
-            raise InputError(f"{error} This is {source}. Give --dataset=folder:PATH.") from error
+            raise InputError(f"{error} This is {source}. Give `dataset=folder:PATH`.") from error
     return settings, inherited
 
 
 def said_of_settings(settings: DataSettings, run: RunDirectory, inherited: dict[str, Any]) -> str:
-    """Says which settings come from a run, and that its classes are not those of other data.
+    """Says which settings come from a run, and that its classes do not apply to other data.
 
     Args:
-        settings: The settings that `inherit_settings` returned.
+        settings: The settings, as of `inherit_settings`.
         run: The run directory.
-        inherited: What else that returned.
+        inherited: The values that were taken from the run.
 
     Returns:
         Lines; empty if there is nothing to say.
@@ -150,17 +150,17 @@ def _same_data(dataset: str, written: Any) -> bool:
 
 
 def _take_the_only_teacher(inherited: dict[str, Any], source: str) -> None:
-    """Checks the teacher, and takes away the name that it may have among others."""
+    """Checks the teacher, and removes the name that it may have."""
     try:
         teachers = parse_teachers(inherited.get("teacher", ""))
     except InputError as error:
         raise InputError(
-            f"{error} This is {source}. Give --teacher=PATH, or --teacher= to leave it out."
+            f"{error} This is {source}. Give `teacher=PATH`, or `teacher=` to leave it out."
         ) from error
     if len(teachers) > 1:
         raise InputError(
             f"the run has several teachers, {', '.join(teachers)}; choose the one to begin with by "
-            "--teacher=PATH, or leave all out by --teacher= ."
+            "`teacher=PATH`, or leave all out by `teacher=`."
         )
     for name, path in teachers.items():
         for setting in _DETAILS["teacher"]:

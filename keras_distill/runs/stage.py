@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -17,13 +16,13 @@ from keras_distill.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class Validation:
-    """How a product is judged while it is trained.
+    """Validation of a product during training.
 
     Attributes:
         metric: Name of the value in the logs of an epoch.
         callback: Adds the value to the logs.
         direction: `"max"` if a higher value is better, else `"min"`.
-        figures: From the best value to what `summary.json` says of it.
+        figures: From the best value to its entries in `summary.json`.
     """
 
     metric: str
@@ -34,29 +33,29 @@ class Validation:
 
 @dataclass(frozen=True)
 class Training:
-    """What a stage trains, and how.
+    """Training of one stage: the model, the batches and the callbacks.
 
     Attributes:
         model: Compiled model, whose training step is the method.
-        product: What is validated, saved and exported: a model, or something that has `save`.
+        product: The model that is validated, saved and exported, or an object with a method `save`.
         batches: From the first step to make to the batches from there on, which are a function of
             (seed, step) alone.
         epochs: Epochs; 0 saves the product as it stands.
         steps_per_epoch: Steps in an epoch.
         batch_size: Images in a step, of all replicas.
-        validation: How the product is judged; the best epoch is kept.
+        validation: Validation of the product; the best epoch is kept.
         callbacks: Callbacks of the method, which may have a state; see `ResumableCallbacks`.
-        provenance: What must be the same when the training is resumed, by stable keys such as
-            `train_images` and `teacher`.
-        monitor: One of the callbacks, whose `note` is put on the line of an epoch, and whose
-            values, `names`, are left out there.
-        summary: What is known for `summary.json` before the training.
+        provenance: Values that must be the same when the training is resumed, by stable keys such
+            as `train_images` and `teacher`.
+        monitor: One of the callbacks, whose `note` is printed with each epoch, and whose values,
+            `names`, are not.
+        summary: Values for `summary.json` that are known before the training.
         figures: From the record of the last epoch, and the best value of the validation or `None`,
-            to what `summary.json` says of the training besides.
-        example_images: From a number to images of the first batch by title, to be looked at.
+            to further values for `summary.json`.
+        example_images: From a number to as many images of the first batch by title, for people.
         on_begin: Called once the folder is begun or resumed, before the first step, in the process
             that writes.
-        on_end: Called with the file of the product, at last, in the process that writes.
+        on_end: Called with the file of the product at the end, in the process that writes.
     """
 
     model: keras.Model
@@ -78,12 +77,12 @@ class Training:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage finds when it is built.
+    """Context in which a stage is built.
 
     Attributes:
         run: Folder of the stage.
         replicas: The replicas, in whose scope it is built.
-        console: Where to print; quiet in all processes but the first.
+        console: Console to print to; quiet in all processes but the first.
         checkpoint: The checkpoint to resume from, if there is one.
         products: Files of the products of earlier stages, by the names of the stages.
     """
@@ -103,20 +102,17 @@ class StageContext:
         """Prints a line."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def check_provenance(
-        self, provenance: Mapping[str, Any], called: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+    def check_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Refuses to resume with other images or models than the checkpoint was made with.
 
         Args:
             provenance: As of `Training`; may be called early, before something slow.
-            called: What a message calls it, by key.
 
         Raises:
             InputError: If something differs.
         """
         if self.checkpoint is not None:
-            self.checkpoint.check_provenance(provenance, called)
+            self.checkpoint.check_provenance(provenance)
 
 
 @dataclass(frozen=True)

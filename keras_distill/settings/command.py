@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import math
 import os
-import re
 import sys
 import types
 import typing
@@ -16,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from absl import flags
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, as_flags
 from keras_distill.settings.dashed_flags import DashedFlagValues
 from keras_distill.settings.interruption import INTERRUPTED as INTERRUPTED
 from keras_distill.settings.interruption import interruptible
@@ -30,22 +29,22 @@ TERMINATED = 143
 
 
 class Command(Generic[S]):
-    """One command: its flags in named groups, its help, and how it ends.
+    """One command: its flags in named groups, its help, and its exit codes.
 
     Flags come from the command line and from `--flagfile=FILE` (one flag a line, `#` comments;
     later ones win), with dashes or underscores in their names. Each command has flags of its own,
     so that several can be imported together.
 
     Args:
-        module: What stands behind `python -m`.
+        module: Module that `python -m` runs.
         description: Text of the help; its first line also names the command in error messages.
         settings: The class whose fields are the flags.
         verbs: Words, one of which the command line must begin with; `parse` puts it into `verb`.
-        passes_on: Whether arguments after `--` are for another program; `parse` puts them into
+        passes_on: Whether arguments after `--` belong to another program; `parse` puts them into
             `passed_on`.
-        others: Settings of other commands, whose flag files this one reads too: what only they
-            know is passed over there, though not on the command line.
-        foreign: What to say of flags that are unknown here, by name.
+        others: Settings of other commands, whose flag files this one reads too: their flags are
+            ignored in flag files, but not on the command line.
+        foreign: Messages about flags that are unknown here, by name.
     """
 
     def __init__(
@@ -142,17 +141,17 @@ class Command(Generic[S]):
         self._groups.setdefault(group, []).append(name)
 
     def parse(self, argv: Sequence[str], *, known_only: bool = False) -> S:
-        """Reads the arguments into settings; what they do not name has its default.
+        """Reads the arguments into settings; all others have their defaults.
 
         Args:
             argv: Arguments without the program's name.
-            known_only: Whether arguments that are not flags are passed over.
+            known_only: Whether arguments that are not flags are ignored.
 
         Returns:
             The settings, not checked yet.
 
         Raises:
-            InputError: If an argument is not a flag, or has a value that it cannot have.
+            InputError: If an argument is not a flag, or has an invalid value.
         """
         self.flags.unparse_flags()
         if self._passes_on:
@@ -198,7 +197,7 @@ class Command(Generic[S]):
         if {"--help", "-h", "--helpfull", "-help"} & set(argv):
             self._print_help()
             sys.exit(SUCCESS)
-        # TensorFlow reports each missing GPU driver; what a command has to say would drown in it.
+        # TensorFlow reports each missing GPU driver, which would hide the command's own output.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # gRPC logs each handshake of TLS that fails; the last failure is part of the error.
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -207,7 +206,8 @@ class Command(Generic[S]):
                 code = main(self.parse(argv))
         except InputError as error:
             self._fail(
-                f"{self._as_flags(str(error))}\nSee `python -m {self.module} --help`.", BAD_INPUT
+                f"{as_flags(str(error), list(self.flags))}\nSee `python -m {self.module} --help`.",
+                BAD_INPUT,
             )
         except KeyboardInterrupt:
             self._fail("interrupted", INTERRUPTED)
@@ -233,17 +233,8 @@ class Command(Generic[S]):
     def _names(self) -> list[str]:
         return [name for names in self._groups.values() for name in names]
 
-    def _as_flags(self, message: str) -> str:
-        """Shows the arguments of functions, which stand in backquotes, as the flags they are."""
-
-        def shown(match: re.Match[str]) -> str:
-            dashes = "--" if match[1] in self.flags else ""
-            return f"{dashes}{match[1]}{match[2] or ''}"
-
-        return re.sub(r"`([a-z_0-9]+)(=[^`]*)?`", shown, message)
-
     def _with_flag_files(self, argv: Sequence[str]) -> list[str]:
-        """Puts what flag files hold in their place, without the flags of the other commands."""
+        """Replaces flag files by their content, without the flags of the other commands."""
         if not self._others:
             return list(argv)
         foreign = set()

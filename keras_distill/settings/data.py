@@ -1,4 +1,4 @@
-"""Settings of a data set and its splits, and its images."""
+"""Settings of a data set, and loading of its splits."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.data.pixel_limit import MAX_PIXELS
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.settings import Settings, setting
 
 DATASETS = ("cub", "cars196", "sop", "glyphs")
@@ -38,12 +38,12 @@ class DataSettings(Settings, group="Data"):
         free=True,
     )
     max_pixels: int = setting(
-        MAX_PIXELS, "Height times width of the largest image that is taken.", least=1
+        MAX_PIXELS, "Height times width of the largest image that is used.", least=1
     )
     cache_dir: str = setting(
         "runs/teacher_cache",
-        "Folder of the caches of all runs, and of what is known of large folders: which files can "
-        "be decoded, so that it is tried once.",
+        "Folder of the caches of all runs, and of the lists of files in large folders that can be "
+        "decoded, so that they are checked once.",
         free=True,
     )
 
@@ -107,7 +107,7 @@ def load_images(
         named; and the relative paths of the images that were skipped.
 
     Raises:
-        InputError: If the data set is of no use, or has a corrupt image and `--strict_images`.
+        InputError: If the data set cannot be used, or has a corrupt image and `--strict_images`.
     """
     from rich.console import Console
 
@@ -116,29 +116,31 @@ def load_images(
     from keras_distill.settings.progress import work_progress
 
     name, classes = parse_unlabelled(unlabelled or "")
-    dataset = load_dataset(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        train_classes=settings.train_classes,
-        validation_classes=settings.validation_classes,
-        test_classes=settings.test_classes,
-        unlabelled=name,
-        unlabelled_classes=classes,
-    )
+    with renamed_arguments(name="dataset", unlabelled_classes=f"unlabelled={unlabelled}"):
+        dataset = load_dataset(
+            settings.dataset,
+            data_dir=settings.data_dir,
+            train_classes=settings.train_classes,
+            validation_classes=settings.validation_classes,
+            test_classes=settings.test_classes,
+            unlabelled=name,
+            unlabelled_classes=classes,
+        )
     found, skipped = [], []
     for split in (*splits, "unlabelled") if unlabelled is not None else splits:
         images = getattr(dataset, split)
         source = name if split == "unlabelled" else settings.dataset
         if images is not None and source.startswith("folder:"):
-            images, corrupt = drop_unreadable(
-                images,
-                strict=settings.strict_images,
-                max_pixels=settings.max_pixels,
-                memory=Path(settings.cache_dir).expanduser(),
-                progress=lambda total: work_progress(
-                    "checking images", total, "images", Console(stderr=True), transient=True
-                ),
-            )
+            with renamed_arguments(strict="strict_images"):
+                images, corrupt = drop_unreadable(
+                    images,
+                    strict=settings.strict_images,
+                    max_pixels=settings.max_pixels,
+                    memory=Path(settings.cache_dir).expanduser(),
+                    progress=lambda total: work_progress(
+                        "checking images", total, "images", Console(stderr=True), transient=True
+                    ),
+                )
             skipped += corrupt
         found.append(images)
     return found, skipped

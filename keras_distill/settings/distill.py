@@ -1,11 +1,11 @@
-"""Settings of the recipe distill."""
+"""Settings of the recipe `distill`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.addons_losses import check_addons
 from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES
 from keras_distill.models.backbones import BACKBONES
@@ -46,7 +46,7 @@ class LossSettings(Settings, group="Loss"):
         "batch_hard_triplet",
         f"Loss on the labels, one of {', '.join(TASK_LOSSES)}, none. Batch-hard for pretrained "
         "backbones, semi-hard to start from random weights, none to learn from the teacher alone. "
-        "Those that begin with tfa: are of TensorFlow Addons.",
+        "Names with tfa: are losses of TensorFlow Addons.",
         choices=[*TASK_LOSSES, "none"],
     )
     margin: float | None = setting(
@@ -65,7 +65,7 @@ class LossSettings(Settings, group="Loss"):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings(Settings, group="Training"):
-    """Batches of classes, and what is done to their images."""
+    """Batches of classes, and the augmentation of their images."""
 
     classes_per_batch: int = setting(8, "Classes in a batch.", least=2)
     images_per_class: int = setting(8, "Images of each class in a batch.", least=1)
@@ -73,8 +73,8 @@ class BatchSettings(Settings, group="Training"):
     crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
     degrade: str = setting(
         "",
-        f"What makes the student's images worse, in this order, some of {SYNTAX}; the teacher sees "
-        "the good ones of the same crops. Validation images are degraded too.",
+        f"Degradations of the student's images, in this order, some of {SYNTAX}; the teacher sees "
+        "the same crops without them. Validation images are degraded too.",
     )
 
 
@@ -87,7 +87,7 @@ class DistillSettings(
     unlabelled: str = setting(
         "",
         "A data set as in --dataset, or its classes A:B as in folder:photos:50:75, whose images "
-        "are learnt from without labels: they enter the teacher losses only.",
+        "are learned from without labels: they enter the teacher losses only.",
         group="Data",
     )
 
@@ -95,7 +95,7 @@ class DistillSettings(
         """Rejects what cannot work before anything slow is loaded.
 
         Raises:
-            InputError: If a flag is of no use for choosing views or asking teachers about them.
+            InputError: If a flag cannot be used, or has no effect.
         """
         DataSettings.check(self)
         TeacherSettings.check(self)
@@ -122,11 +122,12 @@ class DistillSettings(
             )
         library, _, loss = self.task_loss.rpartition(":")
         if library == "tfa":
-            check_addons(loss, argument=f"--task_loss={self.task_loss}")
+            with renamed_arguments(loss=f"task_loss={self.task_loss}"):
+                check_addons(loss)
         if not 0.0 < self.crop_area <= 1.0:
             raise InputError(f"--crop_area={self.crop_area} must be above 0 and at most 1.")
         image_size = self.image_size or BACKBONES[self.backbone].image_size
-        parse_degradations(self.degrade, argument="--degrade", image_size=image_size)
+        parse_degradations(self.degrade, image_size=image_size)
         self._check_losses()
 
     def _check_losses(self) -> None:
@@ -142,7 +143,7 @@ class DistillSettings(
         if inner and self.embedding_dim:
             raise InputError(
                 f"--task_loss=none with {' and '.join(sorted(learned))} alone leaves the embedding "
-                "as it was drawn; add a loss on embeddings, such as relative, or "
+                "as it was initialised; add a loss on embeddings, such as relative, or "
                 "--embedding_dim=0."
             )
         if self.memory and self.task_loss == "none":
@@ -152,19 +153,19 @@ class DistillSettings(
             raise InputError(f"--backbone_weights={path} does not exist.")
 
     def resolved(self) -> "DistillSettings":
-        """Returns the settings as they hold: with the teacher losses that are meant."""
+        """Returns the settings with the teacher losses that are used."""
         return self.replace(teacher_losses=named_losses(self))
 
 
 def load_training_images(settings: DistillSettings) -> tuple[Any, Any, list[str]]:
-    """Loads what a training learns from.
+    """Loads the images of a training.
 
     Args:
         settings: The settings.
 
     Returns:
-        The `ImageSet` of the training split, with the unlabelled images after it; that of the
-        validation split or `None`; and the relative paths of the images that were skipped.
+        The `ImageSet` of the training split, followed by the unlabelled images; the `ImageSet` of
+        the validation split or `None`; and the relative paths of the images that were skipped.
 
     Raises:
         InputError: As `load_images`.

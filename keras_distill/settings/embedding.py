@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.data import DATASETS, check_name
 from keras_distill.settings.settings import Settings, setting
 
@@ -59,7 +59,8 @@ class EmbeddingSettings(Settings):
             raise InputError(f"--model={self.model} does not exist.")
         if not Path(self.images).expanduser().is_dir() and not glob.has_magic(self.images):
             check_name("images", self.images, self.images)
-        check_file_format(self.format, argument="--format")
+        with renamed_arguments(file_format="format"):
+            check_file_format(self.format)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +140,11 @@ def open_output(settings: EmbeddingSettings, embedder: Any, image_size: int, pic
     dim = embedder.embedding_dim
     if dim is None:
         dim = int(embedder(np.zeros((1, image_size, image_size, 3), np.uint8)).shape[1])
-    source = f"--model={settings.model}"
-    made_of = {
+    with renamed_arguments(embedder=f"model={settings.model}"):
+        fingerprint = embedder_fingerprint(embedder, image_size)
+    provenance = {
         "model": settings.model,
-        "embedder": embedder_fingerprint(embedder, image_size, argument=source),
+        "embedder": fingerprint,
         "image_size": image_size,
         "root": str(pictures.root.absolute()),
         "pictures": pictures.fingerprint,
@@ -152,7 +154,8 @@ def open_output(settings: EmbeddingSettings, embedder: Any, image_size: int, pic
         "file_format": settings.format,
         "class_names": list(pictures.class_names),
     }
-    return start_shards(Path(settings.out), made_of, overwrite=settings.overwrite, argument="--out")
+    with renamed_arguments(folder="out", file_format="format"):
+        return start_shards(Path(settings.out), provenance, overwrite=settings.overwrite)
 
 
 def summary(shards: Any, seconds: float, **more: Any) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class EvaluateSettings(
         check_split(self.split, self.validation_classes)
         if self.json and Path(self.json).is_dir():
             raise InputError(f"--json={self.json} is a folder; give a file.")
-        parse_degradations(self.degrade, argument="--degrade")
+        parse_degradations(self.degrade)
         if self.degrade_side != "both" and not self.degrade:
             raise InputError(
                 f"--degrade_side={self.degrade_side} needs --degrade, some of {SYNTAX}."

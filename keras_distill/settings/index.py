@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.data.pixel_limit import MAX_PIXELS
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.data import DATASETS, check_name
 from keras_distill.settings.settings import Settings, setting
 
@@ -178,15 +178,18 @@ def load_index_images(settings: IndexPictureSettings) -> tuple[Any, list[str]]:
     if settings.images:
         images = read_pictures(settings.images)
     else:
-        images = find_images("dataset", settings.dataset, settings.data_dir)
-    chosen = parse_classes("classes", settings.classes, len(images.class_names))
+        with renamed_arguments(name="dataset"):
+            images = find_images(settings.dataset, settings.data_dir)
+    with renamed_arguments(value="classes"):
+        chosen = parse_classes(settings.classes, len(images.class_names))
     if chosen is not None:
         images = images.of_classes(chosen)
     if settings.dataset and not settings.dataset.startswith("folder:"):
         return images, []
-    images, skipped = drop_unreadable(
-        images, strict=settings.strict_images, max_pixels=settings.max_pixels
-    )
+    with renamed_arguments(strict="strict_images"):
+        images, skipped = drop_unreadable(
+            images, strict=settings.strict_images, max_pixels=settings.max_pixels
+        )
     if not len(images):
         raise InputError(f"none of the images in {str(images.root)!r} is readable.")
     return images, skipped

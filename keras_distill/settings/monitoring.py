@@ -1,4 +1,4 @@
-"""The flags by which a training is watched."""
+"""Settings for monitoring a training."""
 
 import re
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class MonitoringSettings(Settings, group="Watching"):
     )
     tensorboard: bool = setting(
         True,
-        "Write RUN/tensorboard: losses, recall, learning rate, gradient norm, images/s and what "
-        "follows here; see them by tensorboard --logdir=runs. --notensorboard leaves it out.",
+        "Write RUN/tensorboard: losses, recall, learning rate, gradient norm, images/s and the "
+        "values below; view them with tensorboard --logdir=runs. --notensorboard leaves it out.",
         free=True,
     )
     tensorboard_steps: int = setting(
@@ -57,7 +57,7 @@ class MonitoringSettings(Settings, group="Watching"):
         """Rejects what cannot work.
 
         Raises:
-            InputError: If a flag is of no use.
+            InputError: If a flag cannot be used.
         """
         if self.profile and not self.tensorboard:
             raise InputError(f"--profile={self.profile} has no effect with --notensorboard.")
@@ -74,7 +74,7 @@ def profile_of(settings: MonitoringSettings) -> range:
         The steps, counted from 1.
 
     Raises:
-        InputError: If they are of no use.
+        InputError: If they cannot be read.
     """
     match = re.fullmatch(r"(\d+):(\d+)", settings.profile or "0:0")
     if match is None or (settings.profile and not 1 <= int(match[1]) <= int(match[2])):

@@ -1,4 +1,4 @@
-"""Settings of the learning rate, and of what is averaged, frozen, clipped and stopped."""
+"""Settings of the optimiser: schedule, averages, freezing, clipping and early stopping."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
     learning_rate: float = setting(3e-4, "Highest learning rate of Adam.")
     schedule: str = setting(
         "cosine",
-        "Course of the learning rate: cosine falls smoothly to 0 at the last step, step falls at "
+        "Schedule of the learning rate: cosine falls smoothly to 0 at the last step, step falls at "
         "--schedule_steps.",
         choices=["cosine", "step", "constant"],
     )
     schedule_steps: str = setting(
         "", "When the rate falls: steps, or epochs with an e, such as 10e,15e."
     )
-    schedule_factor: float = setting(0.1, "What the rate is multiplied by each time.")
+    schedule_factor: float = setting(0.1, "Factor by which the rate falls each time.")
     warmup_steps: str = setting(
         "0", "Steps in which the rate rises from 0, or epochs with an e, such as 2e."
     )
@@ -41,7 +41,7 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
     clip_norm: float = setting(
         0.0,
         "Shorten a step's gradient to this norm, over all weights, if it is longer; 0 for never. "
-        "metrics.jsonl tells the usual length.",
+        "metrics.jsonl shows the usual length.",
     )
     ema: float = setting(
         0.0,
@@ -57,16 +57,16 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
     patience: int = setting(
         0,
         "Stop after this many validations in a row without a better Recall@1; 0 for never. The "
-        "best epoch is what is kept in any case.",
+        "best epoch is kept in any case.",
         least=0,
     )
-    min_delta: float = setting(0.0, "By how much a better Recall@1 must be better.")
+    min_delta: float = setting(0.0, "Least improvement of Recall@1 that counts as better.")
 
     def check(self) -> None:
         """Rejects what cannot work.
 
         Raises:
-            InputError: If a flag is of no use.
+            InputError: If a flag cannot be used.
         """
         steps_of("warmup_steps", self.warmup_steps, 1)
         if (self.schedule == "step") != bool(self.schedule_steps):
@@ -94,10 +94,10 @@ def drops_of(settings: OptimizerSettings, steps_per_epoch: int) -> list[int]:
         steps_per_epoch: Steps in an epoch.
 
     Returns:
-        The steps from which on the rate has fallen once more.
+        The steps at which the rate falls.
 
     Raises:
-        InputError: If they are of no use.
+        InputError: If they cannot be read.
     """
     value = settings.schedule_steps
     return [steps_of("schedule_steps", part, steps_per_epoch) for part in value.split(",") if value]
@@ -107,7 +107,7 @@ def steps_of(flag: str, text: str, steps_per_epoch: int) -> int:
     """Reads a number of steps, or of epochs.
 
     Args:
-        flag: Name of the flag that it is from.
+        flag: Name of the flag that holds it.
         text: Such as `500`, or `2e` or `0.5e` for epochs.
         steps_per_epoch: Steps in an epoch.
 

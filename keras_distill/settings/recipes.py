@@ -12,7 +12,7 @@ from keras_distill.settings.dashed_flags import DashedFlagValues
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.training import TrainSettings
 
-#: Each recipe is the module of its name in `keras_distill.recipes`.
+#: Settings by recipe, which is the module of that name in `keras_distill.recipes`.
 RECIPES: dict[str, type[TrainSettings]] = {"distill": DistillSettings}
 
 
@@ -38,7 +38,7 @@ def train_command(argv: Sequence[str] = (), description: str = "") -> Command[An
 
 
 def _recipe_of(argv: Sequence[str]) -> str:
-    """The recipe that arguments name; the default for what is refused later."""
+    """The recipe that arguments name; the default if they are invalid."""
     values = DashedFlagValues()
     flags.DEFINE_string("flagfile", None, "", flag_values=values)
     flags.DEFINE_string("recipe", TrainSettings.recipe, "", flag_values=values)

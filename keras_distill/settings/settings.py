@@ -107,6 +107,11 @@ def fields_by_group(kind: type[Settings]) -> dict[str, list[dataclasses.Field[An
     return groups
 
 
+def names_of(settings: Settings) -> list[str]:
+    """Returns the names of the fields that are flags."""
+    return [field.name for field in dataclasses.fields(settings) if field.metadata]
+
+
 def fixed_values(settings: Settings) -> dict[str, Any]:
     """Returns what must be equal in a run that is resumed, by name."""
     return {

@@ -1,4 +1,4 @@
-"""Losses against the teachers, as settings name them."""
+"""Losses against the teachers, as named by the settings."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ def parse_teacher_losses(
         value: Such as `"absolute:1,relative"`, or `"a.absolute:1,b.relative"`.
         dataset: Name of the data set, for the weights left out.
         names: Names of the teachers.
-        also: Losses that each teacher has besides, if the text does not name them.
+        also: Further losses of each teacher, if the text does not name them.
 
     Returns:
         For each teacher the weights of its losses by name.
 
     Raises:
-        InputError: If a name or a weight is of no use, or a teacher is left without a loss.
+        InputError: If a name or a weight cannot be used, or a teacher has no loss.
     """
     weights: dict[str, dict[str, float]] = {name: {} for name in names}
     for part in filter(None, value.split(",")):
@@ -63,7 +63,7 @@ def parse_teacher_losses(
 
 
 def named_losses(settings: TeacherSettings) -> str:
-    """Returns `--teacher_losses`; its default holds only where no loss is named otherwise."""
+    """Returns `--teacher_losses`; its default is used only if no loss is named otherwise."""
     named = "teacher_losses" in settings.given or not any(
         getattr(settings, loss) for loss in FEATURE_LOSSES
     )
@@ -71,7 +71,7 @@ def named_losses(settings: TeacherSettings) -> str:
 
 
 def teacher_loss_weights(settings: TeacherSettings, dataset: str) -> dict[str, dict[str, float]]:
-    """Reads what is learned from the teachers.
+    """Reads the losses against the teachers.
 
     Args:
         settings: The settings.
@@ -81,7 +81,7 @@ def teacher_loss_weights(settings: TeacherSettings, dataset: str) -> dict[str, d
         As `parse_teacher_losses`, with `--hint` and `--attention`; empty without a teacher.
 
     Raises:
-        InputError: As `parse_teacher_losses`, or if a flag would be of no effect.
+        InputError: As `parse_teacher_losses`, or if a flag would have no effect.
     """
     names = list(parse_teachers(settings.teacher))
     if not names:

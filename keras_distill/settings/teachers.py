@@ -1,4 +1,4 @@
-"""Settings of the teachers, of what is learned from them, and of their cache."""
+"""Settings of the teachers, of the losses against them, and of their cache."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 PROJECTIONS = ("none", "pca", "student")
-# What says nothing without a teacher.
+# Settings that have no effect without a teacher.
 _OF_TEACHERS = (
     "teacher_losses",
     "teacher_output",
@@ -39,18 +39,18 @@ class TeacherSettings(Settings, group="Teacher"):
         "relative",
         "Losses against the teacher with their weights, such as absolute:1,relative:0.3: some of "
         f"{', '.join(TEACHER_LOSSES)}. A weight left out is the published one. For one of several "
-        "teachers: a.relative:0.3. The default holds where no loss is named, here or by --hint or "
+        "teachers: a.relative:0.3. The default is used if no loss is named, here or by --hint or "
         "--attention.",
     )
     attention: bool = setting(
         False,
-        "Short for attention in --teacher_losses, with the published weight; alone, it takes the "
-        "place of the default.",
+        "Short for attention in --teacher_losses, with the published weight; alone, it replaces "
+        "the default.",
     )
     hint: bool = setting(
         False,
-        "Short for hint in --teacher_losses, with the published weight; alone, it takes the place "
-        "of the default.",
+        "Short for hint in --teacher_losses, with the published weight; alone, it replaces the "
+        "default.",
     )
     attention_layers: str = setting(
         "",
@@ -71,26 +71,26 @@ class TeacherSettings(Settings, group="Teacher"):
     teacher_image_size: str = setting("", "Pixels a side, for a teacher that takes any size.")
     teacher_preprocessing: str = setting(
         "0_255",
-        f"What the teacher expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here "
-        "take 0_255.",
+        f"Scaling of pixels for the teacher: {', '.join(PREPROCESSINGS)}. Embedders made here take "
+        "0_255.",
     )
     teacher_projection: str = setting(
         "none",
-        "For the absolute teacher where widths differ: pca (the teacher's main directions on the "
-        "training classes, kept with the run), student (a linear map learnt on the student's side) "
-        "or none.",
+        "For the absolute teacher if widths differ: pca (the teacher's main directions on the "
+        "training classes, kept with the run), student (a linear map learned on the student's "
+        "side) or none.",
     )
     teacher_cache: str = setting(
         "views:8",
-        "views:K keeps the teacher's answers to K random views of each image, and epoch e shows "
-        "view e mod K; clean keeps its answer to the centre alone, cheaper but not what the "
-        "student sees; off asks the teacher at each step.",
+        "views:K keeps the teacher's outputs for K random views of each image, and epoch e shows "
+        "view e mod K; clean keeps its output for the centre alone, cheaper but not what the "
+        "student sees; off evaluates the teacher at each step.",
         group="Cache",
     )
     cache_features: bool = setting(
         False,
-        "Keep the teacher's feature maps for hint and attention too, instead of asking it at each "
-        "step; the size is told before anything is computed.",
+        "Keep the teacher's feature maps for hint and attention too, instead of evaluating it at "
+        "each step; the size is printed before anything is computed.",
         group="Cache",
     )
     image_cache: str = setting(
@@ -107,7 +107,7 @@ class TeacherSettings(Settings, group="Teacher"):
         """Rejects what cannot work before anything slow is loaded.
 
         Raises:
-            InputError: If one of the teacher's flags is of no use.
+            InputError: If one of the teacher's flags cannot be used.
         """
         names = list(parse_teachers(self.teacher))
         modes = [
@@ -116,7 +116,8 @@ class TeacherSettings(Settings, group="Teacher"):
         if names and len(set(modes)) > 1 and all(isinstance(mode, int) for mode in modes):
             raise InputError(
                 f"--teacher_cache={self.teacher_cache} and --image_cache={self.image_cache} must "
-                "name the same views, or the teacher would not be asked about what is shown."
+                "name the same views, or the teacher would be evaluated on other views than the "
+                "student."
             )
         for flag in ("hint_layers", "attention_layers"):
             parse_layer_pairs(flag, getattr(self, flag))
@@ -148,7 +149,7 @@ def parse_teachers(value: str) -> dict[str, str]:
         The paths by name; a single one without a name is called `""`.
 
     Raises:
-        InputError: If a name is missing, unusable or there twice, or a path does not exist.
+        InputError: If a name is missing, invalid or used twice, or a path does not exist.
     """
     if not value:
         return {}
@@ -182,7 +183,7 @@ def per_teacher(flag: str, value: str, names: list[str]) -> dict[str, str]:
         The value by teacher; `""` for those left out.
 
     Raises:
-        InputError: If a teacher is unknown or there twice.
+        InputError: If a teacher is unknown or named twice.
     """
     if names == [""] or ":" not in value:
         return dict.fromkeys(names, value)
@@ -245,7 +246,7 @@ def parse_cache(flag: str, value: str) -> int | str:
 
 
 def _check_no_teacher(settings: TeacherSettings) -> None:
-    """Refuses what would be ignored without a teacher, unless --teacher= leaves one out by name."""
+    """Rejects settings that would be ignored without a teacher, unless --teacher= was given."""
     if "teacher" in settings.given:
         return
     for name in _OF_TEACHERS:
@@ -254,5 +255,5 @@ def _check_no_teacher(settings: TeacherSettings) -> None:
             given = f"--{name}" if value is True else f"--{name}={value}"
             raise InputError(
                 f"{given} needs a --teacher to learn from; give one, or leave it out. --teacher= "
-                "says that there shall be none."
+                "trains without one."
             )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from keras_distill.distribution.cluster import read_cluster
+from keras_distill.errors import InputError
 from keras_distill.settings.monitoring import MonitoringSettings
 from keras_distill.settings.optimizer import OptimizerSettings
 from keras_distill.settings.settings import Settings, setting
@@ -12,7 +13,7 @@ from keras_distill.settings.settings import Settings, setting
 class TrainingSettings(Settings, group="Training"):
     """Length, precision, devices and checkpoints of a training."""
 
-    recipe: str = setting("distill", "What is trained, and how.", choices=["distill"])
+    recipe: str = setting("distill", "Recipe of the training.", choices=["distill"])
     epochs: int = setting(20, "Epochs; 0 writes the embedder as it stands.", least=0)
     steps_per_epoch: int = setting(0, "Batches in an epoch; 0 for images / batch size.", least=0)
     seed: int = setting(0, "Seed of weights, batches and crops.", least=0, most=2**32 - 1)
@@ -24,12 +25,13 @@ class TrainingSettings(Settings, group="Training"):
     distribution: str = setting(
         "none",
         "mirrored for all GPUs of this machine, multiworker for those of all processes that the "
-        "environment variable TF_CONFIG names. Batches are dealt to them; losses compare all rows.",
+        "environment variable TF_CONFIG names. Batches are divided among them; losses compare all "
+        "rows.",
         choices=["none", "mirrored", "multiworker"],
         free=True,
     )
     sync_batch_norm: bool = setting(
-        False, "Normalise by the statistics of the whole batch, not of what one device has of it."
+        False, "Normalise by the statistics of the whole batch, not of one device's part."
     )
     jit_compile: bool = setting(False, "Compile the step with XLA; slow on CPUs.")
     validate_every: int = setting(
@@ -44,7 +46,7 @@ class TrainingSettings(Settings, group="Training"):
         0, "Steps between two checkpoints within an epoch; 0 for none.", least=0, free=True
     )
     keep_checkpoints: int = setting(
-        2, "Newest checkpoints to keep, beside the best one.", least=1, free=True
+        2, "Newest checkpoints to keep, in addition to the best one.", least=1, free=True
     )
 
     def check(self) -> None:
@@ -54,7 +56,10 @@ class TrainingSettings(Settings, group="Training"):
             InputError: If TF_CONFIG does not name the processes of a distributed training.
         """
         if self.distribution == "multiworker":
-            read_cluster()
+            try:
+                read_cluster()
+            except InputError as error:
+                raise InputError(f"--distribution=multiworker: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ class OutputSettings(Settings, group="Output"):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(TrainingSettings, OptimizerSettings, MonitoringSettings, OutputSettings):
-    """What the trainings of all recipes have in common."""
+    """Settings that the trainings of all recipes have in common."""
 
     def check(self) -> None:
         """Rejects what cannot work before anything slow is loaded.
@@ -82,5 +87,5 @@ class TrainSettings(TrainingSettings, OptimizerSettings, MonitoringSettings, Out
         MonitoringSettings.check(self)
 
     def resolved(self) -> "TrainSettings":
-        """Returns the settings as they hold, where defaults depend on what was given."""
+        """Returns the settings with defaults that depend on other settings filled in."""
         return self

@@ -1,4 +1,4 @@
-"""Hashes of everything that decides a teacher's answers."""
+"""Hashes of everything that decides a model's outputs."""
 
 import hashlib
 import json
@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-# Of a model's configuration, what has no say in its answers in inference mode.
-_WITHOUT_SAY = ("build_config", "compile_config", "trainable")
-# Where it refers to layers by their names.
+# Parts of a model's configuration that do not affect its outputs in inference mode.
+_IRRELEVANT = ("build_config", "compile_config", "trainable")
+# Parts that refer to layers by their names.
 _REFERENCES = ("keras_history", "input_layers", "output_layers")
 
 
@@ -43,13 +43,13 @@ def fingerprint_of(*parts: Any) -> str:
 def model_fingerprint(model: keras.Model) -> str | None:
     """Hashes a functional model's configuration and weights.
 
-    Names do not count: Keras numbers those that nobody gave, and goes on counting in a process.
+    Names do not count: Keras numbers those that nobody gave, and counts on within a process.
 
     Args:
         model: The model.
 
     Returns:
-        The hash; `None` if a layer of one's own does not tell its configuration.
+        The hash; `None` if a custom layer does not return its configuration.
     """
     try:
         config = _nameless(keras.saving.serialize_keras_object(model.get_config()), {})
@@ -83,7 +83,7 @@ def _nameless(value: Any, places: dict[str, int]) -> Any:
         return [_nameless(item, places) for item in value]
     if not isinstance(value, dict):
         return value
-    value = {key: item for key, item in value.items() if key not in _WITHOUT_SAY}
+    value = {key: item for key, item in value.items() if key not in _IRRELEVANT}
     if isinstance(value.get("layers"), list):  # the configuration of a model
         layers = value["layers"]
         places = {layer["config"]["name"]: place for place, layer in enumerate(layers)}

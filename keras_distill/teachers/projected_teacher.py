@@ -1,4 +1,4 @@
-"""A teacher's embeddings in fewer dimensions, by PCA."""
+"""Teachers whose embeddings are projected to fewer dimensions, by PCA."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ def fit_pca(vectors: np.ndarray, dim: int) -> keras.Model:
     """Fits the projection onto the directions in which embeddings vary most.
 
     Args:
-        vectors: Embeddings `(n, width)` to fit on; of training images, so that nothing is learnt
-            from the test.
+        vectors: Embeddings `(n, width)` to fit on; of training images, so that nothing is learned
+            from the test images.
         dim: Width of the projection, at most `width`.
 
     Returns:
@@ -46,22 +46,24 @@ def fit_pca(vectors: np.ndarray, dim: int) -> keras.Model:
 
 
 def project(teacher: Teacher, projection: keras.Model) -> Teacher:
-    """Puts a projection behind a teacher.
+    """Appends a projection to a teacher.
 
     Args:
         teacher: The teacher.
-        projection: What `fit_pca` returned for it.
+        projection: Its PCA, made by `fit_pca`.
 
     Returns:
         A teacher of the projection's width; a `VectorTable` if `teacher` is one.
     """
     if isinstance(teacher, VectorTable):
-        return VectorTable(teacher.ids, projection(teacher.vectors), source=teacher.source)
+        table = VectorTable(teacher.ids, projection(teacher.vectors))
+        table.source = teacher.source
+        return table
     return _ProjectedTeacher(teacher, projection)
 
 
 class _ProjectedTeacher(Teacher):
-    """Answers with a teacher's projected embeddings, and with its feature maps as they are."""
+    """Returns a teacher's projected embeddings, and its feature maps as they are."""
 
     def __init__(self, teacher: Teacher, projection: keras.Model):
         super().__init__(
@@ -70,16 +72,16 @@ class _ProjectedTeacher(Teacher):
             image_size=teacher.image_size,
             owner=(teacher.owner, projection),
         )
-        self.preprocessing = teacher.preprocessing  # which `teacher` does
+        self.preprocessing = teacher.preprocessing  # applied by `teacher`
         self._teacher = teacher
         self._projection = projection
 
-    def tap(self, layers: Sequence[str], *, flag: str = "layer") -> dict[str, Any]:
+    def tap(self, layers: Sequence[str]) -> dict[str, Any]:
         """Taps the teacher; see the base class."""
-        return self._teacher.tap(layers, flag=flag)
+        return self._teacher.tap(layers)
 
     def features(self, images: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Projects the teacher's answer; see the base class."""
+        """Projects the teacher's embeddings; see the base class."""
         embedding, maps = self._teacher.features(images)
         return tf.stop_gradient(self._projection(embedding)), maps
 
@@ -88,14 +90,14 @@ def save_projected_teacher(teacher: Teacher, folder: Path, name: str) -> Path | 
     """Saves a projected teacher, so that a gallery can be embedded by it.
 
     Args:
-        teacher: What `project` returned.
+        teacher: A teacher made by `project`.
         folder: Folder to put it into.
         name: Name of the file or folder, without a suffix.
 
     Returns:
         What `load_teacher` reads: a `.keras` file if the teacher is a Keras model on raw pixels,
         which can be exported like any other; a `.npz` table; or a SavedModel folder with the
-        signature `serve_float`. `None` for a teacher outside of TensorFlow, such as a `.tflite`
+        signature `serve_float`. `None` for a teacher outside TensorFlow, such as a `.tflite`
         file.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The student with averaged weights."""
+"""Student with averaged weights."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +15,9 @@ from keras_distill.training.batch_norm_statistics import BatchNormStatistics
 class AveragedStudent:
     """A copy of a student whose weights are the moving averages of the training's.
 
-    The averages are those of an optimiser with `use_ema`, `a <- m a + (1 - m) w` after each step.
-    The statistics of batch normalisations are estimated anew for them. The training goes on with
-    its own weights: nothing of it is touched.
+    The averages come from an optimiser with `use_ema`, `a <- m a + (1 - m) w` after each step. The
+    statistics of batch normalisations are estimated again for them. The training keeps its own
+    weights, which are not changed.
 
     Args:
         model: The compiled model that trains the student.
@@ -35,7 +35,9 @@ class AveragedStudent:
     def __init__(self, model: keras.Model, student: keras.Model, batches: Iterable[Any]):
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         if not self._optimizer.use_ema:
-            raise ValueError("the optimiser keeps no averages; make it with use_ema=True.")
+            raise ValueError(
+                "the optimizer of `model` keeps no averages; make it with `use_ema=True`."
+            )
         build_optimizers(model)
         self._averages = moving_averages(self._optimizer)
         self._original = student
@@ -46,7 +48,7 @@ class AveragedStudent:
         self._step: int | None = None
 
     def refresh(self) -> None:
-        """Brings the copy up to the present step, if it is not."""
+        """Updates the copy to the present step."""
         step = int(keras.ops.convert_to_numpy(self._optimizer.iterations))
         if step == self._step:
             return

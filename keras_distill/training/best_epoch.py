@@ -13,7 +13,7 @@ class BestEpoch(keras.callbacks.Callback):
         direction: `"max"` if a higher value is better, else `"min"`.
 
     Attributes:
-        epoch: The epoch, counted from 0; `None` as long as there was no value.
+        epoch: The epoch, counted from 0; `None` until there is a value.
         value: Its value.
     """
 
@@ -34,6 +34,6 @@ class BestEpoch(keras.callbacks.Callback):
         return {} if self.epoch is None else {"epoch": self.epoch, "value": self.value}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a former state."""
+        """Resumes from an earlier state."""
         if state:
             self.epoch, self.value = state["epoch"], state["value"]

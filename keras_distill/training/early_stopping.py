@@ -1,4 +1,4 @@
-"""Stopping a training that gets no better."""
+"""Early stopping that survives a resumed training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +9,15 @@ import keras
 class EarlyStopping(keras.callbacks.Callback):
     """Stops after some validations in a row without a better value, and says so.
 
-    `keras.callbacks.EarlyStopping` forgets where it was when a training is resumed. Which weights
-    are kept is not its business: those of the best epoch are, see `BestEpoch`.
+    `keras.callbacks.EarlyStopping` forgets its state when a training is resumed. It does not choose
+    the weights that are kept; `BestEpoch` does.
 
     Args:
         monitor: Name of the value in the logs; epochs without it do not count.
         patience: Number of validations.
         min_delta: By how much a value must exceed the last better one.
         direction: `"max"` if a higher value is better, else `"min"`.
-        say: Takes the sentence.
+        say: Called with the message.
 
     Attributes:
         stopped: The epoch after which it stopped, counted from 1, or `None`.
@@ -77,7 +77,7 @@ class EarlyStopping(keras.callbacks.Callback):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a former state."""
+        """Resumes from an earlier state."""
         self._reference, self._waited = state["reference"], state["waited"]
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self.stopped = state["stopped"]

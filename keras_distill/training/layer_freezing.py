@@ -1,4 +1,4 @@
-"""Layers that are frozen in the first epochs."""
+"""Freezing of layers in the first epochs."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from keras_distill.models.keras_internals import all_layers
 class LayerFreezing(keras.callbacks.Callback):
     """Freezes a layer, or a model within the model, in the first epochs of a training.
 
-    A frozen layer costs no backward pass, and its batch normalisations use and keep the statistics
-    they have, for these belong to its weights. The optimiser is built for all variables before, and
-    stays; only the step is traced again. Let it be `LayerwiseAdam` with `count_updates`. A model
-    that is saved meanwhile has the layer's `trainable` false.
+    A frozen layer costs no backward pass, and its batch normalisations use and keep their
+    statistics, which belong to its weights. The optimiser is built for all variables before the
+    training, and kept; only the step is traced again. Use `LayerwiseAdam` with `count_updates`. A
+    model that is saved meanwhile has the layer's `trainable` false.
 
     Args:
         layer: The layer.

@@ -23,7 +23,7 @@ def multipliers_by_variable(
         model: The model that will be compiled, with nothing frozen.
         values: The value of the variables of a layer, or of a model within the model.
         default: The value of all others.
-        variables: The variables of the optimiser, where it is one of several.
+        variables: The variables of the optimiser, if it is one of several.
 
     Returns:
         The values, in the order of `variables`, by default `model.trainable_variables`.
@@ -34,11 +34,11 @@ def multipliers_by_variable(
 
 
 class _Layerwise(OptimizerHooks):
-    """What the optimisers of this file share; stands before the Keras optimiser."""
+    """Base of the optimisers of this file; comes before the Keras optimiser in their bases."""
 
     weight_decay: float | None
     _decay: Any
-    _missed: Any = None  # updates that passed the variable in hand by
+    _missed: Any = None  # updates that left the present variable out
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class _Layerwise(OptimizerHooks):
             return
         if self.multipliers is not None and len(self.multipliers) != len(variables):
             raise ValueError(
-                f"multipliers has {len(self.multipliers)} values for {len(variables)} trainable "
-                "variables; make it by multipliers_by_variable(model, ...), from the model that is "
-                "compiled."
+                f"`multipliers` has {len(self.multipliers)} values for {len(variables)} trainable "
+                "variables; make them with multipliers_by_variable(model, ...), from the model "
+                "that is compiled."
             )
         super().build(variables)
-        self._decay = self.weight_decay  # replicas take turns, and see what the others have set
+        self._decay = self.weight_decay  # replicas take turns, and see each other's changes
         if self.count_updates:
             self.missed_updates = self.add_variable(
                 (len(variables),),
@@ -79,7 +79,7 @@ class _Layerwise(OptimizerHooks):
 
     @property
     def iterations(self) -> Any:
-        """Updates made; within the update of a variable, those that were made of it."""
+        """Number of updates; within the update of a variable, the number of its own updates."""
         if self._missed is None:
             return super().iterations
         made = self.steps - self._missed
@@ -88,7 +88,7 @@ class _Layerwise(OptimizerHooks):
         )
 
     def update_variables(self, gradients: Any, variables: Any) -> None:
-        """Counts what is updated; see the base class."""
+        """Counts the updates of each variable; see the base class."""
         if self.count_updates:
             missing = np.ones(len(self.updated_variables), np.int64)
             missing[[self.place_of(v) for v in variables]] = 0
@@ -97,7 +97,7 @@ class _Layerwise(OptimizerHooks):
         super().update_variables(gradients, variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Updates one variable, its learning rate multiplied."""
+        """Updates one variable with its multiplied learning rate."""
         place = self.place_of(variable)
         if self.multipliers is not None and self.multipliers[place] != 1.0:
             learning_rate = learning_rate * self.multipliers[place]
@@ -138,17 +138,17 @@ class _Layerwise(OptimizerHooks):
         return list(zip(super().clip_gradients(grads), variables, strict=True))
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """Ends the training on the averages; Keras takes frozen variables for others."""
+        """Ends the training with the averages, also of variables that are frozen at the end."""
         super().finalize_variable_values(self.updated_variables)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Rebuilds the optimiser; files of version 0.1 call multipliers rates."""
+        """Rebuilds the optimiser; in files of version 0.1 the multipliers are `rates`."""
         former = config.pop("rates", None)
         return super().from_config({"multipliers": former, **config}, custom_objects)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what rebuilds the optimiser."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "multipliers": None if self.multipliers is None else list(self.multipliers),
@@ -161,26 +161,27 @@ class _Layerwise(OptimizerHooks):
 class LayerwiseAdam(_Layerwise, keras.optimizers.Adam):
     """`keras.optimizers.Adam` with a learning-rate multiplier for each variable.
 
-    A multiplier scales the update, not the gradient, whose scale Adam divides away. The whole
+    A multiplier scales the update, not the gradient, whose scale Adam removes. It scales the whole
     update: decoupled weight decay is multiplied too, as in the parameter groups of PyTorch.
 
-    Under `tf.distribute`, gradients are clipped and measured once those of all replicas have been
-    added up, where Keras clips each replica's share by itself.
+    Under `tf.distribute`, gradients are clipped and measured after the gradients of all replicas
+    have been added up; Keras clips each replica's share by itself.
 
     Args:
         *args: As of `keras.optimizers.Adam`.
-        multipliers: What multiplies the update of each trainable variable; see
+        multipliers: Factor of the update of each trainable variable; see
             `multipliers_by_variable`.
-        count_updates: Whether to count those of each variable by itself. Bias correction then
-            begins with a layer that was frozen, whose first steps would be up to six times too
-            long otherwise.
+        count_updates: Whether to count the updates of each variable separately. Bias correction
+            then starts when a frozen layer is unfrozen; without it the first steps of that layer
+            would be up to six times too long.
         measure_gradients: Whether to keep the global norm of the gradients, unscaled and before
-            clipping, in the variable `gradient_norms`: of the last step; number, sum and maximum
-            since it was last set to 0.
+            clipping, in the variable `gradient_norms`: the norm of the last step, and number, sum
+            and maximum since it was last set to 0.
         **kwargs: As of `keras.optimizers.Adam`.
 
     Raises:
-        ValueError: When it is built, if the number of values is not that of the variables.
+        ValueError: When it is built, if the number of multipliers differs from the number of
+            variables.
 
     Example:
         >>> import keras
@@ -189,7 +190,7 @@ class LayerwiseAdam(_Layerwise, keras.optimizers.Adam):
         >>> multipliers = multipliers_by_variable(model, {model.get_layer("trunk"): 0.1}, 1.0)
         >>> multipliers
         [0.1, 0.1, 1.0, 1.0]
-        >>> model.compile(LayerwiseAdam(1e-3, multipliers=rates), "mse")
+        >>> model.compile(LayerwiseAdam(1e-3, multipliers=multipliers), "mse")
     """
 
 

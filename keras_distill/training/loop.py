@@ -12,14 +12,14 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_distill.distribution.replicas import Replicas
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, as_flags, renamed
 from keras_distill.methods.loss_scaling import SkippedSteps
 from keras_distill.publishing import published_file
 from keras_distill.runs.checkpoints import CheckpointFolder
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.stage import Stage, StageContext, Training
 from keras_distill.settings.command import DIVERGED, INTERRUPTED, SUCCESS, TERMINATED
-from keras_distill.settings.settings import fixed_values
+from keras_distill.settings.settings import fixed_values, names_of
 from keras_distill.settings.training import TrainSettings
 from keras_distill.training.best_epoch import BestEpoch
 from keras_distill.training.divergence_guard import DivergenceGuard, TrainingDiverged
@@ -130,9 +130,9 @@ def _run_stage(
         context.say(f"{run.path}: resuming after step {context.first_step}")
     replicas.check_agreement(
         {
-            "the step to go on from": context.first_step,
+            "the step to resume from": context.first_step,
             "the version": __version__,
-            **{f"--{name}": value for name, value in fixed_values(settings).items()},
+            **{f"`{name}`": value for name, value in fixed_values(settings).items()},
         }
     )
     with replicas.strategy.scope():
@@ -179,7 +179,7 @@ def _set_up_keras(settings: TrainSettings) -> None:
 def _watchers(
     training: Training, settings: TrainSettings, context: StageContext
 ) -> tuple[EpochReport, BestEpoch | None, EarlyStopping | None]:
-    """What looks at each epoch: its report, the best one, and whether to stop."""
+    """The callbacks that follow the epochs: report, best epoch, early stopping."""
     report = EpochReport(
         context.run,
         context.console,
@@ -245,8 +245,9 @@ def _fit(loop: _Loop) -> tuple[int, ResumableCallbacks]:
         except TrainingDiverged as error:
             report.stop()
             kept = loop.checkpoints.newest()
+            advice = renamed(str(error), {"global_clipnorm": "clip_norm"})
             context.say(
-                f"train: {error}\n"
+                f"train: {as_flags(advice, names_of(settings))}\n"
                 f"The last good checkpoint: {kept.path if kept else 'none was saved'}."
             )
             return DIVERGED, callbacks
@@ -258,13 +259,13 @@ def _fit(loop: _Loop) -> tuple[int, ResumableCallbacks]:
         finally:
             report.stop()
             if replicas.is_chief:
-                with contextlib.suppress(InputError):  # a full disk has been told of already
+                with contextlib.suppress(InputError):  # a full disk has been reported already
                     draw_training(run, losses=training.model.metrics_names)
     return SUCCESS, callbacks
 
 
 def _figures(loop: _Loop, steps: int) -> dict[str, Any]:
-    """What `summary.json` says of a training that has ended."""
+    """Values of a finished training for `summary.json`."""
     training, report, best = loop.training, loop.report, loop.best
     last = loop.context.run.read_metrics()[-1]
     figures: dict[str, Any] = {
@@ -285,7 +286,7 @@ def _figures(loop: _Loop, steps: int) -> dict[str, Any]:
 
 
 def _write_product(run: RunDirectory, product: Any, checkpoint: Path | None) -> None:
-    """Writes the product: that of the best checkpoint, if there is one."""
+    """Writes the product, from the best checkpoint if there is one."""
     with published_file(run.product) as temporary:
         if checkpoint is not None:
             shutil.copyfile(checkpoint / "student.keras", temporary)

@@ -24,7 +24,7 @@ def run_on_replicas(
         The exit code. If another process is gone, this one ends with `WORKER_LOST`.
 
     Raises:
-        InputError: If the processes do not find together.
+        InputError: If the processes do not find each other.
     """
     if cluster is not None:
         print(f"{cluster.name(cluster.index)} of {len(cluster.workers)}", flush=True)
@@ -32,8 +32,8 @@ def run_on_replicas(
     replicas = open_replicas(settings.distribution, cluster)
     if settings.distribution == "mirrored" and replicas.count == 1:
         print(
-            f"train: --distribution=mirrored has {replicas.devices} only; leave it out, or ask "
-            "python -m keras_distill.doctor why no other device is found.",
+            f"train: --distribution=mirrored has {replicas.devices} only; leave it out, or let "
+            "python -m keras_distill.doctor find out why there is no other device.",
             file=sys.stderr,
         )
     try:
@@ -44,11 +44,11 @@ def run_on_replicas(
         if not (lost := replicas.lost(error)):
             raise
         print(
-            f"train: {lost} was lost. Start the same commands again, and the training goes on from "
+            f"train: {lost} was lost. Start the same commands again to resume the training from "
             "its last checkpoint.",
             file=sys.stderr,
         )
-        # An orderly end would wait for, or complain of, what TensorFlow still does with the others.
+        # A normal exit would wait for operations with the other processes, or report their failure.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(WORKER_LOST)

@@ -12,7 +12,7 @@ from keras_distill.training.tensorboard_log import TensorBoardLog
 
 
 def check_profile(settings: TrainSettings, steps: int) -> None:
-    """Refuses to profile what will not be trained.
+    """Rejects profiling of steps after the last one.
 
     Raises:
         InputError: If `--profile` names a step after the last one.
@@ -20,8 +20,8 @@ def check_profile(settings: TrainSettings, steps: int) -> None:
     profiled = profile_of(settings)
     if profiled and settings.epochs and profiled[-1] > steps:
         raise InputError(
-            f"--profile={settings.profile} goes beyond the last step, {steps}; give steps up to "
-            "that."
+            f"`profile={settings.profile}` goes beyond the last step, {steps}; give steps up to "
+            f"{steps}."
         )
 
 
@@ -32,9 +32,9 @@ def tensorboard_callbacks(
 
     Args:
         settings: The settings.
-        training: What is trained.
-        context: What the stage found when it was built.
-        report: What makes the record of an epoch.
+        training: The training.
+        context: The context of the stage.
+        report: The callback that makes the record of an epoch.
 
     Returns:
         The callbacks; none with `--notensorboard`, and in processes that do not write.

@@ -36,8 +36,8 @@ def write_projector(
         folder: TensorBoard's folder. It receives `projector_config.pbtxt` and `projector/`.
         student: The embedder.
         images: The images.
-        count: How many of them, at most, evenly spread over the classes.
-        degrade: What is done to them; see `parse_degradations`.
+        count: Largest number of images, evenly spread over the classes.
+        degrade: Degradation of the images; see `parse_degradations`.
 
     Raises:
         InputError: If a file cannot be written.
@@ -65,7 +65,7 @@ def write_projector(
 
 
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:
-    """Puts them into a square grid, row by row, as the projector expects."""
+    """Arranges thumbnails in a square grid, row by row, as the projector expects."""
     side = math.ceil(math.sqrt(len(thumbnails)))
     grid = np.zeros((side * side, _PIXELS, _PIXELS, 3), np.uint8)
     grid[: len(thumbnails)] = thumbnails

@@ -1,4 +1,4 @@
-"""The curves of a training, as a picture."""
+"""Curves of a training, as a picture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def draw_training(run: RunDirectory, *, losses: Sequence[str]) -> None:
     """Draws losses, recall, learning rate and gradient norm over the epochs: `training.png`.
 
     Args:
-        run: The run, of whose `metrics.jsonl` the values are; nothing is drawn if there are none.
+        run: The run, whose `metrics.jsonl` is drawn; nothing is drawn without one.
         losses: Names of the losses, the total first.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The variables of a training: weights, optimiser, and metrics, as arrays."""
+"""Variables of a training as arrays: weights, optimisers and metrics."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,18 +21,18 @@ def read_variables(model: keras.Model) -> dict[str, np.ndarray]:
             optimisers; the sums of its metrics.
 
     Returns:
-        The arrays, named by group and place, such as `model/0`; those of an optimiser with a name,
-        see `Method.optimizers`, such as `optimizer/critic/0`.
+        The arrays, named by group and place, such as `model/0`; for an optimiser with a name, see
+        `Method.optimizers`, such as `optimizer/critic/0`.
     """
     return {name: _readable(_value(variable)) for name, variable in _variables(model)}
 
 
 def assign_variables(model: keras.Model, arrays: Mapping[str, np.ndarray], *groups: str) -> None:
-    """Puts back what `read_variables` copied.
+    """Restores the variables that `read_variables` copied.
 
     Args:
-        model: A model made as the one that was read.
-        arrays: What `read_variables` returned, maybe among other arrays.
+        model: A model built like the one that was read.
+        arrays: The arrays of `read_variables`, maybe among others.
         *groups: `WEIGHTS`, `OPTIMIZER` or `METRICS`.
 
     Raises:
@@ -73,5 +73,5 @@ def _value(variable: Any) -> np.ndarray:
 
 
 def _readable(array: np.ndarray) -> np.ndarray:
-    """NumPy's files know no bfloat16."""
+    """The bits as integers where NumPy's files have no type, as for bfloat16."""
     return array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array

@@ -26,7 +26,7 @@ class Means(ViewCache):
             images,
             folder,
             **ARGUMENTS | {"outputs": OUTPUTS, "dtype": np.float32} | options,
-            ingredients={"kind": kind},
+            provenance={"kind": kind},
         )
 
     def compute(self, pixels, ids, paths):
@@ -124,7 +124,7 @@ def test_what_it_costs(images, tmp_path):
 
 def test_base_computes_nothing(images, tmp_path):
     cache = ViewCache(
-        images, tmp_path, **ARGUMENTS, outputs={"a": (1,)}, dtype=np.float16, ingredients={}
+        images, tmp_path, **ARGUMENTS, outputs={"a": (1,)}, dtype=np.float16, provenance={}
     )
     with pytest.raises(ValueError, match="ViewCache must implement compute"):
         cache.fill()

@@ -9,7 +9,7 @@ from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import training_batches, view_batches
 from keras_distill.data.shard_store import Shard
 from keras_distill.errors import InputError
-from keras_distill.losses.attention_maps import channel_strength
+from keras_distill.losses.attention_maps import attention_energy
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
@@ -144,7 +144,7 @@ def test_a_strength_takes_the_place_of_a_map(open_cache, teacher, images):
     _, maps = teacher.features(pixels)
     found = cache.lookup_features(rows, 0 * rows)
     np.testing.assert_allclose(found["late"], maps["late"], **ROUNDING)
-    np.testing.assert_allclose(found["early"], channel_strength(maps["early"], (3, 5)), **ROUNDING)
+    np.testing.assert_allclose(found["early"], attention_energy(maps["early"], (3, 5)), **ROUNDING)
     others = [("late", "early"), {"late": None, "early": (3, 4)}, {"late": None, "early": (8, 8)}]
     folders = {open_cache(layers=layers).folder for layers in others}
     assert len({cache.folder, *folders}) == 4

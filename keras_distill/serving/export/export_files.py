@@ -3,7 +3,7 @@
 import json
 import time
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.loading import embedder_shape, load_model
 from keras_distill.serving.export.export_images import export_images
 from keras_distill.serving.export.model_file import check_packages, export_file
@@ -24,7 +24,8 @@ def export_files(settings: ExportSettings) -> bool:
     """
     check_packages(settings.format)
     begun = time.perf_counter()
-    model = load_model(settings.model)
+    with renamed_arguments(path="model"):
+        model = load_model(settings.model)
     size, _ = embedder_shape(model)
     if size is None:
         raise InputError("model takes images of any size; build it with a fixed image_size.")

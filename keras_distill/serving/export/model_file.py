@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.file_formats import FILE_FORMATS, LEAST_COSINE
 from keras_distill.models.loading import embedder_shape
 from keras_distill.publishing import published_file
@@ -121,7 +121,8 @@ def _compare(
     model: keras.Model, file: Path, images: np.ndarray, least: float, precision: str
 ) -> dict[str, Any]:
     """Embeds images by the file's own runtime and by the Keras model."""
-    loaded = load_teacher(file, argument="file")
+    with renamed_arguments(path="file"):
+        loaded = load_teacher(file)
     batches = [images[begin : begin + _BATCH] for begin in range(0, len(images), _BATCH)]
     given = np.concatenate([loaded(batch).numpy() for batch in batches])
     answers = [model(batch.astype(np.float32), training=False) for batch in batches]

@@ -1,4 +1,4 @@
-"""What the teachers answer to a batch."""
+"""Outputs of the teachers for a batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from keras_distill.methods.teacher_terms import SINGLE, TeacherTerm, by_teacher
 from keras_distill.teachers.teacher import Teacher
 
 
-def with_answers(
+def with_teacher_outputs(
     x: dict[str, Any],
     teacher: Teacher | Mapping[str, Teacher] | None,
     terms: Sequence[TeacherTerm],
 ) -> dict[str, Any]:
-    """Asks the teachers for what the losses need and the batch does not hold.
+    """Evaluates the teachers where the batch lacks outputs that the losses need.
 
     Args:
         x: The batch: `image`, maybe `id`, `teacher_image`, `teacher_embedding` and
@@ -25,21 +25,21 @@ def with_answers(
 
     Returns:
         The batch with `teacher_embedding` and, for hint and attention layers, `teacher_features`,
-        both by the name of the teacher, a single one's being `""`.
+        both by the name of the teacher, which is `""` for a single one.
 
     Raises:
-        InputError: If an answer is needed and there is no teacher to give it.
+        InputError: If an output is needed and there is no teacher.
     """
     if not terms:
         return x
     teachers = by_teacher(teacher)
-    answers, maps = by_teacher(x.get("teacher_embedding")), _given_maps(x, terms)
-    missing = _missing(terms, answers, maps)
+    embeddings, maps = by_teacher(x.get("teacher_embedding")), _given_maps(x, terms)
+    missing = _missing(terms, embeddings, maps)
     if not teachers and (absent := sorted(key for _, key in missing if key not in x)):
         raise InputError(
             f"Distiller has the teacher losses {[term.name for term in terms]} but no teacher, "
-            f"and the batches hold no {absent[0]!r}. Give teacher=..., or set distiller.teacher "
-            "(it is not kept by save())."
+            f"and the batches hold no {absent[0]!r}. Give `teacher`, or set distiller.teacher (it "
+            "is not kept by save())."
         )
     for name, key in missing:
         if (one := teachers.get(name)) is None:
@@ -47,10 +47,10 @@ def with_answers(
         images = _images(x, one, name, teachers)
         if key == "teacher_features":
             embedding, maps[name] = one.features(images)
-            answers.setdefault(name, embedding)
-        elif name not in answers:
-            answers[name] = one(images, x.get("id"))
-    return {**x, "teacher_embedding": answers, "teacher_features": maps}
+            embeddings.setdefault(name, embedding)
+        elif name not in embeddings:
+            embeddings[name] = one(images, x.get("id"))
+    return {**x, "teacher_embedding": embeddings, "teacher_features": maps}
 
 
 def _given_maps(x: dict[str, Any], terms: Sequence[TeacherTerm]) -> dict[str, Any]:
@@ -58,22 +58,22 @@ def _given_maps(x: dict[str, Any], terms: Sequence[TeacherTerm]) -> dict[str, An
     maps = x.get("teacher_features")
     if maps is None:
         return {}
-    # Those of one teacher are a dict too, by layer.
+    # The maps of one teacher are a dict too, by layer.
     single = all(term.teacher == SINGLE for term in terms)
     return {SINGLE: maps} if single and SINGLE not in maps else dict(maps)
 
 
 def _missing(
-    terms: Sequence[TeacherTerm], answers: Mapping[str, Any], maps: Mapping[str, Any]
+    terms: Sequence[TeacherTerm], embeddings: Mapping[str, Any], maps: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    """What each teacher is to be asked: first for maps, which come with its embeddings."""
+    """The missing outputs of each teacher: maps first, which come with its embeddings."""
     needed = {
         (term.teacher, "teacher_features" if of_maps else "teacher_embedding"): None
         for of_maps in (True, False)
         for term in terms
         if isinstance(term.loss, FeatureLoss) == of_maps
     }
-    given = {"teacher_features": maps, "teacher_embedding": answers}
+    given = {"teacher_features": maps, "teacher_embedding": embeddings}
     return [(name, key) for name, key in needed if name not in given[key]]
 
 

@@ -174,8 +174,8 @@ def _check_labels(labels: Any) -> None:
     if labels is None:
         raise InputError(
             "there is a `task_loss`, but the batches have no labels; give them, fit(images, "
-            "labels) or batches (images, labels), label images without a class -1, or leave `task_loss` "
-            "out to learn from the teacher alone."
+            "labels) or batches (images, labels), label images without a class -1, or leave "
+            "`task_loss` out to learn from the teacher alone."
         )
     if not hasattr(labels, "shape"):
         raise InputError(

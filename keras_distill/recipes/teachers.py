@@ -266,8 +266,9 @@ def _check_cached_size(
         if teacher.image_size not in (None, image_size):
             raise InputError(
                 f"`image_cache={settings.image_cache}` holds images of {image_size} pixels, but "
-                f"the teacher takes {teacher.image_size} pixels and is evaluated at each step; keep "
-                "its outputs with `teacher_cache` and `cache_features`, or leave the image cache out."
+                f"the teacher takes {teacher.image_size} pixels and is evaluated at each step; "
+                "keep its outputs with `teacher_cache` and `cache_features`, or leave the image "
+                "cache out."
             )
 
 

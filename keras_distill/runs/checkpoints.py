@@ -70,8 +70,8 @@ class Checkpoint:
             if before.get(name, value) != value:
                 raise InputError(
                     f"{_CALLED.get(name, f'`{name}`')} differs from what {str(self.path)!r} was "
-                    f"trained with: {value}, not {before[name]}. Put back what was there, or begin again "
-                    f"with {self.afresh}."
+                    f"trained with: {value}, not {before[name]}. Put back what was there, or "
+                    f"begin again with {self.afresh}."
                 )
 
     def damage(self) -> str:

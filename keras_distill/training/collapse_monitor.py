@@ -166,7 +166,7 @@ class CollapseMonitor(keras.callbacks.Callback):
             return
         if isinstance(self._student, AveragedStudent):
             self.cause = "averaged_weights"
-            why = "the averaged weights do not embed like the trained ones. Try a lower `ema_momentum`"
+            why = "the averaged weights embed unlike the trained ones. Try a lower `ema_momentum`"
         else:
             self.cause = "batch_norm_statistics"
             why = (

@@ -217,8 +217,9 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         if before := self.step % self._steps_per_epoch % steps_per_execution:
             raise InputError(
                 f"`steps_per_execution={steps_per_execution}` cannot resume "
-                f"{str(checkpoint.path)!r}: its epoch ends {steps_per_execution - before} steps into an execution. Compile "
-                "with the former `steps_per_execution`, or 1."
+                f"{str(checkpoint.path)!r}: its epoch ends "
+                f"{steps_per_execution - before} steps into an execution. Compile with "
+                "the former `steps_per_execution`, or 1."
             )
         self._best_step = self._resumed_state["best_step"]
         self._stopped = self._resumed_state["stopped"]

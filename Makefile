@@ -35,7 +35,7 @@ demo: $(INSTALLED) ## See a small network learn from a large one
 	@$(BIN)/python -m keras_distill.demo
 
 test: lint ## Check style and types, run the quick tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 slow: $(INSTALLED) ## Run the slow tests and those on photographs
 	$(BIN)/python -m pytest -m "slow or photographs"

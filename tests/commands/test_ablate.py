@@ -37,6 +37,18 @@ def out(ablated, tmp_path):
     return shutil.copytree(ablated.path / "runs" / "tiny", tmp_path / "tiny")
 
 
+@pytest.fixture(autouse=True)
+def warm(nursery, monkeypatch):
+    """Lets an ablation in this process start its commands where TensorFlow is loaded already."""
+    fresh = subprocess.Popen
+
+    def popen(arguments, **options):
+        warm = arguments[1] == "-m" and arguments[2].startswith("keras_distill.")
+        return (nursery.popen if warm else fresh)(arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+
+
 def results(out):
     return json.loads((out / "results.json").read_text())
 
@@ -138,9 +150,9 @@ def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
     assert [result["variant"] for result in results(tmp_path / "out")] == ["plain"]
 
 
-def test_a_training_that_is_interrupted_goes_on(here, base, out):
+def test_a_training_that_is_interrupted_goes_on(here, nursery, base, out):
     flags = [f"--base={base}", *VARIANTS, "--variant=long: --epochs=40", "--seeds=3"]
-    process = subprocess.Popen(
+    process = nursery.popen(
         [sys.executable, "-m", "keras_distill.ablate", *flags, f"--out={out}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -100,7 +100,7 @@ def test_starved_search_is_told_by_the_agreement(tmp_path, clustered, entries, m
 
 
 def test_it_answers_the_same_in_a_fresh_process_after_a_move(
-    changed, entries, tmp_path, run_python
+    changed, entries, tmp_path, run_warm_python
 ):
     queries = entries(40).vectors
     before = changed.search(queries, k=4)
@@ -121,7 +121,7 @@ for folder in sys.argv[2:]:
     print(found.indices.tolist(), found.distances.tolist(), sep=";")
 """
     expected = f"{before.indices.tolist()};{before.distances.tolist()}"
-    printed = run_python(program, tmp_path / "queries.npy", moved, copied).splitlines()
+    printed = run_warm_python(program, tmp_path / "queries.npy", moved, copied).splitlines()
     assert printed[-2:] == [expected] * 2
 
 

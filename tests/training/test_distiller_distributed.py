@@ -123,8 +123,8 @@ def train(strategy, optimizer, batches, **settings):
 
 
 @pytest.fixture
-def measure(run_python):
-    return lambda code: json.loads(run_python(CODE + code).splitlines()[-1])
+def measure(run_warm_python):
+    return lambda code: json.loads(run_warm_python(CODE + code).splitlines()[-1])
 
 
 LOSSES = """

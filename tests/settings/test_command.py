@@ -186,16 +186,14 @@ def test_flag_files_are_found_in_a_command_line():
 
 @pytest.fixture
 def with_verbs():
-    command = Command("keras_distill.shop", "Trades.", verbs=["buy", "sell"])
-    command.integer("Numbers", "count", 1, "How many.", 1)
-    return command
+    return Command("keras_distill.shop", "Trades.", NumberSettings, verbs=["buy", "sell"])
 
 
 def test_the_command_line_begins_with_a_verb(with_verbs):
     seen = []
     for argv in (["sell", "--count=3"], ["buy"]):
         end(with_verbs, lambda flags: seen.append((with_verbs.verb, flags.count)), *argv)
-    assert seen == [("sell", 3), ("buy", 1)]
+    assert seen == [("sell", 3), ("buy", None)]
 
 
 @pytest.mark.parametrize(

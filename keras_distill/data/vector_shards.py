@@ -190,7 +190,7 @@ def start_shards(
     Raises:
         InputError: If the folder holds something else, or cannot be written.
     """
-    check_own_folder(folder, _OURS, argument=argument)
+    check_own_folder(folder, _OURS)
     if (folder / "manifest.json").exists():
         found = open_shards(folder).manifest
         differs = [name for name in _DECIDES if found[name] != made_of[name]]

@@ -171,8 +171,12 @@ class Command(Generic[S]):
         """Shows the arguments of functions, which stand in backquotes, as the flags they are."""
 
         def shown(match: re.Match[str]) -> str:
-            dashes = "--" if match[1] in self.flags else ""
-            return f"{dashes}{match[1]}{match[2] or ''}"
+            name, value = match[1], match[2] or ""
+            if name not in self.flags:
+                return f"{name}{value}"
+            if self.flags[name].boolean and value in ("=True", "=False"):
+                name, value = ("no" if value == "=False" else "") + name, ""
+            return f"--{name}{value}"
 
         return re.sub(r"`([a-z_0-9]+)(=[^`]*)?`", shown, message)
 

@@ -17,15 +17,18 @@ def models(tmp_path):
         (["--models={models}/x"], "x is not a folder; export writes one by --out"),
         (
             ["--models={models}/photos"],
-            "photos is one model, with its versions. What is served is MODELS/NAME/VERSION/"
+            "photos is one model, with its versions. Models are served from MODELS/NAME/VERSION/"
             "saved_model.pb, where VERSION is a number; give --models={models}.",
         ),
         (
             ["--models={models}/photos/1"],
-            "1 is a single SavedModel. What is served is MODELS/NAME/VERSION/saved_model.pb, where "
-            "VERSION is a number; give --models={models}.",
+            "1 is a single SavedModel. Models are served from MODELS/NAME/VERSION/saved_model.pb, "
+            "where VERSION is a number; give --models={models}.",
         ),
-        (["--models={models}/bare"], "bare is a single SavedModel. What is served is MODELS/NAME/"),
+        (
+            ["--models={models}/bare"],
+            "bare is a single SavedModel. Models are served from MODELS/NAME/",
+        ),
         (["--models={models}", "--model_config=x"], "--model_config=x is not a file"),
         (["--models={models}", "--secret_file=x"], "--secret_file=x cannot be read: No such file"),
         (["--models={models}", "--secret_file={models}/empty"], "must hold one line of printable"),
@@ -47,7 +50,9 @@ def test_unusable_flags(here, models, flags, message):
 
 def test_a_folder_without_models(run_warm_python, here, models):
     """It is waited for; where nobody looks again, that is an error."""
-    layout = f"--models={models} holds no model. What is served is MODELS/NAME/VERSION/saved_model"
+    layout = (
+        f"--models={models} holds no model. Models are served from MODELS/NAME/VERSION/saved_model"
+    )
     code = """
 import sys
 from keras_distill import serve

@@ -256,3 +256,12 @@ def test_arguments_of_functions_are_shown_as_flags(small, capsys):
     assert end(small, main) == 2
     said = "small: --count=3 is too small for rows=5; raise --count, as in `x = 3`.\n"
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_arguments_that_are_true_or_false_are_shown_as_flags_without_a_value(small, capsys):
+    def main(settings):
+        raise InputError("pass `exact=True`, `exact=False` or `rows=True`.")
+
+    assert end(small, main) == 2
+    said = "small: pass --exact, --noexact or rows=True.\n"
+    assert capsys.readouterr().err.startswith(said)

@@ -101,6 +101,8 @@ setup(
             "jedi>=0.19.2",
             # Faults for `make mutants`.
             "cosmic-ray>=8.7,<9",
+            # Since 7.10 it follows processes and forks by itself.
+            "coverage>=7.10,<8",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",

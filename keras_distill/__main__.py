@@ -1,4 +1,7 @@
-"""Lists the commands, or runs one: `keras-distill train` is `python -m keras_distill.train`."""
+"""Program `keras-distill`: lists the commands, or runs the one that is named.
+
+`keras-distill train` is `python -m keras_distill.train`.
+"""
 
 import os
 import sys
@@ -25,7 +28,7 @@ _BAD_INPUT = 2
 
 
 def main() -> None:
-    """Runs the command that the first argument names, with the others; exits as it does."""
+    """Runs the command that the first argument names with the other arguments, and exits."""
     end_at_once_on_ctrl_c()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("--help", "-h", "help"):
@@ -73,7 +76,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            f"{program} COMMAND --help describes a command, {program} --version tells the version.",
+            f"{program} COMMAND --help describes a command, {program} --version shows the version.",
         ]
     )
 

@@ -1,24 +1,24 @@
-"""Asks a server for embeddings, without TensorFlow.
+"""Gets embeddings from a server, without TensorFlow.
 
   embed    embeds --images, or each --image, and writes the vectors with their paths to --out
-  status   tells the versions of --model and their states; without --model, of all models that the
-           metrics at --rest tell of: TF-Serving itself lists none
+  status   lists the versions of --model and their states; without --model, of all models in the
+           metrics at --rest, as TF-Serving itself does not list its models
   wait     waits until --model is available, for --limit seconds
   smoke    sends one image through every signature; checks width, length 1, and agreement; with
-           --golden also that the server answers the golden requests of an export as it did, and
-           with --rest that REST answers them so, too
+           --golden also that the server answers the golden requests of an export as the exported
+           model did, and with --rest that REST does, too
 
 The server is TF-Serving, or `python -m keras_distill.serve`. What embed writes can be used as
---teacher of a training: vectors.npz, or vectors.npy beside vectors.ids.txt. Images that cannot be
-embedded do not keep the others from it; they are listed beside, in vectors.errors.jsonl. If the
-server fails on the way, what was embedded is kept in vectors.npz.partial, and the same command
-resumes from there.
+--teacher of a training: vectors.npz, or vectors.npy with vectors.ids.txt next to it. Images that
+cannot be embedded do not stop the others; they are listed in vectors.errors.jsonl. If the server
+fails meanwhile, finished vectors are kept in vectors.npz.partial, and the same command resumes from
+there.
 
   python -m keras_distill.client embed --model=photos --images=photos --out=vectors.npz
   python -m keras_distill.client wait --address=gpu-box:8500 --model=photos --version=3 --limit=120
   python -m keras_distill.client smoke --model=photos --golden=models/photos/1 --rest=localhost:8501
 
-Secrets belong into a flag file: a line --metadata=x-api-key=SECRET, given by --flagfile=FILE.
+Secrets belong in a flag file: a line --metadata=x-api-key=SECRET, given by --flagfile=FILE.
 
 Exit codes: 0 done, 1 the server failed or the model is not as it should be, 2 unusable flags or
 input, 4 some images have no embedding; everything else was written.
@@ -39,7 +39,7 @@ COMMAND = Command("keras_distill.client", __doc__, ClientCommandSettings, VERBS)
 
 
 def main(settings: ClientCommandSettings) -> int:
-    """Does what the verb says; returns the exit code."""
+    """Runs the verb; returns the exit code."""
     settings.check(COMMAND.verb)
 
     from keras_distill.serving.client.errors import ServingError

@@ -1,4 +1,4 @@
-r"""Tells what this installation can do, and what each missing piece disables.
+r"""Shows what this installation can do, and what each missing package disables.
 
   python -m keras_distill.doctor
   python -m keras_distill.doctor --dataset=folder:photos --out=runs --json
@@ -23,13 +23,15 @@ _COLOURS = {OK: "green", MISSING: "yellow", BROKEN: "red", UNKNOWN: "yellow"}
 class DoctorSettings(Settings, group="Places"):
     """Settings of the command `doctor`."""
 
-    dataset: str = setting("", f"Look at this data set too: {', '.join(DATASETS)}, or folder:PATH.")
-    data_dir: str = setting("~/tensorflow_datasets", "Folder where data sets lie, or are put.")
-    out: str = setting("runs", "Folder that shall be written to.")
+    dataset: str = setting("", f"Check this data set too: {', '.join(DATASETS)}, or folder:PATH.")
+    data_dir: str = setting(
+        "~/tensorflow_datasets", "Folder of data sets, where new ones are put, too."
+    )
+    out: str = setting("runs", "Folder that commands will write to.")
     json: bool = setting(False, "Print one JSON object instead of the table.", group="Output")
 
     def check(self) -> None:
-        """Rejects a name that no data set has; a folder that is missing is a finding."""
+        """Rejects the name of an unknown data set; a folder that is missing is a finding."""
         name, _, path = self.dataset.partition(":")
         if self.dataset and name not in DATASETS and not (name == "folder" and path):
             check_name("dataset", self.dataset, self.dataset)
@@ -39,7 +41,7 @@ COMMAND = Command("keras_distill.doctor", __doc__, DoctorSettings)
 
 
 def main(settings: DoctorSettings) -> int:
-    """Looks at everything and tells."""
+    """Runs all checks and prints the findings; returns the exit code."""
     settings.check()
     findings = examine(settings.dataset, settings.data_dir, settings.out)
     sick = [f for f in findings if f.essential and f.state != OK]

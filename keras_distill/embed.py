@@ -6,14 +6,15 @@ r"""Embeds many pictures into shards of vectors.
 
 --out gets vectors/000000.npy with the relative paths in 000000.ids.txt and the classes in
 000000.labels.npy, or vectors/000000.parquet; errors.jsonl, a line for each picture that could not
-be read, with the reason; and manifest.json. Started again with the same flags it goes on with the
-shards that are missing. Several processes on one folder share the work, shard by shard; where they
-cannot lock files for one another, give each its part by --shards=1/4 ... 4/4.
+be read, with the reason; and manifest.json. Started again with the same flags, it resumes with the
+missing shards. Several processes on one folder share the work, shard by shard; where file locks do
+not work across them, give each its part by --shards=1/4 ... 4/4.
 
 The folder can be a --teacher or a --gallery_model, and `python -m keras_distill.index build` takes
-it as --vectors. Pictures are known by path and size: embed into a new folder after changing some.
+it as --vectors. Pictures are identified by path and size: after changing some, embed into a new
+folder.
 
-The last line printed sums up, as JSON.
+The last line printed is a summary as JSON.
 
 Exit codes: 0 done, 2 unusable flags or input, 4 some pictures have no embedding; everything else
 was written.
@@ -22,6 +23,7 @@ was written.
 import json
 import time
 
+from keras_distill.errors import InputError
 from keras_distill.settings.command import SOME_REFUSED, SUCCESS, Command
 from keras_distill.settings.embedding import EmbedSettings, open_output, parse_part, summary
 
@@ -62,13 +64,16 @@ def main(settings: EmbedSettings) -> int:
             shards.write(shard, rows)
             progress.shard_done(shard, shards.count, len(rows.errors))
 
-        share_work(
-            missing,
-            lock=shards.lock,
-            is_done=shards.has,
-            work=work,
-            on_found=lambda shard: progress.found(len(shards.rows(shard))),
-        )
+        try:
+            share_work(
+                missing,
+                lock=shards.lock,
+                is_done=shards.has,
+                work=work,
+                on_found=lambda shard: progress.found(len(shards.rows(shard))),
+            )
+        except InputError as error:
+            raise error.renamed(embedder="model") from error
     if not shards.missing():
         shards = shards.finish()
     more = {"images_per_second": progress.speed}

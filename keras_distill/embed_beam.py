@@ -1,18 +1,18 @@
-r"""Embeds many pictures on a cluster, by Apache Beam: what `embed` does, on many machines.
+r"""Embeds many pictures on a cluster by Apache Beam, into the same files as `embed`.
 
-Beam's own flags follow after `--`; without a --runner it runs in this process.
+Beam's own flags follow after `--`; without a --runner, the pipeline runs in this process.
 
   python -m keras_distill.embed_beam --model=models/photos/1 --images=photos --out=vectors
   python -m keras_distill.embed_beam --model=/nfs/models/photos/1 --images=/nfs/photos \
       --out=/nfs/vectors -- --runner=FlinkRunner --flink_master=flink:8081 \
       --environment_type=DOCKER --environment_config=IMAGE
 
---model, --images and --out have to be visible to all workers by the same paths, as on NFS or in a
-mounted bucket; IMAGE is one of Beam's with keras_distill installed. --out becomes what `embed`
-writes, shard for shard, so either goes on with what the other has begun. Needs
-`pip install 'keras_distill[beam]'`.
+All workers must see --model, --images and --out by the same paths, as on NFS or in a mounted
+bucket; IMAGE is one of Beam's images with keras_distill installed. The shards in --out are the same
+as the shards of `embed`, so either command resumes the work of the other. Needs `pip install
+'keras_distill[beam]'`.
 
-The last line printed sums up, as JSON.
+The last line printed is a summary as JSON.
 
 Exit codes: 0 done, 2 unusable flags or input, 4 some pictures have no embedding; everything else
 was written.

@@ -60,12 +60,13 @@ def renamed_arguments(**names: str) -> Iterator[None]:
         raise error.renamed(**names) from error
 
 
-def as_flags(message: str, flags: Container[str]) -> str:
+def as_flags(message: str, flags: Container[str], switches: Container[str] = ()) -> str:
     """Shows the arguments in a message, which stand in backquotes, as the flags that they are.
 
     Args:
         message: The message.
         flags: Names of the flags; other arguments only lose their backquotes.
+        switches: Names of those that hold no value, `--name` or `--noname`.
 
     Returns:
         The message.
@@ -76,7 +77,11 @@ def as_flags(message: str, flags: Container[str]) -> str:
     """
 
     def shown(match: re.Match[str]) -> str:
-        dashes = "--" if match[1] in flags else ""
-        return f"{dashes}{match[1]}{match[2] or ''}"
+        name, value = match[1], match[2] or ""
+        if name not in flags:
+            return f"{name}{value}"
+        if name in switches and value in ("=True", "=False"):
+            name, value = ("no" if value == "=False" else "") + name, ""
+        return f"--{name}{value}"
 
     return re.sub(r"`([a-z_0-9]+)(=[^`]*)?`", shown, message)

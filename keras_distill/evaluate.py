@@ -2,18 +2,18 @@ r"""Measures how well an embedder retrieves images of classes that it was not tr
 
 Every image of the split is a query against all others (the paper's protocol: exact Euclidean
 neighbours of unit vectors, the query left out). Prints a table, each value with its 95 % bootstrap
-interval, and with --json writes the figures, as fractions, for machines. Warns if the embeddings
-are all alike, if Recall@K cannot be told from chance, and if classes have too few images to mean
-anything. --degrade makes queries, gallery or both worse first.
+interval; --json writes the figures, as fractions, to a file. Warns if the embeddings are all alike,
+if Recall@K cannot be told from chance, and if classes have too few images for meaningful figures.
+--degrade degrades queries, gallery or both first.
 
-Where --model is a run, data set, classes and --degrade are those of the run unless flags say
-otherwise, and classes that it was trained on are named. A flag file of train is read too: what only
-train knows is passed over.
+If --model is a run, data set, classes and --degrade are taken from the run unless flags say
+otherwise, and classes that it was trained on are named. A flag file of train can be given too;
+flags that only train has are ignored.
 
-With --gallery_model, the queries are those of --model, the student, and the gallery is what
---gallery_model, its teacher, made of the same images: can the student ask an index that the teacher
-built? Each alone is shown next to it, and the cosine of the two for the same image. In the JSON the
-usual keys then hold the student in the teacher's gallery, and "asymmetric" holds all three.
+With --gallery_model, --model (the student) embeds the queries and --gallery_model (its teacher) the
+gallery: can the student query an index that the teacher built? The figures of each model alone are
+shown next to it, and the cosine of the two embeddings of the same image. In the JSON, the usual
+keys then hold the student in the teacher's gallery, and "asymmetric" holds all three.
 
   python -m keras_distill.evaluate --model=runs/relative
   python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \
@@ -69,7 +69,7 @@ def _run_of_flag_files() -> str:
 
 
 def _with_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]:
-    """Takes what is left open from the run of the model; returns what is to be said too."""
+    """Takes settings that are not given from the model's run; returns a line about them too."""
     run = run_of(settings.model)
     if run is None:
         return settings.replace(protocol=settings.protocol or "retrieval"), ""

@@ -1,14 +1,15 @@
 r"""Writes an embedder for TF-Serving, phones or ONNX, checked against the Keras model.
 
-For TF-Serving the folder OUT/NAME/VERSION appears by a rename when it is complete, has passed all
-checks, and gives the Keras model's embeddings. Its signatures are serving_default (JPEG or PNG
-bytes), serve_uint8 and serve_float (pixels); beside them lie a model card, SHA-256 sums, warm-up
-requests, and golden requests with their answers, which `client smoke --golden` asks a server again.
-A number of a version is used once, even if its folder is deleted later; exports into one folder
-wait for each other.
+For TF-Serving, the folder OUT/NAME/VERSION appears by a rename once it is complete, has passed all
+checks, and returns the embeddings of the Keras model. Its signatures are serving_default (JPEG or
+PNG bytes), serve_uint8 and serve_float (pixels); it also holds a model card, SHA-256 sums, warm-up
+requests, and golden requests with their answers, which `client smoke --golden` sends to a server
+again. A version number is used only once, even if its folder is deleted later; exports into the
+same folder wait for each other.
 
-A file, OUT/NAME/litert/NAME_PRECISION.tflite or OUT/NAME/onnx/NAME_float32.onnx, is run by its own
-runtime on images before it appears; a .json beside it says what it takes, and how close it is.
+A file, OUT/NAME/litert/NAME_PRECISION.tflite or OUT/NAME/onnx/NAME_float32.onnx, is run on images
+by its own runtime before it appears; a .json next to it describes its input, and how close it is to
+the Keras model.
 
   python -m keras_distill.export --model=runs/relative --out=models --name=birds
   python -m keras_distill.export --model=runs/relative --out=models --name=birds \

@@ -1,16 +1,16 @@
-r"""Makes an index of pictures and searches it by picture.
+r"""Builds an index of pictures and searches it by picture.
 
   build    embeds --images, or --dataset, with --model and writes the index --out
-  add      embeds those that --index does not have yet, and adds them
+  add      embeds the pictures that --index does not have yet, and adds them
   delete   removes the pictures --id from --index
   search   finds the --k pictures of --index that are nearest to --image, by the same --model
-  info     tells what --index is
+  info     describes --index
 
 An index is a folder that can be moved: vectors, paths, classes, and ScaNN's files where it searches
-with ScaNN. A killed build goes on where it was when it is started again. What is added to an index
-that is searched by ScaNN is compared picture by picture, so after a tenth of the index, or 1,000
-pictures, --rebuild is asked for: it prepares the search anew from the stored vectors, without
-embedding anything again.
+with ScaNN. A killed build resumes when it is started again. Pictures that are added to an index
+with ScaNN are compared one by one, so after a tenth of the index, at least 1,000 pictures,
+--rebuild is required: it builds the searcher again from the stored vectors, without embedding
+anything again.
 
   python -m keras_distill.index build --model=runs/student --images=photos --out=photos.index
   python -m keras_distill.index search --index=photos.index --model=runs/student \
@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 from keras_distill.settings.command import Command
 from keras_distill.settings.index import IndexSettings, load_index_images
@@ -33,12 +34,16 @@ COMMAND = Command("keras_distill.index", __doc__, IndexSettings, VERBS)
 
 
 def main(settings: IndexSettings) -> None:
-    """Does what the verb says."""
+    """Runs the verb."""
     verb = COMMAND.verb
-    settings.check(verb)
     begun = time.perf_counter()
     verbs = {"build": _build, "add": _add, "delete": _delete, "search": _search, "info": _info}
-    result = verbs[verb](settings)
+    try:
+        settings.check(verb)
+        result = verbs[verb](settings)
+    except InputError as error:
+        folder = "out" if verb == "build" else "index"
+        raise error.renamed(folder=folder, patterns="id") from error
     if verb != "info":
         result["seconds"] = round(time.perf_counter() - begun, 2)
     if settings.json:

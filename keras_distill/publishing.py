@@ -74,11 +74,11 @@ def published_file(target: Path) -> Iterator[Path]:
 
 
 def check_own_folder(folder: Path, ours: tuple[str, ...]) -> None:
-    """Refuses a place where what is written would be mixed with other files.
+    """Refuses a folder in which written files would be mixed with others.
 
     Args:
-        folder: The place.
-        ours: What the names of files that may be there begin with.
+        folder: The folder, which need not exist.
+        ours: Prefixes of the names of files that may be there.
 
     Raises:
         InputError: If it is a file, or a folder with something else.

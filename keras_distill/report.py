@@ -1,14 +1,14 @@
-r"""Shows where the recall of a distilled model went, in one page to defend it with.
+r"""Shows where the recall of a distilled model was lost, stage by stage, on one page.
 
-Measures the way from the teacher to what answers in production, step by step on the same queries:
-teacher, student, --export (a SavedModel, sent the bytes of the image files), and an approximate
-index of the last one's vectors. What these lose adds up to the total; each loss has its 95 %
-interval, so that noise is not taken for a fault. Each --format is a branch: it was made of the
-student, and what it loses is measured against the student. The page shows as well which queries got
-worse, with both galleries, which classes did, and what was gained in size and time.
+Measures the stages from the teacher to production on the same queries: teacher, student, --export
+(a SavedModel that is sent the bytes of the image files), and an approximate index of the last
+model's vectors. The losses of the stages add up to the total; each has its 95 % interval, so that
+noise is not taken for a fault. Each --format is a branch: it was made from the student, and its
+loss is measured against the student. The page also shows which queries got worse, with both
+galleries, which classes did, and what was gained in size and time.
 
-Data set, classes, image size and teacher are those of the run, from its flags.txt, unless flags
-say otherwise. Times are of this machine: let nothing else run.
+Data set, classes, image size and teacher are taken from the flags.txt of the run, unless flags say
+otherwise. Times are measured on this machine: let nothing else run.
 
   python -m keras_distill.report --run=runs/student
   python -m keras_distill.report --run=runs/student --export=models/photos \
@@ -45,7 +45,7 @@ def main(settings: ReportSettings) -> None:
 
 
 def _checked_run(path: str) -> RunDirectory:
-    """Returns the run that the report is about, which has a student."""
+    """Returns the run to report on, which must hold a student."""
     if not path:
         raise InputError("--run is required: the run directory of a student.")
     run = RunDirectory(path)

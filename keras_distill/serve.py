@@ -8,7 +8,7 @@ answers differ from TF-Serving's, keras_distill/serving/README.md says so.
   python -m keras_distill.serve --models=models --model_config=serving/config/models.config
 
 When it is ready, it prints one line of JSON: addresses and models. It logs to stderr. On SIGTERM it
-takes nothing new, finishes what runs, and ends.
+accepts no new requests, finishes the running ones, and ends.
 
 Exit codes: 0 stopped, 2 unusable flags or input.
 """
@@ -33,7 +33,7 @@ _log = logging.getLogger("keras_distill.serve")
 
 
 def main(settings: ServeSettings) -> NoReturn:
-    """Serves until it is told to stop, which ends the process."""
+    """Serves until a signal ends the process."""
     settings.check()
 
     from keras_distill.serving.embedded.packages import check_packages
@@ -43,7 +43,11 @@ def main(settings: ServeSettings) -> NoReturn:
     from keras_distill.serving.embedded.credentials import tls_credentials
     from keras_distill.serving.embedded.server_log import log_to_stderr, unprotected
 
-    credentials = tls_credentials(settings.tls_certificate, settings.tls_key, settings.client_ca)
+    files = settings.tls_certificate, settings.tls_key, settings.client_ca
+    try:
+        credentials = tls_credentials(*files)
+    except InputError as error:
+        raise error.renamed(certificate="tls_certificate", key="tls_key") from error
     secret = settings.read_secret()
     log_to_stderr()
     if lacks := unprotected(settings.host, encrypted=bool(credentials), secret=bool(secret)):
@@ -58,7 +62,10 @@ def main(settings: ServeSettings) -> NoReturn:
     models, config = settings.models_folder, settings.config_file
 
     def wanted() -> "list[ModelConfig]":
-        return read_config(config, models) if config else scan_models(cast(Path, models))
+        try:
+            return read_config(config, models) if config else scan_models(cast(Path, models))
+        except InputError as error:
+            raise error.renamed(file="model_config") from error
 
     # A configuration that cannot be used ends it before a port is taken.
     if not wanted():
@@ -89,31 +96,31 @@ def _server_settings(settings: ServeSettings, credentials: Any, secret: bytes | 
 
 
 def _warn_of_nothing(settings: ServedModelSettings) -> None:
-    """Says what is sought where nothing is found."""
+    """Explains which layout is expected of a folder without a model."""
     models = settings.models_folder
     said = (
         f"--models={models} holds no model. {LAYOUT}; `python -m keras_distill.export "
         f"--model=RUN --out={models} --name=NAME` writes one"
     )
     if not settings.poll_seconds:
-        raise InputError(f"{said}. With --poll_seconds=0, nobody looks again.")
-    _log.warning("%s, which is loaded as soon as it is there", said)
+        raise InputError(f"{said}. With --poll_seconds=0, the server does not look again.")
+    _log.warning("%s, which is loaded as soon as it appears", said)
 
 
 def _run(server: Any, drain_seconds: float) -> NoReturn:
     """Runs the server until a signal, and ends the process."""
-    told_to_stop = threading.Event()
+    stopped = threading.Event()
     server.start()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told_to_stop.set())
+        signal.signal(number, lambda *_: stopped.set())
     ready = {
         "grpc": server.grpc_address,
         "rest": server.rest_address,
         "models": server.models.available(),
     }
     print(json.dumps(ready), flush=True)
-    told_to_stop.wait()
-    _log.info("stopping; what runs has %g seconds", drain_seconds)
+    stopped.wait()
+    _log.info("stopping; running requests have %g seconds to finish", drain_seconds)
     if not server.stop(drain_seconds):
         _log.warning("some requests were cut off")
     logging.shutdown()

@@ -15,6 +15,7 @@ import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
+from warm_python import Nursery
 
 import keras_distill
 
@@ -37,6 +38,26 @@ def run_python():
         result = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
         )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    """Starts processes in which TensorFlow is loaded and has done nothing; see warm_python.py."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="session")
+def run_warm_python(nursery):
+    """Does what `run_python` does where TensorFlow is loaded already."""
+
+    def run(code, *arguments):
+        result = nursery.run([sys.executable, "-c", code, *map(str, arguments)])
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -194,17 +215,16 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def command():
-    """Runs a command in a process of its own."""
+def command(nursery):
+    """Runs a command in a process of its own, a fresh one if it gets an environment."""
 
     def run(name, *flags, cwd=None, **environment):
-        done = subprocess.run(
-            [sys.executable, "-m", f"keras_distill.{name}", *flags],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env=os.environ | environment,
-        )
+        arguments = [sys.executable, "-m", f"keras_distill.{name}", *flags]
+        if environment:
+            env = os.environ | environment
+            done = subprocess.run(arguments, capture_output=True, text=True, cwd=cwd, env=env)
+        else:
+            done = nursery.run(arguments, cwd=cwd)
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return run

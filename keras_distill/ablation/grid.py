@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_distill import evaluate, train
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
-from keras_distill.runs.continuation import settings
 from keras_distill.runs.directory import RunDirectory
+from keras_distill.settings.ablation import AblateSettings
+from keras_distill.settings.evaluation import evaluate_command, parse_ks
+from keras_distill.settings.recipes import train_command
+from keras_distill.settings.settings import Settings, fixed_values
 
 # What a variant or an evaluation may not set, for the grid does.
 _SET_BY_GRID = ("run_dir", "seed", "overwrite", "model", "json", "ks")
@@ -55,7 +57,7 @@ class Run:
     folder: RunDirectory
 
     def train_command(self) -> list[str]:
-        """Returns the command that trains, or goes on from where it was cut off."""
+        """Returns the command that trains, or resumes the training that was cut off."""
         command = [sys.executable, "-m", "keras_distill.train", f"--flagfile={self.base}"]
         own = [f"--seed={self.seed}", f"--run_dir={self.folder.path}"]
         return [*command, *self.variant.arguments, *own]
@@ -88,31 +90,31 @@ class Grid:
     evaluations: tuple[Evaluation, ...]
 
     @classmethod
-    def of(cls, flags: Any, out: Path) -> "Grid":
-        """Reads the grid from flags.
+    def of(cls, settings: AblateSettings, out: Path) -> "Grid":
+        """Reads the grid from settings.
 
         Args:
-            flags: The parsed flags of `keras_distill.ablate`.
+            settings: The settings of `keras_distill.ablate`.
             out: Folder of all runs.
 
         Returns:
             The grid.
 
         Raises:
-            InputError: If a flag, also one within a definition, is of no use.
+            InputError: If a flag, also one within a definition, cannot be used.
         """
-        evaluate.parse_ks(flags.ks)
-        seeds = parse_seeds(flags.seeds)
-        variants = [_variant(flags.base, text) for text in flags.variant or ()]
+        parse_ks(settings.ks)
+        seeds = parse_seeds(settings.seeds)
+        variants = [_variant(settings.base, text) for text in settings.variant]
         _check_names("variant", variants)
         evaluations = []
-        for text in flags.evaluation or ["test:"]:
+        for text in settings.evaluation or ("test:",):
             name, arguments = _split_definition("evaluation", text)
-            evaluations.append(Evaluation(name, (*arguments, f"--ks={flags.ks}")))
+            evaluations.append(Evaluation(name, (*arguments, f"--ks={settings.ks}")))
             for variant in variants:
                 _check_evaluation(text, arguments, variant)
         _check_names("evaluation", evaluations)
-        return cls(flags.base, out, tuple(variants), tuple(seeds), tuple(evaluations))
+        return cls(settings.base, out, tuple(variants), tuple(seeds), tuple(evaluations))
 
     def runs(self) -> list[Run]:
         """Returns all runs, variants with their seeds."""
@@ -136,7 +138,7 @@ class Grid:
         """Adds the definitions to `plan.json` of the folder, which may hold those of other calls.
 
         Trainings of a variant that has other settings now, and none of which is complete, are
-        removed. What changes nothing in what is learnt may differ, as in `continuation`.
+        removed. Settings that are `free` may differ, as in `continuation`.
 
         Raises:
             InputError: If the same name stood for other settings.
@@ -158,7 +160,7 @@ class Grid:
                 plan[flag][name] = arguments
                 differs = former != arguments
                 if flag == "variant":
-                    differs = differs and _settings(former) != _settings(arguments)
+                    differs = differs and _fixed_values(former) != _fixed_values(arguments)
                 used = any(self.out.glob(results[flag].format(glob.escape(name))))
                 if differs and used:
                     now = set(arguments) - set(former)
@@ -166,7 +168,7 @@ class Grid:
                     raise InputError(
                         f"--{flag}={name} was run with {' '.join(sorted(before)) or 'less'} before "
                         f"and now has {' '.join(sorted(now)) or 'less'}; give it another name, or "
-                        "another --out, or --overwrite to begin anew."
+                        "another --out, or --overwrite to begin again."
                     )
                 if differs and flag == "variant":
                     stale.append(self.out / "runs" / name)
@@ -198,10 +200,10 @@ def parse_seeds(value: str) -> list[int]:
     return seeds
 
 
-def _settings(arguments: list[str]) -> dict[str, Any] | None:
+def _fixed_values(arguments: list[str]) -> dict[str, Any] | None:
     """The settings of a training; `None` if another version wrote what this one cannot read."""
     try:
-        return settings(train.COMMAND.parse(arguments))
+        return fixed_values(train_command(arguments).parse(arguments))
     except InputError:
         return None
 
@@ -220,35 +222,39 @@ def _split_definition(flag: str, text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _variant(base: str, text: str) -> Variant:
-    name, arguments = _split_definition("variant", text)
+    name, own = _split_definition("variant", text)
+    arguments = [f"--flagfile={base}", *own]
+    command = train_command(arguments)
     try:
-        flags = train.COMMAND.parse([f"--flagfile={base}", *arguments])
-        _check_free(flags)
-        train.check_flags(flags)
+        settings = command.parse(arguments)
+        _check_free(settings)
+        settings.check()
     except InputError as error:
         raise InputError(f"--variant={text}: {error}") from error
-    data = [f"--{flag}={flags[flag].value}" for flag in _DATA_FLAGS if flags[flag].value]
-    if flags.strict_images:
+    settings = settings.resolved()
+    data = [f"--{flag}={value}" for flag in _DATA_FLAGS if (value := getattr(settings, flag, ""))]
+    if getattr(settings, "strict_images", False):
         data.append("--strict_images")
     data += [
-        f"--{flag}={flags[flag].value}"
+        f"--{flag}={getattr(settings, flag)}"
         for flag in ("max_pixels", "cache_dir")
-        if flags[flag].present
+        if flag in settings.given
     ]
-    return Variant(name, arguments, train.COMMAND.text(), tuple(data))
+    return Variant(name, own, command.text(settings), tuple(data))
 
 
 def _check_evaluation(text: str, arguments: tuple[str, ...], variant: Variant) -> None:
+    command = evaluate_command()
     try:
-        _check_free(evaluate.COMMAND.parse(arguments))
-        evaluate.check_flags(evaluate.COMMAND.parse([*variant.data, *arguments]))
+        _check_free(command.parse(arguments))
+        command.parse([*variant.data, *arguments]).check()
     except InputError as error:
         raise InputError(f"--evaluation={text}: for the variant {variant.name}, {error}") from error
 
 
-def _check_free(flags: Any) -> None:
+def _check_free(settings: Settings) -> None:
     for name in _SET_BY_GRID:
-        if name in flags and flags[name].present:
+        if name in settings.given:
             raise InputError(f"--{name} is set by the grid; leave it out.")
 
 

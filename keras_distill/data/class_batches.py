@@ -77,6 +77,7 @@ def class_batches(
         labels, classes_per_batch=classes_per_batch, images_per_class=images_per_class, seed=seed
     )
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step: tf.Tensor) -> tuple[Any, tf.Tensor]:
         rows = sampler.rows(step)
         return tf.nest.map_structure(lambda part: tf.gather(part, rows), x), tf.gather(labels, rows)

@@ -111,6 +111,7 @@ def training_batches(
             "`cached_image` holds no teacher_image of another size; leave `teacher_image_size` out."
         )
 
+    @tf.autograph.experimental.do_not_convert
     def rows_of_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         view = step // steps_per_epoch
         view = view if views is None else view % views
@@ -122,9 +123,11 @@ def training_batches(
         rows = tf.reshape(tf.transpose(dealt), [len(own_replicas) * part_size])
         return rows, tf.fill([len(own_replicas) * part_size], view)
 
+    @tf.autograph.experimental.do_not_convert
     def with_columns(rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return rows, views, *(tf.gather(column, rows) for column in columns)
 
+    @tf.autograph.experimental.do_not_convert
     def example(
         row: tf.Tensor, view: tf.Tensor, file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, Any], tf.Tensor]:
@@ -200,6 +203,7 @@ def view_batches(
     if rows is not None:
         images = images.select(np.arange(rows.start, rows.stop))
 
+    @tf.autograph.experimental.do_not_convert
     def example(file: tf.Tensor, id: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if view is None:
             return centre_view(tf.io.read_file(file), image_size), id
@@ -240,6 +244,7 @@ def evaluation_batches(
     """
     degradations = parse_degradations(degrade, image_size=image_size)
 
+    @tf.autograph.experimental.do_not_convert
     def example(
         file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -122,6 +122,7 @@ def _decoded(
         return
     files = [os.fsencode(images.root / path) for path in images.paths[rows]]
 
+    @tf.autograph.experimental.do_not_convert
     def check(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         data = tf.io.read_file(file)
         large = image_area(data) > max_pixels

@@ -1,4 +1,4 @@
-"""All checks of an installation, in their order."""
+"""Examination of an installation: all checks in their order."""
 
 from functools import partial
 from typing import Any
@@ -25,12 +25,12 @@ def examine(dataset: str, data_dir: str, out: str) -> list[Finding]:
     """Runs all checks; none raises.
 
     Args:
-        dataset: Name of a data set to look at, or empty.
-        data_dir: Where data sets lie.
-        out: Folder that shall be written to.
+        dataset: Name of a data set to check, or empty.
+        data_dir: Folder of data sets.
+        out: Folder that commands will write to.
 
     Returns:
-        What was found.
+        The findings.
     """
     findings = _system(data_dir, out) + [check_package(package) for package in PACKAGES]
     addons = guarded("packages", "tensorflow-addons", check_addons, disables=ADDONS)
@@ -38,7 +38,7 @@ def examine(dataset: str, data_dir: str, out: str) -> list[Finding]:
         return [
             *findings,
             addons,
-            Finding("devices", "gpu, precision, data", UNKNOWN, "TensorFlow cannot be asked"),
+            Finding("devices", "gpu, precision, data", UNKNOWN, "TensorFlow does not work"),
         ]
     if addons.state == OK:
         look = _by_tensorflow("check_addons_loss", addons)
@@ -53,7 +53,7 @@ def _system(data_dir: str, out: str) -> list[Finding]:
         guarded("system", "memory", check_memory, disables=""),
     ]
     for argument, path, what in (
-        (f"--out={out}", out, "what the commands write"),
+        (f"--out={out}", out, "the output of commands"),
         (f"--data_dir={data_dir}", data_dir, "data sets that are downloaded or drawn"),
     ):
         free = partial(check_disk, argument, path, what)
@@ -87,7 +87,7 @@ def _data(dataset: str, data_dir: str) -> list[Finding]:
 
 
 def _by_tensorflow(check: str, *arguments: Any) -> Any:
-    """A check that loads TensorFlow when it is called."""
+    """Returns a check that loads TensorFlow when it is called."""
 
     def run() -> Finding:
         import keras_distill.diagnosis.tensorflow as checks

@@ -1,4 +1,4 @@
-"""What can be wrong with an installation, looked at one by one."""
+"""Checks of an installation that need no TensorFlow."""
 
 import importlib
 import importlib.metadata
@@ -20,15 +20,15 @@ LEAST_DISK_GB = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found.
+    """Result of a check.
 
     Attributes:
-        area: What it belongs to, such as `packages`.
-        name: What was looked at.
+        area: Its area, such as `packages`.
+        name: Name of the checked thing.
         state: `ok`, `missing`, `broken`, or `unknown` where something else prevents the check.
-        found: The version, the device, the number.
-        disables: What does not work without it; empty if nothing.
-        remedy: What to do, such as a pip command.
+        found: The version, device or number that was found.
+        disables: Features that do not work without it; empty if none.
+        remedy: Remedy, such as a pip command.
         essential: Whether training cannot run without it.
     """
 
@@ -47,13 +47,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Package:
-    """A package that something needs.
+    """A package that a feature needs.
 
     Attributes:
-        module: What is imported.
-        distribution: What is installed by pip.
-        disables: What does not work without it.
-        remedy: How to get it.
+        module: Module to import.
+        distribution: Name for pip.
+        disables: Features that do not work without it.
+        remedy: Command that installs it.
         essential: Whether training cannot run without it.
     """
 
@@ -64,7 +64,7 @@ class Package:
     essential: bool = False
 
 
-#: What TensorFlow Addons is for.
+#: The feature that needs TensorFlow Addons.
 ADDONS = "--task_loss=tfa:...: the losses of TensorFlow Addons"
 _ALL = "everything: the package cannot be used"
 _AGAIN = "pip install --force-reinstall keras_distill"
@@ -122,17 +122,17 @@ PACKAGES = (
 def guarded(
     area: str, name: str, check: Callable[[], Finding], *, disables: str, essential: bool = False
 ) -> Finding:
-    """Runs a check; whatever it raises is a finding too.
+    """Runs a check; an exception that it raises becomes a finding, too.
 
     Args:
-        area: As of `Finding`.
-        name: As there.
+        area: See `Finding`.
+        name: See there.
         check: The check.
-        disables: What does not work if it raises.
+        disables: Features that do not work if it raises.
         essential: Whether training cannot run then.
 
     Returns:
-        What it found.
+        The finding.
     """
     try:
         return check()
@@ -141,7 +141,7 @@ def guarded(
 
 
 def check_python() -> Finding:
-    """Looks at the interpreter."""
+    """Checks the version of Python."""
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     return Finding(
         "system",
@@ -155,13 +155,13 @@ def check_python() -> Finding:
 
 
 def check_package(package: Package) -> Finding:
-    """Imports a package, which finds more than to look for it.
+    """Checks a package by importing it.
 
     Args:
         package: The package.
 
     Returns:
-        Its version; that it is missing; or what its import raises.
+        The finding: its version, that it is missing, or the error of its import.
     """
 
     def finding(state: str, found: str) -> Finding:
@@ -189,7 +189,7 @@ def check_package(package: Package) -> Finding:
 
 
 def check_addons() -> Finding:
-    """Looks for TensorFlow Addons; `check_addons_loss` tells whether it works."""
+    """Checks that TensorFlow Addons is installed; `check_addons_loss` checks that it works."""
     found = []
     for distribution in ("tensorflow-addons", "tf-keras"):
         try:
@@ -207,11 +207,11 @@ def check_addons() -> Finding:
 
 
 def check_disk(argument: str, path: str, disables: str) -> Finding:
-    """Looks at the free space where something will be written.
+    """Checks the free disk space of a folder.
 
     Args:
-        argument: What names the place.
-        path: The place; it need not exist yet.
+        argument: Name of the finding.
+        path: The folder; it need not exist yet.
         disables: What is written there.
 
     Returns:
@@ -223,7 +223,12 @@ def check_disk(argument: str, path: str, disables: str) -> Finding:
     found = f"{free:.1f} GB free in {there}"
     if not os.access(there, os.W_OK):
         return Finding(
-            "system", argument, BROKEN, f"{there} is not writable", disables, "choose another place"
+            "system",
+            argument,
+            BROKEN,
+            f"{there} is not writable",
+            disables,
+            "choose another folder",
         )
     if free < LEAST_DISK_GB:
         return Finding("system", argument, BROKEN, found, disables, "free some space")
@@ -231,7 +236,7 @@ def check_disk(argument: str, path: str, disables: str) -> Finding:
 
 
 def check_memory() -> Finding:
-    """Looks at the memory that this process may use, a container's limit included."""
+    """Returns the memory that this process may use, a container's limit included."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     found = f"{total:.1f} GB"
     limit = Path("/sys/fs/cgroup/memory.max")
@@ -241,7 +246,7 @@ def check_memory() -> Finding:
 
 
 def check_cpu() -> Finding:
-    """Looks at the processors that this process may use, and what makes them fast."""
+    """Returns the processors that this process may use, and their vector instructions."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     words: Iterable[str] = ()
     info = Path("/proc/cpuinfo")

@@ -1,4 +1,4 @@
-"""What TensorFlow can do here: devices, precisions, a step of training, a data set."""
+"""Checks that need TensorFlow: devices, precisions, a training step, a data set."""
 
 import time
 from pathlib import Path
@@ -37,7 +37,7 @@ def check_devices() -> Finding:
 
 
 def check_training() -> Finding:
-    """Trains a layer for a step, with a gradient that must be finite."""
+    """Runs a training step of one layer, whose loss must be finite."""
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
     model.add(keras.layers.GlobalAveragePooling2D())
     model.compile(optimizer="sgd", loss="mse")
@@ -48,13 +48,13 @@ def check_training() -> Finding:
 
 
 def check_addons_loss(installed: Finding) -> Finding:
-    """Computes a loss of TensorFlow Addons, which must find the Keras 2 that it was written for.
+    """Computes a loss of TensorFlow Addons, which needs the Keras 2 that it was written for.
 
     Args:
-        installed: What `check_addons` found.
+        installed: Finding of `check_addons`.
 
     Returns:
-        The same, if the loss is finite.
+        The same finding, if the loss is finite.
     """
     loss = AddonsLoss("contrastive")(tf.constant([0, 0, 1, 1]), tf.eye(4))
     if not np.isfinite(loss):
@@ -69,7 +69,7 @@ def check_precision(name: str) -> Finding:
         name: `bfloat16` or `float16`.
 
     Returns:
-        How many times as fast as float32 it is here.
+        The finding, with the speed relative to float32.
     """
     seconds = {kind: _seconds(kind) for kind in ("float32", name)}
     matmul, conv = (a / b for a, b in zip(seconds["float32"], seconds[name], strict=True))
@@ -81,18 +81,19 @@ def check_dataset(name: str, data_dir: str) -> Finding:
     """Lists a data set and decodes a sample of it.
 
     Args:
-        name: As of `load_dataset`.
-        data_dir: As there.
+        name: See `load_dataset`.
+        data_dir: See there.
 
     Returns:
-        How many images and classes there are; `missing` where it would have to be made first.
+        The finding, with the number of images and classes; `missing` if the data set would have
+        to be downloaded or drawn first.
 
     Raises:
-        InputError: If it is not there, or an image of the sample cannot be decoded.
+        InputError: If a folder does not exist, or an image of the sample cannot be decoded.
     """
     if not name.startswith("folder:") and not _is_there(name, Path(data_dir).expanduser()):
         remedy = "" if name == "glyphs" else f"tfds build {PUBLISHED_SETS[name].builder}"
-        waits = "nothing; the first command that asks for it downloads or draws it"
+        waits = "nothing; the first command that needs it downloads or draws it"
         return Finding("data", f"--dataset={name}", MISSING, f"in {data_dir}", waits, remedy)
     with renamed_arguments(name="dataset"):
         images = find_images(name, data_dir)

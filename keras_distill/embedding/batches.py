@@ -1,4 +1,4 @@
-"""Embedding a whole data set."""
+"""Embedding of a whole data set."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +16,6 @@ def embed_batches(
     model: "Teacher | keras.Model | Callable[[Any], Any]",
     batches: tf.data.Dataset,
     *,
-    source: str = "the model",
     on_batch: Callable[[int], None] | None = None,
     finite: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -24,9 +23,8 @@ def embed_batches(
 
     Args:
         model: An embedder: a Keras model, a `Teacher`, or a callable on raw images.
-        batches: Batches `(x, y)`, such as of `evaluation_batches`; `x` is a tensor of images, or a
-            dict with `image` and, for a table of vectors, `id`; `y` integer labels `(batch,)`.
-        source: What an error message should call the model.
+        batches: Batches `(x, y)`, such as `evaluation_batches` makes; `x` is a tensor of images, or
+            a dict with `image` and, for a table of vectors, `id`; `y` integer labels `(batch,)`.
         on_batch: Called with the number of rows after each batch, to show progress.
         finite: Whether an embedding that is not finite is an error.
 
@@ -34,7 +32,7 @@ def embed_batches(
         The embeddings, float32 `(n, dim)`, and the labels, int64 `(n,)`.
 
     Raises:
-        InputError: If an embedding is not finite, and has to be.
+        InputError: If an embedding has to be finite and is not.
 
     Example:
         >>> embeddings, labels = embed_batches(
@@ -46,17 +44,17 @@ def embed_batches(
     for x, y in batches:
         x = x if isinstance(x, Mapping) else {"image": x}
         answer = embedder(x["image"], x.get("id"))
-        embeddings.append((_finite(answer, source) if finite else answer).numpy())
+        embeddings.append((_finite(answer) if finite else answer).numpy())
         labels.append(integer_labels(y).numpy())
         if on_batch is not None:
             on_batch(len(y))
     return np.concatenate(embeddings), np.concatenate(labels)
 
 
-def _finite(embeddings: Any, source: str) -> Any:
+def _finite(embeddings: Any) -> Any:
     if not tf.reduce_all(tf.math.is_finite(embeddings)):
         raise InputError(
-            f"{source} returned embeddings that are not finite; it diverged in training, or its "
-            "weights were damaged."
+            "`model` returned embeddings that are not finite; it diverged in training, or its "
+            "weights are damaged."
         )
     return embeddings

@@ -1,8 +1,8 @@
 """Bulk embedding as a pipeline of Apache Beam.
 
-A shard that is missing becomes its pictures, these become bytes, `RunInference` asks the exported
-SavedModel about batches of them, and what comes back is gathered by shard and written as the local
-command writes it. Workers see the same files as whoever starts the pipeline.
+The pipeline lists the pictures of each missing shard, reads them, embeds batches of them with the
+exported SavedModel by `RunInference`, gathers the vectors by shard, and writes each shard as the
+local command does. Workers must see the same files as the process that starts the pipeline.
 """
 
 import json
@@ -28,11 +28,11 @@ _UNREADABLE = "unreadable"
 
 
 class Answer(NamedTuple):
-    """What became of a picture.
+    """Result of embedding a picture.
 
     Attributes:
         vector: Its embedding as float32 bytes; empty if it has none.
-        reason: Why it has none.
+        reason: The reason if it has none.
     """
 
     vector: bytes = b""
@@ -40,14 +40,14 @@ class Answer(NamedTuple):
 
 
 class BundleHandler(ModelHandler[bytes, Answer, JpegModel]):
-    """Asks a SavedModel of `export_embedder` about the bytes of pictures.
+    """Embeds the bytes of pictures with a SavedModel of `export_embedder`.
 
-    A picture that cannot be decoded fails the whole batch that it is in. The batch is then halved
-    until it stands alone, so that only its own row is lost.
+    A picture that cannot be decoded fails its whole batch. The batch is then halved until that
+    picture is alone, so that only its own row is lost.
 
     Args:
         path: Folder of the SavedModel, as workers see it.
-        batch_size: Most pictures in a batch.
+        batch_size: Maximum number of pictures in a batch.
     """
 
     def __init__(self, path: str, batch_size: int):
@@ -65,11 +65,11 @@ class BundleHandler(ModelHandler[bytes, Answer, JpegModel]):
         model: JpegModel,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Answer]:
-        """Returns the answer to each picture of a batch."""
+        """Embeds a batch of pictures."""
         return _answers(model, list(batch))
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        """Tells Beam how large batches are."""
+        """Returns the batch sizes for Beam."""
         return {"min_batch_size": self._batch_size, "max_batch_size": self._batch_size}
 
 
@@ -80,10 +80,10 @@ def embedding_pipeline(
 
     Args:
         pipeline: The pipeline.
-        shards: The shards, whose pictures `write_lists` has written down.
+        shards: The shards, whose pictures `write_lists` has listed.
         root: Folder of the pictures, as workers see it.
         model: Folder of the SavedModel, as workers see it.
-        batch_size: Most pictures that are embedded at once.
+        batch_size: Maximum number of pictures that are embedded at once.
     """
     read = (
         pipeline
@@ -105,7 +105,7 @@ def embedding_pipeline(
 
 
 def write_lists(shards: VectorShards, pictures: PictureList) -> None:
-    """Writes down for the workers which pictures a missing shard consists of.
+    """Writes the lists of pictures of the missing shards, for the workers.
 
     Args:
         shards: The shards.
@@ -126,7 +126,7 @@ def _listed(shard: int, shards: VectorShards) -> list[tuple[str, int]]:
 
 
 def _pictures(shard: int, shards: VectorShards) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """The pictures of a shard: shard and row, and the path, which may be no UTF-8."""
+    """The pictures of a shard: shard and row, and the path, which need not be UTF-8."""
     for row, (path, _) in enumerate(_listed(shard, shards)):
         yield (shard, row), os.fsencode(path)
 
@@ -160,7 +160,7 @@ def _answers(model: JpegModel, batch: list[bytes]) -> list[Answer]:
         if len(batch) == 1:
             if reason := why_unreadable(batch[0]):
                 return [Answer(reason=reason)]
-            raise  # the model is at fault, not the picture
+            raise  # the fault is in the model, not in the picture
         half = len(batch) // 2
         return _answers(model, batch[:half]) + _answers(model, batch[half:])
     return [
@@ -175,8 +175,8 @@ def _write(gathered: tuple[int, Iterable[tuple[int, bytes, str]]], shards: Vecto
     rows = sorted(found)
     if all(not vector for _, vector, _ in rows) and NOT_FINITE in {row[2] for row in rows}:
         raise InputError(
-            "model returned embeddings that are not finite; it diverged in training, or its "
-            "weights were damaged."
+            "`model` returned embeddings that are not finite; it diverged in training, or its "
+            "weights are damaged."
         )
     kept = [row for row, vector, _ in rows if vector]
     joined = b"".join(vector for _, vector, _ in rows)

@@ -1,4 +1,4 @@
-"""Embedding many pictures, of which some cannot be read."""
+"""Bulk embedding of pictures, some of which may be unreadable."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,18 +24,18 @@ def embed_readable(
     batch_size: int = 64,
     on_rows: Callable[[int], object] = lambda rows: None,
 ) -> VectorRows:
-    """Embeds images by their centre; each is read and decoded once.
+    """Embeds the centre of images; each is read and decoded once.
 
     Args:
         embedder: The model.
         images: The images.
         dim: Width of the embeddings.
-        image_size: Height and width that the model sees, in pixels.
+        image_size: Height and width of the model's input, in pixels.
         batch_size: Images that are embedded at once.
         on_rows: Called with the number of images that are done, for progress.
 
     Returns:
-        The vectors of those that could be embedded, in their order, and the reasons of the others.
+        The vectors of the images that could be embedded, in order, and the reasons for the others.
 
     Raises:
         InputError: If images could be read, but no embedding is finite.
@@ -43,7 +43,7 @@ def embed_readable(
     vectors = np.zeros((len(images), dim), np.float32)
     seen, finite = np.zeros((2, len(images)), bool)
     nameable = np.array([why_unnameable(path) == "" for path in images.paths.tolist()], bool)
-    # The place of a row takes that of its label, which does not enter.
+    # The label of each image is replaced by its row.
     numbered = replace(images, labels=np.arange(len(images))).select(nameable)
     batches = evaluation_batches(
         numbered, image_size=image_size, batch_size=batch_size, skip_unreadable=True
@@ -56,8 +56,8 @@ def embed_readable(
         on_rows(len(answer))
     if seen.any() and not finite.any():
         raise InputError(
-            "model returned embeddings that are not finite; it diverged in training, or its "
-            "weights were damaged."
+            "`embedder` returned embeddings that are not finite; it diverged in training, or its "
+            "weights are damaged."
         )
     errors = [
         (path, NOT_FINITE if seen[place] else _why_missing(images, path))
@@ -70,7 +70,7 @@ def embed_readable(
 
 
 def why_unnameable(path: str) -> str:
-    """Tells why a path cannot stand in a text of one path a line; empty if it can."""
+    """Returns why a path cannot be listed in a text file, one path a line; empty if it can."""
     if not is_utf8(path):
         return "its name is not UTF-8"
     return "its name holds a line break" if {"\n", "\r"} & set(path) else ""

@@ -1,4 +1,4 @@
-"""A model of the chain: how it embeds images, and how it is timed."""
+"""Base class of the models in a ledger's chain."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,19 +10,19 @@ from keras_distill.data.image_set import ImageSet
 
 
 class ChainModel:
-    """Anything that embeds image files.
+    """A model that embeds image files and can be timed.
 
     Attributes:
-        name: What people call it.
+        name: Its name for people, such as `student`.
         path: The file or folder that it was loaded from.
-        image_size: Height and width of what it sees, in pixels; `None` if it decides that itself.
-        parameters: Number of its weights; `None` if that cannot be known.
-        from_jpeg: Embeds a batch of files, strings `(n,)`; `None` if it looks at no pixels.
+        image_size: Height and width of its input, in pixels; `None` if it resizes images itself.
+        parameters: Number of its weights; `None` if unknown.
+        from_jpeg: Embeds a batch of files, strings `(n,)`; `None` if it reads no pixels.
         from_pixels: Embeds decoded images, uint8 `(n, size, size, 3)`, or `None`.
-        runtime: As of `Teacher`; `None` if TensorFlow runs it.
-        timed_in: What runs it when it is timed, such as `Keras` or `LiteRT`: times of one runtime
-            are comparable with each other.
-        route: How the images got into it, as a phrase.
+        runtime: See `Teacher`; `None` if TensorFlow runs it.
+        timed_in: Runtime that it is timed in, such as `Keras` or `LiteRT`; only times of the same
+            runtime are comparable.
+        route: How images are passed to it, as a phrase.
     """
 
     name: str
@@ -37,14 +37,14 @@ class ChainModel:
 
     @property
     def megabytes(self) -> float | None:
-        """What the file or the folder takes on disk; `None` for what is no model."""
+        """Size of the file or folder on disk; `None` if it is no model."""
         files = [self.path] if self.path.is_file() else self.path.rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
     def embed(
         self, images: ImageSet, *, batch_size: int, on_batch: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """Embeds every image by its centre.
+        """Embeds the centre of every image.
 
         Args:
             images: The images.
@@ -52,6 +52,6 @@ class ChainModel:
             on_batch: Called with the number of images after each batch.
 
         Returns:
-            The vectors as they come, also where they are not finite, float32 `(n, dim)`.
+            The vectors, unchanged even where they are not finite, float32 `(n, dim)`.
         """
         raise NotImplementedError

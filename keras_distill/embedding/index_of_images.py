@@ -1,4 +1,4 @@
-"""An index of images: they are embedded, and their embeddings are indexed."""
+"""Index of images: embeds them, and indexes their embeddings."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ def build_index_of_images(
     backend: str = "auto",
     overwrite: bool = False,
 ) -> VectorIndex:
-    """Embeds images and writes the index of them; resumes a build that was interrupted.
+    """Embeds images and builds an index of them; resumes a build that was interrupted.
 
     Args:
         folder: The index.
@@ -35,14 +35,14 @@ def build_index_of_images(
         model: The model, as for `load_teacher`.
         image_size: Height and width of the images in pixels, for a model that takes any size.
         batch_size: Images that are embedded at once.
-        backend: How the index is searched.
-        overwrite: Whether an index that is there is replaced.
+        backend: Search backend, see `build_searcher`.
+        overwrite: Whether to replace an index that is already there.
 
     Returns:
         The index.
 
     Raises:
-        InputError: As `load_embedder`, `embed_resumably` and `build_index`.
+        InputError: As `load_embedder`, `embed_resumably` and `build_index` do.
     """
     embedder, size = load_embedder(model, image_size)
     entries, fingerprint = _embed(embedder, images, folder, size, batch_size)
@@ -75,13 +75,13 @@ def add_images_to_index(
         model: The model that made the index, as for `load_teacher`.
         image_size: Height and width of the images in pixels, for a model that takes any size.
         batch_size: Images that are embedded at once.
-        rebuild: Whether everything is merged and prepared for the search again.
+        rebuild: Whether to merge all parts and build the searcher again.
 
     Returns:
         The index, and the number of images that were new.
 
     Raises:
-        InputError: As `load_embedder`, `embed_resumably` and `add_to_index`.
+        InputError: As `load_embedder`, `embed_resumably` and `add_to_index` do.
     """
     folder = index.folder
     new = images.select(index.lacks(index.named(images.paths, images.root)))
@@ -99,7 +99,7 @@ def add_images_to_index(
 def _embed(
     embedder: Teacher, images: ImageSet, folder: Path, image_size: int, batch_size: int
 ) -> tuple[IndexEntries, str]:
-    """Embeds images, with progress; what is done is kept in the folder of the index."""
+    """Embeds images, with progress; finished shards are kept in the folder of the index."""
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("embedding", total=len(images))

@@ -1,4 +1,4 @@
-"""A SavedModel that takes the bytes of image files."""
+"""SavedModel that takes the bytes of image files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,23 +10,23 @@ import tensorflow as tf
 from keras_distill.data.image_set import ImageSet
 from keras_distill.embedding.chain_model import ChainModel
 
-#: The signature of a SavedModel that TF-Serving answers by.
+#: The default signature of a SavedModel in TF-Serving.
 SIGNATURE = "serving_default"
 
 
 class JpegModel(ChainModel):
-    """A SavedModel that takes the bytes of image files, as TF-Serving is sent them.
+    """SavedModel that takes the bytes of image files, as TF-Serving receives them.
 
     Args:
-        name: As of `ChainModel`.
-        path: As there.
+        name: See `ChainModel`.
+        path: See there.
         loaded: The loaded SavedModel.
     """
 
     def __init__(self, name: str, path: Path, loaded: Any):
         self.name = name
         self.path = path
-        self._loaded = loaded  # which owns the weights of the signatures
+        self._loaded = loaded  # owns the weights of the signatures
         self.timed_in = "SavedModel"
         self.route = f"the bytes of each file, through its signature {SIGNATURE}"
         signature = loaded.signatures[SIGNATURE]

@@ -1,4 +1,4 @@
-"""Loading of a model that embeds pictures, for itself or for an index."""
+"""Loading of a model that embeds pictures, alone or for an index."""
 
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.retrieval.vector_index import VectorIndex
@@ -21,19 +21,19 @@ def load_embedder(
         model: What `load_teacher` takes, except for a table of vectors.
         image_size: Height and width of the images, in pixels, for a model that takes any size.
         index: The index that the embeddings are compared with, or added to.
-        other_model: Whether the model may be another one than the one that made the index.
+        other_model: Whether to accept another model than the model of the index.
 
     Returns:
         The model, and the height and width of the images that it sees, in pixels.
 
     Raises:
-        InputError: If it cannot be loaded, or did not make the index.
+        InputError: If it cannot be loaded, or is not the model of the index.
     """
     with renamed_arguments(path="model"):
         embedder = load_teacher(model)
     if embedder.needs_ids:
         raise InputError(
-            f"`model={model}` is a table of vectors, which looks at no pixels; give a model."
+            f"`model={model}` is a table of vectors, which reads no pixels; give a model."
         )
     made_at = None if index is None else index.manifest.get("image_size")
     with renamed_arguments(model=f"model={model}", embedder=f"model={model}"):
@@ -42,5 +42,11 @@ def load_embedder(
         if index is not None and not other_model:
             fingerprint = embedder_fingerprint(embedder, size)
     if index is not None and not other_model:
-        index.check_embedder(fingerprint, argument=f"--model={model}")
+        try:
+            index.check_embedder(fingerprint)
+        except InputError as error:
+            raise InputError(
+                f"`model={model}`: {error} If one learned to embed like the other, "
+                "`other_model=True` trusts it."
+            ) from error
     return embedder, size

@@ -28,17 +28,17 @@ def search_by_picture(
 
     Args:
         index: The index.
-        image: File of the picture to search by.
-        model: The model that embeds it, as for `load_teacher`.
-        k: How many pictures to find.
+        image: File of the query picture.
+        model: The model that embeds it, see `load_teacher`.
+        k: Number of pictures to find.
         image_size: Height and width of the image in pixels, for a model that takes any size.
-        other_model: Whether the model may be another one than the one that made the index.
+        other_model: Whether to accept another model than the model of the index.
 
     Returns:
-        The neighbours of the one query.
+        The neighbours of the picture.
 
     Raises:
-        InputError: If the picture cannot be read; or as `load_embedder`.
+        InputError: If the picture cannot be read, or as `load_embedder` does.
     """
     query = Path(image)
     try:

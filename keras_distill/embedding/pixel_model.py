@@ -1,4 +1,4 @@
-"""A model that takes decoded images."""
+"""Model that takes decoded images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +18,13 @@ _RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
 
 
 class PixelModel(ChainModel):
-    """A model that takes decoded images, or the ids of images, as `load_teacher` loads it.
+    """Model that takes decoded images, or the ids of images, as `load_teacher` loads it.
 
     Args:
-        name: As of `ChainModel`.
-        path: As there; of a run directory, the model in it.
+        name: See `ChainModel`.
+        path: See there; for a run directory, the model in it.
         model: The model.
-        image_size: Height and width of what it shall see, in pixels.
+        image_size: Height and width of its input, in pixels.
     """
 
     def __init__(self, name: str, path: Path, model: Teacher, image_size: int):
@@ -34,7 +34,9 @@ class PixelModel(ChainModel):
         if isinstance(model.owner, keras.Model):
             self.parameters = model.owner.count_params()
         if model.needs_ids:
-            self.route = "a table of vectors, which takes no time and has no size of its own"
+            self.route = (
+                "the ids of images in a table of vectors, which takes no time and has no size"
+            )
             self._embedded_size = 1
             return
         self.image_size = self._embedded_size = image_size

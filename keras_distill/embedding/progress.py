@@ -1,4 +1,4 @@
-"""How far a bulk embedding is: pictures, pictures a second, time left."""
+"""Progress of a bulk embedding: pictures, pictures a second, time left."""
 
 import time
 from datetime import timedelta
@@ -18,7 +18,7 @@ from rich.text import Text
 
 
 class EmbeddingProgress:
-    """A bar on a terminal; elsewhere, as in the log of a cluster, a line a shard.
+    """Progress bar on a terminal; elsewhere, as in the log of a cluster, one line for each shard.
 
     Args:
         console: Where it is shown.
@@ -50,22 +50,22 @@ class EmbeddingProgress:
         return round(self._embedded / (time.perf_counter() - self._begun), 1)
 
     def embedded(self, rows: int) -> None:
-        """Notes pictures that this process has embedded."""
+        """Counts pictures that this process has embedded."""
         self._embedded += rows
         self.found(rows)
 
     def found(self, rows: int) -> None:
-        """Notes pictures that are done, whoever did them."""
+        """Counts pictures that are done, by whichever process."""
         self._left -= rows
         self._bar.advance(self._task, rows)
 
     def shard_done(self, shard: int, count: int, errors: int) -> None:
-        """Says on anything but a terminal that a shard is written.
+        """Prints a line about a shard that is written, unless a bar shows the progress.
 
         Args:
-            shard: Its number, from 0 on.
-            count: How many there are.
-            errors: Pictures of it that could not be embedded.
+            shard: Number of the shard, from 0 on.
+            count: Number of all shards.
+            errors: Pictures of the shard that could not be embedded.
         """
         if not self._console.is_terminal and self.speed:
             left = timedelta(seconds=round(self._left / self.speed))

@@ -1,4 +1,4 @@
-"""Embedding many images so that little is lost if the process dies."""
+"""Resumable embedding of many images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,16 +24,16 @@ def embed_resumably(
     batch_size: int = 64,
     on_rows: Callable[[int], object] = lambda rows: None,
 ) -> np.ndarray:
-    """Embeds images by their centre and keeps what is done on disk.
+    """Embeds the centre of images, and keeps finished shards on disk.
 
-    Called again with the same model and images, it goes on where it was interrupted; several
+    Called again with the same model and images, it resumes where it was interrupted; several
     processes at once share the work.
 
     Args:
         embedder: The model.
         images: The images.
-        folder: Folder for what is done; to be removed by whoever has used the result.
-        image_size: Height and width that the model sees, in pixels.
+        folder: Folder for finished shards, which the caller removes after using the result.
+        image_size: Height and width of the model's input, in pixels.
         batch_size: Images that are embedded at once.
         on_rows: Called with the number of images that are done, for progress.
 

@@ -1,1 +1,1 @@
-"""Metrics and protocols."""
+"""Protocols and metrics."""

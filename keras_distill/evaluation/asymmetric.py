@@ -1,4 +1,4 @@
-"""A student's queries against a gallery that its teacher embedded."""
+"""Asymmetric retrieval: a student's queries against a gallery of its teacher."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 @dataclass(frozen=True)
 class AsymmetricMetrics:
-    """What a student's queries find in a teacher's gallery, beside what each finds in its own.
+    """Metrics of a student's queries in a teacher's gallery, and of each model alone.
 
     Attributes:
         asymmetric: The student's queries against the teacher's gallery.
@@ -36,15 +36,15 @@ class AsymmetricMetrics:
         return {"mean": float(self.cosines.mean()), **dict(zip(names, values, strict=True))}
 
     def kept(self, k: int, *, over: str = "queries") -> tuple[float, float, float] | None:
-        """Returns the share of the student's own Recall@K that is left in the teacher's gallery.
+        """Returns the share of the student's own Recall@K that it keeps in the teacher's gallery.
 
         Args:
             k: One of the K of `retrieval_metrics`.
-            over: What is resampled for the interval, `queries` or `classes`.
+            over: Unit that is resampled for the interval, `queries` or `classes`.
 
         Returns:
-            The share, and the least and greatest value of its 95 % interval, both recalls being of
-            the same queries; `None` if the student's own recall is 0.
+            The share, and the lower and upper bound of its 95 % interval, for which both recalls
+            are computed on the same queries; `None` if the student's own recall is 0.
         """
         if not self.student.recall[k]:
             return None
@@ -69,7 +69,7 @@ def asymmetric_metrics(
     Args:
         student: The student's embeddings of the images as queries and as gallery, each a float
             array `(n, dim)`; the same array twice where the images are the same.
-        teacher: The teacher's, alike.
+        teacher: The teacher's embeddings in the same form.
         labels: Classes of the images, integers `(n,)`.
         ks: The K of Recall@K.
         map_ks: The K of mAP@K.
@@ -78,7 +78,7 @@ def asymmetric_metrics(
         The metrics.
 
     Raises:
-        InputError: If the widths differ, or as of `retrieval_metrics`.
+        InputError: If the widths differ, or as `retrieval_metrics` does.
 
     Example:
         >>> vectors = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
@@ -113,17 +113,17 @@ def check_equal_widths(student: int | None, teacher: int | None) -> None:
 
     Args:
         student: Width of the student's embeddings; `None` if it is not known yet.
-        teacher: Width of the teacher's, alike.
+        teacher: Width of the teacher's embeddings; `None` if it is not known yet.
 
     Raises:
         InputError: If they differ.
     """
     if None not in (student, teacher) and student != teacher:
         raise InputError(
-            f"the model's embeddings have width {student}, those of the gallery model {teacher}; a "
-            "query is comparable with a gallery of the same space only. Train the student with "
-            "--teacher_projection=pca and take the projected_teacher.keras of its run as the "
-            f"gallery model, or train it with --embedding_dim={teacher}."
+            f"the embeddings of `student` have width {student}, the embeddings of `teacher` width "
+            f"{teacher}; a query is comparable with a gallery of the same space only. Train the "
+            "student by a projection of the teacher, and compare it with the projected teacher; or "
+            f"train a student of width {teacher}."
         )
 
 

@@ -13,22 +13,23 @@ def mean_intervals(
 ) -> np.ndarray:
     """Computes percentile bootstrap intervals of means over queries.
 
-    By default they say how far a mean depends on which queries were taken. With `classes` whole
-    classes are resampled, each with all of its queries (a cluster bootstrap): the intervals say how
-    far a mean depends on which classes were taken, and are wider where queries of one class succeed
-    or fail together. The gallery stays the same; another gallery or another training may change a
-    mean further.
+    By default they show how much a mean depends on the choice of queries. With `classes`, whole
+    classes are resampled, each with all of its queries (a cluster bootstrap): the intervals show
+    how much a mean depends on the choice of classes, and are wider where queries of one class
+    succeed or fail together. The gallery stays the same; another gallery or another training may
+    change a mean further.
 
     Args:
-        values: The value of each query, a column each measure, float array `(n, columns)`; NaN
+        values: Value of each query, one column for each measure, float array `(n, columns)`; NaN
             where a query does not count.
-        classes: Class of each query, integers `(n,)`, to resample classes; `None` for queries.
-        confidence: How often such intervals hold the value for all thinkable queries.
-        resamples: How often the queries or classes are drawn again, with replacement.
+        classes: Class of each query, integers `(n,)`, to resample classes; `None` resamples
+            queries.
+        confidence: Share of such intervals that contain the mean over the whole population.
+        resamples: Number of resamples, drawn with replacement.
         seed: Seed of the draws.
 
     Returns:
-        The least and the greatest value, float64 `(columns, 2)`.
+        The lower and the upper bound, float64 `(columns, 2)`.
 
     Example:
         >>> hit = np.arange(100) < 80
@@ -48,13 +49,13 @@ def resampled_means(
     resamples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Computes the means over queries that are drawn again, the same ones for all columns.
+    """Computes means over resampled queries, the same queries for all columns.
 
     Args:
-        values: As of `mean_intervals`, as are the other arguments.
-        classes: As there.
-        resamples: As there.
-        seed: As there.
+        values: See `mean_intervals`, also for the other arguments.
+        classes: See there.
+        resamples: See there.
+        seed: See there.
 
     Returns:
         The means, float64 `(resamples, columns)`; 0 where no drawn query counts.
@@ -76,15 +77,15 @@ def resampled_means(
 
 
 def percentile_intervals(samples: np.ndarray, *, confidence: float = 0.95) -> np.ndarray:
-    """Computes the range that holds the middle of samples.
+    """Computes the central interval of samples.
 
     Args:
-        samples: Such as of `resampled_means`, float array `(resamples, columns)`; NaN is passed
-            over.
-        confidence: The share of them that it holds.
+        samples: Samples such as `resampled_means` returns, float array `(resamples, columns)`; NaN
+            is ignored.
+        confidence: Share of the samples within the interval.
 
     Returns:
-        The least and the greatest value, float64 `(columns, 2)`.
+        The lower and the upper bound, float64 `(columns, 2)`.
     """
     tail = (1 - confidence) / 2
     return np.nanquantile(samples, [tail, 1 - tail], axis=0).T

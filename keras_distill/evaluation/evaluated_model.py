@@ -1,4 +1,4 @@
-"""Model that is evaluated, and its embeddings of queries and gallery."""
+"""Evaluated model, and its embeddings of queries and gallery."""
 
 from dataclasses import dataclass
 
@@ -44,8 +44,8 @@ class EvaluatedModel:
             console: Where progress is shown.
 
         Returns:
-            The queries and the gallery, float32 `(n, dim)`, one array where they do not differ;
-            and the labels, int64 `(n,)`.
+            The queries and the gallery, float32 `(n, dim)`, a single array where they are the
+            same; and the labels, int64 `(n,)`.
 
         Raises:
             InputError: If an embedding is not finite.
@@ -58,13 +58,13 @@ class EvaluatedModel:
             with Progress(
                 console=console, transient=True, disable=not console.is_terminal
             ) as progress:
-                task = progress.add_task(f"embedding by {self.path}", total=len(images))
-                return embed_batches(
-                    self.model,
-                    batches,
-                    source=f"--{self.setting}={self.path}",
-                    on_batch=lambda rows: progress.advance(task, rows),
-                )
+                task = progress.add_task(f"embedding with {self.path}", total=len(images))
+                try:
+                    return embed_batches(
+                        self.model, batches, on_batch=lambda rows: progress.advance(task, rows)
+                    )
+                except InputError as error:
+                    raise error.renamed(model=f"{self.setting}={self.path}") from error
 
         side, degrade = settings.degrade_side, settings.degrade
         queries, labels = embedded("" if side == "gallery" else degrade)
@@ -75,7 +75,7 @@ class EvaluatedModel:
 
 
 def load_student(settings: EvaluateSettings, images: ImageSet) -> EvaluatedModel:
-    """Loads `--model`.
+    """Loads the model that is evaluated.
 
     Args:
         settings: The settings.
@@ -93,7 +93,7 @@ def load_student(settings: EvaluateSettings, images: ImageSet) -> EvaluatedModel
 
 
 def load_gallery_model(settings: EvaluateSettings, images: ImageSet) -> EvaluatedModel | None:
-    """Loads `--gallery_model`, if there is one; arguments as of `load_student`."""
+    """Loads the model that embeds the gallery, if there is one; arguments as in `load_student`."""
     if not settings.gallery_model:
         return None
     with renamed_arguments(
@@ -123,12 +123,12 @@ def _checked(
         image_size = needed_image_size(
             model.image_size,
             asked,
-            1 if model.needs_ids else None,  # a table looks at no pixels
+            1 if model.needs_ids else None,  # a table reads no pixels
         )
     if model.needs_ids and settings.degrade:
         raise InputError(
-            f"--degrade={settings.degrade}: {path} is a table of vectors, which looks at no "
-            "pixels; give a model."
+            f"`degrade={settings.degrade}`: {path} is a table of vectors, which reads no pixels; "
+            "give a model."
         )
     parse_degradations(settings.degrade, image_size=image_size)
     return EvaluatedModel(name, path, model, image_size)

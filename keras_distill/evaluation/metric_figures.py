@@ -1,4 +1,4 @@
-"""Measurements as JSON holds them."""
+"""Retrieval metrics as plain values for JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,28 +6,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_distill.evaluation.retrieval_metrics import RetrievalMetrics
 
-#: What can be resampled, and what an interval then tells.
+#: Unit that is resampled, and the meaning of the interval.
 MEANING = {
-    "queries": "how far the figure depends on which images of these classes are the queries",
-    "classes": "how far the figure depends on which classes these are, so what other unseen "
-    "classes may give; queries of one class stand or fall together",
+    "queries": "how much the figure depends on which images of these classes are the queries",
+    "classes": "how much the figure depends on the choice of classes, so what to expect of other "
+    "unseen classes; queries of one class succeed or fail together",
 }
 
 
 def figures(
     metrics: "RetrievalMetrics", class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Returns a measurement as JSON holds it.
+    """Returns metrics as plain values for JSON.
 
     Args:
-        metrics: The measurement.
+        metrics: The metrics.
         class_names: Names of the classes by label, to list each class too.
 
     Returns:
-        `recall` and `map_at_k` by K, `map_at_r`, `r_precision`; `intervals_over` with `queries` and
-        `classes`, what was resampled, each with the same keys; `intervals`, those over queries;
-        and, with names, `per_class`, a list of the same with `class` and `queries`, `null` where no
-        query counts.
+        `recall` and `map_at_k` by K, `map_at_r`, `r_precision`; `intervals_over` by the
+        resampled unit, `queries` and `classes`, each with the same keys; `intervals`, which are the
+        intervals over queries; and, with names, `per_class`, a list of the same figures with
+        `class` and `queries`, `null` where no query counts.
     """
     intervals = {kind: by_measure(found) for kind, found in metrics.intervals_over.items()}
     result = by_measure(metrics.means)
@@ -51,13 +51,13 @@ def figures(
 
 
 def by_measure(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nests what `RetrievalMetrics.per_query` names, as JSON has it.
+    """Nests values by the names of `RetrievalMetrics.per_query` as JSON has them.
 
     Args:
-        values: Anything by those names.
+        values: Values of any kind by these names.
 
     Returns:
-        The same, as `recall` and `map_at_k` by K, `map_at_r` and `r_precision`.
+        The same values as `recall` and `map_at_k` by K, `map_at_r` and `r_precision`.
 
     Example:
         >>> by_measure({"R@1": 0.5, "R@2": 0.7, "MAP@R": 0.3, "R-precision": 0.4})["recall"]

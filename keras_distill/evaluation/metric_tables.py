@@ -1,4 +1,4 @@
-"""What `evaluate` says of its measurements: a table for people and figures for machines."""
+"""Retrieval metrics as tables and sentences for people, and as figures for JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def metrics_table(
     title: str, columns: "Mapping[str, RetrievalMetrics]", over: str = "queries"
 ) -> "Table":
-    """Puts measurements next to each other, each value with its 95 % interval.
+    """Puts metrics next to each other, each value with its 95 % interval.
 
     Args:
         title: Heading of the table.
-        columns: The measurements by the headings of their columns; a single one needs none.
-        over: What is resampled for the intervals, `queries` or `classes`.
+        columns: The metrics by the heading of their column; a single column needs none.
+        over: Unit that is resampled for the intervals, `queries` or `classes`.
 
     Returns:
         The table; three columns fit 80 characters.
@@ -53,16 +53,16 @@ def metrics_table(
 def asymmetric_figures(
     metrics: "AsymmetricMetrics", class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Returns an asymmetric measurement as JSON holds it.
+    """Returns asymmetric metrics as plain values for JSON.
 
     Args:
-        metrics: The measurement.
-        class_names: As of `figures`.
+        metrics: The metrics.
+        class_names: See `figures`.
 
     Returns:
-        `student_to_teacher`, `student_to_student` and `teacher_to_teacher` as of `figures`;
-        `cosine` with the mean and percentiles; `kept` by K, each with `share`, `interval` (over
-        queries) and `intervals_over` with `queries` and `classes`, or `null`.
+        `student_to_teacher`, `student_to_student` and `teacher_to_teacher` as `figures` returns
+        them; `cosine` with the mean and percentiles; `kept` by K, each with `share`, `interval`
+        (over queries) and `intervals_over` with `queries` and `classes`, or `null`.
     """
     return {
         "student_to_teacher": figures(metrics.asymmetric, class_names),
@@ -83,11 +83,11 @@ def _kept(metrics: "AsymmetricMetrics", k: int) -> dict[str, Any] | None:
 
 
 def asymmetric_sentences(metrics: "AsymmetricMetrics", over: str = "queries") -> str:
-    """Says what the asymmetric recall keeps, and how near student and teacher are.
+    """States how much recall is kept in the teacher's gallery, and how close the two models are.
 
     Args:
-        metrics: The measurement.
-        over: What is resampled for the interval, `queries` or `classes`.
+        metrics: The metrics.
+        over: Unit that is resampled for the interval, `queries` or `classes`.
 
     Returns:
         Two lines.

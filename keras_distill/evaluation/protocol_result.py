@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """What a protocol measured.
+    """Result of a protocol.
 
     Attributes:
         figures: The figures by name, which may be nested; fractions, not percent.
-        intervals: Their 95 % intervals, `[least, greatest]`, by the same names.
-        table: What the console shows of them.
+        intervals: Their 95 % intervals, `[lower, upper]`, by the same names.
+        table: Table of the figures for the console.
         notes: Lines below the table.
-        warnings: What makes the figures mean little or nothing.
+        warnings: Reasons why the figures mean little or nothing.
         more: Other keys of the JSON, plain values.
     """
 

@@ -1,4 +1,4 @@
-"""Recall@K, mAP@K, MAP@R and R-precision, of each query and on average."""
+"""Retrieval metrics: Recall@K, mAP@K, MAP@R and R-precision, per query and on average."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,25 +15,25 @@ _QUERY_BLOCK = 1024
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """How well neighbours share their query's class; all values are fractions.
+    """Retrieval metrics of a set of queries; all values are fractions.
 
-    R is the number of the query's matches in the gallery, P(i) the share of matches among the
-    first i ranks.
+    A match is a neighbour of the query's class. R is the number of the query's matches in the
+    gallery, P(i) the share of matches among the first i ranks.
 
     Attributes:
         recall: For each K, the share of queries with a neighbour of their class among K.
-        map_at_k: For each K, the mean over queries of AP@K: the sum of P(i) over those of the first
-            K ranks that hold a match, divided by min(K, R). A perfect ranking has 1. Other
-            definitions are in use that divide by R, so that 1 is out of reach where K < R, or by
-            the number of matches found, so that matches further down lower it.
-        map_at_r: Mean over queries of AP@R, which takes K = R for each query. Defined in "A Metric
-            Learning Reality Check" (arXiv 2003.08505).
+        map_at_k: For each K, the mean over queries of AP@K: the sum of P(i) over the first K
+            ranks that hold a match, divided by min(K, R). A perfect ranking has 1. Other
+            definitions in use divide by R, which puts 1 out of reach where K < R, or by the number
+            of matches found, so that matches further down lower it.
+        map_at_r: Mean over queries of AP@R, which is AP@K with K = R of each query, defined in "A
+            Metric Learning Reality Check" (arXiv 2003.08505).
         r_precision: Mean over queries of P(R).
         queries: Number of queries.
         gallery: Number of gallery rows.
         labels: Class of each query, `(queries,)`.
         per_query: By name (`R@1`, `mAP@10`, `MAP@R`, `R-precision`), the value of each query,
-            float64 `(queries,)`; NaN where it does not count, for the query has no match.
+            float64 `(queries,)`; NaN where it does not count because the query has no match.
     """
 
     recall: dict[int, float]
@@ -54,15 +54,16 @@ class RetrievalMetrics:
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % bootstrap interval of each mean over queries, by the names of `per_query`.
 
-        From 1,000 resamples of the queries; `mean_intervals` computes others of `per_query`.
+        They come from 1,000 resamples of the queries; `mean_intervals` computes others from
+        `per_query`.
         """
         return self.intervals_over["queries"]
 
     @functools.cached_property
     def intervals_over(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """The 95 % bootstrap intervals by what is resampled, `queries` or `classes`, and by name.
+        """The 95 % bootstrap intervals by resampled unit, `queries` or `classes`, and by name.
 
-        From 1,000 resamples each. See `mean_intervals` for what they mean.
+        They come from 1,000 resamples each; `mean_intervals` says what they mean.
         """
         return measure_intervals(self.per_query, self.labels)
 
@@ -86,14 +87,14 @@ class RetrievalMetrics:
 def measure_intervals(
     per_query: Mapping[str, np.ndarray], labels: np.ndarray
 ) -> dict[str, dict[str, tuple[float, float]]]:
-    """Computes the intervals of means over queries, by resampling queries and classes.
+    """Computes intervals of means over queries, by resampling queries and classes.
 
     Args:
-        per_query: By measure the value of each query, float `(n,)`; NaN where it does not count.
+        per_query: Value of each query by measure, float `(n,)`; NaN where it does not count.
         labels: Class of each query, integers `(n,)`.
 
     Returns:
-        By `queries` and `classes` the 95 % interval of each measure.
+        The 95 % interval of each measure, by the resampled unit, `queries` and `classes`.
     """
     values = np.stack(list(per_query.values()), axis=1)
     bounds = {
@@ -118,9 +119,9 @@ def retrieval_metrics(
 ) -> RetrievalMetrics:
     """Measures retrieval by exact Euclidean nearest neighbours.
 
-    Every row is a query. Without a gallery, all other rows are searched (the paper's protocol). A
-    query without any match in the gallery counts as missed in Recall@K, and not at all in the other
-    measures.
+    Every row is a query. Without a gallery, it is searched among all other rows (the paper's
+    protocol). A query without any match in the gallery counts as missed in Recall@K, and not at all
+    in the other measures.
 
     Args:
         embeddings: Query embeddings, float array `(n, dim)`.
@@ -129,8 +130,8 @@ def retrieval_metrics(
         map_ks: The K of mAP@K.
         gallery_embeddings: Gallery embeddings, `(m, dim)`; `None` for leave-one-out.
         gallery_labels: Their classes, integers `(m,)`.
-        leave_one_out: Whether row i of the gallery shows the image of query i and is left out for
-            it; without a gallery it always is.
+        leave_one_out: Whether gallery row i shows the image of query i and is left out of its
+            neighbours; always so without a gallery.
 
     Returns:
         The metrics.
@@ -146,7 +147,9 @@ def retrieval_metrics(
     """
     _check_ks(ks, map_ks)
     if (gallery_embeddings is None) != (gallery_labels is None):
-        raise InputError("gallery_embeddings and gallery_labels go together; give both or neither.")
+        raise InputError(
+            "`gallery_embeddings` and `gallery_labels` go together; give both or neither."
+        )
     labels = _checked_labels("labels", labels, embeddings)
     leave_one_out |= gallery_embeddings is None
     if gallery_embeddings is None:
@@ -161,7 +164,10 @@ def retrieval_metrics(
         leave_one_out=leave_one_out,
     )
     lists = ((rows, neighbours) for rows, neighbours, _ in blocks)
-    return _metrics(lists, labels, gallery_labels, relevant, ks, map_ks)
+    try:
+        return _metrics(lists, labels, gallery_labels, relevant, ks, map_ks)
+    except InputError as error:
+        raise error.renamed(queries="embeddings", gallery="gallery_embeddings") from error
 
 
 def neighbour_metrics(
@@ -173,22 +179,22 @@ def neighbour_metrics(
     gallery_labels: np.ndarray | None = None,
     leave_one_out: bool = False,
 ) -> RetrievalMetrics:
-    """Measures retrieval by neighbours that were found elsewhere, such as by an approximate index.
+    """Measures retrieval by neighbours from elsewhere, such as from an approximate index.
 
     Args:
         neighbours: Gallery row at each rank, nearest first, integers `(n, depth)`; -1 where nothing
-            was found. `needed_depth` says how many ranks it takes.
+            was found. `needed_depth` returns how many ranks are needed.
         labels: Classes of the queries, integers `(n,)`.
-        ks: As of `retrieval_metrics`, as are the other arguments.
-        map_ks: As there.
-        gallery_labels: As there; `None` for leave-one-out.
-        leave_one_out: As there; the neighbours must leave the query's own row out.
+        ks: See `retrieval_metrics`, also for the other arguments.
+        map_ks: See there.
+        gallery_labels: See there; `None` for leave-one-out.
+        leave_one_out: See there; the neighbours must leave the query's own row out.
 
     Returns:
         The metrics.
 
     Raises:
-        InputError: If the lists are too short, or as of `retrieval_metrics`.
+        InputError: If the lists are too short, or as `retrieval_metrics` does.
 
     Example:
         >>> metrics = neighbour_metrics(np.array([[2, 1], [0, 2], [1, 0]]), np.array([5, 5, 6]))
@@ -204,8 +210,8 @@ def neighbour_metrics(
     )
     if neighbours.shape[1] < depth:
         raise InputError(
-            f"neighbours has {neighbours.shape[1]} ranks, but ks={list(ks)} and the sizes of the "
-            f"classes need {depth}; search for more."
+            f"`neighbours` has {neighbours.shape[1]} ranks, but `ks={list(ks)}` and the sizes of "
+            f"the classes need {depth}; search for more neighbours."
         )
     starts = range(0, len(neighbours), _QUERY_BLOCK)
     slices = (slice(start, start + _QUERY_BLOCK) for start in starts)
@@ -222,21 +228,21 @@ def needed_depth(
     gallery_labels: np.ndarray | None = None,
     leave_one_out: bool = False,
 ) -> int:
-    """Returns how many neighbours of each query `neighbour_metrics` has to be given.
+    """Returns how many neighbours of each query `neighbour_metrics` needs.
 
     Args:
         labels: Classes of the queries, integers `(n,)`.
-        ks: As of `retrieval_metrics`, as are the other arguments.
-        map_ks: As there.
-        gallery_labels: As there; `None` for leave-one-out.
-        leave_one_out: As there.
+        ks: See `retrieval_metrics`, also for the other arguments.
+        map_ks: See there.
+        gallery_labels: See there; `None` for leave-one-out.
+        leave_one_out: See there.
 
     Returns:
-        The greatest K, or the greatest number of matches if it is more, but not more than the
-        gallery has.
+        The greatest K or, if greater, the greatest number of matches; at most the number of
+        neighbours in the gallery.
 
     Raises:
-        InputError: As of `retrieval_metrics`.
+        InputError: As `retrieval_metrics` does.
 
     Example:
         >>> needed_depth(np.array([5, 5, 5, 6, 6]), ks=[1])
@@ -257,7 +263,7 @@ def _metrics(
     ks: Sequence[int],
     map_ks: Sequence[int],
 ) -> RetrievalMetrics:
-    """The metrics of neighbour lists, which come with the slice of their queries."""
+    """The metrics of neighbour lists, each with the slice of its queries."""
     blocks = []
     for rows, neighbours in lists:
         match = (gallery_labels[neighbours] == labels[rows, None]) & (neighbours >= 0)
@@ -283,7 +289,7 @@ def _relevant(labels: np.ndarray, gallery_labels: np.ndarray, *, leave_one_out: 
             "rows."
         )
     if leave_one_out and not np.array_equal(labels, gallery_labels):
-        raise InputError("leave_one_out needs the same labels for the queries and the gallery.")
+        raise InputError("`leave_one_out=True` needs the same labels for queries and gallery.")
     classes, sizes = np.unique(gallery_labels, return_counts=True)
     place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     return np.where(classes[place] == labels, sizes[place] - leave_one_out, 0)
@@ -297,8 +303,8 @@ def _scores(
     Args:
         match: Whether the neighbour at each rank is of the query's class, `(n, depth)`.
         relevant: Number of matches in the whole gallery, `(n,)`.
-        ks: As of `retrieval_metrics`.
-        map_ks: As there.
+        ks: See `retrieval_metrics`.
+        map_ks: See there.
 
     Returns:
         The columns of `RetrievalMetrics.per_query`.
@@ -319,23 +325,23 @@ def _scores(
 
 
 def _mean(values: np.ndarray) -> float:
-    """The mean of what is not NaN, 0 if all is."""
+    """The mean of the values that are not NaN; 0 if there are none."""
     counted = np.isfinite(values)
     return float(np.where(counted, values, 0.0).sum() / max(int(counted.sum()), 1))
 
 
 def _check_ks(ks: Sequence[int], map_ks: Sequence[int]) -> None:
     if not len(ks) or min(ks) < 1:
-        raise InputError(f"ks={list(ks)} must be positive numbers, e.g. 1,2,4,8.")
+        raise InputError(f"`ks={list(ks)}` must be positive numbers, such as 1, 2, 4, 8.")
     if min(map_ks, default=1) < 1:
-        raise InputError(f"map_ks={list(map_ks)} must be positive numbers, e.g. 10,100.")
+        raise InputError(f"`map_ks={list(map_ks)}` must be positive numbers, such as 10, 100.")
 
 
 def _checked_labels(name: str, labels: np.ndarray | None, embeddings: np.ndarray) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (len(embeddings),) or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
-            f"{name} must be {len(embeddings)} integers, one for each row; got "
+            f"`{name}` must be {len(embeddings)} integers, one for each row; got "
             f"{labels.dtype} of shape {labels.shape}."
         )
     return labels

@@ -1,4 +1,4 @@
-"""Protocol retrieval: every image is a query against all others."""
+"""Retrieval protocol: every image is a query against all others."""
 
 import time
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_distill.data.image_set import ImageSet
+from keras_distill.errors import InputError
 from keras_distill.evaluation.asymmetric import asymmetric_metrics, check_equal_widths
 from keras_distill.evaluation.evaluated_model import load_gallery_model, load_student
 from keras_distill.evaluation.metric_figures import MEANING, by_measure, figures
@@ -27,7 +28,7 @@ _Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
 def evaluate(
     settings: EvaluateSettings, images: ImageSet, *, seen: bool, console: Console
 ) -> ProtocolResult:
-    """Measures retrieval by the model, or by the model in the gallery of another one.
+    """Measures retrieval by the model, or by the model in another model's gallery.
 
     Args:
         settings: The settings, checked.
@@ -43,7 +44,7 @@ def evaluate(
     """
     student, teacher = load_student(settings, images), load_gallery_model(settings, images)
     if teacher is not None:
-        check_equal_widths(student.model.embedding_dim, teacher.model.embedding_dim)
+        _check_comparable(student.model.embedding_dim, teacher.model.embedding_dim)
     begun = time.perf_counter()
     over = settings.shown_intervals(seen=seen, classes=len(images.classes))
     class_names = images.class_names if settings.per_class else None
@@ -67,7 +68,7 @@ def evaluate(
         figures=by_measure(metrics.means),
         intervals=measured["intervals"],
         table=metrics_table(title, columns, over),
-        notes=(f"Intervals over {over} tell {MEANING[over]}.", *closing, count),
+        notes=(f"Intervals over {over} show {MEANING[over]}.", *closing, count),
         warnings=retrieval_warnings(metrics, *sides[:2]),
         more={
             "queries": metrics.queries,
@@ -83,6 +84,17 @@ def evaluate(
             "index": {"dim": sides[0].shape[1], "metric": "euclidean", "dtype": "float32"},
         },
     )
+
+
+def _check_comparable(student: int | None, teacher: int | None) -> None:
+    try:
+        check_equal_widths(student, teacher)
+    except InputError as error:
+        named = error.renamed(student="model", teacher="gallery_model")
+        raise InputError(
+            f"{named} `train` does the first with --teacher_projection=pca, and its run holds "
+            f"projected_teacher.keras; it does the second with --embedding_dim={teacher}."
+        ) from error
 
 
 def _measured(
@@ -109,7 +121,7 @@ def _measured_asymmetrically(
     class_names: Sequence[str] | None,
     over: str,
 ) -> tuple[dict[str, RetrievalMetrics], dict[str, Any], list[str]]:
-    """Measures the student in the teacher's gallery, and both alone; returns as `_measured`."""
+    """Measures the student in the teacher's gallery and both alone; returns as `_measured` does."""
     pair = asymmetric_metrics(
         sides[:2],
         teachers_sides[:2],

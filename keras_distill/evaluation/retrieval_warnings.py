@@ -1,4 +1,4 @@
-"""Warnings about measurements of retrieval that mean little or nothing."""
+"""Warnings about retrieval figures that mean little or nothing."""
 
 from typing import TYPE_CHECKING
 
@@ -7,10 +7,10 @@ import numpy as np
 if TYPE_CHECKING:
     from keras_distill.evaluation.retrieval_metrics import RetrievalMetrics
 
-ALIKE = 0.01  # standard deviation over length, of embeddings that lie in one point
-_LOST = 1e-4  # the same, of which a quantised or float16 embedding keeps nothing
-# Probability of chance, below which it is ruled out. As neighbours of one query depend on those of
-# others, a binomial test at 0.1 % lets up to 1 % of random embeddings pass.
+ALIKE = 0.01  # standard deviation over length, below which embeddings lie in one point
+_LOST = 1e-4  # the same share, below which a quantised or float16 embedding keeps nothing
+# Probability below which chance is ruled out. As the neighbours of one query depend on the
+# neighbours of others, a binomial test at 0.1 % lets up to 1 % of random embeddings pass.
 _CERTAIN = 0.001
 
 
@@ -36,13 +36,13 @@ def chance_recall(labels: np.ndarray, k: int = 1) -> float:
 
 
 def class_size_warnings(labels: np.ndarray) -> list[str]:
-    """Says what no model can change, because of the number of classes and of their images.
+    """Warns of limits that the classes and the number of their images set to any model.
 
     Args:
-        labels: As of `chance_recall`.
+        labels: See `chance_recall`.
 
     Returns:
-        A sentence or none.
+        One sentence or none.
     """
     labels = np.asarray(labels)
     if len(labels) < 2:
@@ -68,16 +68,16 @@ def class_size_warnings(labels: np.ndarray) -> list[str]:
 
 
 def chance_warnings(labels: np.ndarray, recall: float, k: int = 1) -> list[str]:
-    """Says whether a Recall@K cannot be told from that of a model that ranks at random.
+    """Warns of a Recall@K that cannot be told from the Recall@K of a random ranking.
 
     Args:
-        labels: As of `chance_recall`.
+        labels: See `chance_recall`.
         recall: The Recall@K that was measured on them.
         k: The K.
 
     Returns:
-        A sentence or none: none where a one-sided binomial test at 0.1 % rules chance out, or where
-        no ranking could do better than another.
+        One sentence or none: none where a one-sided binomial test at 0.1 % rules chance out, or
+        where no ranking could do better than another.
     """
     labels = np.asarray(labels)
     chance = chance_recall(labels, k)
@@ -96,12 +96,12 @@ def chance_warnings(labels: np.ndarray, recall: float, k: int = 1) -> list[str]:
 def retrieval_warnings(
     metrics: "RetrievalMetrics", queries: np.ndarray, gallery: np.ndarray
 ) -> list[str]:
-    """Judges a measurement in which each image is a query against all others.
+    """Warns of metrics that mean little, where each image is a query against all others.
 
     Args:
-        metrics: The measurement.
-        queries: The embeddings of the images as queries, `(n, dim)`.
-        gallery: Those of the gallery, `(n, dim)`; maybe the same array.
+        metrics: The metrics.
+        queries: Embeddings of the images as queries, `(n, dim)`.
+        gallery: Embeddings of the images as gallery, `(n, dim)`; maybe the same array.
 
     Returns:
         Sentences about embeddings that are all alike, a recall at chance, and classes with too few
@@ -121,7 +121,7 @@ def retrieval_warnings(
 
 
 def relative_deviation(embeddings: np.ndarray) -> float:
-    """Returns how far embeddings lie from their mean, as a share of their length.
+    """Returns the standard deviation of embeddings as a share of their length.
 
     Args:
         embeddings: `(n, dim)`, finite.
@@ -140,7 +140,7 @@ def relative_deviation(embeddings: np.ndarray) -> float:
 
 
 def _matches(labels: np.ndarray) -> np.ndarray:
-    """The number of other images of each one's class, `(n,)`."""
+    """The number of other images in the class of each image, `(n,)`."""
     _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return sizes[place] - 1
 

@@ -1,4 +1,4 @@
-"""Models of a report, from the teacher to the index, loaded and measured."""
+"""Chain of a report: its models, loaded and measured, from the teacher to the index."""
 
 import time
 from functools import partial
@@ -16,7 +16,7 @@ from keras_distill.embedding.pixel_model import PixelModel
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.ledger.cost import index_cost, model_cost
 from keras_distill.ledger.ledger import Ledger
-from keras_distill.ledger.step import Step, exact_step, index_step
+from keras_distill.ledger.stage import LedgerStage, exact_stage, index_stage
 from keras_distill.retrieval.backends import build_searcher, check_backend
 from keras_distill.retrieval.neighbours import sample_rows
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
@@ -32,7 +32,7 @@ _TIMED_FILES = 64
 def load_chain(
     settings: ReportSettings, images: ImageSet
 ) -> tuple[list[ChainModel], list[ChainModel]]:
-    """Loads the models of the chain and its branches.
+    """Loads the models of the chain and of its branches.
 
     Args:
         settings: The settings.
@@ -42,7 +42,7 @@ def load_chain(
         The models of the chain, from the teacher on; and the student in other formats.
 
     Raises:
-        InputError: If one cannot be used.
+        InputError: If a model cannot be used.
     """
     with renamed_arguments(path="run"):
         loaded = load_teacher(settings.run)
@@ -90,18 +90,18 @@ def measured_chain(
     images: ImageSet,
     console: Console,
 ) -> Ledger:
-    """Embeds the images by each model, and measures what is found.
+    """Embeds the images with each model, and measures the retrieval.
 
     Args:
         settings: The settings.
-        models: The chain, as of `load_chain`.
-        formats: The formats, as of `load_chain`.
+        models: The models of the chain, from `load_chain`.
+        formats: The student in other formats, from `load_chain`.
         images: The images.
         console: Where progress is shown.
 
     Returns:
-        The ledger: the models, and the index unless there is none; the formats branch off the
-        student.
+        The ledger: a chain of the models and the index, if there is one; the formats are branches
+        of the student.
 
     Raises:
         InputError: If the index cannot be built.
@@ -109,14 +109,16 @@ def measured_chain(
     ks = parse_ks(settings.ks)
     backend = _index_backend(settings)
     if settings.scann and (leaves := parse_scann(settings.scann)[0]) > len(images):
-        raise InputError(f"--scann={settings.scann}: {leaves} leaves for {len(images)} images.")
+        raise InputError(
+            f"`scann={settings.scann}` has {leaves} leaves for {len(images)} images; give fewer."
+        )
     files = [images.root / images.paths[row] for row in sample_rows(len(images), _TIMED_FILES)]
     jpegs = [file.read_bytes() for file in files]
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         chain = [_measured(settings, model, images, jpegs, ks, progress) for model in models]
-        student = next(row for row, step in enumerate(chain) if step.name == "student")
+        student = next(row for row, stage in enumerate(chain) if stage.name == "student")
         if backend is not None:
-            progress.add_task(f"searching by {backend}", total=None)
+            progress.add_task(f"searching with {backend}", total=None)
             chain.append(_index(settings, chain[-1], backend, ks))
         branches = [
             (student, _measured(settings, model, images, jpegs, ks, progress)) for model in formats
@@ -131,8 +133,8 @@ def _measured(
     jpegs: list[bytes],
     ks: list[int],
     progress: Progress,
-) -> Step:
-    task = progress.add_task(f"embedding by the {model.name}", total=len(images))
+) -> LedgerStage:
+    task = progress.add_task(f"embedding with the {model.name}", total=len(images))
     begun = time.perf_counter()
     vectors = model.embed(
         images, batch_size=settings.batch_size, on_batch=partial(progress.advance, task)
@@ -142,10 +144,12 @@ def _measured(
     cost = model_cost(model, jpegs, batch_size=settings.batch_size)
     cost |= {"image_size": model.image_size, "route": model.route}
     cost |= {"embedding_seconds": round(seconds, 3)}
-    return exact_step(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
+    return exact_stage(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
 
 
-def _index(settings: ReportSettings, before: Step, backend: str, ks: list[int]) -> Step:
+def _index(
+    settings: ReportSettings, before: LedgerStage, backend: str, ks: list[int]
+) -> LedgerStage:
     def build(gallery: Any) -> Any:
         if settings.scann:
             leaves, searched, reorder = parse_scann(settings.scann)
@@ -153,7 +157,7 @@ def _index(settings: ReportSettings, before: Step, backend: str, ks: list[int]) 
             return ScannSearcher(gallery, scann)
         return build_searcher(gallery, backend=backend)
 
-    return index_step(
+    return index_stage(
         "index",
         before,
         build,
@@ -167,7 +171,7 @@ def _index_backend(settings: ReportSettings) -> str | None:
         return None
     for backend in ("scann", "faiss") if settings.backend == "auto" else (settings.backend,):
         try:
-            check_backend(backend, argument="--backend")
+            check_backend(backend)
         except InputError:
             if settings.backend != "auto" or settings.scann:
                 raise
@@ -185,7 +189,7 @@ def _pixel_model(
     asked_size: int | None = None,
 ) -> PixelModel:
     model.check_covers(images)
-    default_size = 1 if model.needs_ids else default_size  # a table looks at no pixels
+    default_size = 1 if model.needs_ids else default_size  # a table reads no pixels
     flag = {"student": "run", "teacher": "teacher", "export": "export"}.get(name, "format")
     with renamed_arguments(model=f"{flag}={path}"):
         size = needed_image_size(model.image_size, asked_size, default_size)
@@ -193,11 +197,11 @@ def _pixel_model(
 
 
 def _export(path: Path, images: ImageSet, size: int | None) -> ChainModel:
-    """The bundle as TF-Serving answers; as a model of pixels if it takes no files."""
+    """Loads an export as TF-Serving runs it, or as a model of pixels if it takes no files."""
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, IndexError, tf.errors.OpError):
-        loaded = None  # load_teacher says what is wrong, or reads it otherwise
+        loaded = None  # load_teacher names the fault, or reads it in another way
     if loaded is not None and takes_files(loaded):
         return JpegModel("export", path, loaded)
     with renamed_arguments(path="export"):

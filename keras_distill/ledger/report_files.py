@@ -21,11 +21,11 @@ from keras_distill.settings.report import ReportSettings
 def report_and_pictures(
     settings: ReportSettings, ledger: Ledger, images: ImageSet, facts: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Gathers all that a report holds.
+    """Gathers the contents and pictures of a report.
 
     Args:
         settings: The settings.
-        ledger: What was measured.
+        ledger: The ledger.
         images: The images that it was measured on.
         facts: Other keys of the report, plain values.
 
@@ -46,8 +46,8 @@ def report_and_pictures(
         **facts,
         **report_contents(ledger, images, most_queries=settings.queries),
     }
-    for step in contents["steps"]:
-        step |= {"data": settings.dataset, "split": settings.split}
+    for stage in contents["steps"]:
+        stage |= {"data": settings.dataset, "split": settings.split}
     rows = rows_by_importance(contents)
     made = {row: picture_uri(images.root / images.paths[row]) for row in rows[: settings.pictures]}
     pictures = {str(row): uri for row, uri in made.items() if uri is not None}
@@ -60,8 +60,8 @@ def write_report(out: Path, contents: Mapping[str, Any], pictures: Mapping[str, 
 
     Args:
         out: Folder, which need not exist.
-        contents: As of `report_and_pictures`.
-        pictures: As of `report_and_pictures`.
+        contents: The contents, see `report_and_pictures`.
+        pictures: The pictures, see `report_and_pictures`.
     """
     html = page_html(contents, pictures)
     with published_file(out / "report.json") as temporary:

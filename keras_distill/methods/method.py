@@ -54,6 +54,7 @@ class Method(TrainerHooks, keras.Model):
     Example:
         >>> import keras
         >>> import numpy as np
+        >>> from keras_distill.distribution.global_batch import gather_replicas
         >>> class Regression(Method):
         ...     def __init__(self, network, **kwargs):
         ...         super().__init__(**kwargs)
@@ -68,7 +69,6 @@ class Method(TrainerHooks, keras.Model):
         ...         y, y_pred = gather_replicas((y, y_pred))
         ...         squares = ops.mean(ops.square(y - y_pred))
         ...         return [LossTerm("squares", squares, rows=ops.shape(y)[0])]
-        >>> from keras_distill.distribution.global_batch import gather_replicas
         >>> model = Regression(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
         >>> model.compile("adam")
         >>> sorted(model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0).history)

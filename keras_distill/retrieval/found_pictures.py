@@ -1,4 +1,4 @@
-"""Pictures of an index that a search has found, as a table, a drawing and JSON."""
+"""Search results of an index: a table, a drawing and JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ class FoundPicture:
     Attributes:
         path: Its path relative to the folder of the pictures.
         class_name: Its class; empty for none.
-        distance: Euclidean distance of its embedding from the one of the query.
+        distance: Euclidean distance of its embedding from the embedding of the query.
     """
 
     path: str
@@ -33,7 +33,7 @@ def found_pictures(index: VectorIndex, neighbours: Neighbours) -> list[FoundPict
 
     Args:
         index: The index.
-        neighbours: What was found in it.
+        neighbours: What a search of it returned.
 
     Returns:
         The pictures, nearest first.
@@ -55,17 +55,17 @@ def show_found(
     picture: str = "",
     pictures_in: str = "",
 ) -> dict[str, Any]:
-    """Prints what was found, and draws it.
+    """Prints the pictures that were found, and draws them.
 
     Args:
         index: The index.
-        neighbours: What was found in it.
+        neighbours: What a search of it returned.
         query: File of the picture that was searched by.
-        picture: PNG file for a drawing of what was found; none if empty.
+        picture: PNG file for a drawing of the pictures; none if empty.
         pictures_in: Folder of the pictures, if they are not where they were indexed.
 
     Returns:
-        What was found, as plain values.
+        The search result as plain values.
 
     Raises:
         InputError: If the drawing cannot be written.

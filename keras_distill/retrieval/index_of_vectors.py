@@ -1,4 +1,4 @@
-"""An index of the vectors that bulk embedding wrote."""
+"""Index of the vectors that bulk embedding wrote."""
 
 import shutil
 from pathlib import Path
@@ -17,19 +17,19 @@ from keras_distill.retrieval.vector_index import VectorIndex
 def build_index_of_vectors(
     folder: Path, vectors: Path, *, backend: str = "auto", overwrite: bool = False
 ) -> VectorIndex:
-    """Writes the index of stored vectors.
+    """Builds an index of stored vectors.
 
     Args:
         folder: The index.
         vectors: Folder that `python -m keras_distill.embed` wrote.
-        backend: How the index is searched.
-        overwrite: Whether an index that is there is replaced.
+        backend: Search backend, see `build_searcher`.
+        overwrite: Whether to replace an index that is already there.
 
     Returns:
         The index.
 
     Raises:
-        InputError: If vectors are missing or damaged; or as `build_index`.
+        InputError: If vectors are missing or damaged, or as `build_index` does.
     """
     entries, made_of = _stored(vectors)
     index = build_index(
@@ -52,20 +52,20 @@ def add_vectors_to_index(
     Args:
         index: The index.
         vectors: Folder that `python -m keras_distill.embed` wrote.
-        rebuild: Whether everything is merged and prepared for the search again.
+        rebuild: Whether to merge all parts and build the searcher again.
 
     Returns:
         The index.
 
     Raises:
-        InputError: If vectors are missing or damaged; or as `add_to_index`.
+        InputError: If vectors are missing or damaged, or as `add_to_index` does.
     """
     entries, made_of = _stored(vectors)
     return add_to_index(index.folder, entries, embedder=made_of["embedder"], rebuild=rebuild)
 
 
 def _stored(vectors: Path) -> tuple[IndexEntries, dict[str, Any]]:
-    """Reads the entries, and the manifest that tells what they were made of."""
+    """Reads the entries, and the manifest with their provenance."""
     with renamed_arguments(folder="vectors"):
         shards = open_shards(vectors)
     rows, root = shards.read(), Path(shards.manifest["root"])

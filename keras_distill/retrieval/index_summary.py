@@ -1,4 +1,4 @@
-"""Figures that describe an index."""
+"""Summary of an index, for people and for programs."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _HIDDEN = {"files", "class_names", "parts", "deleted", "asked_backend", "rows", 
 
 
 def index_summary(index: VectorIndex) -> dict[str, Any]:
-    """Returns the size of an index and how it is searched.
+    """Returns figures that describe an index: its size and its search backend.
 
     Args:
         index: The index.
@@ -32,7 +32,7 @@ def index_summary(index: VectorIndex) -> dict[str, Any]:
 
 
 def summary_table(index: VectorIndex) -> Table:
-    """Returns a table for people of what an index is.
+    """Returns a table that describes an index.
 
     Args:
         index: The index.

@@ -1,4 +1,4 @@
-"""Settings of the client command."""
+"""Settings of the command `client`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,36 +16,44 @@ _ONLY_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionSettings(Settings):
-    """A server, a model of it, how they are reached, and the images for them."""
+    """A server, the connection to it, a model on it, and the images to send."""
 
-    address: str = setting("localhost:8500", "host:port of the server's gRPC port.", group="Server")
+    address: str = setting("localhost:8500", "host:port of gRPC on the server.", group="Server")
     rest: str = setting(
         "",
-        "host:port of the server's REST port. smoke: compare what it answers, too. status without "
-        "--model: where the metrics are; port 8501 if --address has port 8500.",
+        "host:port of REST on the server. smoke: compare its answers, too. status without --model: "
+        "where the metrics are; port 8501 if --address has port 8500.",
         group="Server",
     )
-    model: str = setting("", "Name of the model. Required, but for status.", group="Server")
+    model: str = setting("", "Name of the model. Required, except by status.", group="Server")
     version: int | None = setting(
         None, "Its version; the newest if not given.", group="Server", least=1
     )
-    label: str = setting("", "In its place, a label of a version, such as stable.", group="Server")
+    label: str = setting(
+        "", "Instead of --version, a label of a version, such as stable.", group="Server"
+    )
     timeout: float = setting(30.0, "Seconds for one request, its retries included.", group="Server")
     metadata: tuple[str, ...] = setting(
         (), "KEY=VALUE, a header of each call, such as a shared secret.", group="Server"
     )
-    tls: bool = setting(False, "Speak TLS; the next three ask for it too.", group="Encryption")
+    tls: bool = setting(False, "Use TLS; the next three flags imply it.", group="Encryption")
     root_certificates: str = setting(
-        "", "PEM file of those who may sign the server's.", group="Encryption"
+        "",
+        "PEM file of the authorities that may sign the server's certificate.",
+        group="Encryption",
     )
     certificate: str = setting("", "PEM file of the client's certificate.", group="Encryption")
     key: str = setting("", "PEM file of its private key.", group="Encryption")
     images: str = setting("", "embed: folder of JPEG and PNG images, at any depth.", group="Images")
     image: tuple[str, ...] = setting(
-        (), "embed: in its place, a file; may be given several times.", group="Images"
+        (), "embed: instead of --images, a file; may be given several times.", group="Images"
     )
-    batch_size: int = setting(32, "embed: most images in a request.", group="Images", least=1)
-    in_flight: int = setting(4, "embed: most requests at once.", group="Images", least=1)
+    batch_size: int = setting(
+        32, "embed: maximum number of images in a request.", group="Images", least=1
+    )
+    in_flight: int = setting(
+        4, "embed: maximum number of requests at once.", group="Images", least=1
+    )
 
     def headers(self) -> list[tuple[str, str]]:
         """Returns the headers of each call.
@@ -66,16 +74,16 @@ class ClientCommandSettings(ConnectionSettings):
 
     out: str = setting("", "embed: .npz or .npy file for the vectors. Required.", group="Output")
     json: str = setting("", "File for the result as JSON; - prints it instead.", group="Output")
-    limit: float = setting(60.0, "wait: seconds until it gives up.", group="Output")
+    limit: float = setting(60.0, "wait: seconds before it gives up.", group="Output")
     golden: str = setting(
-        "", "smoke: folder of the exported version, which has the answers.", group="Smoke"
+        "", "smoke: folder of the exported version, which holds the golden requests.", group="Smoke"
     )
 
     def check(self, verb: str) -> None:
         """Rejects what cannot work before anything is sent.
 
         Args:
-            verb: What the command shall do: `embed`, `status`, `wait` or `smoke`.
+            verb: `embed`, `status`, `wait` or `smoke`.
 
         Raises:
             InputError: If a setting is missing, has no effect, or cannot be used.
@@ -86,7 +94,7 @@ class ClientCommandSettings(ConnectionSettings):
         if verb == "status":
             self._check_status()
         elif not self.model:
-            raise InputError("--model is required: the name under which the server knows it.")
+            raise InputError("--model is required: its name on the server.")
         if self.json and Path(self.json).is_dir():
             raise InputError(f"--json={self.json} is a folder; give a file, or -.")
         if verb == "wait" and not self.limit > 0:

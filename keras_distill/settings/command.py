@@ -51,7 +51,7 @@ class Command(Generic[S]):
         self,
         module: str,
         description: str,
-        settings: type[S] = Settings,  # type: ignore[assignment]
+        settings: type[S],
         verbs: Sequence[str] = (),
         *,
         passes_on: bool = False,
@@ -68,77 +68,13 @@ class Command(Generic[S]):
         self._others = tuple(others)
         self._foreign = foreign
         self._description = description
-        self._groups: dict[str, list[str]] = {}
-        self._former_names: dict[str, str] = {}
+        self._groups = fields_by_group(settings)
         flags.DEFINE_string(
             "flagfile", None, "File with one flag a line; see configs/.", flag_values=self.flags
         )
-        types_by_name = typing.get_type_hints(settings)
-        for group, fields in fields_by_group(settings).items():
-            for field in fields:
-                self._define(group, field, types_by_name[field.name])
-
-    def _define(self, group: str, field: dataclasses.Field[Any], kind: Any) -> None:
-        if isinstance(kind, types.UnionType):  # such as `int | None`
-            kind = next(each for each in typing.get_args(kind) if each is not type(None))
-        name, more = field.name, field.metadata
-        default: Any = field.default
-        if typing.get_origin(kind) is tuple:
-            self.strings(group, name, more["text"])
-        elif more["choices"]:
-            self.choice(group, name, default, more["choices"], more["text"])
-        elif kind is bool:
-            self.boolean(group, name, default, more["text"])
-        elif kind is int:
-            self.integer(group, name, default, more["text"], more["least"], more["most"])
-        elif kind is float:
-            self.number(group, name, default, more["text"])
-        else:
-            self.string(group, name, default, more["text"])
-        if former := more["formerly"]:
-            flags.DEFINE_alias(former, name, flag_values=self.flags)
-            self._former_names[former] = name
-
-    def string(self, group: str, name: str, default: str, text: str) -> None:
-        """Defines a flag that holds text."""
-        flags.DEFINE_string(name, default, text, flag_values=self.flags)
-        self._groups.setdefault(group, []).append(name)
-
-    def strings(self, group: str, name: str, text: str) -> None:
-        """Defines a flag that may be given several times, each time with another text."""
-        flags.DEFINE_multi_string(name, None, text, flag_values=self.flags)
-        self._groups.setdefault(group, []).append(name)
-
-    def integer(
-        self,
-        group: str,
-        name: str,
-        default: int | None,
-        text: str,
-        least: int | None,
-        most: int | None = None,
-    ) -> None:
-        """Defines a flag that holds an integer from `least` to `most`."""
-        flags.DEFINE_integer(name, default, text, least, most, flag_values=self.flags)
-        self._groups.setdefault(group, []).append(name)
-
-    def number(self, group: str, name: str, default: float | None, text: str) -> None:
-        """Defines a flag that holds a number of at least 0."""
-        flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=self.flags)
-        flags.register_validator(
-            name, lambda v: v is None or math.isfinite(v), "not finite.", flag_values=self.flags
-        )
-        self._groups.setdefault(group, []).append(name)
-
-    def boolean(self, group: str, name: str, default: bool, text: str) -> None:
-        """Defines a flag `--name` / `--noname` or `--no-name`."""
-        flags.DEFINE_boolean(name, default, text, flag_values=self.flags)
-        self._groups.setdefault(group, []).append(name)
-
-    def choice(self, group: str, name: str, default: str, of: Sequence[str], text: str) -> None:
-        """Defines a flag that holds one of several words."""
-        flags.DEFINE_enum(name, default, list(of), text, flag_values=self.flags)
-        self._groups.setdefault(group, []).append(name)
+        kinds = typing.get_type_hints(settings)
+        for field in (field for fields in self._groups.values() for field in fields):
+            _define(self.flags, field, kinds[field.name])
 
     def parse(self, argv: Sequence[str], *, known_only: bool = False) -> S:
         """Reads the arguments into settings; all others have their defaults.
@@ -172,8 +108,6 @@ class Command(Generic[S]):
             raise InputError(str(error)) from error
         if unparsed and not known_only:
             raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
-        if self.settings is Settings:
-            return self.flags  # type: ignore[return-value]
         values = {name: self.flags[name].value for name in self._names()}
         values |= {
             name: tuple(value or ())
@@ -206,8 +140,7 @@ class Command(Generic[S]):
                 code = main(self.parse(argv))
         except InputError as error:
             self._fail(
-                f"{as_flags(str(error), list(self.flags))}\nSee `python -m {self.module} --help`.",
-                BAD_INPUT,
+                f"{self._as_flags(str(error))}\nSee `python -m {self.module} --help`.", BAD_INPUT
             )
         except KeyboardInterrupt:
             self._fail("interrupted", INTERRUPTED)
@@ -231,7 +164,12 @@ class Command(Generic[S]):
         return "".join(lines)
 
     def _names(self) -> list[str]:
-        return [name for names in self._groups.values() for name in names]
+        return [field.name for fields in self._groups.values() for field in fields]
+
+    def _as_flags(self, message: str) -> str:
+        """Shows the arguments of functions, which stand in backquotes, as the flags they are."""
+        switches = [name for name in self.flags if self.flags[name].boolean]
+        return as_flags(message, list(self.flags), switches)
 
     def _with_flag_files(self, argv: Sequence[str]) -> list[str]:
         """Replaces flag files by their content, without the flags of the other commands."""
@@ -264,7 +202,8 @@ class Command(Generic[S]):
 
         console = Console(highlight=False)
         print(self._description.strip())  # as written: rich would wrap the examples
-        for group, names in {**self._groups, "Flag files": ["flagfile"]}.items():
+        groups = {group: [f.name for f in fields] for group, fields in self._groups.items()}
+        for group, names in {**groups, "Flag files": ["flagfile"]}.items():
             console.print(f"\n[bold]{group}[/bold]")
             for name in names:
                 flag = self.flags[name]
@@ -273,6 +212,32 @@ class Command(Generic[S]):
                 # absl puts the choices in front, and how to give several behind.
                 text = flag.help.rpartition(">: ")[2].partition(";\n")[0]
                 console.print(Padding(Text(text + default_text), (0, 0, 0, 6)))
+
+
+def _define(values: DashedFlagValues, field: dataclasses.Field[Any], kind: Any) -> None:
+    """Defines the flag of a field, whose type is `kind`."""
+    if isinstance(kind, types.UnionType):  # such as `int | None`
+        kind = next(each for each in typing.get_args(kind) if each is not type(None))
+    name, more = field.name, field.metadata
+    default: Any = field.default
+    given = (name, default, more["text"])
+    if typing.get_origin(kind) is tuple:
+        flags.DEFINE_multi_string(name, None, more["text"], flag_values=values)
+    elif more["choices"]:
+        flags.DEFINE_enum(name, default, more["choices"], more["text"], flag_values=values)
+    elif kind is bool:
+        flags.DEFINE_boolean(*given, flag_values=values)
+    elif kind is int:
+        flags.DEFINE_integer(*given, more["least"], more["most"], flag_values=values)
+    elif kind is float:
+        flags.DEFINE_float(*given, lower_bound=0.0, flag_values=values)
+        flags.register_validator(
+            name, lambda v: v is None or math.isfinite(v), "not finite.", flag_values=values
+        )
+    else:
+        flags.DEFINE_string(*given, flag_values=values)
+    if more["formerly"]:
+        flags.DEFINE_alias(more["formerly"], name, flag_values=values)
 
 
 def _flag_name(argument: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings of bulk embedding: of the local command and of the one on Apache Beam."""
+"""Settings of the commands `embed` and `embed_beam`."""
 
 import glob
 import re
@@ -13,36 +13,45 @@ from keras_distill.settings.settings import Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSettings(Settings):
-    """What both commands take."""
+    """Settings of both commands."""
 
     model: str = setting(
         "",
         "A .keras file, a run directory, a SavedModel, or a .tflite file. Required.",
         group="Model",
     )
-    batch_size: int = setting(64, "Most pictures embedded at once.", group="Model", least=1)
+    batch_size: int = setting(
+        64, "Maximum number of pictures embedded at once.", group="Model", least=1
+    )
     images: str = setting(
         "",
         "Folder of JPEG and PNG images, at any depth; or a data set, "
         f"{', '.join(DATASETS)}; or a pattern such as 'photos/**/*.jpg', in quotes. The first "
-        "folder on the way to a picture is its class. Required.",
+        "folder of a picture's path is its class. Required.",
         group="Pictures",
     )
     data_dir: str = setting(
-        "~/tensorflow_datasets", "Folder where data sets lie, or are put.", group="Pictures"
+        "~/tensorflow_datasets",
+        "Folder of data sets, where new ones are put, too.",
+        group="Pictures",
     )
     out: str = setting("", "Folder for the vectors. Required.", group="Output")
     format: str = setting(
         "npy",
-        "npy: arrays, and the paths beside them, a line each. parquet: tables of path, class, "
+        "npy: arrays, and the paths next to them, a line each. parquet: tables of path, class, "
         "label and vector; needs pyarrow.",
         group="Output",
         choices=["npy", "parquet"],
     )
     shard_size: int = setting(
-        4096, "Pictures in a shard: what a killed process loses.", group="Output", least=1
+        4096,
+        "Pictures in a shard; a killed process loses at most one shard.",
+        group="Output",
+        least=1,
     )
-    overwrite: bool = setting(False, "Replace vectors that were made otherwise.", group="Output")
+    overwrite: bool = setting(
+        False, "Replace vectors that were made with other settings.", group="Output"
+    )
 
     def check(self) -> None:
         """Rejects what cannot work before TensorFlow is loaded.
@@ -72,12 +81,12 @@ class EmbedSettings(EmbeddingSettings):
     )
     shards: str = setting(
         "",
-        "K/N: of N processes this is the K-th, from 1 on; the others do theirs.",
+        "K/N: this is the K-th of N processes, from 1 on, and does its part of the shards.",
         group="Output",
     )
 
     def check(self) -> None:
-        """As `EmbeddingSettings.check`, and rejects what is no part of the shards."""
+        """Checks as `EmbeddingSettings.check` does, and that `--shards` is such a part."""
         super().check()
         parse_part(self.shards)
 
@@ -88,7 +97,7 @@ class BeamEmbedSettings(EmbeddingSettings):
 
     model: str = setting(
         "",
-        "A SavedModel of `python -m keras_distill.export`, the folder of its version. Required.",
+        "Version folder of a SavedModel that `python -m keras_distill.export` wrote. Required.",
         group="Model",
     )
 
@@ -97,7 +106,7 @@ def parse_part(text: str) -> tuple[int, int]:
     """Reads `--shards`.
 
     Args:
-        text: `K/N`, or empty for all.
+        text: `K/N`, or empty for all shards.
 
     Returns:
         `K - 1` and `N`.
@@ -118,19 +127,19 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def open_output(settings: EmbeddingSettings, embedder: Any, image_size: int, pictures: Any) -> Any:
-    """Opens the folder of vectors that the settings name, new or begun with the same model.
+    """Opens the folder of vectors that the settings name, new or begun with the same settings.
 
     Args:
         settings: The settings.
         embedder: The model, a `Teacher`.
-        image_size: Height and width of the images it sees, in pixels.
+        image_size: Height and width of the model's input, in pixels.
         pictures: The `PictureList`.
 
     Returns:
         The `VectorShards`.
 
     Raises:
-        InputError: As `start_shards`.
+        InputError: As `start_shards` does.
     """
     import numpy as np
 
@@ -159,11 +168,11 @@ def open_output(settings: EmbeddingSettings, embedder: Any, image_size: int, pic
 
 
 def summary(shards: Any, seconds: float, **more: Any) -> dict[str, Any]:
-    """Returns what a command prints last: where the vectors are, and how many.
+    """Returns the last line that a command prints: the folder and the numbers of the vectors.
 
     Args:
         shards: The `VectorShards`.
-        seconds: How long it took.
+        seconds: Duration of the command.
         **more: Further values to print.
 
     Returns:

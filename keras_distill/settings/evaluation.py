@@ -19,19 +19,17 @@ PROTOCOL_OF_RECIPE = {"distill": "retrieval"}
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(Settings, group="Evaluation"):
-    """Images that are evaluated on, and the figures."""
+    """Evaluated images, and the figures."""
 
-    split: str = setting(
-        "test", "Which classes to evaluate on.", choices=["test", "validation", "train"]
-    )
+    split: str = setting("test", "Classes to evaluate on.", choices=["test", "validation", "train"])
     ks: str = setting("1,2,4,8", "The K of Recall@K, e.g. 1,10,100,1000 for SOP.")
     batch_size: int = setting(64, "Images embedded at once.", least=1)
     intervals: str = setting(
         "auto",
-        "What is resampled for the 95 % intervals on show; the JSON has both. queries: how far "
-        "figures depend on which images of these classes are the queries. classes: how far on "
-        "which classes these are, each resampled with all of its queries. auto is classes where "
-        "the model was not trained on any of them, and there are several.",
+        "Unit that is resampled for the 95 % intervals on show; the JSON has both. queries: the "
+        "intervals show how much figures depend on which images of these classes are the queries. "
+        "classes: how much on the choice of classes, each resampled with all of its queries. auto "
+        "is classes where there are several and the model was not trained on any of them.",
         choices=["auto", "classes", "queries"],
     )
 
@@ -57,7 +55,7 @@ class ModelSettings(Settings, group="Model"):
     model: str = setting(
         "",
         "A .keras file, a run directory, or a SavedModel folder. Required, unless --flagfile is "
-        "flags.txt of a run.",
+        "the flags.txt of a run.",
     )
     image_size: int | None = setting(
         None, "Pixels a side, for a model that takes any size.", least=1
@@ -70,16 +68,16 @@ class GalleryModelSettings(Settings, group="Gallery model"):
 
     gallery_model: str = setting(
         "",
-        "What embeds the gallery, where it is not --model: a .keras file, such as "
+        "Model that embeds the gallery, if not --model: a .keras file, such as the "
         "projected_teacher.keras of a run, a run directory, a SavedModel, a .tflite or .onnx file, "
         "or a table of vectors.",
     )
-    gallery_output: str = setting("", "Its layer or output; as --teacher_output of train.")
+    gallery_output: str = setting("", "Its layer or output, as --teacher_output of train.")
     gallery_signature: str = setting("", "Its signature, of a SavedModel.")
     gallery_image_size: int | None = setting(None, "Pixels a side, if it takes any size.", least=1)
     gallery_preprocessing: str = setting(
         "0_255",
-        f"What it expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here take 0_255.",
+        f"Its preprocessing of pixels: {', '.join(PREPROCESSINGS)}. Models made here take 0_255.",
         choices=PREPROCESSINGS,
     )
 
@@ -87,7 +85,7 @@ class GalleryModelSettings(Settings, group="Gallery model"):
         """Rejects what cannot work.
 
         Raises:
-            InputError: If there is no such model, or only a description of one.
+            InputError: If the model does not exist, or is described but not given.
         """
         if self.gallery_model and not Path(self.gallery_model).exists():
             raise InputError(f"--gallery_model={self.gallery_model} does not exist.")
@@ -104,17 +102,19 @@ class EvaluateSettings(
 
     protocol: str | None = setting(
         None,
-        f"What is measured, one of {', '.join(PROTOCOLS)}; by default what the recipe of the "
-        "model's run is measured by, and retrieval for a model without a run.",
+        f"Evaluation protocol, one of {', '.join(PROTOCOLS)}; by default the protocol of the "
+        "recipe of the model's run, and retrieval for a model without a run.",
         choices=list(PROTOCOLS),
     )
     map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
-    degrade: str = setting("", f"What makes the images worse, in this order: some of {SYNTAX}.")
+    degrade: str = setting(
+        "", f"Degradations of the images, applied in this order: some of {SYNTAX}."
+    )
     degrade_side: str = setting(
         "both",
-        "Which images --degrade makes worse; a query's own image is never in its gallery. With "
-        "--gallery_model, what each model sees of them is made worse, at its own size, and the "
-        "cosine compares the student's query with the teacher's gallery.",
+        "Images that --degrade applies to; a query's own image is never in its gallery. With "
+        "--gallery_model, the input of each model is degraded at its own size, and the cosine "
+        "compares the student's query with the teacher's gallery.",
         choices=["queries", "gallery", "both"],
     )
     json: str = setting("", "File for the figures as JSON.", group="Output")
@@ -143,7 +143,7 @@ class EvaluateSettings(
 
 
 def evaluate_command(description: str = "") -> Command[EvaluateSettings]:
-    """Makes the command `evaluate`, which reads flag files of `train` too.
+    """Returns the command `evaluate`, which reads flag files of `train` too.
 
     Args:
         description: Text of the help.
@@ -155,17 +155,16 @@ def evaluate_command(description: str = "") -> Command[EvaluateSettings]:
 
 
 def check_split(split: str, validation_classes: str) -> None:
-    """Checks that the split which is evaluated on is there."""
+    """Checks that the evaluated split exists."""
     if split == "validation" and not validation_classes:
         raise InputError("--split=validation needs --validation_classes.")
 
 
-def parse_ks(value: str, *, flag: str = "ks") -> list[int]:
+def parse_ks(value: str) -> list[int]:
     """Reads `--ks`.
 
     Args:
         value: Positive integers, such as `"1,2,4,8"`.
-        flag: Name of the flag, for the error message.
 
     Returns:
         The numbers, ascending, each once.
@@ -173,15 +172,22 @@ def parse_ks(value: str, *, flag: str = "ks") -> list[int]:
     Raises:
         InputError: If it is anything else.
     """
-    try:
-        ks = sorted({int(part) for part in value.split(",")})
-    except ValueError:
-        ks = [0]
-    if ks[0] < 1:
-        raise InputError(f"--{flag}={value} must be positive integers, such as 1,2,4,8.")
+    if not (ks := _positive_integers(value)):
+        raise InputError(f"--ks={value} must be positive integers, such as 1,2,4,8.")
     return ks
 
 
 def parse_map_ks(value: str) -> list[int]:
-    """Reads `--map_ks`, which may be empty; else as `parse_ks`."""
-    return parse_ks(value, flag="map_ks") if value else []
+    """Reads `--map_ks`, which may be empty; otherwise as `parse_ks` does."""
+    if value and not _positive_integers(value):
+        raise InputError(f"--map_ks={value} must be positive integers, such as 10,100.")
+    return _positive_integers(value)
+
+
+def _positive_integers(text: str) -> list[int]:
+    """The numbers of a list, ascending, each once; empty if it is anything else."""
+    try:
+        numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        return []
+    return numbers if numbers[0] > 0 else []

@@ -1,4 +1,4 @@
-"""Settings of an export: for TF-Serving, or as a file for phones and other runtimes."""
+"""Settings of the command `export`: for TF-Serving, or as a file for other runtimes."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,11 +14,13 @@ _OF_SAVED_MODELS = ("version", "batching", "images", "recall", "data_licence")
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModelSettings(Settings):
-    """What is exported, and how a SavedModel of it is made."""
+    """Exported model, and how its SavedModel is made."""
 
     model: str = setting("", "A .keras file or a run directory. Required.", group="Model")
     out: str = setting("", "Folder for all models. Required.", group="Output")
-    name: str = setting("embedder", "Name of the model, a folder in --out.", group="Output")
+    name: str = setting(
+        "embedder", "Name of the model, and of its folder in --out.", group="Output"
+    )
     version: int | None = setting(
         None, "Version; the next free one if not given.", group="Output", least=1
     )
@@ -32,18 +34,18 @@ class SavedModelSettings(Settings):
     )
     images: str = setting(
         "",
-        "Folder of JPEG or PNG images, eight of which the export is compared with its model on. "
-        "Small copies of them become the golden requests: whoever gets the export can see them. If "
-        "not given, test images of the run are compared but not kept, and the golden requests show "
-        "drawn pictures.",
+        "Folder of JPEG or PNG images; on eight of them the export is compared with its model. "
+        "Small copies of them become the golden requests, which anyone who has the export can see. "
+        "If not given, test images of the run are compared but not kept, and the golden requests "
+        "show drawn pictures.",
         group="Checks",
     )
     check: str = setting(
-        "", "In place of an export: a folder OUT/NAME/VERSION to check again.", group="Checks"
+        "", "Instead of an export: a folder OUT/NAME/VERSION to check again.", group="Checks"
     )
     recall: tuple[str, ...] = setting(
         (),
-        "A result of evaluate --json; those in the run directory are found.",
+        "A result of evaluate --json; results in the run directory are found without it.",
         group="Model card",
     )
     data_licence: str = setting(
@@ -62,22 +64,22 @@ class FileSettings(Settings, group="Format"):
     )
     precision: tuple[str, ...] = setting(
         (),
-        f"Of a LiteRT file: {', '.join(PRECISIONS)}; several times for several files; float32 if "
-        "not given.",
+        f"Precision of a LiteRT file: {', '.join(PRECISIONS)}; given several times, it makes "
+        "several files; float32 if not given.",
     )
     calibration: str = setting(
         "",
         "Folder of images that calibrate int8, and that files are checked on; by default the "
-        "training classes of the run. Take none that the model will be judged on.",
+        "training classes of the run. Do not use images that the model will be evaluated on.",
     )
     least_cosine: float | None = setting(
         None,
-        "Of a LiteRT or ONNX file: the least cosine to the Keras model that all but a twentieth of "
-        "the images must have, the worst being four times as far from 1 at most; else it is "
-        "refused. 0.9999 for float32, 0.999 for float16, 0.9 for 8 bits if not given.",
+        "Least cosine between a LiteRT or ONNX file and the Keras model, which all but a twentieth "
+        "of the images must have, and the worst at most four times as far from 1; otherwise the "
+        "file is refused. 0.9999 for float32, 0.999 for float16, 0.9 for 8 bits if not given.",
     )
-    calibration_images: int = setting(200, "Images that calibrate int8.", least=1)
-    seed: int = setting(0, "Seed of which images those are.", least=0)
+    calibration_images: int = setting(200, "Number of images that calibrate int8.", least=1)
+    seed: int = setting(0, "Seed of the choice of these images.", least=0)
 
     @property
     def precisions(self) -> list[str]:
@@ -86,7 +88,7 @@ class FileSettings(Settings, group="Format"):
 
     @property
     def writes_files(self) -> bool:
-        """Whether a file is wanted, or settings that only a file has are given."""
+        """Whether a file is wanted, or a setting is given that only files have."""
         return self.format != "saved_model" or any(name in self.given for name in _OF_FILES)
 
 
@@ -134,8 +136,8 @@ class ExportSettings(SavedModelSettings, FileSettings):
             raise InputError(f"--name={self.name} cannot be the name of a folder.")
         if ":" in self.name or self.name.isdecimal():
             raise InputError(
-                f"--name={self.name} could not be asked for: in an address of REST ':' ends a "
-                "name, and a number is taken for a version."
+                f"--name={self.name} could not be requested: in a REST address ':' ends a name, "
+                "and a number is taken for a version."
             )
 
     def _check_file(self) -> None:

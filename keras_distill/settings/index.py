@@ -1,4 +1,4 @@
-"""Settings of an index of pictures, and the pictures that they name."""
+"""Settings of the command `index`, and the pictures that they name."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,20 +23,22 @@ _USED = {
 
 @dataclass(frozen=True, kw_only=True)
 class IndexPlaceSettings(Settings):
-    """Where an index is, and how it is written."""
+    """Folder of an index, and how it is written."""
 
-    index: str = setting("", "The index. Required, but by build.", group="Index")
+    index: str = setting("", "Folder of the index. Required, except by build.", group="Index")
     out: str = setting("", "build: folder for the index. Required.", group="Writing")
-    overwrite: bool = setting(False, "build: replace the index that is there.", group="Writing")
+    overwrite: bool = setting(
+        False, "build: replace an index that is already there.", group="Writing"
+    )
     backend: str = setting(
         "auto",
-        "build: how it is searched. auto is exact below 20,000 pictures and where an approximation "
-        "would find too little, else scann, or faiss where ScaNN is not installed.",
+        "build: search backend. auto is exact below 20,000 pictures and where approximate search "
+        "would find too little, otherwise scann, or faiss where ScaNN is not installed.",
         group="Writing",
         choices=["auto", "exact", "scann", "faiss"],
     )
     rebuild: bool = setting(
-        False, "add, delete: merge everything and prepare the search anew.", group="Writing"
+        False, "add, delete: merge all parts and build the searcher again.", group="Writing"
     )
     id: tuple[str, ...] = setting(
         (), "delete: path of a picture as search shows it, or a pattern: 'cats/*'.", group="Writing"
@@ -54,8 +56,8 @@ class IndexModelSettings(Settings, group="Model"):
     batch_size: int = setting(64, "build, add: images embedded at once.", least=1)
     other_model: bool = setting(
         False,
-        "search: trust that --model embeds like the model of the index, such as a student that "
-        "learnt from it as its absolute teacher.",
+        "search: trust that --model embeds like the model of the index, as a student does that it "
+        "taught with an absolute loss.",
     )
 
 
@@ -66,17 +68,19 @@ class IndexPictureSettings(Settings, group="Pictures"):
     images: str = setting(
         "", "Folder of JPEG and PNG images; its sub-folders, if any, are classes."
     )
-    dataset: str = setting("", f"In its place, {', '.join(DATASETS)}, or folder:PATH.")
+    dataset: str = setting("", f"Instead of --images, {', '.join(DATASETS)}, or folder:PATH.")
     vectors: str = setting(
         "",
-        "build, add: in place of pictures and --model, a folder of `python -m "
-        "keras_distill.embed`.",
+        "build, add: instead of pictures and --model, a folder of vectors that `python -m "
+        "keras_distill.embed` wrote.",
     )
-    data_dir: str = setting("~/tensorflow_datasets", "Folder where data sets lie, or are put.")
+    data_dir: str = setting(
+        "~/tensorflow_datasets", "Folder of data sets, where new ones are put, too."
+    )
     classes: str = setting("", "Only these classes, as A:B, in alphabetical order.")
     strict_images: bool = setting(False, "Make a corrupt image an error instead of skipping it.")
     max_pixels: int = setting(
-        MAX_PIXELS, "Height times width of the largest image that is taken.", least=1
+        MAX_PIXELS, "Height times width of the largest image that is accepted.", least=1
     )
 
 
@@ -84,10 +88,10 @@ class IndexPictureSettings(Settings, group="Pictures"):
 class IndexSearchSettings(Settings, group="Search"):
     """A search by picture."""
 
-    image: str = setting("", "The picture to search by. Required.")
-    k: int = setting(10, "How many pictures to find.", least=1)
-    picture: str = setting("", "File for a picture of what was found, PNG.")
-    pictures_in: str = setting("", "Where the pictures of the index lie now, if they were moved.")
+    image: str = setting("", "Query picture. Required.")
+    k: int = setting(10, "Number of pictures to find.", least=1)
+    picture: str = setting("", "PNG file for a drawing of the pictures that were found.")
+    pictures_in: str = setting("", "Folder of the pictures of the index, if they were moved.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ class IndexSettings(
         """Rejects what cannot work before TensorFlow is loaded.
 
         Args:
-            verb: What the command shall do: `build`, `add`, `delete`, `search` or `info`.
+            verb: `build`, `add`, `delete`, `search` or `info`.
 
         Raises:
             InputError: If a setting is missing, has no effect, or cannot be used.
@@ -147,12 +151,12 @@ class IndexSettings(
         from keras_distill.retrieval.backends import check_backend
         from keras_distill.retrieval.index_manifest import check_files, check_free, consistently
 
-        check_backend(self.backend, argument="--backend")
+        check_backend(self.backend)
         if verb != "build":
             folder = Path(self.index)
             consistently(folder, lambda manifest: check_files(folder, manifest))
             return
-        check_free(Path(self.out), argument="--out")
+        check_free(Path(self.out))
         if (Path(self.out) / "manifest.json").exists() and not self.overwrite:
             raise InputError(
                 f"--out={self.out} holds an index already; choose another folder, or --overwrite."

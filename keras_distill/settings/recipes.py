@@ -34,7 +34,14 @@ def train_command(argv: Sequence[str] = (), description: str = "") -> Command[An
         for field in dataclasses.fields(settings)
         if field.name not in own
     }
-    return Command("keras_distill.train", description, RECIPES[recipe], foreign=foreign)
+    command = Command("keras_distill.train", description, RECIPES[recipe], foreign=foreign)
+    flags.register_validator(
+        "recipe",
+        lambda name: name in RECIPES,
+        f"is unknown; give one of {', '.join(RECIPES)}.",
+        flag_values=command.flags,
+    )
+    return command
 
 
 def _recipe_of(argv: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Settings of a report."""
+"""Settings of the command `report`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainSettings(Settings, group="Steps"):
-    """The run, and what stands before and after its student on the way to production."""
+class ChainSettings(Settings, group="Stages"):
+    """The run, and the stages before and after its student on the way to production."""
 
     run: str = setting("", "Run directory of the student. Required.", group="Run")
     teacher: str = setting(
@@ -20,33 +20,36 @@ class ChainSettings(Settings, group="Steps"):
         "A .keras file, a run directory, a SavedModel, or the folder of its versions, a .tflite or "
         ".onnx file, or a table of vectors; by default the run's own. --teacher= leaves it out.",
     )
-    teacher_output: str = setting("", "Its layer or output, as of train.")
+    teacher_output: str = setting("", "Its layer or output, as --teacher_output of train.")
     teacher_signature: str = setting("", "Its signature, of a SavedModel.")
     teacher_image_size: int | None = setting(None, "Pixels a side, if it takes any size.", least=1)
     teacher_preprocessing: str = setting(
         "0_255",
-        f"What it expects of pixels: {', '.join(PREPROCESSINGS)}. Embedders made here take 0_255.",
+        f"Its preprocessing of pixels: {', '.join(PREPROCESSINGS)}. Models made here take 0_255.",
         choices=PREPROCESSINGS,
     )
     image_size: int | None = setting(
         None, "Pixels a side, for a student or format that takes any size.", least=1
     )
-    export: str = setting("", "The exported SavedModel, or the folder of its versions: the latest.")
+    export: str = setting(
+        "", "The exported SavedModel, or the folder of its versions, of which the latest is taken."
+    )
     format: tuple[str, ...] = setting(
         (),
         "The same student in another format, such as a .tflite or .onnx file, to compare with it; "
-        "several times.",
+        "may be given several times.",
     )
     backend: str = setting(
         "auto",
-        "The index at the end, of the export's vectors, or else the student's. auto is scann, or "
-        "faiss where ScaNN is not installed; none ends the chain with the last model.",
+        "Search backend of the index at the end, which holds the vectors of the export or else of "
+        "the student. auto is scann, or faiss where ScaNN is not installed; none ends the chain "
+        "with the last model.",
         choices=["auto", "scann", "faiss", "exact", "none"],
     )
     scann: str = setting(
         "",
-        "How ScaNN searches, as LEAVES:SEARCHED:REORDERED, such as 300:30:200; by default from the "
-        "number of images.",
+        "Settings of ScaNN, as LEAVES:SEARCHED:REORDERED, such as 300:30:200; by default chosen "
+        "from the number of images.",
     )
 
     def check(self) -> None:
@@ -69,7 +72,7 @@ class ChainSettings(Settings, group="Steps"):
                     f"--teacher_{name} needs a teacher; the run has none, give --teacher."
                 )
         if self.backend not in ("auto", "none"):
-            check_backend(self.backend, argument="--backend")
+            check_backend(self.backend)
         if self.scann:
             if self.backend not in ("auto", "scann"):
                 raise InputError(f"--scann={self.scann} has no effect on --backend={self.backend}.")
@@ -83,12 +86,14 @@ class ReportSettings(ChainSettings, DataSettings, EvaluationSettings, group="Out
     out: str = setting("", "Folder for report.html and report.json; RUN/report if empty.")
     pictures: int = setting(
         1500,
-        "Most images that the page holds as thumbnails, of about 5 kB each; the worst queries come "
-        "first.",
+        "Maximum number of images that the page holds as thumbnails, of about 5 kB each; the worst "
+        "queries come first.",
         least=0,
     )
     queries: int = setting(
-        2000, "Most queries to list that got worse, and better, at each step.", least=1
+        2000,
+        "Maximum number of queries to list that got worse, and that got better, at each stage.",
+        least=1,
     )
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the embedded server."""
+"""Settings of the command `serve`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,24 +7,26 @@ from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.errors import InputError
 from keras_distill.settings.settings import Settings, setting
 
-#: How the folder of models has to look.
-LAYOUT = "What is served is MODELS/NAME/VERSION/saved_model.pb, where VERSION is a number"
+#: Layout of the folder of models.
+LAYOUT = "Models are served from MODELS/NAME/VERSION/saved_model.pb, where VERSION is a number"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModelSettings(Settings, group="Models"):
-    """Models that are served."""
+    """Served models."""
 
     models: str = setting(
-        "", "Folder of all models, as export --out: NAME/VERSION/saved_model.pb. Required."
+        "", "Folder of all models, as export --out has it: NAME/VERSION/saved_model.pb. Required."
     )
     model_config: str = setting(
         "",
-        "File with a ModelServerConfig: versions and labels. Of each base_path the last part is "
-        "sought in --models, or the whole path without --models. An edit takes effect at the next "
-        "poll.",
+        "File with a ModelServerConfig: versions and labels. The last part of each base_path is "
+        "looked up in --models; without --models, the whole path is used. An edit takes effect at "
+        "the next poll.",
     )
-    poll_seconds: float = setting(2.0, "Pause between two looks for versions; 0 for no more.")
+    poll_seconds: float = setting(
+        2.0, "Pause between two looks for new versions; 0 looks only once."
+    )
 
     @property
     def models_folder(self) -> Path | None:
@@ -40,10 +42,12 @@ class ServedModelSettings(Settings, group="Models"):
         """Rejects a folder of models or a configuration that cannot be used.
 
         Raises:
-            InputError: If one is missing, or the folder is inside of the one that is meant.
+            InputError: If one is missing, or the folder of one model or version is given.
         """
         if not (self.models or self.model_config):
-            raise InputError("--models is required: the folder that holds one folder a model.")
+            raise InputError(
+                "--models is required: the folder that holds one folder for each model."
+            )
         if self.models_folder is not None:
             _check_layout(self.models_folder, self.models)
         if self.config_file is not None and not self.config_file.is_file():
@@ -62,8 +66,8 @@ class ServeSettings(ServedModelSettings):
     )
     rest_port: int | None = setting(
         None,
-        "Port of REST and metrics, never encrypted; 0 for a free one, -1 for none. 8501 if not "
-        "given, none with TLS.",
+        "Port of REST and metrics, never encrypted; 0 for a free one, -1 for none. If not given, "
+        "8501, or none with TLS.",
         group="Address",
         least=-1,
         most=65535,
@@ -71,32 +75,38 @@ class ServeSettings(ServedModelSettings):
     intra_op_threads: int = setting(
         1,
         "Threads for one operation of a graph, as TF-Serving's "
-        "--tensorflow_intra_op_parallelism. One is best for small models; a large one answers a "
-        "lone request sooner with 0, a thread a core.",
+        "--tensorflow_intra_op_parallelism. One is best for small models; a large model answers "
+        "a lone request sooner with 0, which is one thread for each core.",
         group="Speed",
         least=0,
         most=1024,
     )
     max_concurrent: int = setting(
-        64, "Predictions at once; more are refused.", group="Limits", least=1, most=4096
+        64,
+        "Maximum number of predictions at once; more are refused.",
+        group="Limits",
+        least=1,
+        most=4096,
     )
     max_message_megabytes: int = setting(
-        64, "Longest message of gRPC.", group="Limits", least=1, most=2047
+        64, "Maximum size of a gRPC message.", group="Limits", least=1, most=2047
     )
     max_body_megabytes: int = setting(
-        16, "Longest body of REST.", group="Limits", least=1, most=2047
+        16, "Maximum size of a REST body.", group="Limits", least=1, most=2047
     )
-    max_pixels: int = setting(MAX_PIXELS, "Pixels of the largest image.", group="Limits", least=1)
+    max_pixels: int = setting(
+        MAX_PIXELS, "Height times width of the largest image.", group="Limits", least=1
+    )
     drain_seconds: float = setting(
-        30.0, "Time for what runs when the server stops.", group="Limits"
+        30.0, "Time for running requests to finish when the server stops.", group="Limits"
     )
     tls_certificate: str = setting("", "PEM file of the server's certificate.", group="Access")
     tls_key: str = setting("", "PEM file of its private key.", group="Access")
     client_ca: str = setting(
-        "", "PEM file of those who sign clients' certificates.", group="Access"
+        "", "PEM file of the authorities that sign clients' certificates.", group="Access"
     )
     secret_file: str = setting(
-        "", "File with a secret: callers send authorization: Bearer SECRET.", group="Access"
+        "", "File with a secret that callers send as authorization: Bearer SECRET.", group="Access"
     )
 
     def check(self) -> None:
@@ -109,10 +119,10 @@ class ServeSettings(ServedModelSettings):
         self.read_secret()
 
     def read_secret(self) -> bytes | None:
-        """Returns what callers have to know; `None` if nothing.
+        """Returns the secret that callers must send; `None` if there is none.
 
         Raises:
-            InputError: If the file cannot be read, or holds something else than a line of text.
+            InputError: If the file cannot be read, or does not hold one line of text.
         """
         if not self.secret_file:
             return None
@@ -130,9 +140,9 @@ class ServeSettings(ServedModelSettings):
 
 
 def _check_layout(models: Path, given: str) -> None:
-    """Rejects a folder that is inside of the one that is meant."""
+    """Rejects the folder of a single model or version."""
     if not models.is_dir():
-        raise InputError(f"--models={given} is not a folder; export writes one by --out.")
+        raise InputError(f"--models={given} is not a folder; export writes one with --out.")
     is_number = models.name.isdecimal()
     if (models / "saved_model.pb").is_file():
         raise InputError(

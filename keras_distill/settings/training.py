@@ -13,7 +13,9 @@ from keras_distill.settings.settings import Settings, setting
 class TrainingSettings(Settings, group="Training"):
     """Length, precision, devices and checkpoints of a training."""
 
-    recipe: str = setting("distill", "Recipe of the training.", choices=["distill"])
+    recipe: str = setting(
+        "distill", "Recipe of the training. distill: an embedder, from a teacher or from labels."
+    )
     epochs: int = setting(20, "Epochs; 0 writes the embedder as it stands.", least=0)
     steps_per_epoch: int = setting(0, "Batches in an epoch; 0 for images / batch size.", least=0)
     seed: int = setting(0, "Seed of weights, batches and crops.", least=0, most=2**32 - 1)

@@ -83,7 +83,7 @@ def load_teacher(
     if is_table:
         if output or image_size is not None or preprocessing != "0_255":
             raise InputError(
-                f"{source} is a table of vectors, which looks at no pixels; leave `output`, "
+                f"{source} is a table of vectors, which reads no pixels; leave `output`, "
                 "`image_size` and `preprocessing` out."
             )
         return load_vectors(path)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import filelock
 import pytest
@@ -35,6 +36,20 @@ def ablated(ended_once, command, base):
 def out(ablated, tmp_path):
     """A copy of that grid's folder."""
     return shutil.copytree(ablated.path / "runs" / "tiny", tmp_path / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def warm(nursery, monkeypatch):
+    """Lets an ablation in this process start its commands where TensorFlow is loaded already."""
+    fresh = subprocess.Popen
+
+    def popen(arguments, **options):
+        if "process_group" not in options:
+            return fresh(arguments, **options)
+        command = arguments.index(sys.executable, 1)  # behind what binds it to this process
+        return nursery.popen(arguments[command:], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
 
 
 def results(out):
@@ -138,9 +153,9 @@ def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
     assert [result["variant"] for result in results(tmp_path / "out")] == ["plain"]
 
 
-def test_a_training_that_is_interrupted_goes_on(here, base, out):
+def test_a_training_that_is_interrupted_goes_on(here, nursery, base, out):
     flags = [f"--base={base}", *VARIANTS, "--variant=long: --epochs=40", "--seeds=3"]
-    process = subprocess.Popen(
+    process = nursery.popen(
         [sys.executable, "-m", "keras_distill.ablate", *flags, f"--out={out}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -183,9 +198,10 @@ PARENT = """
 import sys
 from pathlib import Path
 from keras_distill import ablate
+from keras_distill.ablation.child_process import run_logged
 
 child = [sys.executable, "-c", sys.argv[1]]
-ablate.COMMAND.run(lambda flags: ablate._logged(child, Path(sys.argv[2])), [])
+ablate.COMMAND.run(lambda settings: run_logged(child, Path(sys.argv[2])), [])
 """
 
 
@@ -205,6 +221,47 @@ def test_a_training_ends_with_a_checkpoint_before_its_ablation(asked, code, tmp_
     assert process.returncode == code
     assert said == ("ablate: interrupted\n" if asked == signal.SIGINT else "")
     assert log.read_text().endswith("\nbegun\ncheckpoint\n")
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_training_ends_when_its_ablation_is_killed(base, tmp_path, by):
+    given = [f"--base={base}", "--variant=long: --epochs=4000", "--seeds=3", f"--out={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_distill.ablate", *given],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    run = tmp_path / "runs/long/3"
+    wait_until(lambda: list(run.glob("checkpoints/step-*")))
+    assert len(trainings(run)) == 1
+    process.send_signal(by)
+    assert process.wait() == (143 if by == signal.SIGTERM else -signal.SIGKILL)
+    if by == signal.SIGTERM:
+        assert trainings(run) == []
+    wait_until(lambda: trainings(run) == [])
+    with filelock.FileLock(run / ".lock", timeout=0):
+        assert not (run / "summary.json").exists()
+    assert "stopped" in (run / "console.log").read_text().splitlines()[-1]
+
+
+def trainings(run):
+    """Processes that train in a run directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue  # it has ended
+        if f"--run_dir={run}" in arguments:
+            found.append(int(process.name))
+    return found
+
+
+def wait_until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_dry_run(early, base, tmp_path):

@@ -155,11 +155,13 @@ def test_too_large_a_cache_is_refused_before_anything_is_computed(
     assert len(shards(tmp_path / "cache")) == 8
 
 
-def test_killed_it_goes_on_where_it_was(here, photos, tiny, save_logging_teacher, tmp_path):
+def test_killed_it_goes_on_where_it_was(
+    here, nursery, photos, tiny, save_logging_teacher, tmp_path
+):
     cache = tmp_path / "cache"
     given = [f"--dataset=folder:{photos}", *tiny, f"--cache_dir={cache}"]
     given.append(f"--teacher={save_logging_teacher(tmp_path)}")
-    process = subprocess.Popen(
+    process = nursery.popen(
         [sys.executable, "-m", "keras_distill.cache", *given, "--teacher_cache=views:10000"],
         stdout=subprocess.DEVNULL,
     )

@@ -2,7 +2,6 @@ import importlib.util
 import json
 import re
 import signal
-import subprocess
 import sys
 
 import keras
@@ -85,12 +84,12 @@ def test_it_writes_vectors_paths_and_labels(embedded, photos, vectors, teacher):
 
 
 def test_a_killed_one_goes_on_with_the_missing_shards(
-    here, embedded, teacher, photos, tmp_path, monkeypatch
+    here, nursery, embedded, teacher, photos, tmp_path, monkeypatch
 ):
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path}/v"]
     given += ["--shard_size=16"]
     # One file is the manifest, three are a shard: it dies within the third shard.
-    dying = subprocess.run([sys.executable, "-c", DYING, "9", *given], capture_output=True)
+    dying = nursery.run([sys.executable, "-c", DYING, "9", *given])
     assert dying.returncode == -signal.SIGKILL
     found = open_shards(tmp_path / "v")
     assert found.missing() == [2, 3]

@@ -109,7 +109,10 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         name: [(f"{value:.4f}", *(f"{bound:.3f}" for bound in shown[name]))]
         for name, value in metrics.means.items()
     }
-    assert "Intervals over classes tell how far the figure depends on which classes" in ended.out
+    assert (
+        "Intervals over classes show how much the figure depends on the choice of classes"
+        in ended.out
+    )
     assert list(cells(ended.out)) == ["R@1", "R@3", "R@16", "mAP@5", "MAP@R", "R-precision"]
     assert "20 queries of 2 classes" in ended.out
 
@@ -145,12 +148,12 @@ def test_classes_of_the_training_are_named(here, teacher, photos, tmp_path):
     found = json.loads(file.read_text())
     assert found["classes_seen_in_training"] == ["class_0", "class_1"]
     assert found["intervals_shown"] == "queries"
-    assert "Intervals over queries tell how far the figure depends on which images" in ended.out
+    assert "Intervals over queries show how much the figure depends on which images" in ended.out
     ended = here("evaluate", f"--model={teacher.path}", *swapped, "--intervals=classes")
-    assert "Intervals over classes tell " in ended.out
+    assert "Intervals over classes show " in ended.out
     ended = here("evaluate", f"--model={teacher.path}", "--split=validation")
     assert "Warning" not in ended.out
-    assert "Intervals over classes tell " in ended.out
+    assert "Intervals over classes show " in ended.out
 
 
 def test_flag_file_of_a_run(here, teacher, photos):
@@ -309,6 +312,7 @@ def test_usable_flags_load_tensorflow(early, photos):
         ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH."),
         ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
         ("--dataset=folder:nowhere", "--dataset=folder:nowhere: there is no folder 'nowhere'."),
+        ("--protocol=none", "--protocol=none: value should be one of <retrieval>"),
         ("--ks=0", "--ks=0 must be positive integers, such as 1,2,4,8."),
         ("--ks=1,two", "--ks=1,two must be positive integers"),
         ("--ks=", "--ks= must be positive integers"),

@@ -243,10 +243,10 @@ def test_student_learns_from_a_saved_model_alone(bfloat16):
 
 
 def test_students_of_any_precision_load_in_a_fresh_process(
-    run_python, distilled, bfloat16, replaced
+    run_warm_python, distilled, bfloat16, replaced
 ):
     files = [run.path / "student.keras" for run in (distilled, bfloat16, replaced)]
-    printed = run_python(
+    printed = run_warm_python(
         """
 import sys
 import keras_distill
@@ -296,7 +296,7 @@ def inner(train, teacher):
     )
 
 
-def test_losses_on_inner_layers_and_a_memory(inner, run_python):
+def test_losses_on_inner_layers_and_a_memory(inner, run_warm_python):
     assert (inner.code, inner.err) == (0, "")
     (record,) = epochs(inner)
     losses = {"multi_similarity": 1, "relative": 0.3, "attention": 1000, "hint": 100}
@@ -308,7 +308,7 @@ def test_losses_on_inner_layers_and_a_memory(inner, run_python):
     assert summary(inner)["loss"].keys() == {"loss", *losses}
     student = load(inner.path / "student.keras")
     assert summary(inner)["parameters"] == student.count_params()  # without regressors and memory
-    printed = run_python(
+    printed = run_warm_python(
         """
 import sys
 import keras

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 
 import keras
@@ -100,14 +99,16 @@ def points(run):
         pytest.param([8, 13], ["--mixed_precision=mixed_float16"], marks=pytest.mark.slow),
     ],
 )
-def test_killed_it_ends_as_if_it_had_not(train, command, photos, tiny, tmp_path, kills, flags):
+def test_killed_it_ends_as_if_it_had_not(
+    train, command, nursery, photos, tiny, tmp_path, kills, flags
+):
     expected = train(f"course_through{len(flags)}", *ALL, *flags)
     assert (expected.code, expected.err) == (0, ""), expected.out
     through = RunDirectory(expected.path)
     run = RunDirectory(tmp_path / "run")
     given = [f"--dataset=folder:{photos}", *tiny, *ALL, *flags, f"--run_dir={run.path}"]
     for step in kills:
-        killed = subprocess.run([sys.executable, "-c", KILLED, str(step), *given])
+        killed = nursery.run([sys.executable, "-c", KILLED, str(step), *given])
         assert killed.returncode == -signal.SIGKILL
     ended = command("train", *given)
     assert ended.out.startswith(f"{run.path}: resuming after step {kills[-1] // 3 * 3}\n")

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 
 import filelock
@@ -51,12 +50,12 @@ LONG = ("--epochs=3", "--steps_per_epoch=5", "--validation_classes=2:4", "--memo
 
 
 @pytest.fixture
-def kill(photos, tiny, tmp_path):
+def kill(nursery, photos, tiny, tmp_path):
     """Trains until the process is killed at a step."""
 
     def run(step, moment, *flags):
         given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={tmp_path / 'run'}"]
-        done = subprocess.run([sys.executable, "-c", KILLED, str(step), moment, *given])
+        done = nursery.run([sys.executable, "-c", KILLED, str(step), moment, *given])
         assert done.returncode == -signal.SIGKILL
 
     return run

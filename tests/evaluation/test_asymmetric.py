@@ -115,9 +115,9 @@ def test_zero_vectors_have_the_cosine_zero():
 def test_other_widths_are_refused_with_the_remedy(vectors):
     teacher, student, *_, labels = vectors
     narrow = student[:, :5]
-    with pytest.raises(InputError, match=r"width 5, those of the gallery model 8") as error:
+    with pytest.raises(InputError, match=r"`student` have width 5, .* `teacher` width 8") as error:
         asymmetric_metrics((narrow, narrow), (teacher, teacher), labels)
-    for remedy in ("--teacher_projection=pca", "projected_teacher.keras", "--embedding_dim=8"):
+    for remedy in ("by a projection of the teacher", "a student of width 8"):
         assert remedy in str(error.value)
     check_equal_widths(None, 8)
     check_equal_widths(5, None)

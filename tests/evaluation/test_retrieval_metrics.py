@@ -308,21 +308,21 @@ def test_map_over_the_whole_gallery_equals_that_of_the_asymmetric_loss():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"ks": []}, r"ks=\[\] must be positive"),
-        ({"ks": [1, 0]}, r"ks=\[1, 0\] must be positive"),
-        ({"map_ks": [10, 0]}, r"map_ks=\[10, 0\] must be positive"),
+        ({"ks": []}, r"`ks=\[\]` must be positive"),
+        ({"ks": [1, 0]}, r"`ks=\[1, 0\]` must be positive"),
+        ({"map_ks": [10, 0]}, r"`map_ks=\[10, 0\]` must be positive"),
         ({"gallery_labels": np.arange(5)}, r"go together"),
         ({"gallery_embeddings": np.zeros((5, 6))}, r"go together"),
-        ({"labels": np.arange(4)}, r"labels must be 5 integers.*shape \(4,\)"),
-        ({"labels": np.arange(5.0)}, r"labels must be 5 integers.*got float64"),
-        ({"labels": np.zeros((5, 1), int)}, r"labels must be 5 integers.*shape \(5, 1\)"),
+        ({"labels": np.arange(4)}, r"`labels` must be 5 integers.*shape \(4,\)"),
+        ({"labels": np.arange(5.0)}, r"`labels` must be 5 integers.*got float64"),
+        ({"labels": np.zeros((5, 1), int)}, r"`labels` must be 5 integers.*shape \(5, 1\)"),
         (
             {"gallery_embeddings": np.zeros((3, 6)), "gallery_labels": np.arange(2)},
-            r"gallery_labels must be 3 integers",
+            r"`gallery_labels` must be 3 integers",
         ),
         (
             {"gallery_embeddings": np.zeros((3, 4)), "gallery_labels": np.arange(3)},
-            r"queries have width 6, the gallery 4",
+            r"`embeddings` has width 6, `gallery_embeddings` 4",
         ),
         (
             {"gallery_embeddings": np.zeros((0, 6)), "gallery_labels": np.zeros(0, int)},
@@ -334,7 +334,7 @@ def test_map_over_the_whole_gallery_equals_that_of_the_asymmetric_loss():
                 "gallery_labels": np.arange(5),
                 "leave_one_out": True,
             },
-            r"leave_one_out needs the same labels",
+            r"`leave_one_out=True` needs the same labels",
         ),
         ({"embeddings": np.zeros((0, 6)), "labels": np.zeros(0, int)}, r"nothing to search"),
         ({"embeddings": np.zeros((1, 6)), "labels": np.zeros(1, int)}, r"nothing to search"),
@@ -391,5 +391,7 @@ def test_depth_is_that_of_the_largest_class_or_k_within_the_gallery():
 def test_lists_that_are_too_short_are_refused():
     lists = exact_lists(*clusters(30, 2)[:1], 4)
     labels = clusters(30, 2)[1]
-    with pytest.raises(InputError, match=r"neighbours has 4 ranks, but ks=\[1\] .* need 1\d; sea"):
+    with pytest.raises(
+        InputError, match=r"`neighbours` has 4 ranks, but `ks=\[1\]` .* need 1\d; s"
+    ):
         neighbour_metrics(lists, labels, ks=[1])

@@ -50,7 +50,7 @@ def test_contract(policy, images, dtype_policy):
     np.testing.assert_allclose(pixels, images / 127.5 - 1, atol=1e-6)
 
 
-def test_file_needs_nothing_but_keras(images, embedder, tmp_path, run_python):
+def test_file_needs_nothing_but_keras(images, embedder, tmp_path, run_warm_python):
     embedder.save(tmp_path / "embedder.keras")
     np.save(tmp_path / "images.npy", images)
     code = """
@@ -70,7 +70,7 @@ del sys.modules["keras_distill"]
 import keras_distill
 np.save(folder / "embeddings.npy", [alone, embed()])
 """
-    run_python(code, tmp_path)
+    run_warm_python(code, tmp_path)
     for embeddings in np.load(tmp_path / "embeddings.npy"):
         np.testing.assert_allclose(embeddings, embedder(images, training=False), atol=1e-6)
 

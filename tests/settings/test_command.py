@@ -186,16 +186,14 @@ def test_flag_files_are_found_in_a_command_line():
 
 @pytest.fixture
 def with_verbs():
-    command = Command("keras_distill.shop", "Trades.", verbs=["buy", "sell"])
-    command.integer("Numbers", "count", 1, "How many.", 1)
-    return command
+    return Command("keras_distill.shop", "Trades.", NumberSettings, verbs=["buy", "sell"])
 
 
 def test_the_command_line_begins_with_a_verb(with_verbs):
     seen = []
     for argv in (["sell", "--count=3"], ["buy"]):
         end(with_verbs, lambda flags: seen.append((with_verbs.verb, flags.count)), *argv)
-    assert seen == [("sell", 3), ("buy", 1)]
+    assert seen == [("sell", 3), ("buy", None)]
 
 
 @pytest.mark.parametrize(
@@ -257,4 +255,13 @@ def test_arguments_of_functions_are_shown_as_flags(small, capsys):
 
     assert end(small, main) == 2
     said = "small: --count=3 is too small for rows=5; raise --count, as in `x = 3`.\n"
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_arguments_that_are_true_or_false_are_shown_as_flags_without_a_value(small, capsys):
+    def main(settings):
+        raise InputError("pass `exact=True`, `exact=False` or `rows=True`.")
+
+    assert end(small, main) == 2
+    said = "small: pass --exact, --noexact or rows=True.\n"
     assert capsys.readouterr().err.startswith(said)

@@ -1,23 +1,29 @@
+from dataclasses import dataclass
+
 import pytest
 
 from keras_distill.errors import InputError
 from keras_distill.settings.command import Command
+from keras_distill.settings.settings import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallSettings(Settings, group="Group"):
+    run_dir: str = setting("", "Text.")
+    some_words: tuple[str, ...] = setting((), "Texts.")
+    least_count: int = setting(1, "Number.", least=-9)
+    strict_images: bool = setting(True, "Yes or no.")
+    fast: bool = setting(True, "Yes or no.")
 
 
 @pytest.fixture
 def parsed():
     """The values that a command line sets."""
-    command = Command("keras_distill.small", "Does little.")
-    command.string("Group", "run_dir", "", "Text.")
-    command.strings("Group", "some_words", "Texts.")
-    command.integer("Group", "least_count", 1, "Number.", -9)
-    command.boolean("Group", "strict_images", True, "Yes or no.")
-    command.boolean("Group", "fast", True, "Yes or no.")
+    command = Command("keras_distill.small", "Does little.", SmallSettings)
 
     def parse(*argv):
-        flags = command.parse(argv)
-        present = {name: flags[name].value for name in flags if flags[name].present}
-        return {name: value for name, value in present.items() if name != "flagfile"}
+        settings = command.parse(argv)
+        return {name: getattr(settings, name) for name in settings.given}
 
     return parse
 
@@ -29,7 +35,7 @@ def parsed():
         (["-run-dir=--a-b=c-d"], {"run_dir": "--a-b=c-d"}),
         (["--run-dir", "--least-count"], {"run_dir": "--least-count"}),
         (["--run_dir", "--no-fast", "--no-fast"], {"run_dir": "--no-fast", "fast": False}),
-        (["--some-words=a", "--some_words=b-c"], {"some_words": ["a", "b-c"]}),
+        (["--some-words=a", "--some_words=b-c"], {"some_words": ("a", "b-c")}),
         (["--least-count", "-3", "--fast"], {"least_count": -3, "fast": True}),
         (["--no-strict-images"], {"strict_images": False}),
         (["--no_strict_images"], {"strict_images": False}),
@@ -47,7 +53,7 @@ def test_names_of_flags_may_have_dashes_in_flag_files(parsed, tmp_path):
     inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
     inner.write_text("--no-strict-images\n--some-words=a-b\n")
     outer.write_text(f"# --least-count=5\n--least-count=4\n--flagfile={inner}\n")
-    values = {"least_count": 4, "strict_images": False, "some_words": ["a-b"], "run_dir": "x-y"}
+    values = {"least_count": 4, "strict_images": False, "some_words": ("a-b",), "run_dir": "x-y"}
     assert parsed("--run-dir", "x-y", f"--flagfile={outer}") == values
 
 

@@ -149,7 +149,7 @@ def saved(tmp_path_factory, small_embedder):
     return folder
 
 
-def test_is_the_same_in_every_process(saved, small_embedder, run_python):
+def test_is_the_same_in_every_process(saved, small_embedder, run_warm_python):
     code = """
 import sys
 import keras
@@ -160,7 +160,7 @@ for path in sys.argv[1:]:
 """
     paths = [saved / "teacher.keras", saved / "exported", saved / "table.npz"]
     here = [load_teacher(path).fingerprint for path in paths]
-    assert run_python(code, *paths).split() == here
+    assert run_warm_python(code, *paths).split() == here
     assert as_teacher(small_embedder()).fingerprint == here[0]
     assert len(set(here)) == 3
 

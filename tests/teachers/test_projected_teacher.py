@@ -148,7 +148,7 @@ def test_projected_table_of_half_precision(table, pca):
 
 
 def test_saved_it_answers_the_same_in_another_process(
-    teacher, table, pca, images, tmp_path, run_python
+    teacher, table, pca, images, tmp_path, run_warm_python
 ):
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(8, 3, activation="tanh")(image)
@@ -189,7 +189,7 @@ for name in ("fixed", "any.keras", "table.npz"):
     answers[name] = teacher(images, ids)
 np.savez(folder / "answers.npz", **answers)
 """
-    assert run_python(code, tmp_path).splitlines() == [
+    assert run_warm_python(code, tmp_path).splitlines() == [
         "fixed 3 16",
         "any.keras 3 None",
         "table.npz 3 None",

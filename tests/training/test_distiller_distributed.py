@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 CODE = """
+import dataclasses
 import importlib.util
 import json
 
@@ -47,8 +48,10 @@ def net(seed, batch_norm):
     return keras.Model(image, keras.layers.UnitNormalization()(x))
 
 
-def task_loss(name, margin=None):
-    return TASK_LOSSES[name].build(classes=range(4), margin=margin)
+def task_loss(name, margin=None, **changed):
+    entry = TASK_LOSSES[name]
+    entry = dataclasses.replace(entry, fixed={**entry.fixed, **changed})
+    return entry.build(classes=range(4), margin=margin)
 
 
 def teacher_losses(*names):
@@ -120,8 +123,8 @@ def train(strategy, optimizer, batches, **settings):
 
 
 @pytest.fixture
-def measure(run_python):
-    return lambda code: json.loads(run_python(CODE + code).splitlines()[-1])
+def measure(run_warm_python):
+    return lambda code: json.loads(run_warm_python(CODE + code).splitlines()[-1])
 
 
 LOSSES = """

@@ -449,8 +449,8 @@ print(json.dumps([history, two_history]))
 """
 
 
-def test_two_replicas(run_python):
-    sizes, histories = map(json.loads, run_python(DEVICES).splitlines()[-2:])
+def test_two_replicas(run_warm_python):
+    sizes, histories = map(json.loads, run_warm_python(DEVICES).splitlines()[-2:])
     replicas, moved, apart, statistics = sizes
     assert replicas == 2
     # With the mean over rows, two replicas of 8 take the step of one of 16.

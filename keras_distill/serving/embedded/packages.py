@@ -4,7 +4,7 @@ import importlib.util
 
 from keras_distill.errors import InputError
 
-# By module, what provides it; the extra `serve` has all of it.
+# The distribution of each module; the extra `serve` has all of them.
 _NEEDED = {
     "grpc_health": "grpcio-health-checking",
     "prometheus_client": "prometheus-client",

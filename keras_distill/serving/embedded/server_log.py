@@ -17,15 +17,15 @@ def log_to_stderr() -> None:
 
 
 def unprotected(host: str, *, encrypted: bool, secret: bool) -> str:
-    """Tells what a server lacks that other machines can reach.
+    """Returns the protection that a server lacks, if other machines can reach it.
 
     Args:
         host: Address that it listens at.
-        encrypted: Whether it speaks TLS.
-        secret: Whether callers have to know a secret.
+        encrypted: Whether it uses TLS.
+        secret: Whether callers must send a secret.
 
     Returns:
-        What it lacks; empty if nothing, or if no other machine can reach it.
+        The missing protection; empty if nothing is missing or no other machine can reach it.
 
     Example:
         >>> unprotected("0.0.0.0", encrypted=False, secret=False)

@@ -129,12 +129,12 @@ def test_unusable_files(certificates, tmp_path):
     server, key = certificates / "server.crt", certificates / "server.key"
     assert tls_credentials("", "", "") is None
     for files, message in (
-        ((server, "", ""), "TLS needs both --tls_certificate and --tls_key"),
+        ((server, "", ""), "TLS needs both `certificate` and `key`"),
         (("", "", certificates / "ca.crt"), "TLS needs both"),
         ((server, certificates / "client.key", ""), "are no pair of PEM files"),
-        ((tmp_path / "x", key, ""), "--tls_certificate=.*/x and .* No such file"),
-        ((server, key, key), "--client_ca=.*server.key is no PEM file"),
-        ((server, key, tmp_path / "x"), "--client_ca=.*/x is no PEM file.*No such file"),
+        ((tmp_path / "x", key, ""), "`certificate=.*/x` and .* No such file"),
+        ((server, key, key), "`client_ca=.*server.key` is no PEM file"),
+        ((server, key, tmp_path / "x"), "`client_ca=.*/x` is no PEM file.*No such file"),
     ):
         with pytest.raises(InputError, match=message):
             tls_credentials(*map(str, files))

@@ -1,4 +1,4 @@
-"""One step of the way from the teacher to the index: what it makes of the images, measured."""
+"""Stage of a ledger: the vectors of the images, their neighbours and metrics."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -17,26 +17,26 @@ from keras_distill.retrieval.exact_search import nearest_neighbours
 from keras_distill.retrieval.neighbours import Agreement
 from keras_distill.retrieval.searcher import Searcher
 
-# Farther from length 1 than this, the page says so; as VectorTable has it.
+# The page notes lengths that differ from 1 by more than this, as in VectorTable.
 _UNIT = 1e-3
 _AGREEMENT_QUERIES = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """What one step finds; each image is a query, and all others are its gallery.
+class LedgerStage:
+    """Stage of a ledger; each image is a query, and all others are its gallery.
 
     Attributes:
-        name: What people call it, such as `student`.
-        model: The path of the model that made the vectors.
-        vectors: Its vectors as they came, float32 `(n, dim)`.
+        name: Its name for people, such as `student`.
+        model: Path of the model that made the vectors.
+        vectors: The vectors, unchanged, float32 `(n, dim)`.
         neighbours: Row at each rank, nearest first, int64 `(n, depth)`; -1 where nothing was found.
-        distances: Euclidean distances of those, float32 `(n, depth)`; NaN where nothing was found.
-        metrics: The measures of the neighbours.
-        backend: What found them: `exact`, `scann` or `faiss`.
-        agreement: Agreement with exact search, of a step that searches otherwise.
-        settings: What the search was built with.
-        cost: What it takes, by the names of `model_cost` or `index_cost`.
+        distances: Their Euclidean distances, float32 `(n, depth)`; NaN where nothing was found.
+        metrics: Metrics of the neighbours.
+        backend: Search backend: `exact`, `scann` or `faiss`.
+        agreement: Agreement with exact search, if the search is not exact.
+        settings: Settings of the search.
+        cost: Cost, by the names of `model_cost` or `index_cost`.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Step:
 
     @property
     def notes(self) -> list[str]:
-        """What somebody who looks at the figures has to know, as sentences."""
+        """Notes that are needed to read the figures, as sentences."""
         notes = []
         if lost := int((~self.finite).sum()):
             notes.append(
@@ -82,11 +82,11 @@ class Step:
         if max(abs(low - 1), abs(high - 1)) > _UNIT:
             notes.append(
                 f"Vectors are not of length 1, but from {low:.3g} to {high:.3g}: measured by "
-                "Euclidean distance as they came."
+                "Euclidean distance without normalisation."
             )
         if times := self.cost.get("runtime_milliseconds"):
             by_threads = ", ".join(f"{ms:.3g} ms with {count}" for count, ms in times.items())
-            notes.append(f"One image in its own runtime, by threads: {by_threads}.")
+            notes.append(f"One image in its own runtime, by number of threads: {by_threads}.")
         if self.agreement is not None:
             share, k = 100 * self.agreement.share, self.agreement.k
             queries = self.agreement.queries
@@ -96,7 +96,7 @@ class Step:
         return notes
 
 
-def exact_step(
+def exact_stage(
     name: str,
     model: str,
     vectors: np.ndarray,
@@ -104,22 +104,22 @@ def exact_step(
     *,
     ks: Sequence[int],
     cost: Mapping[str, Any] | None = None,
-) -> Step:
-    """Measures a step by the exact neighbours of its vectors, whatever they are.
+) -> LedgerStage:
+    """Measures a stage by exact search of its vectors, of any length.
 
     Args:
-        name: As of `Step`, as are the other arguments.
-        model: As there.
-        vectors: As there.
+        name: See `LedgerStage`, also for the other arguments.
+        model: See there.
+        vectors: See there.
         labels: Classes of the images, integers `(n,)`.
         ks: The K of Recall@K.
-        cost: As there.
+        cost: See there.
 
     Returns:
-        The step.
+        The stage.
 
     Raises:
-        InputError: If there are fewer than two images, or the K are of no use.
+        InputError: If there are fewer than two images, or the K are not positive.
     """
     depth = _depth(labels, ks)
 
@@ -128,29 +128,29 @@ def exact_step(
 
     neighbours, distances = _found_among_finite(vectors, depth, search)
     metrics = neighbour_metrics(neighbours, labels, ks=ks)
-    return Step(name, model, vectors, neighbours, distances, metrics, cost=cost or {})
+    return LedgerStage(name, model, vectors, neighbours, distances, metrics, cost=cost or {})
 
 
-def index_step(
+def index_stage(
     name: str,
-    before: Step,
+    before: LedgerStage,
     build: Callable[[np.ndarray], Searcher],
     *,
     ks: Sequence[int],
     cost: Callable[[Searcher, np.ndarray, int], Mapping[str, Any]] | None = None,
-) -> Step:
-    """Measures what an index finds of the vectors of the step before.
+) -> LedgerStage:
+    """Measures an index of the vectors of the stage before.
 
     Args:
-        name: What people call it.
-        before: The step whose vectors it holds.
-        build: Prepares the search of vectors, float32 `(m, dim)`.
+        name: Its name for people.
+        before: The stage whose vectors it holds.
+        build: Builds the searcher of vectors, float32 `(m, dim)`.
         ks: The K of Recall@K.
-        cost: Measures what the search takes, given it, its gallery, and the number of neighbours
-            that it was asked for here.
+        cost: Measures the cost of the search, given the searcher, its gallery, and the number of
+            neighbours.
 
     Returns:
-        The step.
+        The stage.
 
     Raises:
         InputError: If the index cannot be built.
@@ -159,8 +159,7 @@ def index_step(
     gallery = np.ascontiguousarray(before.vectors[before.finite], np.float32)
     if len(gallery) < 2:
         raise InputError(
-            f"the index has nothing to hold: the step {before.name} gave {len(gallery)} finite "
-            "vectors."
+            f"the index would be empty: the stage {before.name} gave {len(gallery)} finite vectors."
         )
     searcher = build(gallery)
     agreements = []
@@ -172,7 +171,7 @@ def index_step(
         return found.indices, found.distances
 
     neighbours, distances = _found_among_finite(before.vectors, depth, search)
-    return Step(
+    return LedgerStage(
         name,
         before.model,
         before.vectors,
@@ -203,6 +202,9 @@ def _found_among_finite(
     distances = np.full((len(vectors), depth), np.nan, np.float32)
     k = min(depth, len(rows) - 1)
     if k > 0:
-        found, far = search(np.ascontiguousarray(vectors[rows], np.float32), k)
+        try:
+            found, far = search(np.ascontiguousarray(vectors[rows], np.float32), k)
+        except InputError as error:
+            raise error.renamed(queries="vectors") from error
         neighbours[rows, :k], distances[rows, :k] = rows[found], far
     return neighbours, distances

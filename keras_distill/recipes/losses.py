@@ -101,7 +101,8 @@ def _pairs(
             try:
                 find_path(model, layer, maps_only=True)
             except InputError as error:
-                raise InputError(f"`{name}={value}`: {error.renamed(model=side)}") from error
+                said = error.renamed(layer=f"{side}_layer", model=side)
+                raise InputError(f"`{name}={value}`: {said}") from error
     if pairs:
         return pairs
     try:

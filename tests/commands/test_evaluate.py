@@ -266,7 +266,7 @@ def test_degradations_that_do_not_fit_are_refused(here, teacher, photos, tmp_pat
     np.savez(tmp_path / "table.npz", ids=names, vectors=np.eye(len(names)))
     ended = here("evaluate", f"--model={tmp_path}/table.npz", *given)
     assert ended.code == 2
-    assert "table.npz is a table of vectors, which looks at no pixels" in ended.err
+    assert "table.npz is a table of vectors, which reads no pixels" in ended.err
 
 
 def test_model_that_does_not_fit_is_refused(here, teacher, photos, tmp_path):

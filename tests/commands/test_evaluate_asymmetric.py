@@ -222,7 +222,7 @@ def test_gallery_models_of_no_use_are_refused(here, flags, teacher, table, photo
     assert "gallery_model" in said
     assert "40 x 40 pixels" in said
     said = refused(f"--gallery_model={table}", "--degrade=grey", "--degrade_side=queries")
-    assert f"{table} is a table of vectors, which looks at no pixels; give a model." in said
+    assert f"{table} is a table of vectors, which reads no pixels; give a model." in said
     assert "lacks 40 of 40 images" in refused(f"--gallery_model={table}", "--split=train")
     assert "gallery_model=" in refused(f"--gallery_model={photos}")
 

@@ -253,7 +253,7 @@ def test_table_of_vectors_is_refused(here, index, photos, tmp_path):
     given = [f"--model={tmp_path}/table.npz", f"--image={photos}/class_0/1.jpg"]
     ended = here("index", "search", f"--index={index}", *given)
     assert ended.code == 2
-    assert "table.npz is a table of vectors, which looks at no pixels" in ended.err
+    assert "table.npz is a table of vectors, which reads no pixels" in ended.err
 
 
 def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, monkeypatch):

@@ -618,11 +618,11 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
         ),
         (
             ["--teacher_losses=hint", "--hint_layers=foo:conv1"],
-            "train: --hint_layers=foo:conv1: teacher layer='foo' is not a layer of teacher",
+            "train: --hint_layers=foo:conv1: teacher_layer='foo' is not a layer of --teacher",
         ),
         (
             ["--teacher_losses=attention", "--attention_layers=conv1:bar"],
-            "train: --attention_layers=conv1:bar: student layer='bar' is not a layer of student",
+            "train: --attention_layers=conv1:bar: student_layer='bar' is not a layer of student",
         ),
         (["--teacher_losses=hint", "--hint_layers=foo:conv1"], ", trunk/conv_pw_1_relu.\n"),
         (
@@ -635,9 +635,9 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
         ),
         (
             ["--image_cache=views:8", "--hint"],
-            "--image_cache=views:8 holds 32 pixels a side, but the teacher is asked about 40 at e",
+            "--image_cache=views:8 holds images of 32 pixels, but the teacher takes 40 pixels and",
         ),
-        (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise that"),
+        (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise --cache_max_gb"),
         (["--image_cache=views:8", "--cache_max_gb=1e-4"], "the image cache needs 0.000123 GB"),
         (["--unlabelled=folder:{photos}"], "are in the test split, and nothing may learn from it"),
         (["--unlabelled=folder:{photos}:3:4"], "are in the train split, and they are labelled"),

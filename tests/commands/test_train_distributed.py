@@ -114,7 +114,7 @@ def test_two_devices(tmp_path):
     assert [record["skipped_steps"] for record in metrics(folder)] == [0, 0]
     refused = train(*flags, "--overwrite", "--images_per_class=3")
     assert refused.returncode == 2
-    assert "make a batch of 9 images, which cannot be dealt to 2 replicas" in refused.stderr
+    assert "a batch of 9 images cannot be dealt to 2 replicas" in refused.stderr
 
 
 @pytest.mark.slow

@@ -280,7 +280,7 @@ def test_a_finished_run_is_left_as_it_is(early, teacher):
     ended = early("train", "--flagfile=striped.flags", "--seed=3", cwd=teacher.path.parents[1])
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == (
-        "runs/striped is finished; --overwrite would train anew.\nruns/striped/summary.json\n"
+        "runs/striped is finished; --overwrite would train it again.\nruns/striped/summary.json\n"
     )
     assert (teacher.path / "summary.json").read_bytes() == before
 

@@ -41,14 +41,17 @@ def test_every_kind_can_be_applied_and_is_told():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("haze", r"degrade=haze: 'haze' is unknown; give one or several of low_resolution:PIXELS,"),
-        ("grey,,blur", r"degrade=grey,,blur: '' is unknown"),
+        (
+            "haze",
+            r"`degrade=haze`: 'haze' is unknown; give one or several of low_resolution:PIXELS,",
+        ),
+        ("grey,,blur", r"`degrade=grey,,blur`: '' is unknown"),
         ("Grey", r"'Grey' is unknown"),
         ("grey:3", r"'grey:3' has a number, but grey takes none"),
         ("edges:", r"'edges:' has a number, but edges takes none"),
         (
             "jpeg:0",
-            r"degrade=jpeg:0: 'jpeg:0' is out of range; jpeg:QUALITY takes an integer from 1 to "
+            r"`degrade=jpeg:0`: 'jpeg:0' is out of range; jpeg:QUALITY takes an integer from 1 to "
             r"100, by default 20\.",
         ),
         ("jpeg:20.5", r"'jpeg:20.5' is out of range"),
@@ -58,7 +61,7 @@ def test_every_kind_can_be_applied_and_is_told():
         ("noise:inf", r"'noise:inf' is out of range"),
     ],
 )
-def test_what_is_of_no_use_is_named(text, message):
+def test_unusable_degradations_are_named(text, message):
     with pytest.raises(InputError, match=message):
         parse_degradations(text)
 
@@ -66,6 +69,6 @@ def test_what_is_of_no_use_is_named(text, message):
 def test_low_resolution_must_be_lower():
     assert parse_degradations("low_resolution:127", image_size=128)
     with pytest.raises(
-        InputError, match=r"^--degrade=low_resolution: .*:32 changes nothing.* 32 pixels a side"
+        InputError, match=r"^`degrade=low_resolution`: .*:32 changes nothing.* 32 pixels a side"
     ):
-        parse_degradations("low_resolution", argument="--degrade", image_size=32)
+        parse_degradations("low_resolution", image_size=32)

@@ -26,8 +26,8 @@ def test_reads_tf_config():
     ("text", "message"),
     [
         ("", "is not set"),
-        ("{", "lacks something or is no JSON"),
-        ("[]", "lacks something or is no JSON"),
+        ("{", "lacks something or is not JSON"),
+        ("[]", "lacks something or is not JSON"),
         ('{"cluster": {"worker": ["one:1"]}}', "'task'"),
         (config(jobs={"chief": ["one:1"], "worker": ["two:1"]}), "all must be 'worker'"),
         (config(type="evaluator"), "all must be 'worker'"),

@@ -138,11 +138,14 @@ def test_a_projection_serves_those_that_need_equal_widths(build):
     [
         (
             FeatureDistillation("mse", "a", "b"),
-            "FeatureDistillation compares the layers 'a' and 'b', but it is shown the embeddings a",
+            "FeatureDistillation compares the layers 'a' and 'b', but it receives the embeddings ",
         ),
         (FeatureDistillation("mse", None, "b"), "FeatureDistillation compares the layers None and"),
         (FeatureDistillation(["mse", None]), "FeatureDistillation has losses for several outputs"),
-        (LogitsDistillation(), r"LogitsDistillation\(loss='kl_divergence'\), the default, takes l"),
+        (
+            LogitsDistillation(),
+            r"LogitsDistillation\(loss='kl_divergence'\), the default, treats l",
+        ),
         (LogitsDistillation(3.0, {"a": "kl_divergence"}), "LogitsDistillation has losses for seve"),
     ],
 )
@@ -165,7 +168,7 @@ def test_other_objects_are_refused():
 
 
 def test_sample_weights_are_refused(build):
-    with pytest.raises(InputError, match=r"^feature_distillation: .* give no sample_weight"):
+    with pytest.raises(InputError, match=r"^feature_distillation: .* give no `sample_weight`"):
         build([FeatureDistillation()]).fit(
             IMAGES, np.arange(8), sample_weight=np.ones(8), verbose=0
         )

@@ -36,13 +36,17 @@ def resized(size):
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (IMAGES, None, r"there is a task_loss, but the batches have no labels; give them, fit\(im"),
+        (
+            IMAGES,
+            None,
+            r"there is a `task_loss`, but the batches have no labels; give them, fit\(im",
+        ),
         (IMAGES, np.eye(2)[LABELS], r"shape \(8, 2\); if they are one-hot, load them with label_m"),
         (IMAGES, {"label": LABELS}, "labels must be one integer for each image, not a dict"),
         (
             resized(10),
             LABELS,
-            r"takes \(None, 8, 8, 3\), but is shown uint8.*size=\(8, 8\)",
+            r"takes \(None, 8, 8, 3\), but receives uint8.*size=\(8, 8\)",
         ),
         (IMAGES[..., :1], LABELS, "give them as RGB, channels last"),
         (IMAGES.reshape(8, -1), LABELS, "give them as RGB, channels last"),
@@ -57,7 +61,7 @@ def test_batches_that_do_not_fit(run, x, y, message, fit):
 
 def test_data_sets_that_do_not_fit(fit):
     pairs = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
-    with pytest.raises(InputError, match=r"is shown uint8 of shape \(8, 8, 3\); batch the data"):
+    with pytest.raises(InputError, match=r"receives uint8 of shape \(8, 8, 3\); batch the data"):
         fit(pairs, None)
     paths = tf.data.Dataset.from_tensor_slices((["a.jpg"] * 8, LABELS)).batch(4)
     with pytest.raises(InputError, match="image holds strings; read and decode the files first"):
@@ -65,7 +69,7 @@ def test_data_sets_that_do_not_fit(fit):
     names = tf.data.Dataset.from_tensor_slices((IMAGES, ["robin"] * 8)).batch(4)
     with pytest.raises(InputError, match="labels are strings; number them"):
         fit(names, None)
-    with pytest.raises(InputError, match="the batches do not end; give fit steps_per_epoch"):
+    with pytest.raises(InputError, match="the batches do not end; give fit `steps_per_epoch"):
         fit(pairs.batch(4).repeat(), None)
 
 
@@ -96,7 +100,7 @@ def test_a_teacher_of_another_size(teacher_size, several, fit, small_embedder):
     ("answer", "shape"), [(lambda x: tf.cast(x, tf.float32), "8, 8, 8, 3"), (lambda x: [1.0], "1,")]
 )
 def test_a_teacher_that_answers_without_vectors(answer, shape, fit):
-    with pytest.raises(InputError, match=rf"answers with float32 of shape \({shape}\), but an emb"):
+    with pytest.raises(InputError, match=rf"returns float32 of shape \({shape}\), but an emb"):
         fit(teacher=answer, teacher_losses=[RelativeTeacher()])
 
 

@@ -318,7 +318,7 @@ class Named(TaskLoss):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"task_loss": None, "teacher_losses": ()}, "needs a task_loss, or teacher_losses, or"),
+        ({"task_loss": None, "teacher_losses": ()}, "needs a `task_loss`, or `teacher_losses`, or"),
         (
             {"teacher_losses": [RelativeTeacher(), RelativeTeacher("mean")]},
             r"named \['triplet', 'relative', 'relative'\]; give each a name of its own",
@@ -329,7 +329,7 @@ class Named(TaskLoss):
             {"teacher_loss_weights": {"relativ": 0.3}},
             r"names \['relativ'\], but the losses are \['absolute', 'relative'\]",
         ),
-        ({"teacher_loss_weights": [1.0]}, r"=\[1.0\] does not match the losses \['absolute', "),
+        ({"teacher_loss_weights": [1.0]}, r"=\[1.0\]` does not match the losses \['absolute', "),
     ],
 )
 def test_losses_that_do_not_fit(arguments, message, build):

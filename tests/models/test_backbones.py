@@ -34,7 +34,7 @@ def test_own_scaling_is_switched_off(name):
 
 
 def test_unknown_name():
-    with pytest.raises(InputError, match=r"backbone='vgg' is unknown; choose one of resnet50, "):
+    with pytest.raises(InputError, match=r"name='vgg'` is unknown; choose one of resnet50, "):
         build_backbone("vgg", image_size=32, weights="none")
 
 
@@ -54,7 +54,7 @@ def test_weights_of_another_backbone(arguments, weights_file):
     arguments = {"name": "mobilenet", "image_size": 32, "alpha": 1.0, **arguments}
     with pytest.raises(
         InputError,
-        match=rf"(?s)backbone_weights='.*mobilenet\.weights\.h5' does not fit {arguments['name']} ",
+        match=rf"(?s)weights='.*mobilenet\.weights\.h5'` does not fit {arguments['name']} ",
     ):
         build_backbone(weights=str(weights_file), **arguments)
 
@@ -71,7 +71,7 @@ def test_damaged_weights_files(mobilenet, weights_file, tmp_path, monkeypatch):
             build_backbone("mobilenet", weights=str(damaged), **TINY)
     for part in (0, 100, len(content) // 2):
         damaged.write_bytes(content[:part])
-        with pytest.raises(InputError, match=r"does not fit mobilenet with alpha=0\.25"):
+        with pytest.raises(InputError, match=r"does not fit mobilenet with `alpha=0\.25"):
             build_backbone("mobilenet", weights=str(damaged), **TINY)
 
 
@@ -87,14 +87,14 @@ def test_inner_layer(mobilenet, weights_file):
 
 
 def test_unknown_inner_layer():
-    with pytest.raises(InputError, match=r"backbone_layer='conv9' is not .*conv_pw_3_relu, "):
+    with pytest.raises(InputError, match=r"layer='conv9'` is not .*conv_pw_3_relu, "):
         build_backbone("mobilenet", weights="none", layer="conv9", **TINY)
 
 
 def test_file_of_another_kind(tmp_path):
     path = tmp_path / "weights.txt"
     path.write_text("no weights")
-    with pytest.raises(InputError, match=r"weights\.txt' does not fit mobilenet"):
+    with pytest.raises(InputError, match=r"weights\.txt'` does not fit mobilenet"):
         build_backbone("mobilenet", weights=str(path), **TINY)
 
 

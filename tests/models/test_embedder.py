@@ -148,20 +148,20 @@ def test_backbone_weights_from_a_file(embedder, images, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"backbone": "resnet18"}, "backbone='resnet18' is unknown; choose one of resnet50, "),
-        ({"embedding_dim": -1}, "embedding_dim=-1 must be positive, or 0 for no head"),
-        ({"image_size": 16}, "image_size=16 is too small; the backbones need at least 32"),
-        ({"image_size": 0}, "image_size=0 is too small"),
-        ({"image_size": -8}, "image_size=-8 is too small"),
-        ({"alpha": 0}, "alpha=0 must be positive, e.g. 0.25"),
-        ({"alpha": 0.001}, "mobilenet cannot be built with image_size=32 and alpha=0.001: "),
+        ({"backbone": "resnet18"}, "backbone='resnet18'` is unknown; choose one of resnet50, "),
+        ({"embedding_dim": -1}, "embedding_dim=-1` must be positive, or 0 for no head"),
+        ({"image_size": 16}, "image_size=16` is too small; the backbones need at least 32"),
+        ({"image_size": 0}, "image_size=0` is too small"),
+        ({"image_size": -8}, "image_size=-8` is too small"),
+        ({"alpha": 0}, "alpha=0` must be positive, e.g. 0.25"),
+        ({"alpha": 0.001}, "mobilenet cannot be built with `image_size=32` and `alpha=0.001`: "),
         (
             {"backbone": "resnet50"},
-            "alpha=0.25 does not apply to resnet50.* choose one of mobilenet,",
+            "alpha=0.25` does not apply to resnet50.* choose one of mobilenet,",
         ),
         (
             {"backbone_weights": "image_net"},
-            "backbone_weights='image_net' is neither 'imagenet' nor 'none' nor an existing file",
+            "backbone_weights='image_net'` is neither 'imagenet' nor 'none' nor an existing file",
         ),
     ],
 )

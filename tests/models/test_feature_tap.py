@@ -197,13 +197,13 @@ def test_saved_model_knows_nothing_of_it(tmp_path, run_warm_python):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        ("top", "hint layer='top' is not a layer of student 'net' with a feature map; these are"),
-        ("pooling", "hint layer='pooling' is not a layer of student 'net' with a feature map"),
+        ("top", "`layer='top'` is not a layer of `model` 'net' with a feature map; these are"),
+        ("pooling", "`layer='pooling'` is not a layer of `model` 'net' with a feature map"),
     ],
 )
 def test_a_layer_without_a_map_lists_the_others(layer, said):
     with pytest.raises(InputError) as error:
-        FeatureTap(build(), ["conv", layer], flag="hint layer", argument="student")
+        FeatureTap(build(), ["conv", layer])
     assert said in str(error.value)
     assert str(error.value).endswith(
         "scale, conv, norm, relu, block, block/inner, block/norm, block/last."

@@ -99,19 +99,19 @@ def test_ways_lead_into_the_models_within(nested):
         ("second/conv", "sequence/second/conv"),
         ("sequence/second/conv", "sequence/second/conv"),
         ("first/conv", "first/conv"),
-        ("relu", "relu"),  # is a way itself
+        ("relu", "relu"),  # is a path itself
         ("sequence/relu", "sequence/relu"),
     ],
 )
-def test_a_layer_is_found_by_its_name_or_way(nested, layer, path):
-    assert find_path(nested, layer, flag="layer", argument="model") == path
+def test_a_layer_is_found_by_its_name_or_path(nested, layer, path):
+    assert find_path(nested, layer) == path
 
 
-def test_ambiguous_name_lists_the_ways(nested):
+def test_ambiguous_name_lists_the_paths(nested):
     with pytest.raises(InputError) as error:
-        find_path(nested, "conv", flag="output", argument="teacher")
+        find_path(nested, "conv")
     assert str(error.value) == (
-        "output='conv' is ambiguous in teacher 'outer'; give one of first/conv, "
+        "`layer='conv'` is ambiguous in `model` 'outer'; give one of first/conv, "
         "sequence/second/conv."
     )
 
@@ -119,22 +119,22 @@ def test_ambiguous_name_lists_the_ways(nested):
 @pytest.mark.parametrize("layer", ["conv1", "onv", "", "matrix", "image", "hidden", "outer"])
 def test_wrong_name_lists_the_layers(nested, layer):
     with pytest.raises(InputError) as error:
-        find_path(nested, layer, flag="layer", argument="student")
+        find_path(nested, layer)
     assert str(error.value) == (
-        f"layer={layer!r} is not a layer of student 'outer' with a vector or a feature map; these "
+        f"`layer={layer!r}` is not a layer of `model` 'outer' with a vector or a feature map; these "
         f"are {', '.join(layer_paths(nested))}."
     )
 
 
 def test_wrong_name_lists_the_last_of_many_layers(backbones):
     with pytest.raises(InputError) as error:
-        find_path(backbones["mobilenet"], "top", flag="layer", argument="model")
+        find_path(backbones["mobilenet"], "top")
     last = list(layer_paths(backbones["mobilenet"]))[-20:]
     assert str(error.value).endswith(f"; its last ones are {', '.join(last)}.")
 
 
 def test_a_vector_is_no_map(nested):
-    find = {"flag": "layer", "argument": "model", "maps_only": True}
+    find = {"maps_only": True}
     assert find_path(nested, "sequence/relu", **find) == "sequence/relu"
     with pytest.raises(InputError) as error:
         find_path(nested, "pooling", **find)

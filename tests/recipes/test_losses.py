@@ -131,7 +131,7 @@ def test_memory(name):
 def test_memory_of_a_loss_that_compares_no_images(name):
     with pytest.raises(InputError) as error:
         task_loss(name, "--memory=24")
-    said = f"--memory=24: --task_loss={name} compares images with class vectors"
+    said = f"`memory=24`: `task_loss={name}` compares images with class vectors"
     assert str(error.value).startswith(said)
 
 
@@ -140,7 +140,7 @@ def test_memory_of_a_loss_within_batches(name):
     with pytest.raises(InputError) as error:
         task_loss(name, "--memory=24")
     assert str(error.value) == (
-        f"--memory=24: --task_loss={name} compares the images of a batch with each other alone; "
+        f"`memory=24`: `task_loss={name}` compares the images of a batch with each other alone; "
         "leave the memory out."
     )
 
@@ -216,11 +216,26 @@ def test_layers_of_the_flags(student, teacher):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("foo:stage1", "teacher layer='foo' is not a layer of teacher 'net' with a feature map"),
-        ("stage1:bar", "student layer='bar' is not a layer of student 'net' with a feature map"),
-        ("stage1:stage1,stage2:bar", "student layer='bar' is not a layer of student 'net' with"),
-        ("head:stage1", "teacher layer='head' is not a layer of teacher 'net' with a feature map"),
-        ("stage1:pooling", "student layer='pooling' is not a layer of student 'net' with a feat"),
+        (
+            "foo:stage1",
+            "`teacher_layer='foo'` is not a layer of `teacher` 'net' with a feature map",
+        ),
+        (
+            "stage1:bar",
+            "`student_layer='bar'` is not a layer of `student` 'net' with a feature map",
+        ),
+        (
+            "stage1:stage1,stage2:bar",
+            "`student_layer='bar'` is not a layer of `student` 'net' with",
+        ),
+        (
+            "head:stage1",
+            "`teacher_layer='head'` is not a layer of `teacher` 'net' with a feature map",
+        ),
+        (
+            "stage1:pooling",
+            "`student_layer='pooling'` is not a layer of `student` 'net' with a feat",
+        ),
     ],
 )
 def test_wrong_layers_name_the_flag_and_the_candidates(student, teacher, loss, value, said):

@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_former_one_and_says_what_to_do(tmp_path, small_d
     assert "step-000005' is intact: remove old runs or caches, and start the same" in str(
         error.value
     )
-    assert str(error.value).endswith("which goes on from step 5.")
+    assert str(error.value).endswith("which resumes from step 5.")
     assert names(folder) == ["step-000005"]
     assert folder.newest().step == 5
 

@@ -77,7 +77,7 @@ def test_resume_leaves_what_came_before_a_step(finished):
 
 def test_one_process_at_a_time(finished):
     finished.lock()  # again
-    with pytest.raises(InputError, match="first: another process trains there"):
+    with pytest.raises(InputError, match="first`: another process trains there"):
         RunDirectory(finished.path).lock()
     finished.unlock()
     RunDirectory(finished.path).lock()

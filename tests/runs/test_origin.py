@@ -103,7 +103,7 @@ def test_results_are_given_by_name(run, tmp_path):
     assert result["data"] == "folder:photos, in the gallery of runs/teacher"
     assert result["recall"] == {"1": 0.5, "2": 0.75}
     (tmp_path / "r.json").write_text("no JSON")
-    with pytest.raises(InputError, match=r"--recall=.*r\.json is no result of an evaluation"):
+    with pytest.raises(InputError, match=r"`results=.*r\.json` is not a result of an evaluation"):
         model_origin(str(run), results=[file])
 
 

@@ -240,7 +240,9 @@ def test_a_map_that_is_not_finite_is_refused(open_cache, images):
 
 def test_only_a_keras_model_has_layers(open_cache):
     teacher = Teacher(lambda x: x[:, 0, 0], image_size=16, fingerprint="corner")
-    with pytest.raises(InputError, match="layer=early: only a teacher that is a Keras model has"):
+    with pytest.raises(
+        InputError, match="`layers=early`: only a teacher that is a Keras model has"
+    ):
         open_cache(teacher, layers=("early",))
 
 

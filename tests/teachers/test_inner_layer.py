@@ -123,9 +123,9 @@ def test_weights_are_shared(embedder, images):
 
 
 def test_wrong_name(embedder):
-    message = r"^output='haed' is not a layer of --teacher 'embedder' with .*; its last ones are "
+    message = r"^`layer='haed'` is not a layer of `model` 'embedder' with .*; its last ones are "
     with pytest.raises(InputError, match=message) as caught:
-        end_at_layer(embedder, "haed", argument="--teacher")
+        end_at_layer(embedder, "haed")
     names = str(caught.value).partition("its last ones are ")[2].rstrip(".").split(", ")
     assert len(names) == 20
     assert names[-4:] == ["trunk/conv_pw_13_relu", "pooling", "head", "unit_norm"]

@@ -183,11 +183,11 @@ def test_fingerprint_is_of_the_content(file, tmp_path):
 
 
 def test_wrong_images(file, tmp_path):
-    with pytest.raises(InputError, match=r"^image_size=32: --t='.*' takes images of 16 x 16"):
-        load_teacher(file, argument="--t", image_size=32)
+    with pytest.raises(InputError, match=r"^`image_size=32`: `path='.*'` takes images of 16 x 16"):
+        load_teacher(file, image_size=32)
     grey = convert(embedder(channels=1), tmp_path / "grey.tflite")
     with pytest.raises(
-        InputError, match=r"grey.*' takes \[None, 16, 16, 1\]; it must have one inp"
+        InputError, match=r"grey.*'` takes \[None, 16, 16, 1\]; it must have one inp"
     ):
         load_teacher(grey)
 
@@ -233,8 +233,8 @@ def test_damaged(content, file, tmp_path):
         path.write_bytes(
             whole[: int(content * len(whole))] if isinstance(content, float) else content
         )
-    with pytest.raises(InputError, match=r"^--teacher='.*damaged.tflite' could not be loaded: "):
-        load_teacher(path, argument="--teacher")
+    with pytest.raises(InputError, match=r"^`path='.*damaged.tflite'` could not be loaded: "):
+        load_teacher(path)
 
 
 def test_missing_package(file, monkeypatch):

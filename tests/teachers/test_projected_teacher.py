@@ -121,7 +121,7 @@ def pca():
 @pytest.fixture(scope="module")
 def table():
     vectors = np.float32(unit(np.random.default_rng(2).normal(size=(5, 8))))
-    return VectorTable([f"a/{index}.jpg" for index in range(5)], vectors, source="made elsewhere")
+    return VectorTable([f"a/{index}.jpg" for index in range(5)], vectors)
 
 
 def test_projected_teacher(teacher, pca, images):

@@ -123,5 +123,5 @@ def test_frozen_layers_are_frozen_in_the_copy(trained):
 def test_an_optimizer_without_averages(small_embedder):
     distiller = Distiller(small_embedder(image_size=8), task_loss=BatchHardTriplet())
     distiller.compile("adam")
-    with pytest.raises(ValueError, match=r"keeps no averages; make it with use_ema=True"):
+    with pytest.raises(ValueError, match=r"keeps no averages; make it with `use_ema=True"):
         AveragedStudent(distiller, distiller.student, [])

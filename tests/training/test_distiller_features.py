@@ -257,7 +257,7 @@ def test_maps_may_be_given_to_a_distiller_that_never_had_a_teacher(build, studen
     x = {"image": IMAGES, "teacher_embedding": embedding, "teacher_features": maps}
     expected = by_hand((embedding, maps), answers(student), distiller.feature_loss_layers[0])
     check(evaluate(distiller, x), expected)
-    with pytest.raises(ValueError, match=r"'trunk/late' is not known; give the teacher, or Hint"):
+    with pytest.raises(ValueError, match=r"'trunk/late' is not known; give `teacher`, or Hint"):
         build(teacher=None)
 
 
@@ -341,17 +341,15 @@ def test_a_teacher_without_layers(build, kind):
     }
     with pytest.raises(InputError) as error:
         build(teacher=others[kind])
-    assert "teacher layer=early, late, trunk/late: only a teacher that is a Keras" in str(
-        error.value
-    )
+    assert "`layers=early, late, trunk/late`: only a teacher that is a Keras" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("pair", "said"),
     [
-        (("top", "early"), "teacher layer='top' is not a layer of teacher 'net' with a feature m"),
-        (("early", "top"), "student layer='top' is not a layer of student 'net' with a feature m"),
-        (("pooling", "early"), "teacher layer='pooling' is not a layer of teacher 'net' with a f"),
+        (("top", "early"), "`layer='top'` is not a layer of `teacher` 'net' with a feature m"),
+        (("early", "top"), "`layer='top'` is not a layer of `student` 'net' with a feature m"),
+        (("pooling", "early"), "`layer='pooling'` is not a layer of `teacher` 'net' with a f"),
     ],
 )
 def test_a_layer_that_is_not_there(build, pair, said):

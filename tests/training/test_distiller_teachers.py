@@ -220,7 +220,7 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
         ),
         (
             {"student_projection": build_projection(4, 5)},
-            "student_projection must both be dicts by the names of the teachers, or neither",
+            "student_projection` must both be dicts by the names of the teachers, or neither",
         ),
         (
             {"student_projection": {"c": build_projection(4, 5)}},
@@ -232,20 +232,20 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
                 "teacher_losses": [RelativeTeacher()],
                 "student_projection": {"a": build_projection(4, 5)},
             },
-            "student_projection must both be dicts",
+            "student_projection` must both be dicts",
         ),
         (
             {"teacher_loss_weights": {"relative": 1}},
             r"names \['relative'\], but the losses are \['a",
         ),
-        ({"teacher_loss_weights": [1.0]}, r"=\[1.0\] does not match the losses \['a_absolute', "),
+        ({"teacher_loss_weights": [1.0]}, r"=\[1.0\]` does not match the losses \['a_absolute', "),
         (
             {"teacher_losses": {"a": [RelativeTeacher()] * 2, "b": [], "table": []}},
             r"named \['triplet', 'a_relative', 'a_relative'\]; give each a name of its own",
         ),
         (
             {"task_loss": None, "teacher_losses": {"a": [], "b": []}},
-            "needs a task_loss, or teacher_losses",
+            "needs a `task_loss`, or `teacher_losses",
         ),
     ],
 )
@@ -273,15 +273,15 @@ LIVE_WITH = {
             LIVE,
             r"losses \['a_absolute', .*but no teacher, and the batches hold no 'teacher_e",
         ),
-        (None, LIVE_WITH["b"], "there is no answer of the teacher 'a'; 'teacher_embedding' and"),
-        (None, LIVE_WITH["misspelt"], "there is no answer of the teacher 'a'"),
-        (None, LIVE_WITH["one"], "there is no answer of the teacher 'a'"),
-        ("b", LIVE, "there is no answer of the teacher 'a'"),
-        ("b", LIVE_WITH["one"], "there is no answer of the teacher 'a'"),
-        ("single", LIVE, "there is no answer of the teacher 'a'"),
+        (None, LIVE_WITH["b"], "there is no output of the teacher 'a'; 'teacher_embedding' and"),
+        (None, LIVE_WITH["misspelt"], "there is no output of the teacher 'a'"),
+        (None, LIVE_WITH["one"], "there is no output of the teacher 'a'"),
+        ("b", LIVE, "there is no output of the teacher 'a'"),
+        ("b", LIVE_WITH["one"], "there is no output of the teacher 'a'"),
+        ("single", LIVE, "there is no output of the teacher 'a'"),
     ],
 )
-def test_a_teacher_without_an_answer_is_named(build, parts, teacher, x, message):
+def test_a_teacher_without_an_output_is_named(build, parts, teacher, x, message):
     distiller = build(teacher=None)
     teachers = {None: None, "b": {"b": parts["b"]}, "single": parts["a"]}
     distiller.teacher = teachers[teacher]  # as after loading
@@ -292,7 +292,7 @@ def test_a_teacher_without_an_answer_is_named(build, parts, teacher, x, message)
 
 def test_answers_by_name_for_a_teacher_without_one(build):
     distiller = build(teacher=None, teacher_losses=[RelativeTeacher()], teacher_loss_weights=None)
-    with pytest.raises(ValueError, match="there is no answer of the teacher None"):
+    with pytest.raises(ValueError, match="there is no output of the teacher None"):
         distiller.fit(LIVE_WITH["b"], LABELS, verbose=0)
 
 

@@ -114,7 +114,7 @@ def test_what_is_not_asked_for_is_not_there():
 
 def test_a_list_of_another_model_is_refused():
     with pytest.raises(
-        ValueError, match=r"^multipliers has 3 values for 2 trainable variables; make it"
+        ValueError, match=r"^`multipliers` has 3 values for 2 trainable variables; make them"
     ):
         LayerwiseAdam(0.1, multipliers=[1, 1, 1]).build(pair())
 

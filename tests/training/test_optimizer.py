@@ -44,7 +44,7 @@ def test_warmup_longer_than_the_training():
 
 
 def test_unknown_schedule():
-    with pytest.raises(ValueError, match="schedule='linear' is none of 'constant', "):
+    with pytest.raises(ValueError, match="schedule='linear'` is none of 'constant', "):
         build_optimizer(learning_rate=0.1, schedule="linear", steps=1)
 
 

@@ -256,7 +256,9 @@ def test_several_steps_at_once(tmp_path):
         fit(tmp_path / "killed", KillInEpoch())
     assert steps_of(tmp_path / "killed") == [2, 4]
     assert_same(fit(tmp_path / "killed"), expected)
-    with pytest.raises(ValueError, match=r"steps_per_epoch=3 must be a multiple of steps_per_exec"):
+    with pytest.raises(
+        ValueError, match=r"steps_per_epoch=3` must be a multiple of `steps_per_exec"
+    ):
         train(tmp_path, compiled(steps_per_execution=2))
 
 
@@ -273,7 +275,7 @@ def test_other_steps_per_execution(tmp_path):
     callbacks = resume(1)
     callbacks.step = 3
     callbacks._save()
-    with pytest.raises(InputError, match=r"steps_per_execution=2 cannot resume .*step-000003"):
+    with pytest.raises(InputError, match=r"steps_per_execution=2` cannot resume .*step-000003"):
         resume(2)
     assert resume(3).step == 3
 

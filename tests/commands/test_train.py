@@ -605,16 +605,16 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
             "--teacher_projection=pca cannot widen the teacher's 8 dimensions to the student's 9; "
             "give --embedding_dim=8 or less, or --teacher_projection=student.",
         ),
-        (["--teacher_output=top"], "--teacher_output=top: output='top' is not a layer of teacher"),
-        (["--teacher_image_size=33"], "--teacher_image_size=33: image_size=33: teacher "),
-        (["--teacher_signature=serve"], "--teacher_signature=serve: signature='serve': teacher="),
+        (["--teacher_output=top"], "--teacher_output='top' is not a layer of --teacher 'embedder'"),
+        (["--teacher_image_size=33"], "--teacher_image_size=33: --teacher takes images of "),
+        (["--teacher_signature=serve"], "--teacher_signature='serve': --teacher='"),
         (
             ["--teacher={teacher}/lacking.npz"],
             "lacks 39 of 40 images, such as 'class_0/1.jpg', 'class_0/2.jpg'",
         ),
         (
             ["--teacher={teacher}/lacking.npz", "--teacher_preprocessing=0_1"],
-            "--teacher_preprocessing=0_1: teacher='",
+            "leave --teacher_output, --teacher_image_size and --teacher_preprocessing out.",
         ),
         (
             ["--teacher_losses=hint", "--hint_layers=foo:conv1"],

@@ -121,8 +121,8 @@ def test_wrong_name_lists_the_layers(nested, layer):
     with pytest.raises(InputError) as error:
         find_path(nested, layer)
     assert str(error.value) == (
-        f"`layer={layer!r}` is not a layer of `model` 'outer' with a vector or a feature map; these "
-        f"are {', '.join(layer_paths(nested))}."
+        f"`layer={layer!r}` is not a layer of `model` 'outer' with a vector or a feature map; "
+        f"these are {', '.join(layer_paths(nested))}."
     )
 
 

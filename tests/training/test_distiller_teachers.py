@@ -212,7 +212,7 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
         ({"teacher": {"a": abs, "b": abs}}, r"disagree about the teachers \['table'\]"),
         (
             {"teacher": {"a": abs, "b": abs, "table": abs, "c": abs}},
-            r"teacher and teacher_losses disagree about the teachers \['c'\]",
+            r"`teacher` and `teacher_losses` disagree about the teachers \['c'\]",
         ),
         (
             {"teacher": {"a": abs, "b": abs, "tabel": abs}},
@@ -224,7 +224,7 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
         ),
         (
             {"student_projection": {"c": build_projection(4, 5)}},
-            r"student_projection and teacher_losses disagree about the teachers \['c'\]",
+            r"`student_projection` and `teacher_losses` disagree about the teachers \['c'\]",
         ),
         (
             {

@@ -149,7 +149,7 @@ def open_output(settings: EmbeddingSettings, embedder: Any, image_size: int, pic
     if dim is None:
         dim = int(embedder(np.zeros((1, image_size, image_size, 3), np.uint8)).shape[1])
     source = f"--model={settings.model}"
-    made_of = {
+    provenance = {
         "model": settings.model,
         "embedder": embedder_fingerprint(embedder, image_size, argument=source),
         "image_size": image_size,
@@ -161,7 +161,11 @@ def open_output(settings: EmbeddingSettings, embedder: Any, image_size: int, pic
         "file_format": settings.format,
         "class_names": list(pictures.class_names),
     }
-    return start_shards(Path(settings.out), made_of, overwrite=settings.overwrite, argument="--out")
+    out = Path(settings.out)
+    try:
+        return start_shards(out, provenance, overwrite=settings.overwrite, argument="--out")
+    except InputError as error:
+        raise error.renamed(folder="out") from error
 
 
 def summary(shards: Any, seconds: float, **more: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def embed_resumably(
         InputError: If the model cannot be told from another, an embedding is not finite, or the
             disk is full.
     """
-    made_of = {
+    provenance = {
         "embedder": embedder_fingerprint(embedder, image_size),
         "images": images_fingerprint(images),
     }
@@ -56,10 +56,10 @@ def embed_resumably(
 
     dim = embedder.embedding_dim or embedded(range(1)).shape[1]
     store = ShardStore(
-        folder / fingerprint_of("embeddings", made_of),
+        folder / fingerprint_of("embeddings", provenance),
         rows=len(images),
         outputs={"embedding": (dim,)},
-        manifest={**made_of, "rows": len(images), "dim": dim},
+        manifest={**provenance, "rows": len(images), "dim": dim},
         dtype=np.float32,
     )
     on_rows(len(images) - sum(len(shard.rows) for shard in store.missing(range(1))))

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 #: Unit that is resampled, and the meaning of the interval.
 MEANING = {
     "queries": "how much the figure depends on which images of these classes are the queries",
-    "classes": "how much the figure depends on the choice of classes, so what to expect of other "
-    "unseen classes; queries of one class succeed or fail together",
+    "classes": "how much the figure depends on the choice of classes, and so what to expect of "
+    "other unseen classes; queries of one class succeed or fail together",
 }
 
 

@@ -87,6 +87,7 @@ def evaluate(
 
 
 def _check_comparable(student: int | None, teacher: int | None) -> None:
+    """Checks the widths of both models, and names their settings and the settings of `train`."""
     try:
         check_equal_widths(student, teacher)
     except InputError as error:
@@ -122,6 +123,7 @@ def _measured_asymmetrically(
     over: str,
 ) -> tuple[dict[str, RetrievalMetrics], dict[str, Any], list[str]]:
     """Measures the student in the teacher's gallery and both alone; returns as `_measured` does."""
+    _check_comparable(sides[0].shape[1], teachers_sides[1].shape[1])
     pair = asymmetric_metrics(
         sides[:2],
         teachers_sides[:2],

@@ -31,13 +31,13 @@ def build_index_of_vectors(
     Raises:
         InputError: If vectors are missing or damaged, or as `build_index` does.
     """
-    entries, made_of = _stored(vectors)
+    entries, provenance = _stored(vectors)
     index = build_index(
         folder,
         entries,
-        embedder=made_of["embedder"],
+        embedder=provenance["embedder"],
         backend=backend,
-        details={"model": made_of["model"], "image_size": made_of["image_size"]},
+        details={"model": provenance["model"], "image_size": provenance["image_size"]},
         overwrite=overwrite,
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a build from the images
@@ -60,8 +60,8 @@ def add_vectors_to_index(
     Raises:
         InputError: If vectors are missing or damaged, or as `add_to_index` does.
     """
-    entries, made_of = _stored(vectors)
-    return add_to_index(index.folder, entries, embedder=made_of["embedder"], rebuild=rebuild)
+    entries, provenance = _stored(vectors)
+    return add_to_index(index.folder, entries, embedder=provenance["embedder"], rebuild=rebuild)
 
 
 def _stored(vectors: Path) -> tuple[IndexEntries, dict[str, Any]]:

@@ -118,7 +118,7 @@ class Searcher:
         return indices, distances
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_searcher` needs besides the vectors, if anything, to a new folder."""
+        """Writes what `load_searcher` needs in addition to the vectors to a new folder."""
 
     @functools.cached_property
     def _squared_lengths(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 @dataclass(frozen=True, kw_only=True)
 class ChainSettings(Settings, group="Stages"):
-    """The run, and the stages before and after its student on the way to production."""
+    """The run, and the stages before and after its student."""
 
     run: str = setting("", "Run directory of the student. Required.", group="Run")
     teacher: str = setting(

@@ -93,7 +93,7 @@ def test_a_command_gets_its_flags_and_flag_files(program, photos, tmp_path):
         ("--epochs=1", "'--epochs=1' is not a command; the command comes first: "),
     ],
 )
-def test_a_typo_is_told(program, argument, said):
+def test_a_typo_is_named(program, argument, said):
     done = program(argument, "--help")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"keras_distill: {said}")

@@ -83,7 +83,7 @@ def test_it_writes_vectors_paths_and_labels(embedded, photos, vectors, teacher):
     assert (manifest["image_size"], manifest["embedded"]) == (40, 60)
 
 
-def test_a_killed_one_goes_on_with_the_missing_shards(
+def test_a_killed_run_resumes_with_the_missing_shards(
     here, nursery, embedded, teacher, photos, tmp_path, monkeypatch
 ):
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path}/v"]
@@ -134,9 +134,7 @@ def test_damaged_pictures_cost_a_row_each_in_a_file(
     np.testing.assert_allclose(rows.vectors, vectors[kept], atol=1e-5)
 
 
-def test_bad_pictures_are_told_by_the_exit_code_of_each_part(
-    here, teacher, damaged_photos, tmp_path
-):
+def test_bad_pictures_show_in_the_exit_code_of_each_part(here, teacher, damaged_photos, tmp_path):
     """They are in the first of two shards."""
     given = [f"--model={teacher.path}", f"--images={damaged_photos}", f"--out={tmp_path}/v"]
     given += ["--shard_size=30"]
@@ -146,7 +144,7 @@ def test_bad_pictures_are_told_by_the_exit_code_of_each_part(
     assert here("embed", *given).code == 4
 
 
-def test_what_was_made_otherwise_is_refused_unless_overwritten(
+def test_vectors_of_other_settings_are_refused_unless_overwritten(
     here, embedded, teacher, photos, damaged_photos, small_embedder, tmp_path
 ):
     folder = tmp_path / "v"

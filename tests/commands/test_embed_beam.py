@@ -43,7 +43,7 @@ def last_line(ended, code=0):
 
 @pytest.mark.beam
 @pytest.mark.parametrize("file_format", ["npy", "parquet"])
-def test_it_writes_what_the_local_command_writes(command, bundle, poisoned, tmp_path, file_format):
+def test_it_writes_the_same_as_the_local_command(command, bundle, poisoned, tmp_path, file_format):
     given = [f"--model={bundle}", f"--images={poisoned}", f"--format={file_format}"]
     given += ["--shard_size=16", "--batch_size=8"]
     beam = last_line(command("embed_beam", *given, "--out=beam", cwd=tmp_path), code=4)
@@ -75,7 +75,7 @@ def test_it_writes_what_the_local_command_writes(command, bundle, poisoned, tmp_
 
 
 @pytest.mark.beam
-def test_either_goes_on_with_what_the_other_has_begun(command, bundle, poisoned, tmp_path):
+def test_either_command_resumes_the_work_of_the_other(command, bundle, poisoned, tmp_path):
     given = [f"--model={bundle}", f"--images={poisoned}", "--out=v", "--shard_size=16"]
     begun = last_line(command("embed", *given, "--shards=2/2", cwd=tmp_path), code=4)
     assert begun["shards_missing"] == 2

@@ -93,7 +93,7 @@ def test_a_validation_class_alone(here, photos, tiny, tmp_path):
     assert f"warning: {expected}" in after
 
 
-def test_statistics_that_lag_are_told_in_the_summary(here, photos, tiny, tmp_path, monkeypatch):
+def test_statistics_that_lag_are_named_in_the_summary(here, photos, tiny, tmp_path, monkeypatch):
     from keras_distill.methods import method
 
     class Frozen:

@@ -36,7 +36,7 @@ def last_line(ended):
     return json.loads(ended.out.splitlines()[-1])
 
 
-def test_classes_are_counted_among_what_is_left(here, index, tmp_path):
+def test_classes_are_counted_among_the_remaining_images(here, index, tmp_path):
     given = [f"--index={index}", "--id=class_1/*", "--id=class_4/*"]
     assert last_line(here("index", "delete", *given))["classes"] == 4
     file = tmp_path / "info.json"
@@ -151,7 +151,7 @@ def test_add_and_delete(here, index, teacher, photos, tmp_path, vectors):
     assert (ended.code, last_line(ended)["added"]) == (0, 0)
 
 
-def test_rebuild_is_asked_for_at_the_limit(here, index, teacher, photos, monkeypatch):
+def test_rebuild_is_required_at_the_limit(here, index, teacher, photos, monkeypatch):
     monkeypatch.setattr(vector_index, "LEAST_LOOSE_ROWS", 9)
     rebuild_index(index, backend="scann")
     ended = here("index", "delete", f"--index={index}", "--id=class_1/*")
@@ -256,7 +256,7 @@ def test_table_of_vectors_is_refused(here, index, photos, tmp_path):
     assert "table.npz is a table of vectors, which reads no pixels" in ended.err
 
 
-def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, monkeypatch):
+def test_a_killed_build_resumes(here, teacher, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shard_store, "_SHARD_ROWS", 16)
     embedded, kill_after = [], 2
     real = resumable.embed_batches

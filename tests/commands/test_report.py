@@ -257,7 +257,7 @@ def test_files_of_other_runtimes(report, run, shades, tmp_path):
     assert all(name in first_column for name in names)
 
 
-def test_formats_are_charged_what_they_lose_themselves(report, run, tmp_path):
+def test_formats_are_charged_only_their_own_loss(report, run, tmp_path):
     """One file has its channels swapped; the stages that follow were not made from it."""
     noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
     worse = export_file(red_embedder(bgr=True), tmp_path, noise)

@@ -49,7 +49,7 @@ def test_weights_and_size(pair, exported):
     assert export.megabytes == sum(file.stat().st_size for file in files) / 1e6
 
 
-def test_what_takes_no_files(tmp_path):
+def test_models_that_take_no_files(tmp_path):
     module = tf.Module()
     for name, spec in (
         ("pixels", tf.TensorSpec([None, 8, 8, 3], tf.float32)),

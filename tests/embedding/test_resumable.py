@@ -53,7 +53,7 @@ def test_it_embeds_as_evaluation_does(images, small_embedder, tmp_path):
     assert sum(done) == 10
 
 
-def test_what_was_done_before_an_interruption_is_kept(images, counting, tmp_path):
+def test_finished_work_is_kept_on_an_interruption(images, counting, tmp_path):
     whole = embed_resumably(counting, images, tmp_path / "other", image_size=32, batch_size=2)
     counting.asked, counting.fail_after = 0, 6
     with pytest.raises(KeyboardInterrupt):
@@ -68,7 +68,7 @@ def test_what_was_done_before_an_interruption_is_kept(images, counting, tmp_path
     np.testing.assert_allclose(again, whole, atol=1e-6)
 
 
-def test_other_images_or_another_model_begin_anew(images, counting, small_embedder, tmp_path):
+def test_other_images_or_another_model_start_again(images, counting, small_embedder, tmp_path):
     options = {"folder": tmp_path / "parts", "image_size": 32}
     embed_resumably(counting, images, **options)
     embed_resumably(counting, images, **options)

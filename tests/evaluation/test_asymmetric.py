@@ -86,7 +86,7 @@ def test_a_student_in_a_turned_space_keeps_little(vectors):
     assert low < share < high < 0.8
 
 
-def test_interval_of_what_is_kept_is_that_of_equal_queries(vectors):
+def test_interval_of_the_kept_share_uses_the_same_queries(vectors):
     teacher, student, *_, labels = vectors
     metrics = asymmetric_metrics((student, student), (teacher, teacher), labels, ks=[1])
     random = np.random.default_rng(5)

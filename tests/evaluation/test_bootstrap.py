@@ -118,6 +118,6 @@ def test_intervals_hold_the_true_recall_as_often_as_they_say():
     assert held / samples == pytest.approx(expected, abs=3 * np.sqrt(0.05 * 0.95 / samples))
 
 
-def test_percentiles_pass_over_what_is_not_a_number():
+def test_percentiles_ignore_nan():
     samples = np.array([[np.nan, *np.arange(101.0)], np.arange(102.0)]).T
     np.testing.assert_allclose(percentile_intervals(samples, confidence=0.9)[0], [5, 95])

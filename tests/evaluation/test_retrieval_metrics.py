@@ -373,7 +373,7 @@ def test_neighbours_in_a_gallery_of_its_own():
     assert np.isnan(found.per_query["MAP@R"][2])
 
 
-def test_what_was_not_found_is_no_match_of_the_last_row():
+def test_a_missing_neighbour_is_no_match_of_the_last_row():
     lists = np.array([[-1, -1], [0, 2], [1, -1]])
     found = neighbour_metrics(lists, np.array([6, 6, 6]), ks=[1, 2])
     np.testing.assert_array_equal(found.per_query["R@1"], [0, 1, 1])

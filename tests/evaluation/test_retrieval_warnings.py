@@ -49,7 +49,7 @@ def test_recall_at_chance(seed):
     assert judge(embeddings, LABELS, ks=[4])[0].startswith("Recall@4 ")
 
 
-def test_a_recall_above_chance_is_told_from_it_where_there_are_enough_queries():
+def test_recall_above_chance_is_recognised_given_enough_queries():
     assert chance_warnings(LABELS, 0.2) == []
     assert chance_warnings(np.repeat(np.arange(3), 2), 0.4) != []
 

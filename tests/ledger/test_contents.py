@@ -41,7 +41,7 @@ def test_recall_curve_passes_through_recall(contents):
         assert list(curve.values()) == sorted(curve.values())
 
 
-def test_comparisons_name_what_changed(contents, ledger):
+def test_comparisons_name_the_changed_queries(contents, ledger):
     assert [(c["from"], c["to"]) for c in contents["comparisons"]] == ledger.pairs
     for comparison in contents["comparisons"]:
         assert len(comparison["regressed"]) == comparison["regressed_count"]
@@ -82,7 +82,7 @@ def test_rows_come_by_importance(contents):
     assert set(rows[: len(first)]) == first
 
 
-def test_classes_say_what_they_are_taken_for(contents, ledger, drawn):
+def test_classes_name_the_class_they_are_taken_for(contents, ledger, drawn):
     stage = ledger.stages[1]
     row = next(r for r in contents["steps"][1]["per_class"] if r["recall"]["1"] < 1)
     label = drawn.class_names.index(row["class"])
@@ -107,7 +107,7 @@ def test_vectors_that_are_not_finite_are_null(drawn, labelled):
     json.dumps(found, allow_nan=False)
 
 
-def test_space_of_a_projection_is_told_from_a_copy(contents):
+def test_space_of_a_projection_differs_from_a_copy(contents):
     student, export = (contents["steps"][n]["compared_with_before"] for n in (1, 2))
     assert export["cosine"]["least"] == pytest.approx(1, abs=1e-5)
     assert export["same_neighbours"]["share"] < 1

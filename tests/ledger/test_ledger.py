@@ -62,7 +62,7 @@ def test_intervals_are_of_paired_queries(stages):
         assert bounds == pytest.approx((-0.1, -0.1))
 
 
-def test_branches_are_compared_with_what_they_were_made_of(stages):
+def test_branches_are_compared_with_the_stage_they_were_made_from(stages):
     """A branch that loses nothing is not charged what the one before it lost."""
     teacher, student, _, index = stages
     same = dataclasses.replace(student, name="student.onnx")

@@ -150,7 +150,7 @@ def crowded(ledger, contents, pictures, tmp_path_factory):
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_fits_and_asks_for_nothing(page, file, width, theme):
+def test_page_fits_and_loads_nothing_else(page, file, width, theme):
     driver = page(width, theme)
     assert driver.title == "Recall ledger of runs/shades"
     size = "return [document.documentElement.scrollWidth, innerWidth]"
@@ -376,7 +376,7 @@ def test_names_are_text(page, contents):
     assert any("</script>&amp;" in name for name in classes)
 
 
-def test_pictures_and_what_stands_for_those_left_out(page, pictures):
+def test_pictures_and_placeholders(page, pictures):
     driver = page()
     wait_for_images = "return [...document.images].every((one) => one.complete && one.naturalWidth)"
     assert driver.execute_script(wait_for_images)
@@ -411,7 +411,7 @@ def test_classes_sort_and_lead_to_their_queries(page, contents):
     assert chosen == "04.shade_4"
 
 
-def test_map_tells_what_is_under_the_pointer(page, contents):
+def test_map_shows_the_image_under_the_pointer(page, contents):
     from selenium.webdriver import ActionChains
 
     driver = page()
@@ -456,7 +456,7 @@ def test_map_by_keyboard(page):
     assert driver.execute_script(places) != before
 
 
-def test_curve_tells_the_recall_under_the_pointer(page, contents):
+def test_curve_shows_the_recall_under_the_pointer(page, contents):
     from selenium.webdriver import ActionChains
 
     driver = page()

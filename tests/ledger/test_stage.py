@@ -7,7 +7,7 @@ from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
 from keras_distill.retrieval.searcher import ExactSearcher
 
 
-def test_exact_stage_is_what_evaluate_measures(labelled):
+def test_exact_stage_agrees_with_evaluate(labelled):
     vectors, labels = labelled(1.5)
     stage = exact_stage("student", "student.keras", vectors, labels, ks=[1, 4])
     assert stage.metrics == retrieval_metrics(vectors, labels, ks=[1, 4])
@@ -42,7 +42,7 @@ def test_all_vectors_lost(labelled):
         index_stage("index", stage, ExactSearcher, ks=[1])
 
 
-def test_length_is_told_and_decides(labelled):
+def test_length_is_noted_and_decides(labelled):
     vectors, labels = labelled(1.0)
     vectors *= np.linspace(1, 9, len(vectors), dtype=np.float32)[:, None]
     stage = exact_stage("export", "1", vectors, labels, ks=[1])
@@ -53,7 +53,7 @@ def test_length_is_told_and_decides(labelled):
     assert stage.metrics == retrieval_metrics(vectors, labels, ks=[1])
 
 
-def test_index_that_compares_all_finds_what_exact_search_finds(stage):
+def test_index_that_compares_all_agrees_with_exact_search(stage):
     before = stage(1.5)
     index = index_stage("index", before, ScannSearcher, ks=[1, 2, 4])
     assert index.metrics == before.metrics

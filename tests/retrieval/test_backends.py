@@ -52,7 +52,7 @@ def test_auto_searches_exactly_where_an_approximation_finds_too_little(caplog):
     assert build_searcher(rng.normal(size=(20_000, 4))).backend == "scann"
 
 
-def test_what_is_not_installed_is_refused_with_the_remedy(installed):
+def test_missing_packages_are_refused_with_the_remedy(installed):
     installed("faiss")
     with pytest.raises(InputError, match="`backend=scann` is not installed; its wheels are for"):
         check_backend("scann")

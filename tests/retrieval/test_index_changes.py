@@ -34,7 +34,7 @@ def parts(folder):
     return sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
 
 
-def test_building_again_needs_leave(folder, entries):
+def test_building_again_needs_overwrite(folder, entries):
     with pytest.raises(InputError, match=r"holds an index already; .* pass `overwrite=True`"):
         build_index(folder, entries(5))
     assert len(open_index(folder)) == 100
@@ -101,7 +101,7 @@ def test_paths_of_any_alphabet(tmp_path, entries):
     assert paths(tmp_path / "i") == names
 
 
-def test_rebuild_is_asked_for_at_the_limit(folder, entries, monkeypatch):
+def test_rebuild_is_required_at_the_limit(folder, entries, monkeypatch):
     monkeypatch.setattr(vector_index, "LEAST_LOOSE_ROWS", 20)
     rebuild_index(folder, backend="scann")
     assert open_index(folder).most_loose == 20
@@ -141,7 +141,7 @@ def test_an_index_that_is_searched_exactly_takes_any_number(folder, entries, mon
 
 
 @pytest.mark.parametrize("asked", ["auto", "exact"])
-def test_auto_asks_for_a_rebuild_once_it_would_not_search_exactly(
+def test_auto_requires_a_rebuild_once_it_would_not_search_exactly(
     tmp_path, entries, monkeypatch, asked
 ):
     monkeypatch.setattr(vector_index, "LEAST_LOOSE_ROWS", 20)

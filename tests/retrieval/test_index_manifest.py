@@ -29,7 +29,7 @@ def change(folder, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_manifest_tells_what_the_index_is(folder):
+def test_manifest_describes_the_index(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest.pop("files") == {name: (folder / name).stat().st_size for name in files(folder)}
     assert len(manifest.pop("class_names")) == 60

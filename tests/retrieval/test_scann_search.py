@@ -170,7 +170,7 @@ def test_settings_are_plain_values(tree):
     assert all(type(value) is int for value in tree.settings.values())
 
 
-def test_scann_is_imported_at_need(run_python):
+def test_scann_is_imported_only_when_needed(run_python):
     code = """
 import sys
 import numpy as np

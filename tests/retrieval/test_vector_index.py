@@ -83,7 +83,7 @@ def test_neighbours_that_were_all_deleted_make_place_for_the_next(tmp_path, entr
     check(index, entries, query, 3)
 
 
-def test_starved_search_is_told_by_the_agreement(tmp_path, clustered, entries, monkeypatch):
+def test_starved_search_shows_in_the_agreement(tmp_path, clustered, entries, monkeypatch):
     monkeypatch.setattr(
         scann_search, "scann_settings", lambda rows: scann_search.ScannSettings(40, 1, 1, 1)
     )
@@ -154,7 +154,7 @@ print(len(index), index.paths(index.rows[:1]), "tensorflow" in sys.modules)
     assert run_python(program, changed.folder) == "241 ['class_04/4.jpg'] False\n"
 
 
-def test_an_open_index_goes_on_while_another_process_changes_it(changed, entries):
+def test_an_open_index_still_works_while_another_process_changes_it(changed, entries):
     queries = entries(300).vectors[::7]
     before = changed.search(queries, k=5)
     delete_from_index(changed.folder, ["class_1*"])

@@ -67,7 +67,7 @@ class Model:
         self._move_labels(config.labels if config else {})
 
     def find(self, spec: Any) -> Servable:
-        """Returns the version that a `ModelSpec` asks for; the newest by default.
+        """Returns the version that a `ModelSpec` names; the newest by default.
 
         Raises:
             Refusal: If it is not loaded, or the label is unknown.

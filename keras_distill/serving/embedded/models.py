@@ -71,7 +71,7 @@ class Models:
         self._closed.set()
 
     def find(self, spec: Any) -> Servable:
-        """Returns the version of a model that a `ModelSpec` asks for.
+        """Returns the version of a model that a `ModelSpec` names.
 
         Raises:
             Refusal: If the spec names none, or one that is not loaded.

@@ -108,7 +108,7 @@ def test_the_health_needs_no_secret(guarded, known):
         assert stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
 
 
-def test_rest_asks_for_the_secret_too(guarded, ask):
+def test_rest_requires_the_secret_too(guarded, ask):
     for path in ("/v1/models/student", "/monitoring/prometheus/metrics", "/"):
         assert ask(guarded.rest, path)[0] == 401
         secret = {"authorization": "Bearer open sesame"}

@@ -49,7 +49,7 @@ def test_a_bad_image_among_32(client, encode):
     assert result.version == 1
 
 
-def test_what_the_server_says_of_the_model(client):
+def test_model_metadata_of_the_server(client):
     model = client.connect()
     assert (model.version, model.dim, model.image_shape) == (1, 32, (32, 32, 3))
     assert [(state.version, state.state) for state in client.status()] == [(1, "AVAILABLE")]

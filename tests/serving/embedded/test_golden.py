@@ -331,7 +331,7 @@ def test_rest_gives_the_values_of_the_export(server, ask, signature, times):
         np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
-def test_all_cases_are_asked(requests, rest_requests):
+def test_all_cases_are_queried(requests, rest_requests):
     assert requests.keys() == {golden["case"] for golden in GOLDEN["grpc"]}
     assert rest_requests.keys() == {golden["case"] for golden in GOLDEN["rest"]}
 

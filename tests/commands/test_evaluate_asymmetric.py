@@ -166,7 +166,7 @@ def test_projected_teacher_is_the_gallery_of_a_narrow_student(
     given = [*flags, f"--model={narrow.path}"]
     ended = here("evaluate", *given)
     assert ended.code == 2
-    assert "embeddings have width 4, those of the gallery model 8" in ended.err
+    assert "--model have width 4, the embeddings of --gallery_model width 8" in ended.err
     for remedy in ("--teacher_projection=pca", "projected_teacher.keras", "--embedding_dim=8"):
         assert remedy in ended.err
     projected = narrow.path / "projected_teacher.keras"
@@ -184,7 +184,7 @@ def test_widths_that_show_only_in_the_answers_are_compared_too(here, flags, tmp_
     tf.saved_model.save(module, str(tmp_path / "open"), signatures={"serve_float": module.embed})
     ended = here("evaluate", *flags, f"--gallery_model={tmp_path / 'open'}")
     assert ended.code == 2
-    assert "width 8, those of the gallery model 3" in ended.err
+    assert "--model have width 8, the embeddings of --gallery_model width 3" in ended.err
 
 
 def test_options_of_the_gallery_model(here, flags, figures, images, embedded, tmp_path):

@@ -161,7 +161,7 @@ def test_rebuild_is_required_at_the_limit(here, index, teacher, photos, monkeypa
     given = [f"--index={index}", f"--model={teacher.path}", f"--images={photos}"]
     ended = here("index", "add", *given)
     assert ended.code == 2
-    assert "ask for a rebuild with it (--rebuild)" in ended.err
+    assert "add --rebuild, which embeds nothing again" in ended.err
     assert not (index / ".embedded").exists()
     assert here("index", "add", *given, "--rebuild").code == 0
     assert len(open_index(index)) == 60
@@ -233,7 +233,10 @@ def test_another_model_is_refused_unless_it_is_trusted(
     query = f"--image={photos}/class_0/1.jpg"
     ended = here("index", "search", *given, query)
     assert ended.code == 2
-    assert re.search(r"other.keras is not the one that .*moved.index' was made with", ended.err)
+    assert re.search(
+        r"--model=\S*other.keras: the model is not the one that .*moved.index' was built with",
+        ended.err,
+    )
     assert "--other_model trusts it" in ended.err
     assert here("index", "search", *given, query, "--other_model").code == 0
     (tmp_path / "more").mkdir()
@@ -245,7 +248,7 @@ def test_another_model_is_refused_unless_it_is_trusted(
     given = [f"--index={index}", f"--model={tmp_path}/narrow.keras"]
     ended = here("index", "search", *given, query, "--other_model")
     assert ended.code == 2
-    assert "queries have width 5, the index" in ended.err
+    assert "queries has width 5, the index" in ended.err
 
 
 def test_table_of_vectors_is_refused(here, index, photos, tmp_path):
@@ -358,7 +361,7 @@ BUILD = ["build", "--model=photos", "--images=photos", "--out=new.index"]
         ),
         (["delete", "--index=photos"], "--id is required to delete."),
         (["delete", "--index=photos", "--id=a", "--backend=faiss"], "--backend has no effect on"),
-        (["info", "--index=photos"], "'photos' holds no index; make one with"),
+        (["info", "--index=photos"], "--index=photos holds no index; make one with"),
         (["info", "--index=photos", "--modle=x"], "'modle'. Did you mean: model"),
     ],
 )

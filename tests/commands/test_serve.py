@@ -110,7 +110,7 @@ def test_a_port_in_use(here, models, flag, other):
         port = taken.getsockname()[1]
         ended = here("serve", f"--models={models}", f"--{flag}={port}", f"--{other}=0")
     assert (ended.code, ended.out) == (2, "")
-    assert f"--{flag}: cannot listen at 127.0.0.1:{port}; is it in use?" in ended.err
+    assert f"--{flag}={port}: cannot listen at 127.0.0.1:{port}; is it in use?" in ended.err
 
 
 def test_a_configuration_that_cannot_be_used(here, models, tmp_path):

@@ -56,7 +56,7 @@ def test_validation_classes_are_taken_out_of_training(folder):
         ({"train_classes": "0:5"}, r"train_classes=0:5` and `test_classes=3:7` overlap.*=0:3`\."),
         ({"train_classes": "1:4", "test_classes": "0:2"}, r"=1:4` and `test_classes=0:2` overlap"),
         ({"test_classes": "0:"}, r"train_classes=0:3` and `test_classes=0:7` overlap"),
-        ({"validation_classes": "2:4"}, r"validation_classes=2:4` must lie within train.*0:3"),
+        ({"validation_classes": "2:4"}, r"validation_classes=2:4` must lie within `train.*0:3"),
         ({"validation_classes": "0:3"}, r"validation_classes=0:3` must .* leave classes to train"),
         ({"train_classes": "0:8"}, r"train_classes='0:8'` does not lie within the 7 classes, 0:7"),
     ],
@@ -105,7 +105,7 @@ def test_unknown_names(name):
 def test_a_folder_without_its_prefix(tmp_path):
     with pytest.raises(InputError) as caught:
         load_dataset(str(tmp_path))
-    assert str(caught.value) == f"dataset='{tmp_path}' is a folder; give 'folder:{tmp_path}'."
+    assert str(caught.value) == f"`name='{tmp_path}'` is a folder; give 'folder:{tmp_path}'."
 
 
 def test_a_missing_folder(tmp_path):

@@ -138,7 +138,7 @@ def test_a_vector_is_no_map(nested):
     assert find_path(nested, "sequence/relu", **find) == "sequence/relu"
     with pytest.raises(InputError) as error:
         find_path(nested, "pooling", **find)
-    assert "'pooling' is not a layer of model 'outer' with a feature map" in str(error.value)
+    assert "'pooling'` is not a layer of `model` 'outer' with a feature map" in str(error.value)
     assert str(error.value).endswith("sequence/relu, opaque.")
 
 
@@ -207,7 +207,7 @@ def test_no_stage_in_common(backbones):
     with pytest.raises(InputError) as error:
         matching_stages(backbones["resnet50"], model)
     assert str(error.value) == (
-        "teacher 'trunk' has stages of stride [2, 4, 8, 16, 32], student 'threes' of []: none in "
+        "`teacher` 'trunk' has stages of stride [2, 4, 8, 16, 32], `student` 'threes' of []: none in "
         "common; name the layers to compare."
     )
 

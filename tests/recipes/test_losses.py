@@ -241,7 +241,7 @@ def test_layers_of_the_flags(student, teacher):
 def test_wrong_layers_name_the_flag_and_the_candidates(student, teacher, loss, value, said):
     with pytest.raises(InputError) as error:
         teacher_losses(loss, {"": teacher}, student, f"--{loss}_layers={value}")
-    assert str(error.value).startswith(f"--{loss}_layers={value}: {said}")
+    assert str(error.value).startswith(f"`{loss}_layers={value}`: {said}")
     assert str(error.value).endswith(", stage0, stage1, stage2, stage3.")
 
 
@@ -255,7 +255,7 @@ def test_a_teacher_without_layers(student, loss, given):
         with pytest.raises(InputError) as error:
             teacher_losses(f"relative,{loss}", {"": teacher}, student, *given)
         assert str(error.value).startswith(
-            f"--teacher_losses=relative,{loss}: {loss} needs a teacher that is a Keras model"
+            f"`teacher_losses=relative,{loss}`: {loss} needs a teacher that is a Keras model"
         )
 
 
@@ -265,7 +265,7 @@ def test_no_stage_in_common(student, loss):
     with pytest.raises(InputError) as error:
         teacher_losses(loss, {"": flat}, student)
     assert str(error.value) == (
-        f"--{loss}_layers is empty: teacher 'net' has stages of stride [32], student 'net' of "
+        f"`{loss}_layers` is empty: `teacher` 'net' has stages of stride [32], `student` 'net' of "
         "[2, 4, 8, 16]: none in common; name the layers to compare."
     )
 

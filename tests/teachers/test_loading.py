@@ -75,7 +75,7 @@ def test_inner_layer(folder, model, images):
         for output in ("", layer, model.layers[3].name, model.layers[4].name)
     }
     assert len(prints) == 4
-    with pytest.raises(InputError, match=r"^output='conv' is not a layer of --teacher"):
+    with pytest.raises(InputError, match=r"^`output='conv'` is not a layer of `path`"):
         load_teacher(folder / "run", output="conv")
 
 

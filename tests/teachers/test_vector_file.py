@@ -87,7 +87,7 @@ def test_damaged(name, damage, tmp_path):
         reason = "holds no vectors"
     else:
         path.write_bytes(replacement[damage])
-    with pytest.raises(InputError, match=rf"^teacher='.*table\.np.' {reason}"):
+    with pytest.raises(InputError, match=rf"^`path='.*table\.np.'` {reason}"):
         load_teacher(path)
 
 

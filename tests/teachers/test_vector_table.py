@@ -56,7 +56,7 @@ def test_a_missing_image_never_gets_the_vector_of_another(missing, vectors):
 
 
 def test_needs_ids(vectors):
-    with pytest.raises(ValueError, match=r"^table is a table of vectors, which needs the ids"):
+    with pytest.raises(ValueError, match=r"^the table of vectors needs the ids"):
         VectorTable(PATHS, vectors)(np.zeros((2, 8, 8, 3)))
 
 
@@ -99,7 +99,7 @@ def test_repeated_ids(vectors):
     table = VectorTable(PATHS + PATHS[:3], np.concatenate([vectors, vectors[:3]]))
     assert len(table) == 50
     np.testing.assert_array_equal(table(None, IDS), vectors)
-    message = r"^table: ids have several different vectors: 2 of 52, such as 'class_0/0.jpg', 'cla"
+    message = r"^`ids` have several different vectors: 2 of 52, such as 'class_0/0.jpg', 'cla"
     with pytest.raises(InputError, match=message):
         VectorTable(PATHS + PATHS[:2], np.concatenate([vectors, vectors[2:4]]))
 

@@ -32,7 +32,7 @@ OTHER_PAGES = [
 ]
 # Flags that the text names and other programs have.
 FOREIGN_FLAGS = {
-    *("check", "logdir", "help"),  # sha256sum, tensorboard, of every command
+    *("check", "logdir", "help", "wait"),  # sha256sum, tensorboard, every command, docker
     # TF-Serving
     *("enable_serialization_as_tensor_content", "max_num_load_retries", "ssl_config_file"),
     *("tensorflow_intra_op_parallelism", "xla_cpu_compilation_enabled"),

@@ -1,11 +1,11 @@
 r"""Writes a model for TF-Serving, phones or ONNX, checked against the Keras model.
 
 For TF-Serving, the folder OUT/NAME/VERSION appears by a rename once it is complete, has passed all
-checks, and returns the outputs of the Keras model (embeddings, or any by name). Its signatures are serving_default (JPEG or
-PNG bytes), serve_uint8 and serve_float (pixels); it also holds a model card, SHA-256 sums, warm-up
-requests, and golden requests with their answers, which `client smoke --golden` sends to a server
-again. A version number is used only once, even if its folder is deleted later; exports into the
-same folder wait for each other.
+checks, and returns the outputs of the Keras model: embeddings, or any others by name. Its
+signatures are serving_default (JPEG or PNG bytes), serve_uint8 and serve_float (pixels); it also
+holds a model card, SHA-256 sums, warm-up requests, and golden requests with their answers, which
+`client smoke --golden` sends to a server again. A version number is used only once, even if its
+folder is deleted later; exports into the same folder wait for each other.
 
 A file, OUT/NAME/litert/NAME_PRECISION.tflite or OUT/NAME/onnx/NAME_float32.onnx, is run on images
 by its own runtime before it appears; a .json next to it describes its input, and how close it is to

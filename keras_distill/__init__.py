@@ -70,6 +70,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.serving.client.errors import ImagesRefused as ImagesRefused
     from keras_distill.serving.client.errors import ServingError as ServingError
     from keras_distill.serving.export.bundle import export_embedder as export_embedder
+    from keras_distill.serving.export.bundle import export_model as export_model
     from keras_distill.teachers.cache import TeacherCache as TeacherCache
     from keras_distill.teachers.loading import load_teacher as load_teacher
     from keras_distill.teachers.vector_table import VectorTable as VectorTable
@@ -134,6 +135,7 @@ _HOME_OF = {
     "embed_batches": "embedding.batches",
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.export.bundle",
+    "export_model": "serving.export.bundle",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
     "multipliers_by_variable": "training.layerwise_optimizers",

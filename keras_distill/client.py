@@ -1,6 +1,7 @@
-"""Gets embeddings from a server, without TensorFlow.
+"""Gets embeddings or other outputs from a server, without TensorFlow.
 
   embed    embeds --images, or each --image, and writes the vectors with their paths to --out
+  predict  as embed, for any outputs of a model, such as logits: an array of each in --out
   status   lists the versions of --model and their states; without --model, of all models in the
            metrics at --rest, as TF-Serving itself does not list its models
   wait     waits until --model is available, for --limit seconds
@@ -15,6 +16,7 @@ fails meanwhile, finished vectors are kept in vectors.npz.partial, and the same 
 there.
 
   python -m keras_distill.client embed --model=photos --images=photos --out=vectors.npz
+  python -m keras_distill.client predict --model=crowd --images=photos --out=answers.npz
   python -m keras_distill.client wait --address=gpu-box:8500 --model=photos --version=3 --limit=120
   python -m keras_distill.client smoke --model=photos --golden=models/photos/1 --rest=localhost:8501
 
@@ -34,7 +36,7 @@ from keras_distill.publishing import published_file
 from keras_distill.settings.client import ClientCommandSettings
 from keras_distill.settings.command import FAILURE, SOME_REFUSED, SUCCESS, Command
 
-VERBS = ("embed", "status", "wait", "smoke")
+VERBS = ("embed", "predict", "status", "wait", "smoke")
 COMMAND = Command("keras_distill.client", __doc__, ClientCommandSettings, VERBS)
 
 
@@ -45,7 +47,13 @@ def main(settings: ClientCommandSettings) -> int:
     from keras_distill.serving.client.errors import ServingError
     from keras_distill.serving.client.opening import open_client
 
-    verbs = {"embed": _embed, "status": _status, "wait": _wait, "smoke": _smoke}
+    verbs = {
+        "embed": _embed,
+        "predict": _predict,
+        "status": _status,
+        "wait": _wait,
+        "smoke": _smoke,
+    }
     try:
         if settings.model:
             with open_client(settings, settings.model) as client:
@@ -65,14 +73,34 @@ def main(settings: ClientCommandSettings) -> int:
 
 
 def _embed(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str, Any]]:
-    from keras_distill.serving.client.embed_files import embed_files, find_files
+    from keras_distill.serving.client.embed_files import embed_files
+
+    at_once = settings.batch_size * settings.in_flight
+    written = embed_files(client, _files(settings), Path(settings.out), at_once)
+    return _written(settings, written)
+
+
+def _predict(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str, Any]]:
+    from keras_distill.serving.client.embed_files import predict_files
+
+    at_once = settings.batch_size * settings.in_flight
+    outputs = list(settings.output) or None
+    written = predict_files(client, _files(settings), Path(settings.out), at_once, outputs)
+    return _written(settings, written)
+
+
+def _files(settings: ClientCommandSettings) -> list[tuple[str, Path]]:
+    from keras_distill.serving.client.embed_files import find_files
 
     if settings.images:
-        files = find_files(Path(settings.images))
-    else:
-        files = [(path, Path(path)) for path in settings.image]
-    at_once = settings.batch_size * settings.in_flight
-    summary = {"out": settings.out, **embed_files(client, files, Path(settings.out), at_once)}
+        return find_files(Path(settings.images))
+    return [(path, Path(path)) for path in settings.image]
+
+
+def _written(
+    settings: ClientCommandSettings, written: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    summary = {"out": settings.out, **written}
     if settings.json != "-":
         print(json.dumps(summary))
     return SOME_REFUSED if summary["refused"] else SUCCESS, summary

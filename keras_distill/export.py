@@ -1,11 +1,11 @@
-r"""Writes an embedder for TF-Serving, phones or ONNX, checked against the Keras model.
+r"""Writes a model for TF-Serving, phones or ONNX, checked against the Keras model.
 
 For TF-Serving, the folder OUT/NAME/VERSION appears by a rename once it is complete, has passed all
-checks, and returns the embeddings of the Keras model. Its signatures are serving_default (JPEG or
-PNG bytes), serve_uint8 and serve_float (pixels); it also holds a model card, SHA-256 sums, warm-up
-requests, and golden requests with their answers, which `client smoke --golden` sends to a server
-again. A version number is used only once, even if its folder is deleted later; exports into the
-same folder wait for each other.
+checks, and returns the outputs of the Keras model: embeddings, or any others by name. Its
+signatures are serving_default (JPEG or PNG bytes), serve_uint8 and serve_float (pixels); it also
+holds a model card, SHA-256 sums, warm-up requests, and golden requests with their answers, which
+`client smoke --golden` sends to a server again. A version number is used only once, even if its
+folder is deleted later; exports into the same folder wait for each other.
 
 A file, OUT/NAME/litert/NAME_PRECISION.tflite or OUT/NAME/onnx/NAME_float32.onnx, is run on images
 by its own runtime before it appears; a .json next to it describes its input, and how close it is to
@@ -51,7 +51,7 @@ def _export_saved_model(settings: SavedModelSettings) -> int:
     from keras_distill.data.image_set import read_pictures
     from keras_distill.models.loading import load_model
     from keras_distill.runs.origin import model_origin, run_test_images
-    from keras_distill.serving.export.bundle import export_embedder
+    from keras_distill.serving.export.bundle import export_model
     from keras_distill.serving.export.bundle_facts import FACTS_FILE
 
     begun, model = time.perf_counter(), settings.model
@@ -60,7 +60,7 @@ def _export_saved_model(settings: SavedModelSettings) -> int:
     with renamed_arguments(path="model"):
         loaded = load_model(model)
     try:
-        folder = export_embedder(
+        folder = export_model(
             loaded,
             settings.out,
             name=settings.name,
@@ -75,8 +75,12 @@ def _export_saved_model(settings: SavedModelSettings) -> int:
         return FAILURE
     facts = json.loads((folder / FACTS_FILE).read_text())
     checks = facts["checks"]
-    least = min(checks["least_cosine"].values())
-    print(f"Compared with the Keras model on {checks['images']}: least cosine {least:.6f}.")
+    if "least_cosine" in checks:
+        measure, least = "cosine", min(checks["least_cosine"].values())
+    else:
+        by_output = checks["closeness"].values()
+        measure, least = "closeness", min(min(values.values()) for values in by_output)
+    print(f"Compared with the Keras model on {checks['images']}: least {measure} {least:.6f}.")
     print(f"The golden requests show {facts['golden']}.")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     written = {
@@ -84,7 +88,7 @@ def _export_saved_model(settings: SavedModelSettings) -> int:
         "saved_model": str(folder),
         "version": facts["version"],
         "batching": settings.batching,
-        "least_cosine": least,
+        f"least_{measure}": least,
         "megabytes": round(size / 1e6, 3),
         "seconds": round(time.perf_counter() - begun, 2),
     }

@@ -109,6 +109,25 @@ def small_embedder():
 
 
 @pytest.fixture(scope="session")
+def two_outputs():
+    """Builds a model with the logits of five classes and a density map 4 x 4 x 1."""
+    import keras
+
+    def build(seed=0, image_size=32):
+        keras.utils.set_random_seed(seed)
+        image = keras.Input((image_size, image_size, 3), name="image")
+        x = keras.layers.Rescaling(1 / 127.5, -1, dtype="float32")(image)
+        x = keras.layers.Conv2D(8, 3, strides=image_size // 4, padding="same", activation="tanh")(x)
+        x = keras.layers.BatchNormalization()(x)
+        density = keras.layers.Conv2D(1, 1, activation="softplus", dtype="float32")(x)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        logits = keras.layers.Dense(5, dtype="float32")(x)
+        return keras.Model(image, {"logits": logits, "density": density})
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def photograph():
     """Makes a JPEG of smooth colours as a phone stores it, and its upright copy as a PNG."""
     import numpy as np

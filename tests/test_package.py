@@ -98,7 +98,6 @@ EXCEPTIONS = {
     "data.pipeline.training_batches": "public; its inputs are those of a batch",
     "data.readable_images.drop_unreadable": "one loop with its report",
     "serving.client.settings.ClientSettings.__init__": "public; one parameter an option of a call",
-    "serving.export.bundle.export_embedder": "public; one phase after the other",
     "training.resumable_callbacks.ResumableCallbacks.__init__": "public; one parameter an option",
 }
 

@@ -32,13 +32,13 @@ OTHER_PAGES = [
 ]
 # Flags that the text names and other programs have.
 FOREIGN_FLAGS = {
-    *("check", "logdir", "help"),  # sha256sum, tensorboard, of every command
+    *("check", "logdir", "help", "wait"),  # sha256sum, tensorboard, every command, docker
     # TF-Serving
     *("enable_serialization_as_tensor_content", "max_num_load_retries", "ssl_config_file"),
     *("tensorflow_intra_op_parallelism", "xla_cpu_compilation_enabled"),
 }
 # Python blocks that need a folder of images, a teacher or a server, each with a test of its own.
-PREPARED = ("EmbeddingClient", 'image_dataset_from_directory("photos"')
+PREPARED = ("client.embed(", 'image_dataset_from_directory("photos"', "client.predict(")
 
 
 def blocks(page, language):
@@ -133,6 +133,23 @@ def test_client_example_runs(served, tmp_path, monkeypatch):
     names = run(example, "docs/client.md")
     np.testing.assert_array_equal(names["vectors"][1], served.embedding(b"wren.png"))
     np.testing.assert_array_equal(names["result"].vectors, [served.embedding(b"birds/1.jpg")])
+
+
+def test_predict_example_runs(served, tmp_path, monkeypatch):
+    served.name = "crowd"
+    served.add_output("density", (4, 4, 1))
+    served.add_output("logits", (5,), instead_of="embedding")
+    (tmp_path / "birds").mkdir()
+    for name in ("square.jpg", "station.jpg", "birds/1.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path)
+    example = python_example(PREPARED[2]).replace("localhost:8500", served.address)
+    names = run(example, "docs/client.md")
+    assert names["answers"].keys() == {"density", "logits"}
+    density = served.output(b"station.jpg", "density")
+    np.testing.assert_array_equal(names["answers"]["density"][1], density)
+    assert names["people"][1] == pytest.approx(density.sum(), rel=1e-5)
+    np.testing.assert_array_equal(names["logits"], [served.output(b"birds/1.jpg", "logits")])
 
 
 @pytest.mark.parametrize(

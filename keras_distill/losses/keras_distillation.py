@@ -28,6 +28,7 @@ class KerasTeacherLoss(TeacherLoss):
         InputError: If it is not such a loss, or needs more than the embeddings.
 
     Example:
+        >>> import keras
         >>> loss = KerasTeacherLoss(keras.distillation.FeatureDistillation("mse"), name="mse")
         >>> float(loss([[1.0, 0.0]], [[0.0, 1.0]]))
         1.0

@@ -1,4 +1,4 @@
-"""The files that an embedder can be exported as, for phones and for other runtimes."""
+"""The files that a model can be exported as, for phones and for other runtimes."""
 
 from dataclasses import dataclass
 
@@ -31,6 +31,9 @@ FILE_FORMATS = {
 # file below is broken (channels swapped, weights lost, no sensible calibration), not coarse, and
 # shows it on every image; so a few may miss it, for one picture in dozens is always an odd one.
 LEAST_COSINE = {"float32": 0.9999, "float16": 0.999, "dynamic_int8": 0.9, "int8": 0.9}
+# The same for other outputs: 1 minus the largest difference of an image, relative to the largest
+# value of all images.
+LEAST_CLOSENESS = {"float32": 0.999, "float16": 0.98, "dynamic_int8": 0.75, "int8": 0.75}
 MISSING_SHARE = 0.05
 # The worst image may be so many times as far from 1.
 WORST_FACTOR = 4.0

@@ -15,7 +15,7 @@ def load_model(path: str | Path) -> keras.Model:
     """Loads a `.keras` file.
 
     Args:
-        path: The file, or a run directory that holds `student.keras`.
+        path: The file, or a run directory that holds `student.keras` or `model.keras`.
 
     Returns:
         The model, not compiled.
@@ -24,8 +24,9 @@ def load_model(path: str | Path) -> keras.Model:
         InputError: If there is no such file or it does not hold a Keras model.
     """
     path = Path(path)
-    if (path / "student.keras").is_file():
-        path = path / "student.keras"
+    for product in ("model.keras", "student.keras"):
+        if (path / product).is_file():
+            path = path / product
     if not path.exists():
         raise InputError(f"`path={str(path)!r}` does not exist.")
     if path.is_dir() or path.suffix != ".keras":
@@ -55,13 +56,7 @@ def embedder_shape(model: keras.Model) -> tuple[int | None, int | None]:
     Raises:
         InputError: If it has another kind of input or output.
     """
-    takes = getattr(model, "input_shape", "an unknown shape")  # unbuilt or subclassed
-    inputs = _single_shape(takes)
-    if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
-        raise InputError(
-            f"`model` {model.name!r} takes {takes}; it must be functional, with one input of "
-            "square RGB images, (batch, size, size, 3)."
-        )
+    size = input_size(model)
     returns: Any = model.output_shape
     if isinstance(getattr(model, "output", None), dict):  # output_shape hides a single name
         returns = {name: tensor.shape for name, tensor in model.output.items()}
@@ -71,7 +66,29 @@ def embedder_shape(model: keras.Model) -> tuple[int | None, int | None]:
             f"`model` {model.name!r} returns {returns}; it must have one output "
             "(batch, dim), such as a pooled feature."
         )
-    return inputs[1], outputs[1]
+    return size, outputs[1]
+
+
+def input_size(model: keras.Model) -> int | None:
+    """Checks that a model takes square images.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Height and width of its input in pixels; `None` if open.
+
+    Raises:
+        InputError: If it has another kind of input.
+    """
+    takes = getattr(model, "input_shape", "an unknown shape")  # unbuilt or subclassed
+    inputs = _single_shape(takes)
+    if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
+        raise InputError(
+            f"`model` {model.name!r} takes {takes}; it must be functional, with one input of "
+            "square RGB images, (batch, size, size, 3)."
+        )
+    return inputs[1]
 
 
 def _single_shape(shape: Any) -> tuple[int | None, ...] | None:

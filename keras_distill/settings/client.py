@@ -7,7 +7,8 @@ from keras_distill.errors import InputError
 from keras_distill.settings.settings import Settings, setting
 
 _ONLY_OF = {
-    **dict.fromkeys(("images", "image", "batch_size", "in_flight", "out"), ("embed",)),
+    **dict.fromkeys(("images", "image", "batch_size", "in_flight", "out"), ("embed", "predict")),
+    "output": ("predict",),
     "limit": ("wait",),
     "golden": ("smoke",),
     "rest": ("smoke", "status"),
@@ -44,15 +45,17 @@ class ConnectionSettings(Settings):
     )
     certificate: str = setting("", "PEM file of the client's certificate.", group="Encryption")
     key: str = setting("", "PEM file of its private key.", group="Encryption")
-    images: str = setting("", "embed: folder of JPEG and PNG images, at any depth.", group="Images")
+    images: str = setting("", "embed, predict: folder of JPEG and PNG images.", group="Images")
     image: tuple[str, ...] = setting(
-        (), "embed: instead of --images, a file; may be given several times.", group="Images"
+        (),
+        "embed, predict: instead of --images, a file; may be given several times.",
+        group="Images",
     )
     batch_size: int = setting(
-        32, "embed: maximum number of images in a request.", group="Images", least=1
+        32, "embed, predict: maximum number of images in a request.", group="Images", least=1
     )
     in_flight: int = setting(
-        4, "embed: maximum number of requests at once.", group="Images", least=1
+        4, "embed, predict: maximum number of requests at once.", group="Images", least=1
     )
 
     def headers(self) -> list[tuple[str, str]]:
@@ -72,7 +75,14 @@ class ConnectionSettings(Settings):
 class ClientCommandSettings(ConnectionSettings):
     """Settings of the command `client`."""
 
-    out: str = setting("", "embed: .npz or .npy file for the vectors. Required.", group="Output")
+    out: str = setting(
+        "",
+        "embed: .npz or .npy file for the vectors; predict: .npz file for the outputs. Required.",
+        group="Output",
+    )
+    output: tuple[str, ...] = setting(
+        (), "predict: an output; may be given several times; all if not given.", group="Output"
+    )
     json: str = setting("", "File for the result as JSON; - prints it instead.", group="Output")
     limit: float = setting(60.0, "wait: seconds before it gives up.", group="Output")
     golden: str = setting(
@@ -83,7 +93,7 @@ class ClientCommandSettings(ConnectionSettings):
         """Rejects what cannot work before anything is sent.
 
         Args:
-            verb: `embed`, `status`, `wait` or `smoke`.
+            verb: `embed`, `predict`, `status`, `wait` or `smoke`.
 
         Raises:
             InputError: If a setting is missing, has no effect, or cannot be used.
@@ -99,8 +109,8 @@ class ClientCommandSettings(ConnectionSettings):
             raise InputError(f"--json={self.json} is a folder; give a file, or -.")
         if verb == "wait" and not self.limit > 0:
             raise InputError(f"--limit={self.limit} is not positive; give seconds.")
-        if verb == "embed":
-            self._check_embed()
+        if verb in ("embed", "predict"):
+            self._check_files(verb)
 
     def _check_status(self) -> None:
         if self.model and self.rest:
@@ -110,14 +120,15 @@ class ClientCommandSettings(ConnectionSettings):
                 if name in self.given:
                     raise InputError(f"--{name} has no effect without --model; leave it out.")
 
-    def _check_embed(self) -> None:
+    def _check_files(self, verb: str) -> None:
         if bool(self.images) == bool(self.image):
             raise InputError("give the images: either --images=FOLDER or --image=FILE.")
         if self.images and not Path(self.images).is_dir():
             raise InputError(
                 f"--images={self.images} is not a folder; give single files by --image."
             )
-        if Path(self.out).suffix not in (".npz", ".npy"):
-            raise InputError(f"--out={self.out} must end in .npz or .npy.")
+        suffixes = [".npz", ".npy"] if verb == "embed" else [".npz"]
+        if Path(self.out).suffix not in suffixes:
+            raise InputError(f"--out={self.out} must end in {' or '.join(suffixes)}.")
         if Path(self.out).is_dir():
             raise InputError(f"--out={self.out} is a folder; give a file.")

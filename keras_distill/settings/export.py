@@ -8,7 +8,14 @@ from keras_distill.errors import InputError
 from keras_distill.models.file_formats import FILE_FORMATS, PRECISIONS
 from keras_distill.settings.settings import Settings, setting
 
-_OF_FILES = ("precision", "calibration", "calibration_images", "least_cosine", "seed")
+_OF_FILES = (
+    "precision",
+    "calibration",
+    "calibration_images",
+    "least_cosine",
+    "least_closeness",
+    "seed",
+)
 _OF_SAVED_MODELS = ("version", "batching", "images", "recall", "data_licence")
 
 
@@ -77,6 +84,12 @@ class FileSettings(Settings, group="Format"):
         "Least cosine between a LiteRT or ONNX file and the Keras model, which all but a twentieth "
         "of the images must have, and the worst at most four times as far from 1; otherwise the "
         "file is refused. 0.9999 for float32, 0.999 for float16, 0.9 for 8 bits if not given.",
+    )
+    least_closeness: float | None = setting(
+        None,
+        "As --least_cosine, for outputs other than embedding: 1 minus the largest difference of an "
+        "image, relative to the largest value. 0.999 for float32, 0.98 for float16, 0.75 for 8 "
+        "bits if not given.",
     )
     calibration_images: int = setting(200, "Number of images that calibrate int8.", least=1)
     seed: int = setting(0, "Seed of the choice of these images.", least=0)
@@ -157,6 +170,10 @@ class ExportSettings(SavedModelSettings, FileSettings):
             raise InputError(
                 f"--least_cosine={self.least_cosine:g} must be above 0 and at most 1; 0.99 takes a "
                 "file that is a little coarser than the default for float16."
+            )
+        if self.least_closeness is not None and not 0 < self.least_closeness <= 1:
+            raise InputError(
+                f"--least_closeness={self.least_closeness:g} must be above 0 and at most 1."
             )
         for name in _OF_SAVED_MODELS:
             if name in self.given:

@@ -189,7 +189,7 @@ def test_its_size_is_told_beforehand(open_cache):
         "exponents-00000000.npy",
         "layer.early-00000000.npy",
         "layer.embedding-00000000.npy",
-        "layer.backbone.inner.late-00000000.npy",
+        "layer.trunk.inner.late-00000000.npy",
     ]
     with pytest.raises(InputError, match=rf"12 images x 3 views x {2 * values} bytes"):
         cache.check_space(1e-6)

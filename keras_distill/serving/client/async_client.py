@@ -1,7 +1,8 @@
-"""The asynchronous client of a served embedder."""
+"""The asynchronous client of a served model."""
 
 import asyncio
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal, Self, overload
 
 import grpc
@@ -9,11 +10,12 @@ import numpy as np
 
 from keras_distill.serving.client.arguments import check_seconds
 from keras_distill.serving.client.embed_result import EmbedResult
-from keras_distill.serving.client.embedding_work import Progress
 from keras_distill.serving.client.errors import ServingError
 from keras_distill.serving.client.exchange import Exchange, Pause, Result
 from keras_distill.serving.client.model_contract import ServedModel
 from keras_distill.serving.client.model_status import VersionStatus, model_status, wait_available
+from keras_distill.serving.client.predict_result import PredictResult
+from keras_distill.serving.client.prediction_work import PredictionWork, Progress
 from keras_distill.serving.client.settings import ClientSettings
 
 
@@ -55,24 +57,44 @@ class AsyncEmbeddingClient(ClientSettings):
         progress: Progress | None = None,
     ) -> np.ndarray | EmbedResult:
         """As `EmbeddingClient.embed`."""
-        work = self._work(await self.connect(), items, on_error, progress)
-        left = work.exchanges()
-        free = asyncio.Semaphore(self._in_flight)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                while True:
-                    await free.acquire()
-                    exchange = await asyncio.to_thread(next, left, None)
-                    if exchange is None:
-                        break
-                    task = tasks.create_task(self._run(exchange))
-                    task.add_done_callback(lambda _: free.release())
-        except BaseExceptionGroup as failed:
-            error = failed.exceptions[0]
-            if isinstance(error, ServingError):
-                work.keep_for(error)
-            raise error  # noqa: B904  the group only wraps it; it has its own cause
-        return work.result()
+        work = self._embedding(await self.connect(), items, on_error, progress)
+        await self._finish(work)
+        result = work.result(refuse=on_error == "raise")
+        return result if on_error == "return" else result.vectors
+
+    @overload
+    async def predict(
+        self,
+        items: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        on_error: Literal["raise"] = "raise",
+        progress: Progress | None = None,
+    ) -> dict[str, np.ndarray]: ...
+
+    @overload
+    async def predict(
+        self,
+        items: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        on_error: Literal["return"],
+        progress: Progress | None = None,
+    ) -> PredictResult: ...
+
+    async def predict(
+        self,
+        items: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: Progress | None = None,
+    ) -> dict[str, np.ndarray] | PredictResult:
+        """As `EmbeddingClient.predict`."""
+        work = self._prediction(await self.connect(), items, outputs, on_error, progress)
+        await self._finish(work)
+        result = work.result(refuse=on_error == "raise")
+        return result if on_error == "return" else result.outputs
 
     async def status(self) -> list[VersionStatus]:
         """As `EmbeddingClient.status`."""
@@ -93,6 +115,25 @@ class AsyncEmbeddingClient(ClientSettings):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def _finish(self, work: PredictionWork) -> None:
+        """Performs all conversations of some work, several at once."""
+        left = work.exchanges()
+        free = asyncio.Semaphore(self._in_flight)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await free.acquire()
+                    exchange = await asyncio.to_thread(next, left, None)
+                    if exchange is None:
+                        break
+                    task = tasks.create_task(self._run(exchange))
+                    task.add_done_callback(lambda _: free.release())
+        except BaseExceptionGroup as failed:
+            error = failed.exceptions[0]
+            if isinstance(error, ServingError):
+                work.keep_for(error)
+            raise error  # noqa: B904  the group only wraps it; it has its own cause
 
     async def _run(self, exchange: Exchange[Result]) -> Result:
         proceed = functools.partial(exchange.send, None)

@@ -1,10 +1,10 @@
-"""The blocking client of a served embedder."""
+"""The blocking client of a served model."""
 
 import functools
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, Literal, Self, overload
 
@@ -13,21 +13,24 @@ import numpy as np
 
 from keras_distill.serving.client.arguments import check_seconds
 from keras_distill.serving.client.embed_result import EmbedResult
-from keras_distill.serving.client.embedding_work import Progress
 from keras_distill.serving.client.errors import ServingError
 from keras_distill.serving.client.exchange import Call, Exchange, Pause, Result
 from keras_distill.serving.client.model_contract import ServedModel
 from keras_distill.serving.client.model_status import VersionStatus, model_status, wait_available
+from keras_distill.serving.client.predict_result import PredictResult
+from keras_distill.serving.client.prediction_work import PredictionWork, Progress
 from keras_distill.serving.client.settings import ClientSettings
 
 
 class EmbeddingClient(ClientSettings):
-    """Embeds images by a model that TF-Serving serves, or `keras_distill.serve`.
+    """Sends images to a model that TF-Serving serves, or `keras_distill.serve`.
+
+    `embed` returns the output `embedding`, `predict` any outputs by name.
 
     Images go to the server in batches, several at once. Each call has a deadline; while the server
     is UNAVAILABLE or has its RESOURCE_EXHAUSTED, it is repeated after a pause. At its first call
-    the client compares the model's signatures with those of an exported embedder. It may be used
-    from several threads, and should be kept: a connection is opened once.
+    the client compares the model's signatures with those of an exported model. It may be used from
+    several threads, and should be kept: a connection is opened once.
 
     Args:
         address: `host:port` of the server's gRPC port.
@@ -55,10 +58,10 @@ class EmbeddingClient(ClientSettings):
     _api = grpc
 
     def connect(self) -> ServedModel:
-        """Returns what the server says of the model, having compared it with an embedder.
+        """Returns what the server says of the model, having checked its signatures.
 
         Raises:
-            ModelMismatch: If it is not an embedder, or has not the width `dim`.
+            ModelMismatch: If it is not an exported model, or has not the width `dim`.
             ServingError: If the server does not answer, or does not have the model.
         """
         if self._model is None:
@@ -105,14 +108,64 @@ class EmbeddingClient(ClientSettings):
                 changed the model's version on the way. Its `result` holds what was received before,
                 and in `missing` the places of the images to embed again.
         """
-        work = self._work(self.connect(), items, on_error, progress)
-        try:
-            for _ in self._run_all(work.exchanges()):
-                pass
-        except ServingError as error:
-            work.keep_for(error)
-            raise
-        return work.result()
+        work = self._embedding(self.connect(), items, on_error, progress)
+        self._finish(work)
+        result = work.result(refuse=on_error == "raise")
+        return result if on_error == "return" else result.vectors
+
+    @overload
+    def predict(
+        self,
+        items: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        on_error: Literal["raise"] = "raise",
+        progress: Progress | None = None,
+    ) -> dict[str, np.ndarray]: ...
+
+    @overload
+    def predict(
+        self,
+        items: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        on_error: Literal["return"],
+        progress: Progress | None = None,
+    ) -> PredictResult: ...
+
+    def predict(
+        self,
+        items: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: Progress | None = None,
+    ) -> dict[str, np.ndarray] | PredictResult:
+        """Returns the outputs of the model for images, in their order.
+
+        Args:
+            items: Images, as of `embed`.
+            outputs: Names of the outputs to return, such as `["logits"]`; by default all.
+            on_error: As of `embed`; `return` returns a `PredictResult`.
+            progress: As of `embed`.
+
+        Returns:
+            float32 `(n, ...)` by name, a row for each image; with `on_error="return"` a
+            `PredictResult` of them and the errors.
+
+        Raises:
+            ImagesRefused: If images have no answer; it holds those of the others.
+            ModelMismatch: If the model has no such output, or answers with another shape.
+            ServingError: As of `embed`.
+
+        Example:
+            >>> with EmbeddingClient("localhost:8500", model="crowd") as client:  # doctest: +SKIP
+            ...     density = client.predict(["square.jpg"])["density"]  # float32 (1, h, w, 1)
+        """
+        work = self._prediction(self.connect(), items, outputs, on_error, progress)
+        self._finish(work)
+        result = work.result(refuse=on_error == "raise")
+        return result if on_error == "return" else result.outputs
 
     def status(self) -> list[VersionStatus]:
         """Returns the states of the model's versions, newest first.
@@ -144,6 +197,15 @@ class EmbeddingClient(ClientSettings):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _finish(self, work: PredictionWork) -> None:
+        """Performs all conversations of some work."""
+        try:
+            for _ in self._run_all(work.exchanges()):
+                pass
+        except ServingError as error:
+            work.keep_for(error)
+            raise
 
     def _run(self, exchange: Exchange[Result]) -> Result:
         """Performs one conversation; gRPC needs no thread for it then."""

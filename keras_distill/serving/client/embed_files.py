@@ -1,4 +1,4 @@
-"""Files in, a table of their vectors out, resumed where it was ended."""
+"""Files in, a table of their vectors or outputs out, resumed where it was ended."""
 
 import json
 import sys
@@ -18,6 +18,8 @@ from keras_distill.serving.client.client import EmbeddingClient
 from keras_distill.serving.client.embed_result import EmbedResult, ImageError
 from keras_distill.serving.client.errors import ServingError
 from keras_distill.serving.client.image_items import image_files
+from keras_distill.serving.client.output_contract import EMBEDDING
+from keras_distill.serving.client.output_rows import OutputRows
 from keras_distill.serving.client.partial_vectors import PartialVectors, stamp
 
 # What is embedded in about this time is written at once: as much as a killed process loses.
@@ -60,28 +62,84 @@ def embed_files(
         InputError: If what an earlier call has left is of others.
         ServingError: If the server fails; what was received is kept, and the next call resumes.
     """
+    ids = [name for name, _ in files]
+
+    def write(rows: OutputRows, result: EmbedResult) -> dict[str, Any]:
+        kept = _kept(len(ids), result)
+        _write_vectors(out, [ids[index] for index in kept], result.vectors[kept])
+        return {"dim": rows.width}
+
+    return _answer_files(client, [EMBEDDING], files, out, at_once, write)
+
+
+def predict_files(
+    client: EmbeddingClient,
+    files: Sequence[tuple[str, Path]],
+    out: Path,
+    at_once: int = 128,
+    outputs: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """As `embed_files`, for any outputs.
+
+    Args:
+        client: Client of the model.
+        files: The id of each image, and its file.
+        out: The .npz file for the ids and for an array of each output.
+        at_once: Images that the client can have under way at once.
+        outputs: Names of the outputs; `None` for all.
+
+    Returns:
+        The summary: model, version, shapes of the outputs, counts, seconds.
+
+    Raises:
+        InputError: As `embed_files`.
+        ServingError: As `embed_files`, or if there is no such output.
+    """
+    ids = [name for name, _ in files]
+
+    def write(rows: OutputRows, result: EmbedResult) -> dict[str, Any]:
+        kept = _kept(len(ids), result)
+        names = np.array([ids[index] for index in kept], np.str_)
+        with published_file(out) as temporary:
+            arrays: dict[str, Any] = rows.split(result.vectors[kept])
+            np.savez(temporary, **{**arrays, "ids": names})
+        return {"outputs": {name: list(shape) for name, shape in rows.shapes.items()}}
+
+    return _answer_files(client, outputs, files, out, at_once, write)
+
+
+def _answer_files(
+    client: EmbeddingClient,
+    outputs: Sequence[str] | None,
+    files: Sequence[tuple[str, Path]],
+    out: Path,
+    at_once: int,
+    write: Callable[[OutputRows, EmbedResult], dict[str, Any]],
+) -> dict[str, Any]:
     begun = time.perf_counter()
     ids, paths = [name for name, _ in files], [path for _, path in files]
-    model = client.reference.name
-    with PartialVectors(out.with_name(f"{out.name}.partial"), model) as partial:
-        work = _Files(client, partial, paths, ids)
+    model, noun = client.reference.name, "embedding" if outputs == [EMBEDDING] else "answer"
+    with PartialVectors(out.with_name(f"{out.name}.partial"), model, f"{noun}s") as partial:
+        rows = OutputRows(client, outputs)
+        work = _Files(rows, partial, paths, ids)
         work.reuse()
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("embedding", total=len(paths))
+            task = bar.add_task(noun, total=len(paths))
             result = work.embed(at_once, lambda done: bar.update(task, completed=done))
-        _write(out, ids, result)
+        written = write(rows, result)
+        _write_errors(out, ids, result)
         partial.clear()
     if result.errors:
         print(
-            f"client: {len(result.errors)} of {len(ids)} images have no embedding; "
+            f"client: {len(result.errors)} of {len(ids)} images have no {noun}; "
             f"{_errors_file(out)} lists them. The first: {result.errors[0]}",
             file=sys.stderr,
         )
     return {
         "model": model,
         "version": result.version,
-        "dim": result.vectors.shape[1],
+        **written,
         "images": len(ids),
         "reused": work.reused,
         "refused": len(result.errors),
@@ -93,15 +151,15 @@ class _Files:
     """Files on their way to a table of vectors."""
 
     def __init__(
-        self, client: EmbeddingClient, partial: PartialVectors, paths: list[Path], ids: list[str]
+        self, rows: OutputRows, partial: PartialVectors, paths: list[Path], ids: list[str]
     ):
-        self._client = client
+        self._rows = rows
         self._partial = partial
         self._paths = paths
         self._stamps = [stamp(path, name) for path, name in zip(paths, ids, strict=True)]
-        self._model = client.connect()
+        self._model = rows.model
         self._version: int | None = None
-        self._vectors = np.full((len(paths), self._model.dim), np.nan, np.float32)
+        self._vectors = np.full((len(paths), rows.width), np.nan, np.float32)
         self._errors: list[ImageError] = []
         self._left = list(range(len(paths)))
         self.reused = 0
@@ -110,15 +168,15 @@ class _Files:
         """Takes what an earlier call has left over, if it is of this model and these images."""
         if not len(self._partial):
             return
-        self._partial.check_version(self._model.version, self._model.dim)
+        self._partial.check_version(self._model.version, self._rows.width)
         known = [index for index, image in enumerate(self._stamps) if image in self._partial]
         if not known:
             raise InputError(
-                f"{self._partial.folder} has {len(self._partial)} embeddings, none of them of "
-                "these images. Give another `out`, or delete it."
+                f"{self._partial.folder} has {len(self._partial)} {self._partial.noun}, none of "
+                "them of these images. Give another `out`, or delete it."
             )
-        asked_again = self._client.embed([self._paths[known[0]]], on_error="return")
-        self._partial.check_vector(self._stamps[known[0]], asked_again.vectors[0])
+        again = self._rows.request([self._paths[known[0]]])
+        self._partial.check_vector(self._stamps[known[0]], again.vectors[0])
         self._vectors[known] = [self._partial[self._stamps[index]] for index in known]
         self._version = self._model.version
         self._left = sorted(set(self._left) - set(known))
@@ -126,7 +184,7 @@ class _Files:
         others = len(self._partial) - len(known)
         dropped = f" {others} are of files that changed or are not given." if others else ""
         print(
-            f"client: {self.reused} of {len(self._paths)} embeddings are reused from "
+            f"client: {self.reused} of {len(self._paths)} {self._partial.noun} are reused from "
             f"{self._partial.folder}.{dropped}",
             file=sys.stderr,
         )
@@ -159,9 +217,9 @@ class _Files:
     def _embed_part(self, part: list[int], progress: Callable[..., object]) -> None:
         paths = [self._paths[index] for index in part]
         try:
-            result = self._client.embed(paths, on_error="return", progress=progress)
+            result = self._rows.request(paths, progress)
         except ServingError as error:
-            if error.result is not None:
+            if isinstance(error.result, EmbedResult):
                 self._keep(part, error.result)
             raise
         self._keep(part, result)
@@ -172,8 +230,8 @@ class _Files:
         places = [place for place in range(len(part)) if place not in without]
         if places and self._version not in (None, result.version):
             raise ServingError(
-                f"{self._client.reference} changed from version {self._version} to "
-                f"{result.version} on the way; their embeddings do not compare."
+                f"{self._rows.reference} changed from version {self._version} to "
+                f"{result.version} on the way; their {self._partial.noun} do not compare."
             )
         indices = [part[place] for place in places]
         self._vectors[indices] = result.vectors[places]
@@ -189,16 +247,19 @@ class _Files:
         if not len(self._partial):
             return ""
         return (
-            f" {len(self._partial)} of {len(self._paths)} embeddings are kept in "
+            f" {len(self._partial)} of {len(self._paths)} {self._partial.noun} are kept in "
             f"{self._partial.folder}; the same command resumes from there."
         )
 
 
-def _write(out: Path, ids: list[str], result: EmbedResult) -> None:
-    """Writes the vectors as a table for `teachers/vector_file.py`, and the errors."""
+def _kept(count: int, result: EmbedResult) -> list[int]:
+    """The places of the images that were not refused."""
     refused = {error.index for error in result.errors}
-    kept = [index for index in range(len(ids)) if index not in refused]
-    names, vectors = [ids[index] for index in kept], result.vectors[kept]
+    return [index for index in range(count) if index not in refused]
+
+
+def _write_vectors(out: Path, names: list[str], vectors: np.ndarray) -> None:
+    """Writes the vectors as a table for `teachers/vector_file.py`."""
     with published_file(out) as temporary:
         if out.suffix == ".npz":
             np.savez(temporary, ids=np.array(names, np.str_), vectors=vectors)
@@ -206,6 +267,9 @@ def _write(out: Path, ids: list[str], result: EmbedResult) -> None:
             with published_file(out.with_suffix(".ids.txt")) as text:
                 text.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
             np.save(temporary, vectors)
+
+
+def _write_errors(out: Path, ids: list[str], result: EmbedResult) -> None:
     if not result.errors:
         _errors_file(out).unlink(missing_ok=True)
         return

@@ -43,6 +43,11 @@ class EmbedResult:
     missing: tuple[int, ...] = ()
 
     @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self.vectors)
+
+    @property
     def done(self) -> int:
         """How many images have an embedding."""
-        return len(self.vectors) - len(self.errors) - len(self.missing)
+        return self.count - len(self.errors) - len(self.missing)

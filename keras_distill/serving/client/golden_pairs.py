@@ -14,29 +14,41 @@ from google.protobuf.message import DecodeError
 
 from keras_distill.errors import InputError
 from keras_distill.serving.client.messages import PredictLog
-from keras_distill.serving.client.model_contract import INPUTS, OUTPUT
+from keras_distill.serving.client.model_contract import INPUTS
+from keras_distill.serving.client.output_contract import EMBEDDING, OutputContract, output_contract
 from keras_distill.serving.client.tensors import DT_STRING, decode_float, encode_array
 
 GOLDEN_FOLDER = Path("assets.extra", "golden")
-LEAST_GOLDEN_COSINE = 0.9999
 
 
 @dataclass(frozen=True)
 class GoldenPair:
-    """A request and its answer.
+    """A request, and an output of its answer.
 
     Attributes:
         request: A `PredictRequest` that names no model.
-        vectors: The answer, float32 `(n, dim)`.
+        vectors: The values of the output, float32 `(n, dim)` or `(n, ...)`, a row for each image.
+        output: Name of the output.
     """
 
     request: Any
     vectors: np.ndarray
+    output: str = EMBEDDING
 
     @property
     def signature(self) -> str:
-        """Name of the signature that is asked."""
+        """Name of the signature of the request."""
         return self.request.model_spec.signature_name
+
+    @property
+    def label(self) -> str:
+        """What reports call the pair: its signature, and the output unless it is `embedding`."""
+        return label(self.signature, self.output)
+
+    @property
+    def contract(self) -> OutputContract:
+        """The contract of the output."""
+        return output_contract(self.output)
 
     @property
     def images(self) -> list[Any]:
@@ -48,35 +60,45 @@ class GoldenPair:
         kind = np.uint8 if self.signature == "serve_uint8" else np.dtype("<f4")
         return list(np.frombuffer(tensor.tensor_content, kind).reshape(shape))
 
-    def cosine(self, vectors: np.ndarray) -> float:
-        """Returns the least cosine of another answer with this one; 0 if it has another shape."""
-        if vectors.shape != self.vectors.shape:
-            return 0.0
-        return least_cosine(vectors, self.vectors)
+    def closeness(self, vectors: np.ndarray) -> float:
+        """Returns how close another answer is at least, by the measure of the contract."""
+        return self.contract.least_of(vectors, self.vectors)
 
-    def faults(self, cosine: float) -> list[str]:
+    def faults(self, closeness: float) -> list[str]:
         """Says that another answer is not the same within the rounding of another machine."""
-        if cosine >= LEAST_GOLDEN_COSINE:
+        if closeness >= self.contract.least:
             return []
         return [
-            f"the golden requests of {self.signature} are answered otherwise than by the export: "
-            f"cosine {cosine:.6f} < {LEAST_GOLDEN_COSINE}"
+            f"the golden requests of {self.label} are answered otherwise than by the export: "
+            f"{self.contract.measure} {closeness:.6f} < {self.contract.least}"
         ]
 
 
+def label(signature: str, output: str) -> str:
+    """Names an output of a signature; without the output if that is `embedding`.
+
+    Example:
+        >>> label("serve_uint8", "embedding"), label("serve_uint8", "logits")
+        ('serve_uint8', 'serve_uint8 logits')
+    """
+    return signature if output == EMBEDDING else f"{signature} {output}"
+
+
 def write_golden(folder: Path, pairs: Sequence[GoldenPair]) -> None:
-    """Writes one file for each pair, `assets.extra/golden/SIGNATURE.pb`, a `PredictLog`.
+    """Writes a file for each signature, `assets.extra/golden/SIGNATURE.pb`, a `PredictLog`.
 
     Args:
         folder: Folder of the SavedModel.
-        pairs: One for each signature.
+        pairs: One for each signature and output.
     """
     (folder / GOLDEN_FOLDER).mkdir(parents=True, exist_ok=True)
+    logs: dict[str, Any] = {}
     for pair in pairs:
-        log = PredictLog(request=pair.request)
+        log = logs.setdefault(pair.signature, PredictLog(request=pair.request))
         log.response.model_spec.signature_name = pair.signature
-        log.response.outputs[OUTPUT].CopyFrom(encode_array(pair.vectors))
-        file = folder / GOLDEN_FOLDER / f"{pair.signature}.pb"
+        log.response.outputs[pair.output].CopyFrom(encode_array(pair.vectors))
+    for signature, log in logs.items():
+        file = folder / GOLDEN_FOLDER / f"{signature}.pb"
         file.write_bytes(log.SerializeToString(deterministic=True))
 
 
@@ -88,7 +110,7 @@ def read_golden(folder: Path, *, argument: str = "golden") -> list[GoldenPair]:
         argument: Name of the argument that an error message should name.
 
     Returns:
-        The pairs, sorted by signature.
+        The pairs, sorted by signature, then by output.
 
     Raises:
         InputError: If there are none, or a file holds something else.
@@ -101,27 +123,25 @@ def read_golden(folder: Path, *, argument: str = "golden") -> list[GoldenPair]:
             f"{argument}={folder} has no golden requests; give the folder of a version that "
             "`python -m keras_distill.export` wrote, such as models/photos/1."
         )
-    return [_read(file, argument) for file in files]
+    return [pair for file in files for pair in _read(file, argument)]
 
 
-def _read(file: Path, argument: str) -> GoldenPair:
+def _read(file: Path, argument: str) -> list[GoldenPair]:
     try:
         log = PredictLog.FromString(file.read_bytes())
-        output = log.response.outputs[OUTPUT]
-        shape = tuple(dim.size for dim in output.tensor_shape.dim)
-        pair = GoldenPair(log.request, decode_float(output, shape))
-        if pair.signature != file.stem or shape[:1] != (len(pair.images),):
-            raise ValueError(f"{len(pair.images)} images of {pair.signature!r} with {shape}")
+        # Without an answer it is no pair, which decoding says.
+        names = sorted(log.response.outputs) or [EMBEDDING]
+        pairs = []
+        for name in names:
+            output = log.response.outputs[name]
+            shape = tuple(dim.size for dim in output.tensor_shape.dim)
+            pair = GoldenPair(log.request, decode_float(output, shape), name)
+            if pair.signature != file.stem or shape[:1] != (len(pair.images),):
+                raise ValueError(f"{len(pair.images)} images of {pair.signature!r} with {shape}")
+            pairs.append(pair)
     except (DecodeError, ValueError, KeyError, OSError) as error:
         raise InputError(
             f"{argument}: {str(file)!r} is no golden request ({error}); it was damaged. "
             "Export again."
         ) from error
-    return pair
-
-
-def least_cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the least cosine of the rows of two matrices `(n, dim)`; NaN if one is not finite."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(np.min(np.sum(a * b, axis=1) / np.where(lengths > 0, lengths, 1.0)))
+    return pairs

@@ -1,5 +1,6 @@
-"""What a served model has to be for the client: the signatures of an exported embedder."""
+"""What a served model has to be for the client: the signatures of an exported model."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from keras_distill.serving.client.messages import (
     enum_name,
 )
 from keras_distill.serving.client.model_reference import ModelReference
+from keras_distill.serving.client.output_contract import EMBEDDING
 from keras_distill.serving.client.tensors import DT_FLOAT, DT_STRING, DT_UINT8
 
 INPUTS = {
@@ -20,7 +22,6 @@ INPUTS = {
     "serve_uint8": ("image", DT_UINT8),
     "serve_float": ("image", DT_FLOAT),
 }
-OUTPUT = "embedding"
 _FIELD = "signature_def"
 
 
@@ -31,19 +32,40 @@ class ServedModel:
     Attributes:
         name: Its name.
         version: Its version.
-        dim: Width of the embeddings.
+        dim: Width of the embeddings; `None` of a model without the output `embedding`.
         image_shape: Height, width and channels of the images that it takes as arrays, in pixels;
             `None` where any will do.
+        outputs: Its outputs of float32 by name, and the shape of a row, which is one image's.
     """
 
     name: str
     version: int
-    dim: int
+    dim: int | None
     image_shape: tuple[int | None, ...]
+    outputs: Mapping[str, tuple[int, ...]]
+
+    def rows(self, names: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of a row by output.
+
+        Args:
+            names: Names of outputs; `None` for all.
+
+        Raises:
+            ModelMismatch: If there is no such output.
+        """
+        names = list(self.outputs) if names is None else names
+        for name in names:
+            if name not in self.outputs:
+                remedy = ": `predict` returns these" if name == EMBEDDING else ""
+                raise ModelMismatch(
+                    f"model {self.name!r}, version {self.version}, has no output {name!r}, only "
+                    f"{', '.join(sorted(self.outputs))}{remedy}."
+                )
+        return {name: self.outputs[name] for name in names}
 
 
 def connect(reference: ModelReference, dim: int | None, timeout: float) -> Exchange[ServedModel]:
-    """Asks for a model's signatures and compares them with those of an exported embedder.
+    """Requests a model's signatures and compares them with those of an exported model.
 
     Args:
         reference: The model.
@@ -54,8 +76,8 @@ def connect(reference: ModelReference, dim: int | None, timeout: float) -> Excha
         What the server says of the model.
 
     Raises:
-        ModelMismatch: If a signature is missing or has other names, types or widths; the message
-            lists all differences.
+        ModelMismatch: If a signature is missing or has other inputs, types or widths, or there is
+            no output of float32; the message lists all differences.
         ServingError: If the server does not answer, or does not have the model.
     """
     request = GetModelMetadataRequest(model_spec=reference.spec(), metadata_field=[_FIELD])
@@ -64,34 +86,71 @@ def connect(reference: ModelReference, dim: int | None, timeout: float) -> Excha
     except grpc.RpcError as error:
         raise reference.failure(error) from error
     signatures = SignatureDefMap.FromString(response.metadata[_FIELD].value).signature_def
-    faults = [fault for name in INPUTS for fault in _faults(signatures, name)]
+    outputs = _row_shapes(signatures)
+    embeds = not outputs or any(
+        EMBEDDING in signatures[name].outputs for name in INPUTS if name in signatures
+    )
+    faults = [fault for name in INPUTS for fault in _faults(signatures, name, embeds)]
     if faults:
+        kind = "an embedder" if embeds else "a model"
         raise ModelMismatch(
-            f"{reference} is not an embedder of keras_distill: {'; '.join(faults)}. Export it by "
+            f"{reference} is not {kind} of keras_distill: {'; '.join(faults)}. Export it by "
             "`python -m keras_distill.export`."
         )
-    widths = [_shape(signatures[name].outputs[OUTPUT])[1] for name in INPUTS]
-    width = widths[0]
-    if width is None or len(set(widths)) > 1:
-        raise ModelMismatch(f"{reference} gives embeddings of widths {widths}, not of one.")
+    width = None
+    if embeds:
+        width = _width(reference, signatures)
+        outputs[EMBEDDING] = (width,)
     if dim not in (None, width):
-        raise ModelMismatch(f"{reference} gives embeddings of width {width}, not of dim={dim}.")
+        found = "no embeddings" if width is None else f"embeddings of width {width}"
+        raise ModelMismatch(f"{reference} gives {found}, not of dim={dim}.")
     return ServedModel(
         name=reference.name,
         version=response.model_spec.version.value,
         dim=width,
         image_shape=_shape(signatures["serve_uint8"].inputs["image"])[1:],
+        outputs=outputs,
     )
 
 
-def _faults(signatures: Any, name: str) -> list[str]:
+def _row_shapes(signatures: Any) -> dict[str, tuple[int, ...]]:
+    """The outputs of float32 that all signatures have, with a row of known shape for each image."""
+    tables = [_float_rows(signatures[name]) if name in signatures else {} for name in INPUTS]
+    first, *others = tables
+    return {
+        key: shape
+        for key, shape in sorted(first.items())
+        if all(table.get(key) == shape for table in others)
+    }
+
+
+def _float_rows(signature: Any) -> dict[str, tuple[int, ...]]:
+    rows = {}
+    for key, tensor in signature.outputs.items():
+        batch, *shape = _shape(tensor) or (0,)
+        known = tuple(size for size in shape if size is not None)
+        if tensor.dtype == DT_FLOAT and batch is None and len(known) == len(shape):
+            rows[key] = known
+    return rows
+
+
+def _width(reference: ModelReference, signatures: Any) -> int:
+    widths = [_shape(signatures[name].outputs[EMBEDDING])[1] for name in INPUTS]
+    width = widths[0]
+    if width is None or len(set(widths)) > 1:
+        raise ModelMismatch(f"{reference} gives embeddings of widths {widths}, not of one.")
+    return width
+
+
+def _faults(signatures: Any, name: str, embeds: bool) -> list[str]:
     if name not in signatures:
         return [f"it has no signature {name!r}, only {', '.join(sorted(signatures)) or 'none'}"]
     key, dtype = INPUTS[name]
     rank = 1 if dtype == DT_STRING else 4
-    return _tensor_faults(name, "input", signatures[name].inputs, key, dtype, rank) + (
-        _tensor_faults(name, "output", signatures[name].outputs, OUTPUT, DT_FLOAT, 2)
-    )
+    faults = _tensor_faults(name, "input", signatures[name].inputs, key, dtype, rank)
+    if embeds:
+        faults += _tensor_faults(name, "output", signatures[name].outputs, EMBEDDING, DT_FLOAT, 2)
+    return faults
 
 
 def _tensor_faults(

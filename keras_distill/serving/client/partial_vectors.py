@@ -1,4 +1,4 @@
-"""Embeddings of an unfinished `client embed`, on disk until the rest is there."""
+"""Embeddings of an unfinished `client embed`, or outputs of `client predict`, on disk."""
 
 import secrets
 import shutil
@@ -51,14 +51,16 @@ class PartialVectors:
     Args:
         folder: The folder; it is made if need be, and deleted if it holds nothing at the end.
         model: Name of the model.
+        noun: What messages call the rows.
 
     Raises:
         InputError: If it cannot be made or read, another process has it, or it has embeddings by
             another model.
     """
 
-    def __init__(self, folder: Path, model: str):
+    def __init__(self, folder: Path, model: str, noun: str = "embeddings"):
         self.folder = folder
+        self.noun = noun
         self._model = model
         self._versions: set[int] = set()
         self._vectors: dict[ImageStamp, np.ndarray] = {}
@@ -113,7 +115,7 @@ class PartialVectors:
         """
         if others := sorted(self._versions - {version}):
             raise InputError(
-                f"{self.folder} has embeddings of version {others[0]} of {self._model!r}, but the "
+                f"{self.folder} has {self.noun} of version {others[0]} of {self._model!r}, but the "
                 f"server answers with version {version}, and the two do not compare. Complete them "
                 f"by `version={others[0]}`, or delete {self.folder} to embed all images again."
             )
@@ -183,7 +185,7 @@ class PartialVectors:
             ) from error
         if str(model) != self._model:
             raise InputError(
-                f"{self.folder} has embeddings by the model {str(model)!r}, not {self._model!r}. "
+                f"{self.folder} has {self.noun} by the model {str(model)!r}, not {self._model!r}. "
                 f"Give another `out`, or delete {self.folder}."
             )
         self._versions.add(int(version))
@@ -191,7 +193,7 @@ class PartialVectors:
 
     def _other_model(self, why: str) -> InputError:
         return InputError(
-            f"{self.folder} has embeddings of another model than the one that is served as "
+            f"{self.folder} has {self.noun} of another model than the one that is served as "
             f"{self._model!r} now: {why}. Give another `out`, or delete {self.folder} to embed all "
             "images again."
         )

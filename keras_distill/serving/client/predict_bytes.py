@@ -1,4 +1,4 @@
-"""Requests for vectors as the bytes that are sent.
+"""Requests for outputs as the bytes that are sent.
 
 A request holds megabytes of images. A protobuf message copies them when it is filled and again when
 it is written; here they are copied once, to where they go in the encoding
@@ -11,19 +11,23 @@ from typing import Any
 import numpy as np
 
 from keras_distill.serving.client.messages import PredictRequest, TensorProto
-from keras_distill.serving.client.model_contract import INPUTS, OUTPUT
+from keras_distill.serving.client.model_contract import INPUTS
+from keras_distill.serving.client.output_contract import EMBEDDING
 
 _BYTES_FOLLOW = 2  # the wire type of strings, bytes and messages
 _KEY, _VALUE = 1, 2  # fields of an entry of a map
 
 
-def predict_bytes(spec: Any, images: Sequence[bytes | np.ndarray]) -> bytes:
-    """Writes the request that asks for the vectors of images.
+def predict_bytes(
+    spec: Any, images: Sequence[bytes | np.ndarray], outputs: Sequence[str] = (EMBEDDING,)
+) -> bytes:
+    """Writes the request for the outputs of a model for images.
 
     Args:
-        spec: The `ModelSpec`, which names one of an embedder's signatures.
+        spec: The `ModelSpec`, which names one of the signatures in `INPUTS`.
         images: At least one: bytes of JPEG or PNG files for `serving_default`; else uint8 or
             float32 arrays of one shape, for the other signatures.
+        outputs: Names of the outputs to return.
 
     Returns:
         What the `PredictRequest` with the images as its only input would be written as.
@@ -52,7 +56,7 @@ def predict_bytes(spec: Any, images: Sequence[bytes | np.ndarray]) -> bytes:
         (
             PredictRequest(model_spec=spec).SerializeToString(),
             *_field(_number(PredictRequest, "inputs"), entry),
-            PredictRequest(output_filter=[OUTPUT]).SerializeToString(),
+            PredictRequest(output_filter=outputs).SerializeToString(),
         )
     )
 

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 from keras_distill.serving.client.errors import ServingError
-from keras_distill.serving.client.model_contract import OUTPUT
 from keras_distill.serving.client.model_reference import ModelReference
+from keras_distill.serving.client.output_contract import EMBEDDING
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _MODEL_NAME = re.compile(
@@ -71,38 +71,42 @@ class RestClient:
             ) from error
 
     def predict(
-        self, reference: ModelReference, signature: str, images: Sequence[bytes | np.ndarray]
+        self,
+        reference: ModelReference,
+        signature: str,
+        images: Sequence[bytes | np.ndarray],
+        output: str = EMBEDDING,
     ) -> np.ndarray:
-        """Asks for the embeddings of images; arrays go one by one, for JSON makes them long.
+        """Requests an output for images; arrays go one by one, as JSON makes them long.
 
         Args:
             reference: The model.
             signature: `serving_default`, `serve_uint8` or `serve_float`.
             images: Bytes of JPEG or PNG files for `serving_default`; else arrays of that type.
+            output: Name of the output.
 
         Returns:
-            float64 `(n, dim)` as it was answered: there may be too few rows, and values that are
-            not finite.
+            float64 `(n, ...)`, of embeddings `(n, dim)`, as it was answered: there may be too few
+            rows, and values that are not finite.
 
         Raises:
             ServingError: If the server does not answer, refuses, or answers something else.
         """
         if signature == "serving_default":
             files = [{"b64": base64.b64encode(bytes(image)).decode()} for image in images]
-            rows = self._rows(reference, signature, files)
+            rows = self._rows(reference, signature, files, output)
         else:
             rows = [
                 row
                 for image in images
-                for row in self._rows(reference, signature, [np.asarray(image).tolist()])
+                for row in self._rows(reference, signature, [np.asarray(image).tolist()], output)
             ]
         try:
             vectors = np.array(rows, np.float64)
         except (ValueError, TypeError) as error:
-            raise ServingError(
-                f"the predictions are no embeddings of one width: {error}"
-            ) from error
-        if vectors.ndim != 2:
+            what = "embeddings of one width" if output == EMBEDDING else f"{output!r} of one shape"
+            raise ServingError(f"the predictions are no {what}: {error}") from error
+        if output == EMBEDDING and vectors.ndim != 2:
             raise ServingError(f"the predictions have {vectors.ndim} dimensions, not 2")
         return vectors
 
@@ -124,7 +128,9 @@ class RestClient:
         names = {folder[-1] for folder in folders if folder} | set(_MODEL_NAME.findall(text))
         return sorted(re.sub(r"\\(.)", r"\1", name) for name in names if name)
 
-    def _rows(self, reference: ModelReference, signature: str, instances: list[Any]) -> list[Any]:
+    def _rows(
+        self, reference: ModelReference, signature: str, instances: list[Any], output: str
+    ) -> list[Any]:
         path = f"/v1/models/{quote(reference.name, safe='')}"
         if reference.version is not None:
             path += f"/versions/{reference.version}"
@@ -134,11 +140,12 @@ class RestClient:
         answer = self._answer(f"{path}:predict", body)
         try:
             rows = json.loads(answer)["predictions"]
-            return [row[OUTPUT] if isinstance(row, dict) else row for row in rows]
+            return [row[output] if isinstance(row, dict) else row for row in rows]
         except (ValueError, KeyError, TypeError) as error:
+            what = "embeddings" if output == EMBEDDING else repr(output)
             raise ServingError(
-                f"{self.url}{path}:predict answers no embeddings ({type(error).__name__}: {error}):"
-                f" {_shortened(answer)}"
+                f"{self.url}{path}:predict answers no {what} ({type(error).__name__}: {error}): "
+                f"{_shortened(answer)}"
             ) from error
 
     def _answer(self, path: str, body: bytes | None = None) -> bytes:

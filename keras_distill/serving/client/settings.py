@@ -1,7 +1,7 @@
 """What the blocking and the asynchronous client have in common."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from keras_distill.serving.client.arguments import (
@@ -10,11 +10,12 @@ from keras_distill.serving.client.arguments import (
     checked_metadata,
 )
 from keras_distill.serving.client.channel import Tls, callables, credentials, open_channel
-from keras_distill.serving.client.embedding_work import EmbeddingWork, Progress
 from keras_distill.serving.client.exchange import Exchange
 from keras_distill.serving.client.image_items import list_items
 from keras_distill.serving.client.model_contract import ServedModel, connect
 from keras_distill.serving.client.model_reference import ModelReference
+from keras_distill.serving.client.output_contract import EMBEDDING
+from keras_distill.serving.client.prediction_work import EmbeddingWork, PredictionWork, Progress
 
 # Below the 4 MiB that a server of gRPC accepts unless told otherwise, with room for the rest of the
 # message.
@@ -71,18 +72,49 @@ class ClientSettings:
     def _connecting(self) -> Exchange[ServedModel]:
         return connect(self.reference, self._dim, self.timeout)
 
-    def _work(
+    def _embedding(
         self, model: ServedModel, items: Any, on_error: str, progress: Progress | None
     ) -> EmbeddingWork:
-        if on_error not in ("raise", "return"):
-            raise ValueError(f"on_error={on_error!r} must be 'raise' or 'return'.")
+        _check_on_error(on_error)
         return EmbeddingWork(
             self.reference,
             model,
             list_items(items),
-            batch_size=self._batch_size,
-            most_bytes=self._most_bytes,
-            timeout=self.timeout,
-            on_error=on_error,
+            model.rows([EMBEDDING]),
             progress=progress,
+            **self._sizes(),
         )
+
+    def _prediction(
+        self,
+        model: ServedModel,
+        items: Any,
+        outputs: Sequence[str] | None,
+        on_error: str,
+        progress: Progress | None,
+    ) -> PredictionWork:
+        _check_on_error(on_error)
+        if isinstance(outputs, str):
+            raise TypeError(f"outputs={outputs!r} is of type str; give a list of names.")
+        if outputs is not None and not outputs:
+            raise ValueError(f"outputs={outputs!r} is empty; give names, or None for all.")
+        return PredictionWork(
+            self.reference,
+            model,
+            list_items(items),
+            model.rows(outputs),
+            progress=progress,
+            **self._sizes(),
+        )
+
+    def _sizes(self) -> dict[str, Any]:
+        return {
+            "batch_size": self._batch_size,
+            "most_bytes": self._most_bytes,
+            "timeout": self.timeout,
+        }
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"on_error={on_error!r} must be 'raise' or 'return'.")

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from keras_distill.serving.client.model_reference import ModelReference
 from keras_distill.serving.client.model_status import VersionStatus
+from keras_distill.serving.client.output_contract import EMBEDDING
 from keras_distill.serving.client.smoke import SmokeResult
 
 
@@ -33,7 +34,11 @@ def smoke_table(reference: ModelReference, tested: SmokeResult) -> Table:
     table.add_row("version", str(tested.model.version))
     size = "×".join(str(side or "any") for side in tested.model.image_shape[:2])
     table.add_row("image", size)
-    table.add_row("width", str(tested.model.dim))
+    if tested.model.dim is not None:
+        table.add_row("width", str(tested.model.dim))
+    for name, shape in tested.model.outputs.items():
+        if name != EMBEDDING:
+            table.add_row(name, "×".join(map(str, shape)) or "a number")
     for name, length in tested.lengths.items():
         table.add_row(f"length of {name}", f"{length:.6f}")
     for names, cosines in (

@@ -15,10 +15,17 @@ from keras_distill.models.float32 import as_float32
 from keras_distill.models.keras_internals import all_layers
 from keras_distill.models.layer_calls import replace_calls
 from keras_distill.models.loading import embedder_shape
-from keras_distill.serving.client.golden_pairs import least_cosine, write_golden
+from keras_distill.models.product import ProductShape, product_shape
+from keras_distill.serving.client.golden_pairs import write_golden
+from keras_distill.serving.client.output_contract import EMBEDDING, output_contract
 from keras_distill.serving.export.bundle_facts import FACTS_FILE, bundle_facts
 from keras_distill.serving.export.checksums import write_sums
-from keras_distill.serving.export.comparison import ask, compare, comparison_faults
+from keras_distill.serving.export.comparison import (
+    Comparison,
+    compare,
+    golden_pairs,
+    keras_outputs,
+)
 from keras_distill.serving.export.graph_checks import graph_faults
 from keras_distill.serving.export.model_card import CARD_FILE, model_card
 from keras_distill.serving.export.sample_pictures import (
@@ -81,7 +88,60 @@ def export_embedder(
         >>> export_embedder(student, "models", name="birds")  # doctest: +SKIP
         PosixPath('models/birds/1')
     """
-    image_size, _ = embedder_shape(model)
+    embedder_shape(model)
+    return export_model(
+        model,
+        out,
+        name=name,
+        version=version,
+        batching=batching,
+        images=images,
+        keep_images=keep_images,
+        origin=origin,
+    )
+
+
+def export_model(
+    model: keras.Model,
+    out: str | Path,
+    *,
+    name: str,
+    version: int | None = None,
+    batching: Batching = "graph",
+    images: ImageSet | None = None,
+    keep_images: bool = False,
+    origin: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a model of images with any named outputs as `out/name/version`, as `export_embedder`.
+
+    Each signature returns all outputs of the model by name, float32, a row for each image. The
+    output `embedding` must be vectors of length 1; other outputs may be any numbers.
+
+    Args:
+        model: A functional model with a fixed image size that returns a dict of outputs by name,
+            such as `{"logits": …}`, or a single vector, which is its `embedding`.
+        out: As `export_embedder`, like all other arguments.
+        name: Name of the model.
+        version: Number of the version.
+        batching: `"graph"` or `"none"`.
+        images: Images to compare the export with the model on.
+        keep_images: Whether the golden requests show small copies of `images`.
+        origin: Where the model comes from.
+
+    Returns:
+        The folder of the version.
+
+    Raises:
+        InputError: If the model has other inputs or outputs, the version was used, or the place
+            cannot be written.
+        RuntimeError: If the export fails a check; nothing is published then.
+
+    Example:
+        >>> export_model(crowd_counter, "models", name="crowd")  # doctest: +SKIP
+        PosixPath('models/crowd/1')
+    """
+    product = product_shape(model)
+    image_size, outputs = product.image_size, sorted(product.outputs)
     if image_size is None:
         raise InputError("model takes images of any size; build it with a fixed image_size.")
     if batching not in BATCHINGS:
@@ -89,37 +149,28 @@ def export_embedder(
     exported = as_float32(model)
     replace_calls(exported)
     with tempfile.TemporaryDirectory() as scratch:
-        kept = shown = draw_pictures(Path(scratch) / "drawn")
-        golden = "drawn pictures"
-        if images is not None:
-            chosen = choose_pictures(images)
-            shown = kept.with_unlabelled(chosen)
-            if keep_images:
-                kept = write_thumbnails(chosen, Path(scratch) / "thumbnails")
-                shown = kept.with_unlabelled(shown)
-                golden = f"small copies of {len(kept)} images of {images.root}"
+        shown, kept, golden = _pictures(Path(scratch), images, keep_images)
         with published_version(Path(out) / name, version) as (number, folder):
             # Before saved_model.pb, by which a server knows a version: one that cannot answer its
             # warm-up is not made available, even where a folder does not appear at once.
-            write_warmup(folder, image_size)
+            write_warmup(folder, image_size, outputs)
             write_saved_model(exported, folder, image_size, batching=batching)
             _refuse(graph_faults(read_meta_graph(folder)))
             with SessionModel(folder) as served:
-                cosines, off, pixels = compare(exported, served, shown, image_size)
-                _refuse(comparison_faults(cosines, off) + warmup_faults(served, folder))
+                compared = compare(exported, served, shown, image_size)
+                _refuse([*compared.faults, *warmup_faults(served, folder)])
                 files = [(kept.root / path).read_bytes() for path in kept.paths]
-                write_golden(folder, ask(served, files, pixels[:1]))
+                write_golden(folder, golden_pairs(served, files, compared.pixels[:1], outputs))
             facts = bundle_facts(
                 model,
                 folder,
                 name=name,
                 version=number,
-                image_size=image_size,
                 batching=batching,
                 checks={
                     "images": _described(shown, images),
-                    "least_cosine": cosines,
-                    **_as_trained(model, exported, pixels),
+                    **_least(compared, product),
+                    **_as_trained(model, exported, compared.pixels),
                 },
                 golden=golden,
                 origin=origin,
@@ -128,6 +179,25 @@ def export_embedder(
             (folder / CARD_FILE).write_text(model_card(facts))
             write_sums(folder)
     return Path(out) / name / str(number)
+
+
+def _pictures(
+    scratch: Path, images: ImageSet | None, keep_images: bool
+) -> tuple[ImageSet, ImageSet, str]:
+    """The pictures to compare on, those of the golden requests, and what these are."""
+    kept = shown = draw_pictures(scratch / "drawn")
+    if images is None:
+        return shown, kept, "drawn pictures"
+    chosen = choose_pictures(images)
+    shown = kept.with_unlabelled(chosen)
+    if not keep_images:
+        return shown, kept, "drawn pictures"
+    kept = write_thumbnails(chosen, scratch / "thumbnails")
+    return (
+        kept.with_unlabelled(shown),
+        kept,
+        f"small copies of {len(kept)} images of {images.root}",
+    )
 
 
 def _refuse(faults: Sequence[str]) -> None:
@@ -142,13 +212,22 @@ def _described(shown: ImageSet, images: ImageSet | None) -> str:
     return f"{len(shown)} pictures, some drawn, some of {images.root}"
 
 
+def _least(compared: Comparison, product: ProductShape) -> dict[str, Any]:
+    if product.is_embedder:
+        return {"least_cosine": dict(compared.closeness[EMBEDDING])}
+    return {"closeness": {name: dict(least) for name, least in compared.closeness.items()}}
+
+
 def _as_trained(model: keras.Model, exported: keras.Model, pixels: np.ndarray) -> dict[str, Any]:
     """How far the float32 copy of a model of mixed precision is from it, which is no fault."""
+    is_embedder = product_shape(model).is_embedder
+    key = "least_cosine_as_trained" if is_embedder else "closeness_as_trained"
     if exported is model:
-        return {"trained_in": "float32", "least_cosine_as_trained": None}
+        return {"trained_in": "float32", key: None}
     policies = {layer.dtype_policy.name for layer in all_layers(model, include_self=False)}
-    cosine = least_cosine(model(pixels, training=False).numpy(), exported(pixels).numpy())
+    given, expected = keras_outputs(model, pixels), keras_outputs(exported, pixels)
+    least = {name: output_contract(name).least_of(given[name], expected[name]) for name in given}
     return {
         "trained_in": ", ".join(sorted(policies - {"float32"})),
-        "least_cosine_as_trained": cosine,
+        key: least[EMBEDDING] if is_embedder else least,
     }

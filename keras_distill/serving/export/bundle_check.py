@@ -5,7 +5,6 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_distill.serving.client.golden_pairs import GOLDEN_FOLDER, read_golden
-from keras_distill.serving.client.model_contract import OUTPUT
 from keras_distill.serving.export.checksums import checksum_faults
 from keras_distill.serving.export.graph_checks import graph_faults
 from keras_distill.serving.export.session_model import SessionModel
@@ -42,9 +41,11 @@ def _golden_faults(model: SessionModel, folder: Path) -> list[str]:
     faults = []
     for pair in read_golden(folder) if (folder / GOLDEN_FOLDER).is_dir() else ():
         try:
-            vectors = model.run(pair.request)[OUTPUT]
-        except (tf.errors.OpError, ValueError, KeyError) as error:
-            faults.append(f"golden {pair.signature} fails: {error}")
+            outputs = model.run(pair.request)
+            if pair.output not in outputs:
+                raise ValueError(f"no output {pair.output!r}, only {', '.join(sorted(outputs))}")
+        except (tf.errors.OpError, ValueError) as error:
+            faults.append(f"golden {pair.label} fails: {error}")
         else:
-            faults += pair.faults(pair.cosine(vectors))
+            faults += pair.faults(pair.closeness(outputs[pair.output]))
     return faults

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_distill.models.product import EMBEDDING, ProductShape, product_shape
 from keras_distill.serving.export.checksums import file_sums
 from keras_distill.serving.export.graph_batching import SETTINGS
 from keras_distill.serving.export.signature_defs import predict_signatures, read_meta_graph
@@ -38,7 +39,6 @@ def bundle_facts(
     *,
     name: str,
     version: int,
-    image_size: int,
     batching: str,
     checks: Mapping[str, Any],
     golden: str,
@@ -51,7 +51,6 @@ def bundle_facts(
         folder: Folder of the SavedModel, complete up to this.
         name: Name of the model.
         version: Number of its version.
-        image_size: Height and width of the images that it takes, in pixels.
         batching: `"graph"` or `"none"`.
         checks: What was measured before it was published.
         golden: What the golden requests show.
@@ -60,23 +59,18 @@ def bundle_facts(
     Returns:
         What `distill.json` holds.
     """
-    teacher = as_teacher(model)
+    product = product_shape(model)
+    image_size = product.image_size
     sums = file_sums(folder)
     return {
         "name": name,
         "version": version,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "embedding": {
-            "dim": model.output_shape[-1],
-            "dtype": "float32",
-            "length": 1,
-            "metric": "euclidean",
-        },
+        **_outputs(product),
         "image": {"size": image_size, "preprocessing": _PREPROCESSING},
         "parameters": model.count_params(),
         "bytes": sum((folder / file).stat().st_size for file in sums),
-        # That of an index which the model has built; a layer of one's own may hide what it is.
-        "embedder": embedder_fingerprint(teacher, image_size) if teacher.fingerprint else None,
+        "embedder": _fingerprint(model, image_size) if product.is_embedder else None,
         "signatures": _signatures(folder),
         "batching": {"where": "graph", **SETTINGS} if batching == "graph" else {"where": "none"},
         "warmup_batch_sizes": list(BATCH_SIZES),
@@ -91,6 +85,30 @@ def bundle_facts(
         },
         "sha256": sums,
     }
+
+
+def _outputs(product: ProductShape) -> dict[str, Any]:
+    """The `embedding` of an embedder, or the `outputs` of another model."""
+    embedding = {"dtype": "float32", "length": 1, "metric": "euclidean"}
+    if product.is_embedder:
+        return {"embedding": {"dim": product.outputs[EMBEDDING][0], **embedding}}
+    numbers = {"dtype": "float32"}
+    return {
+        "outputs": {
+            name: {"shape": [None, *shape], **(embedding if name == EMBEDDING else numbers)}
+            for name, shape in product.outputs.items()
+        }
+    }
+
+
+def _fingerprint(model: keras.Model, image_size: int | None) -> str | None:
+    """That of an index which the model has built; a layer of one's own may hide what it is."""
+    if isinstance(model.output, dict):  # which builds no index
+        return None
+    teacher = as_teacher(model)
+    if image_size is None or not teacher.fingerprint:
+        return None
+    return embedder_fingerprint(teacher, image_size)
 
 
 def _signatures(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import json
 import time
 
 from keras_distill.errors import InputError, renamed_arguments
-from keras_distill.models.loading import embedder_shape, load_model
+from keras_distill.models.loading import load_model
+from keras_distill.models.product import product_shape
 from keras_distill.serving.export.export_images import export_images
 from keras_distill.serving.export.model_file import check_packages, export_file
 from keras_distill.settings.export import ExportSettings
@@ -26,7 +27,7 @@ def export_files(settings: ExportSettings) -> bool:
     begun = time.perf_counter()
     with renamed_arguments(path="model"):
         model = load_model(settings.model)
-    size, _ = embedder_shape(model)
+    size = product_shape(model).image_size
     if size is None:
         raise InputError("model takes images of any size; build it with a fixed image_size.")
     images, calibration, source = export_images(settings.model, settings, size)
@@ -42,6 +43,7 @@ def export_files(settings: ExportSettings) -> bool:
                 precision=precision,
                 calibration=calibration if precision == "int8" else None,
                 least_cosine=settings.least_cosine,
+                least_closeness=settings.least_closeness,
                 said={"images": source, "seed": settings.seed},
             )
         except RuntimeError as error:
@@ -53,7 +55,7 @@ def export_files(settings: ExportSettings) -> bool:
             "model": settings.model,
             "file": str(file),
             "megabytes": round(card["bytes"] / 1e6, 3),
-            "cosine": card["cosine"],
+            **{key: card[key] for key in ("cosine", "closeness") if key in card},
             "seconds": round(time.perf_counter() - begun, 2),
         }
         print(json.dumps(written))

@@ -1,4 +1,4 @@
-"""Whether an exported file gives the embeddings of the Keras model."""
+"""Whether an exported file gives the outputs of the Keras model."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +13,14 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class FileFidelity:
-    """How close the embeddings of a file are to those of its model, image by image.
+    """How close an output of a file is to that of its model, image by image.
 
     Args:
-        cosines: Cosine of the two embeddings of each image, float64 `(n,)`.
-        least: The least cosine that all but a twentieth of the images must have. The worst may be
-            four times as far from 1.
+        cosines: Cosine of the two embeddings of each image, float64 `(n,)`; of other outputs, their
+            closeness, see `OutputContract`.
+        least: The least cosine or closeness that all but a twentieth of the images must have. The
+            worst may be four times as far from 1.
+        measure: What messages call it.
 
     Example:
         >>> FileFidelity(np.array([0.9995] * 63 + [0.9988]), least=0.999).fault()
@@ -28,15 +30,16 @@ class FileFidelity:
 
     cosines: np.ndarray
     least: float
+    measure: str = "cosine"
 
     @property
     def low(self) -> float:
-        """The cosine that only a twentieth of the images are below."""
+        """The measure that only a twentieth of the images are below."""
         return float(np.quantile(self.cosines, MISSING_SHARE, method="lower"))
 
     @property
     def worst(self) -> float:
-        """The least cosine."""
+        """The least measure."""
         return float(self.cosines.min())
 
     def fault(self) -> str | None:
@@ -45,13 +48,13 @@ class FileFidelity:
         if not self.low >= self.least:
             below = np.count_nonzero(~(self.cosines >= self.least))
             return (
-                f"{below} of {count} images have a cosine below {self.least:g}, the worst "
+                f"{below} of {count} images have a {self.measure} below {self.least:g}, the worst "
                 f"{self.worst:.{_DIGITS}f}"
             )
         bound = 1 - WORST_FACTOR * (1 - self.least)
         if not self.worst >= bound:
             return (
-                f"the worst of {count} images has a cosine of {self.worst:.{_DIGITS}f} < "
+                f"the worst of {count} images has a {self.measure} of {self.worst:.{_DIGITS}f} < "
                 f"{bound:.{_DIGITS}f}"
             )
         return None

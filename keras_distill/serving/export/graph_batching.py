@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def batched(network: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+def batched(network: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
     """Lets concurrent calls of a network share batches, wherever its graph runs.
 
     Unlike TF-Serving's `--enable_batching`, which merges requests before anything has looked at
@@ -35,16 +35,16 @@ def batched(network: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], 
     `network` must be the same for all of them.
 
     Args:
-        network: From a batch of images to a batch of vectors, of the dtype in which they come: what
-            is converted within is copied as uint8 until then. Row by row, for the rows of a batch
-            come from anyone.
+        network: From a batch of images to batches of outputs by name. The images have the dtype in
+            which they come: what is converted within is copied as uint8 until then. Row by row, as
+            the rows of a batch come from anyone.
 
     Returns:
         A function that does the same; not differentiable, and its result has no static shape.
     """
     run = tf.nondifferentiable_batch_function(**SETTINGS, autograph=False)(network)
 
-    def call(images: tf.Tensor) -> tf.Tensor:
+    def call(images: tf.Tensor) -> Any:
         # A queue is shared by all that have the name of its scope, whatever they put into it; to
         # concatenate rows of two dtypes aborts the server.
         with tf.name_scope(images.dtype.name):

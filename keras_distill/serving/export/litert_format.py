@@ -1,4 +1,4 @@
-"""An embedder as a LiteRT (TensorFlow Lite) file."""
+"""A model as a LiteRT (TensorFlow Lite) file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,25 +17,26 @@ from keras_distill.serving.export.inference_model import inference_model
 def write_litert(
     model: keras.Model, file: Path, *, precision: str = "float32", images: np.ndarray | None = None
 ) -> None:
-    """Writes an embedder as a `.tflite` file, of LiteRT's own operations alone.
+    """Writes a model as a `.tflite` file, of LiteRT's own operations alone.
 
     - `float32`: weights and arithmetic as in Keras.
     - `float16`: half the size; weights are rounded, arithmetic is float32 on CPUs.
     - `dynamic_int8`: weights of 8 bits; activations are quantised by each image's own range.
     - `int8`: weights, activations and arithmetic of 8 bits, by the ranges of calibration images.
-      The final normalisation is of 8 bits too, so that lengths are only about 1.
+      The final normalisation of embeddings is of 8 bits too, so that lengths are only about 1.
 
     The input is `image`, `(n, size, size, 3)`, from 0 to 255: float32, but uint8 of scale 1 for
-    `int8`. The output is `embedding`, float32 `(n, dim)`. The size of the batch can be changed.
+    `int8`. The outputs have their names, such as `embedding`, float32 `(n, dim)`. The size of the
+    batch can be changed.
 
     Args:
-        model: An embedder with a fixed image size.
+        model: A model of images, see `product_shape`, with a fixed image size.
         file: Where to write, ending in `.tflite`.
         precision: One of the four.
         images: What calibrates `int8`, uint8 `(m, size, size, 3)`.
 
     Raises:
-        InputError: If the model is not an embedder, or images are missing.
+        InputError: If the model has other inputs or outputs, or images are missing.
         RuntimeError: If LiteRT has no operation for something in the model.
     """
     builtins = tf.lite.OpsSet.TFLITE_BUILTINS

@@ -5,6 +5,12 @@ from typing import Any
 
 CARD_FILE = "MODEL_CARD.md"
 _NAMED = 100  # classes; distill.json has all
+_VERSIONS = "\n\nVectors of two versions cannot be compared: an index belongs to one version."
+_COSINE = "Least cosine with the Keras model's embeddings"
+_CLOSENESS = (
+    "How close each output is to the Keras model's at least: the cosine of embeddings; of others 1 "
+    "minus the\nlargest difference, relative to the largest value"
+)
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
@@ -16,12 +22,12 @@ def model_card(facts: Mapping[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    size, dim = facts["image"]["size"], facts["embedding"]["dim"]
     name, version = facts["name"], facts["version"]
+    embeds = "embedding" in facts
+    command, out = ("embed", "vectors.npz") if embeds else ("predict", "answers.npz")
     return f"""# {name}, version {version}
 
-An image embedder: {size} × {size} pixels in, a float32 vector of {dim} numbers and length 1 out.
-Images are alike where the Euclidean distance of their vectors is small.
+{_introduction(facts)}
 
 | | |
 |---|---|
@@ -29,8 +35,7 @@ Images are alike where the Euclidean distance of their vectors is small.
 | Size on disk | {facts["bytes"] / 1e6:.2f} MB |
 | Exported | {facts["created"]} from {_or_unknown(facts["model"])} |
 | Batching | {_batching(facts["batching"])} |
-| Embedder | {_or_unknown(facts["embedder"])} |
-| Libraries | {", ".join(f"{key} {value}" for key, value in facts["libraries"].items())} |
+{_embedder(facts)}| Libraries | {_libraries(facts["libraries"])} |
 
 ## Data and training
 
@@ -40,10 +45,7 @@ Images are alike where the Euclidean distance of their vectors is small.
 | Training classes | {_classes(facts["training_classes"])} |
 | Licence of the data | {facts["data_licence"] or "not stated"} |
 {_training(facts["training"])}
-## Recall
-
-{_recall(facts["recall"])}
-## Use
+{_recall_section(facts)}## Use
 
 | Signature | Input |
 |---|---|
@@ -53,18 +55,16 @@ Images are alike where the Euclidean distance of their vectors is small.
 ```sh
 docker compose -f serving/docker-compose.yml up --wait
 python -m keras_distill.client smoke --model={name} --golden=models/{name}/{version}
-python -m keras_distill.client embed --model={name} --images=photos --out=vectors.npz
-```
-
-Vectors of two versions cannot be compared: an index belongs to one version.
+python -m keras_distill.client {command} --model={name} --images=photos --out={out}
+```{_VERSIONS if embeds else ""}
 
 ## Checks before it was published
 
-Least cosine with the Keras model's embeddings, of {facts["checks"]["images"]}:
+{_COSINE if embeds else _CLOSENESS}, of {facts["checks"]["images"]}:
 
 | | |
 |---|---|
-{_cosines(facts["checks"])}
+{_cosines(facts["checks"]) if embeds else _closeness(facts["checks"])}
 Every input is checked by the first operation, nothing needs XLA, all is computed in float32, and
 each output has a row for each image. The warm-up requests have been answered. `assets.extra/golden`
 has requests with their answers; they show {facts["golden"]}.
@@ -74,6 +74,48 @@ sha256sum --check SHA256SUMS
 python -m keras_distill.export --check=.
 ```
 """
+
+
+def _introduction(facts: Mapping[str, Any]) -> str:
+    size = facts["image"]["size"]
+    if "embedding" in facts:
+        return (
+            f"An image embedder: {size} × {size} pixels in, a float32 vector of "
+            f"{facts['embedding']['dim']} numbers and length 1 out.\n"
+            "Images are alike where the Euclidean distance of their vectors is small."
+        )
+    rows = [
+        f"| `{name}` | float32 `({_sizes(output['shape'])})`"
+        f"{', vectors of length 1' if 'length' in output else ''} |"
+        for name, output in facts["outputs"].items()
+    ]
+    return "\n".join(
+        [
+            f"A model of images: {size} × {size} pixels in, these outputs out, a row an image:",
+            *("", "| Output | Values |", "|---|---|", *rows),
+        ]
+    )
+
+
+def _sizes(shape: list[int | None]) -> str:
+    return ", ".join("n" if size is None else str(size) for size in shape)
+
+
+def _libraries(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _embedder(facts: Mapping[str, Any]) -> str:
+    if "embedding" not in facts:
+        return ""
+    return f"| Embedder | {_or_unknown(facts['embedder'])} |\n"
+
+
+def _recall_section(facts: Mapping[str, Any]) -> str:
+    """Recall is of embeddings; other models have none, which needs no mention."""
+    if "embedding" not in facts and not facts["recall"]:
+        return ""
+    return f"## Recall\n\n{_recall(facts['recall'])}\n"
 
 
 def _or_unknown(value: Any) -> Any:
@@ -122,7 +164,7 @@ def _signatures(signatures: Mapping[str, Any]) -> str:
     lines = []
     for name, signature in signatures.items():
         for key, tensor in signature["inputs"].items():
-            shape = ", ".join("n" if size is None else str(size) for size in tensor["shape"])
+            shape = _sizes(tensor["shape"])
             lines.append(f"| `{name}` | `{key}`: {tensor['dtype']} `({shape})` |\n")
     return "".join(lines)
 
@@ -132,3 +174,14 @@ def _cosines(checks: Mapping[str, Any]) -> str:
     if checks["least_cosine_as_trained"] is not None:
         rows[f"the model as trained, {checks['trained_in']}"] = checks["least_cosine_as_trained"]
     return "".join(f"| {name} | {cosine:.6f} |\n" for name, cosine in rows.items())
+
+
+def _closeness(checks: Mapping[str, Any]) -> str:
+    rows = {
+        f"`{output}`, {signature}": value
+        for output, by_signature in checks["closeness"].items()
+        for signature, value in by_signature.items()
+    }
+    for output, value in (checks["closeness_as_trained"] or {}).items():
+        rows[f"`{output}`, the model as trained, {checks['trained_in']}"] = value
+    return "".join(f"| {name} | {value:.6f} |\n" for name, value in rows.items())

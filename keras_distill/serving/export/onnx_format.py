@@ -1,4 +1,4 @@
-"""An embedder as an ONNX file."""
+"""A model as an ONNX file."""
 
 import warnings
 from pathlib import Path
@@ -10,17 +10,17 @@ from keras_distill.serving.export.inference_model import inference_model
 
 
 def write_onnx(model: keras.Model, file: Path) -> None:
-    """Writes an embedder as an `.onnx` file in float32, by Keras' own exporter.
+    """Writes a model as an `.onnx` file in float32, by Keras' own exporter.
 
-    The input is `image`, float32 `(n, size, size, 3)`, from 0 to 255, the output `embedding`,
-    float32 `(n, dim)`, rows of length 1.
+    The input is `image`, float32 `(n, size, size, 3)`, from 0 to 255, the outputs have their
+    names, such as `embedding`, float32 `(n, dim)`.
 
     Args:
-        model: An embedder with a fixed image size.
+        model: A model of images, see `product_shape`, with a fixed image size.
         file: Where to write.
 
     Raises:
-        InputError: If the model is not an embedder.
+        InputError: If the model has other inputs or outputs.
     """
     inference = inference_model(model)
     (image,) = inference.inputs

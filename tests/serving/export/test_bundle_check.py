@@ -137,10 +137,10 @@ def test_damaged_golden_requests_are_refused(bundle, tmp_path_factory):
 def test_golden_answers_of_another_shape_or_direction_are_faults(published, tmp_path):
     pair = read_golden(published)[2]
     vectors = pair.vectors
-    assert pair.cosine(vectors) == pytest.approx(1)
-    assert pair.faults(pair.cosine(vectors)) == []
+    assert pair.closeness(vectors) == pytest.approx(1)
+    assert pair.faults(pair.closeness(vectors)) == []
     for other in (-vectors, vectors[:1], vectors * np.nan, vectors * 0):
-        assert "answered otherwise" in pair.faults(pair.cosine(other))[0]
+        assert "answered otherwise" in pair.faults(pair.closeness(other))[0]
     write_golden(tmp_path, [GoldenPair(pair.request, vectors)])
     (again,) = read_golden(tmp_path)
     np.testing.assert_array_equal(again.vectors, vectors)

@@ -1,6 +1,6 @@
-"""Embedding many images: requests out, vectors in, whatever sends them."""
+"""Answers for many images: requests out, outputs in, whatever sends them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import grpc
@@ -10,53 +10,57 @@ from keras_distill.serving.client.embed_result import EmbedResult, ImageError
 from keras_distill.serving.client.errors import ImagesRefused, ModelMismatch, ServingError
 from keras_distill.serving.client.exchange import Exchange, call, too_large
 from keras_distill.serving.client.image_items import ImageItem, read_items
-from keras_distill.serving.client.model_contract import OUTPUT, ServedModel
+from keras_distill.serving.client.model_contract import ServedModel
 from keras_distill.serving.client.model_reference import ModelReference, first_line
+from keras_distill.serving.client.output_contract import EMBEDDING
 from keras_distill.serving.client.predict_bytes import predict_bytes
+from keras_distill.serving.client.predict_result import PredictResult
 from keras_distill.serving.client.request_batches import batches
 from keras_distill.serving.client.tensors import decode_float
 
 Progress = Callable[[int, int | None], object]
 
 
-class EmbeddingWork:
-    """The requests that embed some images, and the answers to them.
+class PredictionWork:
+    """The requests for the outputs of a model for some images, and the answers to them.
 
     Args:
         reference: The model.
         model: What the server says of it.
         items: The images, one by one.
+        rows: The outputs to request, and the shape of a row of each.
         batch_size: Most images in a request.
         most_bytes: Most bytes of images in a request.
         timeout: Seconds for one request, with its retries.
-        on_error: What `result` does about images without embedding, as `EmbeddingClient.embed`.
         progress: Called with the number of images done and of all, `None` if that is not known.
     """
+
+    _kind = "answers"
 
     def __init__(
         self,
         reference: ModelReference,
         model: ServedModel,
         items: Iterable[Any],
+        rows: Mapping[str, tuple[int, ...]],
         *,
         batch_size: int,
         most_bytes: int,
         timeout: float,
-        on_error: str,
         progress: Progress | None,
     ):
         self._reference = reference
         self._model = model
         self._items = items
+        self._rows = dict(rows)
         self._batch_size = batch_size
         self._most_bytes = most_bytes
         self._timeout = timeout
-        self._on_error = on_error
         self._progress = progress
         self._total = len(items) if isinstance(items, Sized) else None
         self._read = self._done = 0
         self._version: int | None = None
-        self._vectors: list[tuple[list[int], np.ndarray]] = []
+        self._answers: list[tuple[list[int], dict[str, np.ndarray]]] = []
         self._errors: list[ImageError] = []
 
     def exchanges(self) -> Iterator[Exchange[None]]:
@@ -65,16 +69,24 @@ class EmbeddingWork:
         for batch in batches(
             self._counted(images), size=self._batch_size, most_bytes=self._most_bytes
         ):
-            yield self._embed(batch)
+            yield self._predict(batch)
 
-    def result(self) -> Any:
-        """Returns what `EmbeddingClient.embed` does, once every conversation has ended."""
+    def result(self, *, refuse: bool) -> Any:
+        """Returns the result, once every conversation has ended.
+
+        Args:
+            refuse: Whether images without an answer raise.
+
+        Returns:
+            What `EmbeddingClient.predict` returns for `on_error="return"`.
+
+        Raises:
+            ImagesRefused: If `refuse` and an image has no answer.
+        """
         result = self._result(self._read)
-        if self._on_error == "return":
-            return result
-        if result.errors:
+        if refuse and result.errors:
             raise ImagesRefused(result)
-        return result.vectors
+        return result
 
     def keep_for(self, error: ServingError) -> None:
         """Gives an error that ends the work what was received before, and what is missing."""
@@ -85,30 +97,33 @@ class EmbeddingWork:
             self._read = image.index + 1
             yield image
 
-    def _result(self, count: int) -> EmbedResult:
-        vectors = np.full((count, self._model.dim), np.nan, np.float32)
+    def _result(self, count: int) -> Any:
+        outputs = {
+            name: np.full((count, *shape), np.nan, np.float32) for name, shape in self._rows.items()
+        }
         missing = np.ones(count, bool)
-        for indices, rows in self._vectors:
-            vectors[indices] = rows
+        for indices, answer in self._answers:
+            for name, rows in answer.items():
+                outputs[name][indices] = rows
             missing[indices] = False
         errors = sorted(self._errors, key=lambda error: error.index)
         missing[[error.index for error in errors]] = False
-        return EmbedResult(
-            vectors,
+        return PredictResult(
+            outputs,
             tuple(errors),
             self._version or self._model.version,
             tuple(np.flatnonzero(missing).tolist()),
         )
 
-    def _embed(self, batch: list[ImageItem]) -> Exchange[None]:
-        """Embeds a batch; if the server refuses it, halves it until the bad images are alone."""
+    def _predict(self, batch: list[ImageItem]) -> Exchange[None]:
+        """Requests the outputs for a batch; a refused one is halved until bad images are alone."""
         parts = [batch] if batch[0].signature else []
         if not parts:
             self._errors += [ImageError(image.index, image.source, image.fault) for image in batch]
         while parts:
             part = parts.pop()
             spec = self._reference.spec(part[0].signature)
-            request = predict_bytes(spec, [image.data for image in part])
+            request = predict_bytes(spec, [image.data for image in part], list(self._rows))
             try:
                 response = yield from call("Predict", request, self._timeout)
             except grpc.RpcError as error:
@@ -130,28 +145,43 @@ class EmbeddingWork:
         if self._version not in (None, version):
             raise ServingError(
                 f"{self._reference} changed from version {self._version} to {version} on the way; "
-                "their embeddings do not compare. Embed again, or ask for one version."
+                f"their {self._kind} do not compare. Start again, or name one version."
             )
         self._version = version
         try:
-            if OUTPUT not in response.outputs:
-                raise ValueError(f"no output {OUTPUT!r}")
-            rows = decode_float(response.outputs[OUTPUT], (len(images), self._model.dim))
+            answer = {
+                name: self._decoded(response, name, (len(images), *shape))
+                for name, shape in self._rows.items()
+            }
         except ValueError as error:
             raise ModelMismatch(
                 f"{self._reference} answered {error}. It is version {version}; version "
                 f"{self._model.version} was there at the start. Make a new client."
             ) from error
-        finite = np.isfinite(rows).all(axis=1)
-        for image, good in zip(images, finite, strict=True):
-            if not good:
-                self._refuse(image, "the model's embedding is not finite")
-        self._vectors.append(
-            (
-                [image.index for image, good in zip(images, finite, strict=True) if good],
-                rows[finite],
-            )
-        )
+        good = np.ones(len(images), bool)
+        for name, rows in answer.items():
+            finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+            for place in np.flatnonzero(good & ~finite):
+                self._refuse(images[place], f"the model's {name} is not finite")
+            good &= finite
+        indices = [image.index for image, kept in zip(images, good, strict=True) if kept]
+        self._answers.append((indices, {name: rows[good] for name, rows in answer.items()}))
+
+    @staticmethod
+    def _decoded(response: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in response.outputs:
+            raise ValueError(f"no output {name!r}")
+        return decode_float(response.outputs[name], shape)
 
     def _refuse(self, image: ImageItem, message: str) -> None:
         self._errors.append(ImageError(image.index, image.source, message))
+
+
+class EmbeddingWork(PredictionWork):
+    """As `PredictionWork`, for the output `embedding` alone, as an `EmbedResult`."""
+
+    _kind = "embeddings"
+
+    def _result(self, count: int) -> EmbedResult:
+        result = super()._result(count)
+        return EmbedResult(result.outputs[EMBEDDING], result.errors, result.version, result.missing)

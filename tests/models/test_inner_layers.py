@@ -207,8 +207,8 @@ def test_no_stage_in_common(backbones):
     with pytest.raises(InputError) as error:
         matching_stages(backbones["resnet50"], model)
     assert str(error.value) == (
-        "`teacher` 'trunk' has stages of stride [2, 4, 8, 16, 32], `student` 'threes' of []: none in "
-        "common; name the layers to compare."
+        "`teacher` 'trunk' has stages of stride [2, 4, 8, 16, 32], `student` 'threes' of []: none "
+        "in common; name the layers to compare."
     )
 
 

@@ -90,7 +90,7 @@ def test_another_start_at_the_same_path(student, teachers):
 
 
 def test_the_checkpoint_is_asked(student, teachers):
-    def refuse(provenance, called):
+    def refuse(provenance):
         raise InputError(f"{len(provenance)} differ")
 
     with pytest.raises(InputError, match="4 differ"):

@@ -118,7 +118,7 @@ def test_what_it_costs(images, tmp_path):
         cache.check_space(1e-6)
     assert str(error.value) == (
         "the cache of means needs 1.26e-06 GB (7 images x 3 views x 60 bytes), more than "
-        "max_gb=1e-06; raise that, or ask for fewer views, or turn the cache off."
+        "`max_gb=1e-06`; raise `max_gb`, choose fewer views, or turn the cache off."
     )
 
 

@@ -94,5 +94,5 @@ def test_fingerprint_depends_on_the_model_the_size_and_the_views(small_embedder,
 
 
 def test_a_plain_function_is_refused(images, tmp_path):
-    with pytest.raises(InputError, match="model cannot be told from another model"):
+    with pytest.raises(InputError, match="`embedder` cannot be told from another model"):
         embed_resumably(Teacher(lambda x: x[:, 0, 0]), images, tmp_path, image_size=32)

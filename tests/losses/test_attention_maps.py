@@ -193,5 +193,5 @@ def test_config_round_trip():
 
 
 def test_no_pairs():
-    with pytest.raises(ValueError, match=r"attention: pairs=\[\]` is empty; name a layer of each"):
+    with pytest.raises(ValueError, match=r"attention: `pairs=\[\]` is empty; name a layer of each"):
         AttentionMaps([])

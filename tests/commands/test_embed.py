@@ -160,7 +160,7 @@ def test_vectors_of_other_settings_are_refused_unless_overwritten(
     ):
         ended = here("embed", *given, flag)
         assert ended.code == 2
-        assert f"--out={folder} holds vectors made otherwise: {said}" in ended.err
+        assert f"--out={folder} holds vectors of another provenance: {said}" in ended.err
     assert here("embed", *given, "--shard_size=30", "--overwrite").code == 0
     assert sorted(p.name for p in (folder / "vectors").glob("0*.npy")) == [
         "000000.labels.npy",
@@ -193,7 +193,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(here, teacher, photos, monke
     given = [f"--model={teacher.path}", f"--images={photos}", "--out=v", "--format=parquet"]
     ended = here("embed", *given)
     assert ended.code == 2
-    assert "--format=parquet needs pyarrow: pip install 'keras_distill[parquet]'" in ended.err
+    assert "--format='parquet' needs pyarrow: pip install 'keras_distill[parquet]'" in ended.err
 
 
 def test_machines_share_by_parts(here, embedded, teacher, photos, tmp_path):
@@ -205,7 +205,7 @@ def test_machines_share_by_parts(here, embedded, teacher, photos, tmp_path):
     assert last_line(here("embed", *given, "--shards=1/3"))["shards_missing"] == 1
     ended = here("index", "build", f"--vectors={tmp_path}/v", f"--out={tmp_path}/i")
     assert ended.code == 2
-    assert "lacks 1 of 4 shards; finish it by the same" in ended.err
+    assert "lacks 1 of 4 shards; finish it by running the same" in ended.err
     assert last_line(here("embed", *given, "--shards=3/3"))["embedded"] == 60
     assert open_shards(tmp_path / "v").read().paths == read_folder(photos).paths.tolist()
 

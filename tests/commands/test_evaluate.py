@@ -273,7 +273,7 @@ def test_model_that_does_not_fit_is_refused(here, teacher, photos, tmp_path):
     data = f"--dataset=folder:{photos}"
     ended = here("evaluate", f"--model={teacher.path}", data, "--image_size=32")
     assert ended.code == 2
-    assert "--image_size=32: the model takes 40 pixels." in ended.err
+    assert f"--image_size=32: --model={teacher.path} takes 40 pixels." in ended.err
 
     ended = here("evaluate", f"--model={photos}/class_0/0.png", data)
     assert ended.code == 2

@@ -120,7 +120,7 @@ def test_each_side_is_degraded_for_both_models_and_embedded_once(
     asked = []
 
     def counting(model, batches, **options):
-        asked.append(options["source"])
+        asked.append(model)
         return embed_batches(model, batches, **options)
 
     monkeypatch.setattr(evaluated_model, "embed_batches", counting)

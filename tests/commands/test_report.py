@@ -334,7 +334,7 @@ def test_export_that_cannot_be_read_leaves_no_report(here, run, tmp_path):
 def test_image_size_that_does_not_fit(here, run):
     ended = here("report", f"--run={run}", "--image_size=20")
     assert ended.code == 2
-    assert "--image_size=20: the student takes 32 pixels." in ended.err
+    assert f"--image_size=20: --run={run} takes 32 pixels." in ended.err
 
 
 def test_full_disk_keeps_the_old_report(here, run, tmp_path, small_disk):

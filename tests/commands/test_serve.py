@@ -14,7 +14,7 @@ def models(tmp_path):
     ("flags", "message"),
     [
         ([], "--models is required"),
-        (["--models={models}/x"], "x is not a folder; export writes one by --out"),
+        (["--models={models}/x"], "x is not a folder; export writes one with --out"),
         (
             ["--models={models}/photos"],
             "photos is one model, with its versions. Models are served from MODELS/NAME/VERSION/"
@@ -65,7 +65,7 @@ serve.main(serve.COMMAND.parse([f"--models={sys.argv[1]}", "--port=0", "--rest_p
     ended = here("serve", f"--models={models}", "--poll_seconds=0", "--port=0", "--rest_port=-1")
     assert (ended.code, ended.out) == (2, "")
     assert layout in ended.err
-    assert "With --poll_seconds=0, nobody looks again." in ended.err
+    assert "With --poll_seconds=0, the server does not look again." in ended.err
 
 
 def test_threads_of_an_operation(run_warm_python, models):

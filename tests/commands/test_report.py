@@ -246,7 +246,7 @@ def test_files_of_other_runtimes(report, run, shades, tmp_path):
         runtime = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[file.suffix]
         assert step["cost"]["timed_in"] == runtime
         assert min(times.values()) > 0
-        assert step["notes"][-1].startswith("One image in its own runtime, by threads: ")
+        assert step["notes"][-1].startswith("One image in its own runtime, by number of threads: ")
         assert "ms with 1" in step["notes"][-1]
         exact = "float32" in file.name
         assert value == pytest.approx(recall[0], abs=0.005 if exact else 0.05)

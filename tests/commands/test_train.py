@@ -549,7 +549,7 @@ def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
         ),
         (
             ["--learning_rate=3e38", "--validation_classes=2:4"],
-            "In epoch 1, the model returned embeddings that are not finite",
+            "In epoch 1, model returned embeddings that are not finite",
         ),
     ],
 )
@@ -574,7 +574,10 @@ def test_run_directory_that_cannot_be_made_is_refused(here, tiny, photos):
     ("flags", "said"),
     [
         (["--classes_per_batch=5"], "classes_per_batch=5 is more than the 4 training classes"),
-        (["--validation_classes=3:5"], "validation_classes=3:5 must lie within train_classes=0:4"),
+        (
+            ["--validation_classes=3:5"],
+            "--validation_classes=3:5 must lie within --train_classes=0:4",
+        ),
         (["--train_classes=0:9"], "train_classes='0:9' does not lie within the 6 classes"),
         (["--train_classes=0-3"], "train_classes='0-3' is not of the form A:B"),
         (["--alpha=0"], "alpha=0.0 must be positive"),
@@ -643,7 +646,10 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
         (["--unlabelled=folder:{photos}:3:4"], "are in the train split, and they are labelled"),
         (["--teacher={photos}"], "is not a .keras file"),
         (["--teacher={photos}/class_0/0.png"], "is not a .keras file"),
-        (["--backbone_weights={teacher}/student.keras"], "does not fit mobilenet with alpha=0.25"),
+        (
+            ["--backbone_weights={teacher}/student.keras"],
+            "does not fit mobilenet with --alpha=0.25",
+        ),
     ],
 )
 def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flags, said):
@@ -685,7 +691,7 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         if name == missing or importlib.util.find_spec(name) is None  # from Python 3.12 on, both
     ]
     said = (
-        f"needs {' and '.join(absent)}, not installed here; take n_pairs, which is close, or, on P"
+        f"needs {' and '.join(absent)}, not installed here; use n_pairs, which is close, or, on P"
     )
     assert said in ended.err
     assert "pip install 'keras_distill[addons]'" in ended.err
@@ -709,7 +715,7 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--degrade=blur:0", "'blur:0' is out of range; blur:SIGMA takes a number from 0.1 to 100"),
         (
             "--backbone=resnet50 --degrade=low_resolution:224",
-            "changes nothing, for the images have 22",
+            "changes nothing, since the images have 2",
         ),
         ("--crop_area=0", "--crop_area=0.0 must be above 0 and at most 1"),
         ("--backbone=resnet18", "--backbone=resnet18: value should be one of <resnet50|"),

@@ -249,5 +249,5 @@ def test_a_profile_beyond_the_training_leaves_no_run(here, tiny, photos, tmp_pat
     given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={tmp_path / 'run'}"]
     ended = here("train", *given, "--profile=2:3")
     assert ended.code == 2
-    assert "--profile=2:3 goes beyond the last step, 2; give steps up to that." in ended.err
+    assert "--profile=2:3 goes beyond the last step, 2; give steps up to 2." in ended.err
     assert not (tmp_path / "run").exists()

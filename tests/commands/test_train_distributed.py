@@ -89,8 +89,8 @@ def test_mirrored_on_one_device_says_so(here, photos, tiny, tmp_path):
     assert ended.out.splitlines()[0].endswith(" dimensions; 1 replica on CPU:0")
     (warning,) = [line for line in ended.err.splitlines() if "--distribution" in line]
     assert warning == (
-        "train: --distribution=mirrored has 1 replica on CPU:0 only; leave it out, or ask "
-        "python -m keras_distill.doctor why no other device is found."
+        "train: --distribution=mirrored has 1 replica on CPU:0 only; leave it out, or let "
+        "python -m keras_distill.doctor find out why there is no other device."
     )
     ended = here("train", *flags)
     assert ended.out.splitlines()[0].endswith(" dimensions; 1 replica on CPU:0")

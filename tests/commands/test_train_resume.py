@@ -309,7 +309,7 @@ def test_flags_of_another_version_are_refused(early, photos, tmp_path):
     (tmp_path / "flags.txt").write_text("--colour=blue\n")
     ended = early("train", f"--dataset=folder:{photos}", f"--run_dir={tmp_path}")
     assert ended.code == 2
-    assert "settings to go on with it, which" in ended.err
+    assert "settings to resume it, which" in ended.err
     assert "Unknown command line flag 'colour'" in ended.err
 
 

@@ -19,8 +19,7 @@ class Slow:
         self.folder = "caches/abc"
         self.filled = []
 
-    def check_space(self, max_gb, views, *, argument):
-        assert argument == "--cache_max_gb"
+    def check_space(self, max_gb, views):
         if self.gb > max_gb:
             raise InputError("too large")
 
@@ -67,7 +66,7 @@ def test_a_bar_on_a_terminal(clock):
 def test_complete_and_clean_caches(clock):
     cache = Slow(clock, missing=0, views=None)
     assert printed({"teacher": cache}).splitlines() == [
-        "teacher: --teacher_cache=clean is an approximation: the teacher judges the centre of each "
+        "teacher: --teacher_cache=clean is an approximation: the teacher sees the centre of each "
         "image, whatever crop the student sees.",
         "teacher: cache caches/abc (500 MB) is complete",
     ]

@@ -233,7 +233,9 @@ def test_a_map_that_is_not_finite_is_refused(open_cache, images):
     conv.set_weights([np.full_like(weight, np.inf) for weight in conv.get_weights()])
     model.layers[-1].set_weights([0 * weight for weight in model.layers[-1].get_weights()])
     cache = open_cache(as_teacher(model), layers=("early",))
-    with pytest.raises(InputError, match=rf"answer to '{images.paths[0]}' is not finite"):
+    with pytest.raises(
+        InputError, match=rf"output of `teacher` for '{images.paths[0]}' is not finite"
+    ):
         cache.fill()
     assert not list(cache.folder.rglob("*.npy"))
 
@@ -248,5 +250,7 @@ def test_only_a_keras_model_has_layers(open_cache):
 
 @pytest.mark.parametrize("layer", ["dense", "top"])
 def test_a_layer_without_a_map(open_cache, layer):
-    with pytest.raises(InputError, match=f"'{layer}' is not a layer of teacher 'teacher' with a f"):
+    with pytest.raises(
+        InputError, match=f"`layer='{layer}'` is not a layer of `teacher` 'teacher' with"
+    ):
         open_cache(layers=(layer,))

@@ -141,7 +141,7 @@ def test_ambiguous_name():
     image = keras.Input((8, 8, 3))
     two = keras.Model(image, inner("b")(inner("a")(image)))
     with pytest.raises(
-        InputError, match=r"^output='relu' is ambiguous in .*; give one of a/relu, b"
+        InputError, match=r"^`layer='relu'` is ambiguous in .*; give one of a/relu, b"
     ):
         end_at_layer(two, "relu")
     assert end_at_layer(two, "b/relu").output_shape == (None, 3)
@@ -161,5 +161,5 @@ def test_layers_without_vectors_are_no_candidates():
 def test_two_inputs():
     images = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
     model = keras.Model(images, keras.layers.Add(name="sum")(images), name="two")
-    with pytest.raises(InputError, match=r"^teacher 'two' has 2 inputs, not one"):
+    with pytest.raises(InputError, match=r"^`model` 'two' has 2 inputs, not one"):
         end_at_layer(model, "sum")

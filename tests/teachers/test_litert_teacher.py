@@ -142,7 +142,7 @@ def test_several_outputs(images, tmp_path):
     model = embedder(dims=(5, 7))
     path = convert(model, tmp_path / "two.tflite")
     with pytest.raises(
-        InputError, match=r"^teacher='.*two.tflite': output='' is not one"
+        InputError, match=r"^`path='.*two.tflite'`: `output=''` is not one"
     ) as caught:
         load_teacher(path)
     listed = str(caught.value).partition("these are ")[2]
@@ -158,7 +158,9 @@ def test_several_outputs(images, tmp_path):
         np.testing.assert_allclose(by_number(images), expected, atol=1e-5)
         np.testing.assert_allclose(by_name(images), expected, atol=1e-5)
     assert load_teacher(path, output="0").fingerprint != load_teacher(path, output="1").fingerprint
-    with pytest.raises(InputError, match=r"output='2' is not one of .*; these are 0 \(.* values\)"):
+    with pytest.raises(
+        InputError, match=r"`output='2'` is not one of .*; these are 0 \(.* values\)"
+    ):
         load_teacher(path, output="2")
 
 
@@ -216,7 +218,7 @@ def test_integers_without_a_scale(tmp_path):
 
     path = integer_input(tmp_path / "bytes.tflite", pooled, "uint8")
     np.testing.assert_allclose(load_teacher(path)(np.full((2, 4, 4, 3), 200.4, "float32")), 200)
-    with pytest.raises(InputError, match=r"takes uint8 pixels without a scale, .*'0_1' makes"):
+    with pytest.raises(InputError, match=r"takes uint8 pixels without a scale, .*'0_1'` makes"):
         load_teacher(path, preprocessing="0_1")
     path = integer_input(tmp_path / "signed.tflite", pooled, "int8")
     with pytest.raises(InputError, match="takes int8 pixels without a scale"):

@@ -69,7 +69,7 @@ def test_several_outputs(images, tmp_path):
     model = embedder(dims=(5, 7))
     path = convert(model, tmp_path / "two.onnx")
     with pytest.raises(
-        InputError, match=r"output='' is not one of .*; these are width_5 \(5 values\), width_7"
+        InputError, match=r"`output=''` is not one of .*; these are width_5 \(5 values\), width_7"
     ):
         load_teacher(path)
     teachers = [load_teacher(path, output=name) for name in ("width_5", "width_7")]

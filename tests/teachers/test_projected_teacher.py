@@ -132,7 +132,8 @@ def test_projected_teacher(teacher, pca, images):
     assert projected.fingerprint is None
 
 
-def test_projected_table(table, pca):
+def test_projected_table(table, pca, monkeypatch):
+    monkeypatch.setattr(table, "source", "made elsewhere")
     projected = project(table, pca)
     assert isinstance(projected, VectorTable)
     assert (projected.embedding_dim, projected.source) == (3, "made elsewhere")

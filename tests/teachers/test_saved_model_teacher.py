@@ -197,5 +197,5 @@ def test_damaged(file, damage, folder, tmp_path):
         (path / file).unlink()
     else:
         (path / file).write_bytes(b"garbage" if damage == "garbage" else content[:-200])
-    with pytest.raises(InputError, match=r"teacher='.*plain' (could not be loaded: .|is not a )"):
+    with pytest.raises(InputError, match=r"`path='.*plain'` (could not be loaded: .|is not a )"):
         load_teacher(path)

@@ -204,10 +204,13 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"teacher_losses": [RelativeTeacher()]}, "teacher must both be dicts by the names of the"),
+        (
+            {"teacher_losses": [RelativeTeacher()]},
+            "teacher` must both be dicts by the names of the",
+        ),
         (
             {"teacher": Teacher(abs)},
-            "teacher must both be dicts by the names of the teachers, or n",
+            "teacher` must both be dicts by the names of the teachers, or n",
         ),
         ({"teacher": {"a": abs, "b": abs}}, r"disagree about the teachers \['table'\]"),
         (

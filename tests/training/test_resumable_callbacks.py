@@ -470,7 +470,9 @@ def test_a_signal_after_an_epoch_without_a_checkpoint_loses_nothing(tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, compiled(), kill_after(4), provenance={"images": "a"})
-    with pytest.raises(InputError, match=r"images differs from .*step-000004' .*: b, not a. Put b"):
+    with pytest.raises(
+        InputError, match=r"^`images` differs from .*step-000004' .*: b, not a. Put b"
+    ):
         train(tmp_path, compiled(), provenance={"images": "b"})
     with pytest.raises(InputError, match=r"of another model: \d+ variables are stored, and there"):
         train(tmp_path, compiled("proxies_and_average"), provenance={"images": "a"})

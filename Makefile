@@ -26,7 +26,7 @@ endef
 export CHECK_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow beam mutants lint format benchmark lock clean
+.PHONY: help demo test coverage slow beam mutants lint format benchmark lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,13 @@ demo: $(INSTALLED) ## See a small network learn from a large one
 	@$(BIN)/python -m keras_distill.demo
 
 test: lint ## Check style and types, run the quick tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
+
+coverage: $(INSTALLED) ## Run the quick tests, and tell which lines they do not run
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist=worksteal
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --show-missing --skip-covered --sort=miss
 
 slow: $(INSTALLED) ## Run the slow tests and those on photographs
 	$(BIN)/python -m pytest -m "slow or photographs"
@@ -73,7 +79,7 @@ lock: ## Fit the lock files to setup.py (delete them first to upgrade everything
 	    $$tools/bin/python -m pip install -qq --dry-run --require-hashes -r $$file; done
 
 clean: ## Remove the environment and everything generated
-	rm -rf $(VENV) $(BEAM_VENV) build dist *.egg-info .hypothesis .mutants .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BEAM_VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .mutants .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock setup.py

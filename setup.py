@@ -57,7 +57,9 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["keras_distill", "keras_distill.*"]),
-    package_data={"keras_distill": ["py.typed", "ledger/template/*", "serving/prediction.proto"]},
+    package_data={
+        "keras_distill": ["py.typed", "ledger/template/*", "serving/client/prediction.proto"]
+    },
     entry_points={"console_scripts": ["keras-distill = keras_distill.__main__:main"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
@@ -99,6 +101,8 @@ setup(
             "jedi>=0.19.2",
             # Faults for `make mutants`.
             "cosmic-ray>=8.7,<9",
+            # Since 7.10 it follows processes and forks by itself.
+            "coverage>=7.10,<8",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",

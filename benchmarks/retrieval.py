@@ -157,7 +157,7 @@ def leave_one_out(folder, cases):
                 more = {"k": ks[-1], "recall": recall, "recall_at_1_difference": difference}
                 more["peak_mb"] = rounded(left[0][-1]["peak_mb"] - megabytes(folder))
                 more["peak_mb_against"] = rounded(right[0][-1]["peak_mb"] - megabytes(folder))
-                compare(case, left, right, VECTORS.value, **more)
+                compare(f"{case}_k{ks[-1]}", left, right, VECTORS.value, **more)
         if "exact_memory" in cases:
             peak = exactly[-1]["peak_mb"] - megabytes(folder)
             report("exact_memory", peak, MEMORY_LIMIT, "MB")
@@ -233,7 +233,7 @@ def cost(folder):
                 points.append((size, median(answers) / answered * 1e3, built["seconds"]))
                 exact = costs["exact"][-1]
                 report(
-                    "cost",
+                    f"cost_{name}_{size}",
                     points[-1][1],
                     exact[1],
                     "ms/query",

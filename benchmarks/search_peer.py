@@ -44,7 +44,7 @@ class Exact:
         return np.concatenate(found)
 
     def recall(self, ks):
-        from keras_distill.retrieval.metrics import retrieval_metrics
+        from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 
         return retrieval_metrics(self.vectors, self.labels, ks=ks).recall
 

@@ -159,9 +159,9 @@ def mixed_load(client, address, server_pid):
     """All sizes at once from eight callers, of which a share sends what no server can take."""
     import grpc
 
-    from keras_distill.serving.client_errors import ServingError
-    from keras_distill.serving.messages import PredictRequest, PredictResponse
-    from keras_distill.serving.tensors import encode_array, encode_strings
+    from keras_distill.serving.client.errors import ServingError
+    from keras_distill.serving.client.messages import PredictRequest, PredictResponse
+    from keras_distill.serving.client.tensors import encode_array, encode_strings
 
     good = [images(kind, count) for kind in ("jpeg", "uint8") for count in COUNTS]
     channel = grpc.insecure_channel(address)
@@ -240,7 +240,7 @@ def served(folder):
 
 
 def main(_):
-    from keras_distill.serving.client import EmbeddingClient
+    from keras_distill.serving.client.client import EmbeddingClient
 
     if unknown := {*CASES.value} - {"grid", "mixed_load"}:
         raise app.UsageError(f"--cases: {', '.join(unknown)} unknown; grid, mixed_load.")

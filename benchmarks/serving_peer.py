@@ -14,7 +14,7 @@ import tensorflow as tf
 from serving_load import SIZE, images, run_workers
 
 from keras_distill import build_embedder
-from keras_distill.serving.bundle import export_embedder
+from keras_distill.serving.export.bundle import export_embedder
 
 
 def answer(signatures, question):
@@ -35,7 +35,7 @@ def answer(signatures, question):
 def main(folder, name, batching, intra_op_threads):
     tf.config.threading.set_intra_op_parallelism_threads(int(intra_op_threads))
     model = build_embedder(
-        "mobilenet", alpha=0.25, image_size=SIZE, embedding_dim=128, trunk_weights="none"
+        "mobilenet", alpha=0.25, image_size=SIZE, embedding_dim=128, backbone_weights="none"
     )
     exported = export_embedder(model, folder, name=name, batching=batching)
     signatures = tf.saved_model.load(str(exported)).signatures

@@ -67,7 +67,7 @@ def report(case, value, against, unit="images/s", **more):
 def distiller(teacher_losses=(), teacher=None):
     keras.utils.set_random_seed(0)
     student = build_embedder(
-        "mobilenet", alpha=0.25, image_size=SIZE, embedding_dim=512, trunk_weights="none"
+        "mobilenet", alpha=0.25, image_size=SIZE, embedding_dim=512, backbone_weights="none"
     )
     model = Distiller(
         student,
@@ -126,13 +126,15 @@ def one_batch():
 
 def resnet101():
     return as_teacher(
-        build_embedder("resnet101", image_size=224, embedding_dim=512, trunk_weights="none")
+        build_embedder("resnet101", image_size=224, embedding_dim=512, backbone_weights="none")
     )
 
 
 def against_plain(images, folder):
     cache = TeacherCache(
-        as_teacher(build_embedder("mobilenet", alpha=0.25, image_size=SIZE, trunk_weights="none")),
+        as_teacher(
+            build_embedder("mobilenet", alpha=0.25, image_size=SIZE, backbone_weights="none")
+        ),
         images,
         folder,
         views=VIEWS,
@@ -141,13 +143,13 @@ def against_plain(images, folder):
     pixels = PixelCache(images, folder, image_size=SIZE, views=VIEWS)
     pixels.fill()
     common = {"image_size": SIZE, "steps_per_epoch": 20, "views": VIEWS}
-    for how, cached in (("decoding", {}), ("image cache", {"cached_image": pixels.lookup})):
+    for how, cached in (("decoding", {}), ("image_cache", {"cached_image": pixels.lookup})):
         plain = stepper(distiller(), training_batches(images, **common, **cached))
         cached_batches = training_batches(
             images, **common, **cached, teacher_embedding=cache.lookup
         )
         distilling = stepper(distiller([RelativeTeacher()]), cached_batches)
-        report("cached_vs_plain", *by_turns(distilling, plain), images=how)
+        report(f"cached_vs_plain_{how}", *by_turns(distilling, plain))
 
 
 def against_live(images, folder):
@@ -218,9 +220,9 @@ def input_pipeline(images, folder):
         return decoded / (time.perf_counter() - begun)
 
     rates = by_turns(decoding, cached, step, turbo)
-    for how, rate in zip(("decoding", "image cache"), rates, strict=False):
-        report("input_vs_step", rate, rates[2], images=how)
-        report("decode_vs_turbo", rate, rates[3], images=how)
+    for how, rate in zip(("decoding", "image_cache"), rates, strict=False):
+        report(f"input_vs_step_{how}", rate, rates[2])
+        report(f"decode_vs_turbo_{how}", rate, rates[3])
 
 
 def memory(images):
@@ -255,7 +257,7 @@ def profile(images):
                 if group := group_of(name):
                     totals[group] += event.duration_ps / 1e9 / (STEPS + WARM_UP)
     for group, value in totals.most_common():
-        report("profile", value, sum(totals.values()), unit="ms/step", part=group)
+        report(f"profile_{group}", value, sum(totals.values()), unit="ms/step")
 
 
 # Events of the profiler and of thread pools that are no kernels, or hold some.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 # `python -m keras_distill.COMMAND` imports this first; `sys.argv` has "-m" in its place meanwhile.
 if sys.argv[:1] == ["-m"] and "keras_distill" in sys.orig_argv[-len(sys.argv)]:
-    from keras_distill.interruption import end_at_once_on_ctrl_c
+    from keras_distill.settings.interruption import end_at_once_on_ctrl_c
 
     end_at_once_on_ctrl_c()
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.data.dataset import load_dataset as load_dataset
     from keras_distill.data.pipeline import evaluation_batches as evaluation_batches
     from keras_distill.data.pipeline import training_batches as training_batches
+    from keras_distill.embedding.batches import embed_batches as embed_batches
     from keras_distill.errors import InputError as InputError
+    from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
     from keras_distill.losses.arc_face import ArcFace as ArcFace
     from keras_distill.losses.attention_maps import AttentionMaps as AttentionMaps
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.cross_batch_memory import CrossBatchMemory as CrossBatchMemory
     from keras_distill.losses.hint import Hint as Hint
     from keras_distill.losses.kde_teacher import KdeTeacher as KdeTeacher
+    from keras_distill.losses.keras_distillation import KerasTeacherLoss as KerasTeacherLoss
     from keras_distill.losses.lifted_structure import LiftedStructure as LiftedStructure
     from keras_distill.losses.multi_similarity import MultiSimilarity as MultiSimilarity
     from keras_distill.losses.n_pairs import NPairs as NPairs
@@ -49,32 +52,35 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.task_loss import TaskLoss as TaskLoss
     from keras_distill.losses.teacher_loss import TeacherLoss as TeacherLoss
     from keras_distill.losses.tensorflow_addons import AddonsLoss as AddonsLoss
+    from keras_distill.methods.distiller import Distiller as Distiller
     from keras_distill.models.embedder import build_embedder as build_embedder
     from keras_distill.retrieval.backends import build_searcher as build_searcher
-    from keras_distill.retrieval.embedding import embed_batches as embed_batches
     from keras_distill.retrieval.index_changes import add_to_index as add_to_index
     from keras_distill.retrieval.index_changes import build_index as build_index
     from keras_distill.retrieval.index_changes import delete_from_index as delete_from_index
     from keras_distill.retrieval.index_changes import rebuild_index as rebuild_index
     from keras_distill.retrieval.index_parts import IndexEntries as IndexEntries
-    from keras_distill.retrieval.metrics import retrieval_metrics as retrieval_metrics
     from keras_distill.retrieval.vector_index import VectorIndex as VectorIndex
     from keras_distill.retrieval.vector_index import open_index as open_index
-    from keras_distill.serving.async_client import AsyncEmbeddingClient as AsyncEmbeddingClient
-    from keras_distill.serving.bundle import export_embedder as export_embedder
-    from keras_distill.serving.channel import Tls as Tls
-    from keras_distill.serving.client import EmbeddingClient as EmbeddingClient
-    from keras_distill.serving.client_errors import ImagesRefused as ImagesRefused
-    from keras_distill.serving.client_errors import ServingError as ServingError
+    from keras_distill.serving.client.async_client import (
+        AsyncEmbeddingClient as AsyncEmbeddingClient,
+    )
+    from keras_distill.serving.client.channel import Tls as Tls
+    from keras_distill.serving.client.client import EmbeddingClient as EmbeddingClient
+    from keras_distill.serving.client.errors import ImagesRefused as ImagesRefused
+    from keras_distill.serving.client.errors import ServingError as ServingError
+    from keras_distill.serving.export.bundle import export_embedder as export_embedder
+    from keras_distill.serving.export.bundle import export_model as export_model
     from keras_distill.teachers.cache import TeacherCache as TeacherCache
     from keras_distill.teachers.loading import load_teacher as load_teacher
     from keras_distill.teachers.vector_table import VectorTable as VectorTable
     from keras_distill.training.averaged_student import AveragedStudent as AveragedStudent
-    from keras_distill.training.distiller import Distiller as Distiller
     from keras_distill.training.layer_freezing import LayerFreezing as LayerFreezing
-    from keras_distill.training.rated_optimizers import RatedAdam as RatedAdam
-    from keras_distill.training.rated_optimizers import RatedSGD as RatedSGD
-    from keras_distill.training.rated_optimizers import by_variable as by_variable
+    from keras_distill.training.layerwise_optimizers import LayerwiseAdam as LayerwiseAdam
+    from keras_distill.training.layerwise_optimizers import LayerwiseSGD as LayerwiseSGD
+    from keras_distill.training.layerwise_optimizers import (
+        multipliers_by_variable as multipliers_by_variable,
+    )
     from keras_distill.training.recall_validation import RecallValidation as RecallValidation
     from keras_distill.training.resumable_callbacks import ResumableCallbacks as ResumableCallbacks
 
@@ -82,7 +88,7 @@ _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
     "AddonsLoss": "losses.tensorflow_addons",
     "ArcFace": "losses.arc_face",
-    "AsyncEmbeddingClient": "serving.async_client",
+    "AsyncEmbeddingClient": "serving.client.async_client",
     "AttentionMaps": "losses.attention_maps",
     "AveragedStudent": "training.averaged_student",
     "BatchAllTriplet": "losses.batch_all_triplet",
@@ -90,59 +96,73 @@ _HOME_OF = {
     "Contrastive": "losses.contrastive",
     "CosineTeacher": "losses.cosine_teacher",
     "CrossBatchMemory": "losses.cross_batch_memory",
-    "Distiller": "training.distiller",
-    "EmbeddingClient": "serving.client",
+    "Distiller": "methods.distiller",
+    "EmbeddingClient": "serving.client.client",
     "Hint": "losses.hint",
-    "ImagesRefused": "serving.client_errors",
+    "ImagesRefused": "serving.client.errors",
     "IndexEntries": "retrieval.index_parts",
     "InputError": "errors",
     "KdeTeacher": "losses.kde_teacher",
+    "KerasTeacherLoss": "losses.keras_distillation",
     "LayerFreezing": "training.layer_freezing",
+    "LayerwiseAdam": "training.layerwise_optimizers",
+    "LayerwiseSGD": "training.layerwise_optimizers",
     "LiftedStructure": "losses.lifted_structure",
     "MultiSimilarity": "losses.multi_similarity",
     "NPairs": "losses.n_pairs",
     "ProbabilisticTransfer": "losses.probabilistic_transfer",
     "ProxyAnchor": "losses.proxy_anchor",
-    "RatedAdam": "training.rated_optimizers",
-    "RatedSGD": "training.rated_optimizers",
     "RecallValidation": "training.recall_validation",
     "RelativeTeacher": "losses.relative_teacher",
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",
     "SemiHardTriplet": "losses.semi_hard_triplet",
-    "ServingError": "serving.client_errors",
+    "ServingError": "serving.client.errors",
     "SimilarityPreserving": "losses.similarity_preserving",
     "TaskLoss": "losses.task_loss",
     "TeacherCache": "teachers.cache",
     "TeacherLoss": "losses.teacher_loss",
-    "Tls": "serving.channel",
+    "Tls": "serving.client.channel",
     "VectorIndex": "retrieval.vector_index",
     "VectorTable": "teachers.vector_table",
     "add_to_index": "retrieval.index_changes",
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",
     "build_searcher": "retrieval.backends",
-    "by_variable": "training.rated_optimizers",
     "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
-    "embed_batches": "retrieval.embedding",
+    "embed_batches": "embedding.batches",
     "evaluation_batches": "data.pipeline",
-    "export_embedder": "serving.bundle",
+    "export_embedder": "serving.export.bundle",
+    "export_model": "serving.export.bundle",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
+    "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
     "rebuild_index": "retrieval.index_changes",
-    "retrieval_metrics": "retrieval.metrics",
+    "retrieval_metrics": "evaluation.retrieval_metrics",
     "training_batches": "data.pipeline",
 }
 
 __all__ = sorted(_HOME_OF)
 
+# Taken for one version.
+_FORMER_NAMES = {
+    "RatedAdam": "LayerwiseAdam",
+    "RatedSGD": "LayerwiseSGD",
+    "by_variable": "multipliers_by_variable",
+}
+
 
 if not TYPE_CHECKING:  # a checker would believe that every name exists
 
     def __getattr__(name: str) -> object:
+        if name in _FORMER_NAMES:
+            import warnings
+
+            name = _FORMER_NAMES[former := name]
+            warnings.warn(f"{former} is called {name} now.", FutureWarning, stacklevel=2)
         if name not in _HOME_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -1,9 +1,12 @@
-"""Lists the commands, or runs one: `keras-distill train` is `python -m keras_distill.train`."""
+"""Program `keras-distill`: lists the commands, or runs the one that is named.
+
+`keras-distill train` is `python -m keras_distill.train`.
+"""
 
 import os
 import sys
 
-from keras_distill.interruption import end_at_once_on_ctrl_c
+from keras_distill.settings.interruption import end_at_once_on_ctrl_c
 
 #: In the order in which they are needed.
 COMMANDS = (
@@ -25,7 +28,7 @@ _BAD_INPUT = 2
 
 
 def main() -> None:
-    """Runs the command that the first argument names, with the others; exits as it does."""
+    """Runs the command that the first argument names with the other arguments, and exits."""
     end_at_once_on_ctrl_c()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("--help", "-h", "help"):
@@ -54,7 +57,8 @@ def _overview() -> str:
     lines = []
     for command in COMMANDS:
         # Read, not imported: all of them together would take a while.
-        source = Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8")
+        file = f"{command}/__main__.py" if command == "demo" else f"{command}.py"
+        source = (Path(__file__).parent / file).read_text(encoding="utf-8")
         summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
         lines.append(
             textwrap.fill(
@@ -72,7 +76,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            f"{program} COMMAND --help describes a command, {program} --version tells the version.",
+            f"{program} COMMAND --help describes a command, {program} --version shows the version.",
         ]
     )
 

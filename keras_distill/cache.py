@@ -1,10 +1,10 @@
-r"""Computes ahead what a training run will ask its teachers.
+r"""Computes the outputs of the teachers of a training run ahead of time.
 
-Takes the flags of the training run, so that the same flag file fits both. Each teacher's answers
-to --teacher_cache=views:K views of each training image, and with --image_cache=views:K the decoded
-views, go to folders in --cache_dir that are named by a hash of everything they depend on. It may be
-interrupted and started again, also several times at once: the processes share the work. Training
-fills whatever is still missing.
+Takes the flags of the training run, so that the same flag file fits both. The outputs of each
+teacher for --teacher_cache=views:K views of each training image, and with --image_cache=views:K the
+decoded views, go to folders in --cache_dir that are named by a hash of everything they depend on.
+It may be interrupted and started again, also several times at once: the processes share the work.
+Training fills whatever is still missing.
 
   python -m keras_distill.cache --flagfile=configs/birds100_relative.flags
   python -m keras_distill.cache --list
@@ -13,64 +13,76 @@ Exit codes: 0 done, 2 unusable flags or input.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_distill.command_line import Command
-from keras_distill.data_flags import load_training_images
 from keras_distill.errors import InputError
-from keras_distill.teacher_loss_flags import teacher_loss_weights
-from keras_distill.train_flags import check_train_flags, define_train_flags
-
-COMMAND = Command("keras_distill.cache", __doc__)
-COMMAND.boolean("Cache", "list", False, "List the caches in --cache_dir with their sizes instead.")
-define_train_flags(COMMAND)
+from keras_distill.settings.command import Command
+from keras_distill.settings.distill import DistillSettings, load_training_images
+from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.teacher_losses import teacher_loss_weights
 
 
-def main(flags: Any) -> None:
-    """Fills or lists caches as the flags say."""
-    if flags.list:
-        _list(Path(flags.cache_dir).expanduser())
+@dataclass(frozen=True, kw_only=True)
+class _CacheListSettings(Settings, group="Cache"):
+    list: bool = setting(False, "List the caches in --cache_dir with their sizes instead.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings(_CacheListSettings, DistillSettings):
+    """Settings of the command: those of the training, whose flag file it reads."""
+
+
+COMMAND = Command("keras_distill.cache", __doc__, CacheSettings)
+
+
+def main(settings: CacheSettings) -> None:
+    """Fills or lists caches as the settings say."""
+    if settings.list:
+        _list(Path(settings.cache_dir).expanduser())
         return
-    check_train_flags(flags)
-    if flags.image_cache == "off" and (not flags.teacher or flags.teacher_cache == "off"):
+    settings.check()
+    if settings.image_cache == "off" and (not settings.teacher or settings.teacher_cache == "off"):
         raise InputError(
             "there is nothing to cache: give --teacher with --teacher_cache=views:K or clean, or "
             "--image_cache=views:K."
         )
-    _fill(flags)
+    _fill(settings)
 
 
-def _fill(flags: Any) -> None:
+def _fill(settings: DistillSettings) -> None:
     from rich.console import Console
 
     from keras_distill.data.view_cache import ViewCache
-    from keras_distill.flagged_caches import fill_caches, open_image_cache, open_teacher_caches
-    from keras_distill.flagged_losses import build_teacher_losses
-    from keras_distill.flagged_teachers import feature_layers, open_teachers
+    from keras_distill.models.backbones import BACKBONES
     from keras_distill.models.embedder import build_embedder
-    from keras_distill.models.trunks import TRUNKS
+    from keras_distill.recipes.caches import fill_caches, open_image_cache, open_teacher_caches
+    from keras_distill.recipes.losses import build_teacher_losses
+    from keras_distill.recipes.teachers import feature_layers, open_teachers
 
     console = Console()
-    images, _, _ = load_training_images(flags)
-    image_size = flags.image_size or TRUNKS[flags.trunk].image_size
-    teachers = open_teachers(flags, images)
+    images, _, _ = load_training_images(settings)
+    image_size = settings.image_size or BACKBONES[settings.backbone].image_size
+    teachers = open_teachers(settings, images)
     layers: dict[str, Any] = {}
-    if flags.cache_features and teachers:
+    if settings.cache_features and teachers:
         student = build_embedder(  # for the shapes of its layers
-            flags.trunk,
+            settings.backbone,
             image_size=image_size,
-            alpha=flags.alpha,
-            trunk_weights="none",
-            trunk_layer=flags.trunk_layer,
+            alpha=settings.alpha,
+            backbone_weights="none",
+            backbone_layer=settings.backbone_layer,
         )
-        losses = build_teacher_losses(flags, teacher_loss_weights(flags), teachers, student)
+        losses = build_teacher_losses(
+            settings, teacher_loss_weights(settings, settings.dataset), teachers, student
+        )
         layers = feature_layers(losses, teachers, student)
-    found = open_teacher_caches(flags, teachers, images, image_size=image_size, layers=layers)
+    found = open_teacher_caches(settings, teachers, images, image_size=image_size, layers=layers)
     caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}
-    if (image_cache := open_image_cache(flags, images, image_size=image_size)) is not None:
+    if (image_cache := open_image_cache(settings, images, image_size=image_size)) is not None:
         caches["images"] = image_cache
-    fill_caches(caches, None, flags, console)
+    fill_caches(caches, None, settings, console)
     for cache in caches.values():
         console.print(str(cache.folder), highlight=False, soft_wrap=True)
 
@@ -82,15 +94,15 @@ def _list(folder: Path) -> None:
     table = Table("images", "pixels", "views of", "arrays", "MB", title=str(folder))
     table.add_column("folder", overflow="fold")
     for manifest in sorted(folder.glob("*/manifest.json")):
-        made_of = json.loads(manifest.read_text())
+        cache = json.loads(manifest.read_text())
         size = sum(file.stat().st_size for file in manifest.parent.rglob("*.npy"))
         table.add_row(
-            str(made_of["rows"]),
-            str(made_of["image_size"]),
+            str(cache["rows"]),
+            str(cache["image_size"]),
             view
-            if isinstance(view := made_of["view"], str)
+            if isinstance(view := cache["view"], str)
             else "seed {seed}, crops of {least_area}".format_map(view),
-            ", ".join(f"{name} {shape}" for name, shape in made_of["outputs"].items()),
+            ", ".join(f"{name} {shape}" for name, shape in cache["outputs"].items()),
             f"{size / 1e6:.1f}",
             manifest.parent.name,
         )

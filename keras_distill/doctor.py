@@ -1,4 +1,4 @@
-r"""Tells what this installation can do, and what each missing piece disables.
+r"""Shows what this installation can do, and what each missing package disables.
 
   python -m keras_distill.doctor
   python -m keras_distill.doctor --dataset=folder:photos --out=runs --json
@@ -7,52 +7,45 @@ Exit codes: 0 training can run, 1 something that it needs is broken or missing, 
 """
 
 import json
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
-from keras_distill.command_line import FAILURE, SUCCESS, Command
-from keras_distill.data_flags import DATASETS, check_name
-from keras_distill.doctor_checks import (
-    ADDONS,
-    BROKEN,
-    MISSING,
-    OK,
-    PACKAGES,
-    UNKNOWN,
-    Finding,
-    check_addons,
-    check_cpu,
-    check_disk,
-    check_memory,
-    check_package,
-    check_python,
-    guarded,
-)
+from keras_distill.diagnosis.examination import examine
+from keras_distill.diagnosis.installation import BROKEN, MISSING, OK, UNKNOWN, Finding
+from keras_distill.settings.command import FAILURE, SUCCESS, Command
+from keras_distill.settings.data import DATASETS, check_name
+from keras_distill.settings.settings import Settings, setting
 from keras_distill.version import __version__
-
-COMMAND = Command("keras_distill.doctor", __doc__)
-_PLACES = "Places"
-COMMAND.string(
-    _PLACES, "dataset", "", f"Look at this data set too: {', '.join(DATASETS)}, or folder:PATH."
-)
-COMMAND.string(
-    _PLACES, "data_dir", "~/tensorflow_datasets", "Folder where data sets lie, or are put."
-)
-COMMAND.string(_PLACES, "out", "runs", "Folder that shall be written to.")
-COMMAND.boolean("Output", "json", False, "Print one JSON object instead of the table.")
 
 _COLOURS = {OK: "green", MISSING: "yellow", BROKEN: "red", UNKNOWN: "yellow"}
 
 
-def main(flags: Any) -> int:
-    """Looks at everything and tells."""
-    if flags.dataset:
-        name, _, path = flags.dataset.partition(":")
-        if name not in DATASETS and not (name == "folder" and path):
-            check_name("dataset", flags.dataset, flags.dataset)
-    findings = examine(flags.dataset, flags.data_dir, flags.out)
+@dataclass(frozen=True, kw_only=True)
+class DoctorSettings(Settings, group="Places"):
+    """Settings of the command `doctor`."""
+
+    dataset: str = setting("", f"Check this data set too: {', '.join(DATASETS)}, or folder:PATH.")
+    data_dir: str = setting(
+        "~/tensorflow_datasets", "Folder of data sets, where new ones are put, too."
+    )
+    out: str = setting("runs", "Folder that commands will write to.")
+    json: bool = setting(False, "Print one JSON object instead of the table.", group="Output")
+
+    def check(self) -> None:
+        """Rejects the name of an unknown data set; a folder that is missing is a finding."""
+        name, _, path = self.dataset.partition(":")
+        if self.dataset and name not in DATASETS and not (name == "folder" and path):
+            check_name("dataset", self.dataset, self.dataset)
+
+
+COMMAND = Command("keras_distill.doctor", __doc__, DoctorSettings)
+
+
+def main(settings: DoctorSettings) -> int:
+    """Runs all checks and prints the findings; returns the exit code."""
+    settings.check()
+    findings = examine(settings.dataset, settings.data_dir, settings.out)
     sick = [f for f in findings if f.essential and f.state != OK]
-    if flags.json:
+    if settings.json:
         told = {
             "keras_distill": __version__,
             "can_train": not sick,
@@ -62,76 +55,6 @@ def main(flags: Any) -> int:
     else:
         _print(findings, sick)
     return FAILURE if sick else SUCCESS
-
-
-def examine(dataset: str, data_dir: str, out: str) -> list[Finding]:
-    """Runs all checks; none raises.
-
-    Args:
-        dataset: Name of a data set to look at, or empty.
-        data_dir: Where data sets lie.
-        out: Folder that shall be written to.
-
-    Returns:
-        What was found.
-    """
-    training = "training and everything that embeds"
-    findings = [
-        check_python(),
-        guarded("system", "processors", check_cpu, disables=""),
-        guarded("system", "memory", check_memory, disables=""),
-    ]
-    for argument, path, what in (
-        (f"--out={out}", out, "what the commands write"),
-        (f"--data_dir={data_dir}", data_dir, "data sets that are downloaded or drawn"),
-    ):
-        free = partial(check_disk, argument, path, what)
-        findings.append(guarded("system", argument, free, disables=what))
-    findings += [check_package(package) for package in PACKAGES]
-    addons = guarded("packages", "tensorflow-addons", check_addons, disables=ADDONS)
-    if any(f.state != OK for f in findings if f.name in ("numpy", "tensorflow", "keras")):
-        return [
-            *findings,
-            addons,
-            Finding("devices", "gpu, precision, data", UNKNOWN, "TensorFlow cannot be asked"),
-        ]
-
-    def asked(check: str, *arguments: Any) -> Any:
-        def run() -> Finding:
-            import keras_distill.doctor_tensorflow as checks
-
-            return getattr(checks, check)(*arguments)
-
-        return run
-
-    if addons.state == OK:
-        look = asked("check_addons_loss", addons)
-        addons = guarded("packages", "tensorflow-addons", look, disables=ADDONS)
-    findings.append(addons)
-    findings.append(guarded("devices", "gpu", asked("check_devices"), disables="GPUs"))
-    findings.append(
-        guarded(
-            "devices",
-            "a step of training",
-            asked("check_training"),
-            disables=training,
-            essential=True,
-        )
-    )
-    for name in ("bfloat16", "float16"):
-        flag = f"--mixed_precision=mixed_{name}"
-        findings.append(guarded("precision", flag, asked("check_precision", name), disables=flag))
-    if dataset:
-        findings.append(
-            guarded(
-                "data",
-                f"--dataset={dataset}",
-                asked("check_dataset", dataset, data_dir),
-                disables="training on this data set",
-                essential=True,
-            )
-        )
-    return findings
 
 
 def _print(findings: list[Finding], sick: list[Finding]) -> None:

@@ -6,59 +6,50 @@ r"""Embeds many pictures into shards of vectors.
 
 --out gets vectors/000000.npy with the relative paths in 000000.ids.txt and the classes in
 000000.labels.npy, or vectors/000000.parquet; errors.jsonl, a line for each picture that could not
-be read, with the reason; and manifest.json. Started again with the same flags it goes on with the
-shards that are missing. Several processes on one folder share the work, shard by shard; where they
-cannot lock files for one another, give each its part by --shards=1/4 ... 4/4.
+be read, with the reason; and manifest.json. Started again with the same flags, it resumes with the
+missing shards. Several processes on one folder share the work, shard by shard; where file locks do
+not work across them, give each its part by --shards=1/4 ... 4/4.
 
 The folder can be a --teacher or a --gallery_model, and `python -m keras_distill.index build` takes
-it as --vectors. Pictures are known by path and size: embed into a new folder after changing some.
+it as --vectors. Pictures are identified by path and size: after changing some, embed into a new
+folder.
 
-The last line printed sums up, as JSON. Exit codes: 0 done, 2 unusable flags or input.
+The last line printed is a summary as JSON.
+
+Exit codes: 0 done, 2 unusable flags or input, 4 some pictures have no embedding; everything else
+was written.
 """
 
 import json
-import re
 import time
-from typing import Any
 
-from keras_distill.command_line import Command
-from keras_distill.embedding_flags import (
-    check_embedding_flags,
-    define_embedding_flags,
-    start_flagged_shards,
-    summary,
-)
 from keras_distill.errors import InputError
+from keras_distill.settings.command import SOME_REFUSED, SUCCESS, Command
+from keras_distill.settings.embedding import EmbedSettings, open_output, parse_part, summary
 
-COMMAND = Command("keras_distill.embed", __doc__)
-define_embedding_flags(
-    COMMAND, model="A .keras file, a run directory, a SavedModel, or a .tflite file."
-)
-COMMAND.integer("Model", "image_size", None, "Pixels a side, for a model that takes any size.", 1)
-COMMAND.string(
-    "Output", "shards", "", "K/N: of N processes this is the K-th, from 1 on; the others do theirs."
-)
+COMMAND = Command("keras_distill.embed", __doc__, EmbedSettings)
 
 
-def main(flags: Any) -> None:
-    """Embeds what the flags say."""
-    check_embedding_flags(flags)
-    part, parts = parse_part(flags.shards)
+def main(settings: EmbedSettings) -> int:
+    """Embeds what the settings name; returns the exit code."""
+    settings.check()
 
     from rich.console import Console
 
     from keras_distill.data.picture_list import list_pictures
     from keras_distill.data.shared_work import share_work
-    from keras_distill.embedding_progress import EmbeddingProgress
-    from keras_distill.index_embedding import load_embedder
-    from keras_distill.retrieval.bulk_embedding import embed_readable
+    from keras_distill.embedding.bulk import embed_readable
+    from keras_distill.embedding.picture_embedder import load_embedder
+    from keras_distill.embedding.progress import EmbeddingProgress
 
     begun = time.perf_counter()
-    pictures = list_pictures(flags.images, data_dir=flags.data_dir, argument="--images")
-    embedder, image_size = load_embedder(flags)
-    shards = start_flagged_shards(flags, embedder, image_size, pictures)
-    mine = [shard for shard in shards.missing() if shard % parts == part]
-    total = sum(len(shards.rows(shard)) for shard in mine)
+    pictures = list_pictures(settings.images, data_dir=settings.data_dir)
+    embedder, image_size = load_embedder(settings.model, settings.image_size)
+    shards = open_output(settings, embedder, image_size, pictures)
+    part, parts = parse_part(settings.shards)
+    mine = [shard for shard in range(shards.count) if shard % parts == part]
+    missing = [shard for shard in shards.missing() if shard in mine]
+    total = sum(len(shards.rows(shard)) for shard in missing)
     with EmbeddingProgress(Console(stderr=True), total) as progress:
 
         def work(shard: int) -> None:
@@ -67,47 +58,27 @@ def main(flags: Any) -> None:
                 pictures.images(shards.rows(shard)),
                 dim=shards.manifest["dim"],
                 image_size=image_size,
-                batch_size=flags.batch_size,
+                batch_size=settings.batch_size,
                 on_rows=progress.embedded,
             )
             shards.write(shard, rows)
             progress.shard_done(shard, shards.count, len(rows.errors))
 
-        share_work(
-            mine,
-            lock=shards.lock,
-            is_done=shards.has,
-            work=work,
-            on_found=lambda shard: progress.found(len(shards.rows(shard))),
-        )
+        try:
+            share_work(
+                missing,
+                lock=shards.lock,
+                is_done=shards.has,
+                work=work,
+                on_found=lambda shard: progress.found(len(shards.rows(shard))),
+            )
+        except InputError as error:
+            raise error.renamed(embedder="model") from error
     if not shards.missing():
         shards = shards.finish()
     more = {"images_per_second": progress.speed}
     print(json.dumps(summary(shards, time.perf_counter() - begun, **more)))
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """Reads `--shards`.
-
-    Args:
-        text: `K/N`, or empty for all.
-
-    Returns:
-        `K - 1` and `N`.
-
-    Raises:
-        InputError: If it is not such a part.
-
-    Example:
-        >>> parse_part("2/4")
-        (1, 4)
-    """
-    if not text:
-        return 0, 1
-    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
-    if match is None or int(match[1]) > int(match[2]):
-        raise InputError(f"--shards={text} is no part such as 2/4, the second of four.")
-    return int(match[1]) - 1, int(match[2])
+    return SOME_REFUSED if sum(map(shards.errors, mine)) else SUCCESS
 
 
 if __name__ == "__main__":

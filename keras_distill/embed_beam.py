@@ -1,18 +1,21 @@
-r"""Embeds many pictures on a cluster, by Apache Beam: what `embed` does, on many machines.
+r"""Embeds many pictures on a cluster by Apache Beam, into the same files as `embed`.
 
-Beam's own flags follow after `--`; without a --runner it runs in this process.
+Beam's own flags follow after `--`; without a --runner, the pipeline runs in this process.
 
   python -m keras_distill.embed_beam --model=models/photos/1 --images=photos --out=vectors
   python -m keras_distill.embed_beam --model=/nfs/models/photos/1 --images=/nfs/photos \
       --out=/nfs/vectors -- --runner=FlinkRunner --flink_master=flink:8081 \
       --environment_type=DOCKER --environment_config=IMAGE
 
---model, --images and --out have to be visible to all workers by the same paths, as on NFS or in a
-mounted bucket; IMAGE is one of Beam's with keras_distill installed. --out becomes what `embed`
-writes, shard for shard, so either goes on with what the other has begun. Needs
-`pip install 'keras_distill[beam]'`.
+All workers must see --model, --images and --out by the same paths, as on NFS or in a mounted
+bucket; IMAGE is one of Beam's images with keras_distill installed. The shards in --out are the same
+as the shards of `embed`, so either command resumes the work of the other. Needs `pip install
+'keras_distill[beam]'`.
 
-The last line printed sums up, as JSON. Exit codes: 0 done, 2 unusable flags or input.
+The last line printed is a summary as JSON.
+
+Exit codes: 0 done, 2 unusable flags or input, 4 some pictures have no embedding; everything else
+was written.
 """
 
 import importlib.util
@@ -20,26 +23,17 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from keras_distill.command_line import Command
-from keras_distill.embedding_flags import (
-    check_embedding_flags,
-    define_embedding_flags,
-    start_flagged_shards,
-    summary,
-)
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.settings.command import SOME_REFUSED, SUCCESS, Command
+from keras_distill.settings.embedding import BeamEmbedSettings, open_output, summary
 
-COMMAND = Command("keras_distill.embed_beam", __doc__, passes_on=True)
-define_embedding_flags(
-    COMMAND, model="A SavedModel of `python -m keras_distill.export`, the folder of its version."
-)
+COMMAND = Command("keras_distill.embed_beam", __doc__, BeamEmbedSettings, passes_on=True)
 
 
-def main(flags: Any) -> None:
-    """Runs the pipeline that the flags ask for."""
-    check_embedding_flags(flags)
+def main(settings: BeamEmbedSettings) -> int:
+    """Runs the pipeline that the settings describe; returns the exit code."""
+    settings.check()
     if importlib.util.find_spec("apache_beam") is None:
         raise InputError(
             "embed_beam needs Apache Beam: pip install 'keras_distill[beam]', best in an "
@@ -49,9 +43,9 @@ def main(flags: Any) -> None:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from keras_distill.beam_embedding import embedding_pipeline, write_lists
     from keras_distill.data.picture_list import list_pictures
-    from keras_distill.ledger.jpeg_model import takes_files
+    from keras_distill.embedding.beam import embedding_pipeline, write_lists
+    from keras_distill.embedding.jpeg_model import takes_files
     from keras_distill.teachers.loading import load_teacher
 
     begun = time.perf_counter()
@@ -60,14 +54,15 @@ def main(flags: Any) -> None:
         # DirectRunner would first try to download Prism, a program of Beam's.
         given = ["--runner=FnApiRunner", *given]
     options = PipelineOptions(given)
-    pictures = list_pictures(flags.images, data_dir=flags.data_dir, argument="--images")
-    embedder = load_teacher(flags.model, argument="--model")
+    pictures = list_pictures(settings.images, data_dir=settings.data_dir)
+    with renamed_arguments(path="model"):
+        embedder = load_teacher(settings.model)
     if not takes_files(embedder.owner) or embedder.image_size is None:
         raise InputError(
-            f"--model={flags.model} is no SavedModel that takes the bytes of pictures; make one "
+            f"--model={settings.model} is no SavedModel that takes the bytes of pictures; make one "
             "with `python -m keras_distill.export`, and give the folder of its version."
         )
-    shards = start_flagged_shards(flags, embedder, embedder.image_size, pictures)
+    shards = open_output(settings, embedder, embedder.image_size, pictures)
     if shards.missing():
         write_lists(shards, pictures)
         with beam.Pipeline(options=options) as pipeline:
@@ -75,11 +70,12 @@ def main(flags: Any) -> None:
                 pipeline,
                 replace(shards, folder=shards.folder.absolute()),
                 root=str(pictures.root.absolute()),
-                model=str(Path(flags.model).absolute()),
-                batch_size=flags.batch_size,
+                model=str(Path(settings.model).absolute()),
+                batch_size=settings.batch_size,
             )
     shards = shards.finish()
     print(json.dumps(summary(shards, time.perf_counter() - begun)))
+    return SOME_REFUSED if shards.manifest["errors"] else SUCCESS
 
 
 if __name__ == "__main__":

@@ -76,4 +76,5 @@ def quiet_native_log() -> Iterator[None]:
                 os.close(console)
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(last_words)
-                    process.stdin.flush()
+                    process.stdin.close()
+                process.wait()  # Popen itself waits for 0.25 s only after Ctrl-C

@@ -15,7 +15,7 @@ TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 @contextlib.contextmanager
 def published_folder(target: Path, *, keep_existing: bool = True) -> Iterator[Path]:
-    """Writes a folder beside its place and renames it there when the block ends without error.
+    """Writes a folder next to its place and moves it there when the block ends without error.
 
     A process that is killed leaves only a hidden `.tmp-*` sibling.
 
@@ -51,7 +51,7 @@ def published_folder(target: Path, *, keep_existing: bool = True) -> Iterator[Pa
 
 @contextlib.contextmanager
 def published_file(target: Path) -> Iterator[Path]:
-    """Writes a file beside its place and renames it there when the block ends without error.
+    """Writes a file next to its place and moves it there when the block ends without error.
 
     Args:
         target: Where the file shall be, replacing what is there; its parents are made.
@@ -73,24 +73,23 @@ def published_file(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_own_folder(folder: Path, ours: tuple[str, ...], *, argument: str = "folder") -> None:
-    """Refuses a place where what is written would be mixed with other files.
+def check_own_folder(folder: Path, ours: tuple[str, ...]) -> None:
+    """Refuses a folder in which written files would be mixed with others.
 
     Args:
-        folder: The place.
-        ours: What the names of files that may be there begin with.
-        argument: Name of the argument that an error message should name.
+        folder: The folder, which need not exist.
+        ours: Prefixes of the names of files that may be there.
 
     Raises:
         InputError: If it is a file, or a folder with something else.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{argument}={folder} is a file; give a folder.")
+        raise InputError(f"`folder={folder}` is a file; give a folder.")
     if folder.is_dir():
         foreign = [file.name for file in folder.iterdir() if not file.name.startswith(ours)]
         if foreign:
             raise InputError(
-                f"{argument}={folder} holds other files, such as {min(foreign)!r}; give a folder "
+                f"`folder={folder}` holds other files, such as {min(foreign)!r}; give a folder "
                 "of its own."
             )
 

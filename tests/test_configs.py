@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from keras_distill import ablate, evaluate, train
-from keras_distill.ablation_grid import Grid
-from keras_distill.teacher_loss_flags import parse_teacher_losses
+from keras_distill import ablate, train
+from keras_distill.ablation.grid import Grid
+from keras_distill.settings.evaluation import parse_ks
+from keras_distill.settings.teacher_losses import parse_teacher_losses
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -34,23 +35,23 @@ def test_config_parses(path, monkeypatch):
 def test_grid_parses(path, monkeypatch, tmp_path):
     """With a teacher in its place; the photographs are beside the project or replaced."""
     monkeypatch.chdir(CONFIGS.parent)
-    flags = ablate.COMMAND.parse([f"--flagfile={path}"])
+    settings = ablate.COMMAND.parse([f"--flagfile={path}"])
     (tmp_path / "photos").mkdir()
-    (tmp_path / "trunk.weights.h5").touch()
+    (tmp_path / "backbone.weights.h5").touch()
     (tmp_path / "teacher").mkdir()
     replaced = {
         "--teacher=runs/birds100_teacher": f"--teacher={tmp_path / 'teacher'}",
         "folder:../shared/data/birds100/images": f"folder:{tmp_path / 'photos'}",
     }
-    flags.variant = [
+    variants = tuple(
         functools.reduce(lambda text, pair: text.replace(*pair), replaced.items(), variant)
         + f" --dataset=folder:{tmp_path / 'photos'}"
-        + f" --trunk_weights={tmp_path / 'trunk.weights.h5'}"
-        for variant in flags.variant
-    ]
-    grid = Grid.of(flags, tmp_path)
+        + f" --backbone_weights={tmp_path / 'backbone.weights.h5'}"
+        for variant in settings.variant
+    )
+    grid = Grid.of(settings.replace(variant=variants), tmp_path)
     assert len(grid.seeds) >= 2
-    assert len(grid.variants) == len(flags.variant)
+    assert len(grid.variants) == len(settings.variant)
 
 
 def test_every_published_set_has_every_recipe():
@@ -60,4 +61,4 @@ def test_every_published_set_has_every_recipe():
 
 
 def test_ks_of_the_paper_are_accepted():
-    assert evaluate.parse_ks("1,10,100,1000") == [1, 10, 100, 1000]
+    assert parse_ks("1,10,100,1000") == [1, 10, 100, 1000]

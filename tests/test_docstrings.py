@@ -12,7 +12,7 @@ MODULES = [
 PUBLIC = keras_distill.__all__
 
 # Modules that need an extra which is not installed for the tests.
-NEEDS = {"keras_distill.beam_embedding": "apache_beam"}
+NEEDS = {"keras_distill.embedding.beam": "apache_beam"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -10,7 +10,6 @@ ROOT = Path(__file__).parents[1]
 # What pytest loads to run the tests of Apache Beam, and what they run.
 BEAM_TESTS = [
     "tests/conftest.py",
-    "tests/commands/conftest.py",
     "tests/commands/test_embed_beam.py",
 ]
 
@@ -28,8 +27,8 @@ def imported_packages(path):
 def test_the_environment_of_beam_has_what_its_tests_import(file):
     locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements-beam.lock").read_text(), re.M))
     assert "apache-beam" in locked
-    fakes = {path.stem for path in (ROOT / "tests/fakes").glob("*.py")}
-    known = {"keras_distill", *sys.stdlib_module_names, *fakes}
+    ours = {path.stem for path in (ROOT / "tests").glob("[fp]*/*.py")}
+    known = {"keras_distill", *sys.stdlib_module_names, *ours}
     distributions = packages_distributions()
     for package in set(imported_packages(ROOT / file)) - known:
         names = {name.lower().replace("_", "-") for name in distributions[package]}

@@ -11,27 +11,28 @@ FOLDER = Path(keras_distill.__file__).parent
 
 # A module imports from floors below its own and from its own room. What stands at the top of the
 # package is the room "commands", except for what stands on the ground.
-GROUND = {
-    "errors",
-    "publishing",
-    "command_line",
-    "dashed_flags",
-    "interruption",
-    "native_log",
-    "version",
-    "image_files",
-}
+GROUND = {"errors", "publishing", "version", "native_log"}
 FLOORS = {
     "ground": 0,
     "data": 1,
+    "distribution": 1,
     "losses": 1,
     "models": 1,
+    "diagnosis": 2,
+    "retrieval": 2,
     "teachers": 2,
-    "retrieval": 3,
-    "serving": 3,
-    "ledger": 4,
-    "training": 4,  # validates by retrieval
-    "commands": 5,
+    "evaluation": 5,
+    "embedding": 4,
+    "methods": 4,
+    "settings": 4,
+    "runs": 5,
+    "ledger": 6,
+    "serving": 6,
+    "training": 6,
+    "recipes": 7,
+    "ablation": 8,
+    "demo": 8,
+    "commands": 9,
 }
 
 
@@ -81,16 +82,54 @@ def test_no_module_imports_itself_in_a_circle():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_modules_are_short_and_have_telling_names(module):
-    assert len(MODULES[module].read_text().splitlines()) <= 350
+def test_modules_have_telling_names(module):
     assert not {"utils", "helpers", "common", "misc"} & set(module.split("."))
+
+
+def test_the_root_holds_commands_and_the_ground_only():
+    assert len(list(FOLDER.glob("*.py"))) <= 18
+    for module, path in MODULES.items():
+        if room(module) == "commands" and module != "__main__":
+            assert 'if __name__ == "__main__":' in path.read_text(), module
+
+
+# Longer, or with more parameters, than the others, for a reason; the list may only shrink.
+EXCEPTIONS = {
+    "data.pipeline.training_batches": "public; its inputs are those of a batch",
+    "data.readable_images.drop_unreadable": "one loop with its report",
+    "serving.client.settings.ClientSettings.__init__": "public; one parameter an option of a call",
+    "training.resumable_callbacks.ResumableCallbacks.__init__": "public; one parameter an option",
+}
+
+
+def functions(module):
+    """The functions of a module by name, with their lines and parameters."""
+    queue = [("", node) for node in ast.parse(MODULES[module].read_text()).body]
+    while queue:
+        prefix, node = queue.pop()
+        if isinstance(node, ast.ClassDef):
+            queue += [(f"{prefix}{node.name}.", inner) for inner in node.body]
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            taken = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            count = sum(argument.arg not in ("self", "cls") for argument in taken)
+            yield f"{module}.{prefix}{node.name}", node.end_lineno - node.lineno + 1, count
+
+
+def test_functions_are_short():
+    large = {
+        name
+        for module in MODULES
+        for name, lines, parameters in functions(module)
+        if lines > 80 or parameters > 10
+    }
+    assert large == set(EXCEPTIONS)
 
 
 def test_import_is_light(run_python):
     code = """
 import sys
 import keras_distill
-import keras_distill.cache, keras_distill.client, keras_distill.data_flags, keras_distill.evaluate
+import keras_distill.cache, keras_distill.client, keras_distill.evaluate
 import keras_distill.doctor, keras_distill.embed, keras_distill.embed_beam, keras_distill.export
 import keras_distill.index, keras_distill.report, keras_distill.serve, keras_distill.train
 print(sorted({"tensorflow", "keras", "numpy", "scann"} & set(sys.modules)))

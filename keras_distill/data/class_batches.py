@@ -29,10 +29,10 @@ def class_batches(
     visited again, and a class with fewer than K images repeats some. As the batches do not end,
     `fit` needs `steps_per_epoch`.
 
-    The data are gone through once, here, and kept in memory in their own dtype: 1,000 images of
+    The data are read once, in this call, and kept in memory in their own dtype: 1,000 images of
     224 x 224 pixels take 150 MB as uint8 and 600 MB as float32, and twice that while they are read.
     Where that is too much, give paths and `load`. Whatever is random in a data set, such as
-    augmentation, is drawn once; do it in `load`, or map the batches.
+    augmentation, is drawn once; augment in `load` instead, or map the batches.
 
     Args:
         x: A finite `tf.data.Dataset` of pairs (images, label), batched or not, such as of
@@ -42,8 +42,8 @@ def class_batches(
         y: Labels, integers `(n,)`, if `x` is an array.
         classes_per_batch: Classes in a batch, P.
         images_per_class: Images of each class in a batch, K.
-        load: Maps the `x` of one image to what the batches shall hold, such as a path to its
-            pixels, by TensorFlow operations; called for each image of each batch, in parallel.
+        load: Maps the `x` of one image to its value in the batches, such as a path to its pixels,
+            by TensorFlow operations; called for each image of each batch, in parallel.
         seed: Seed of the batches.
         first_step: Step of the first batch, such as `ResumableCallbacks.step`.
 
@@ -51,7 +51,7 @@ def class_batches(
         Batches `(x, y)` of P x K rows, `y` int64 `(P * K,)`, class by class.
 
     Raises:
-        InputError: If the data are endless, no pairs or of different shapes, if labels are no
+        InputError: If the data are endless, not pairs or of different shapes, if labels are not
             integers or below 0, or if there are too few classes.
 
     Example:
@@ -63,12 +63,12 @@ def class_batches(
     """
     if isinstance(x, tf.data.Dataset):
         if y is not None:
-            raise InputError("y must be left out if x is a data set, which holds the labels.")
+            raise InputError("`y` must be left out if `x` is a data set, which holds the labels.")
         x, y = _read(x)
     elif y is None:
         raise InputError(
-            f"x is a {type(x).__name__}; give a tf.data.Dataset of pairs (image, label), or arrays "
-            "as x and y."
+            f"`x` is a {type(x).__name__}; give a tf.data.Dataset of pairs (image, label), or "
+            "arrays as `x` and `y`."
         )
     else:
         x = tf.nest.map_structure(tf.convert_to_tensor, x)
@@ -77,6 +77,7 @@ def class_batches(
         labels, classes_per_batch=classes_per_batch, images_per_class=images_per_class, seed=seed
     )
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step: tf.Tensor) -> tuple[Any, tf.Tensor]:
         rows = sampler.rows(step)
         return tf.nest.map_structure(lambda part: tf.gather(part, rows), x), tf.gather(labels, rows)
@@ -95,23 +96,24 @@ def _read(dataset: tf.data.Dataset) -> tuple[Any, Any]:
     """All images and labels of a data set."""
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) != 2 or not hasattr(spec[1], "shape"):
-        raise InputError(f"x must be a data set of pairs (image, label), but holds {spec}.")
+        raise InputError(f"`x` must be a data set of pairs (image, label), but holds {spec}.")
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise InputError("x is endless; give each image once, without repeat().")
+        raise InputError("`x` is endless; give each image once, without repeat().")
     _check_integers(spec[1].dtype.as_numpy_dtype, spec[1].shape)
     if spec[1].shape.rank == 0:
         dataset = dataset.batch(_CHUNK)
     try:
         chunks = [*dataset]
         if not chunks:
-            raise InputError("x is empty.")
+            raise InputError("`x` is empty.")
         x = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *(x for x, _ in chunks))
     except tf.errors.InvalidArgumentError as error:
         if not any(text in str(error) for text in _DIFFERENT_SHAPES):
             raise
         raise InputError(
-            "x has images of different shapes; resize them, dataset.map(lambda image, label: "
-            "(tf.image.resize(image, (128, 128), antialias=True), label)), or give paths and load."
+            "`x` has images of different shapes; resize them, dataset.map(lambda image, label: "
+            "(tf.image.resize(image, (128, 128), antialias=True), label)), or give paths and "
+            "`load`."
         ) from error
     return x, tf.concat([y for _, y in chunks], 0)
 
@@ -120,7 +122,7 @@ def _checked(y: Any, *, rows: set[int]) -> np.ndarray:
     labels = np.asarray(y)
     _check_integers(labels.dtype, labels.shape)
     if rows != {len(labels)}:
-        raise InputError(f"x has {sorted(rows)} rows, but there are {len(labels)} labels.")
+        raise InputError(f"`x` has {sorted(rows)} rows, but there are {len(labels)} labels.")
     if (unlabelled := int((labels < 0).sum())) > 0:
         raise InputError(
             f"{unlabelled} labels are below 0, which means without a class; leave these images "

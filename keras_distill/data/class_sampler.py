@@ -1,4 +1,4 @@
-"""Batches of P classes x K images, drawn by index from a seed and a step."""
+"""Sampler of batches of P classes x K images, by index from a seed and a step."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +14,8 @@ class ClassSampler:
     that is cut into batches of `classes_per_batch`; no class is twice in a batch. At each visit
     `images_per_class` images of the class are drawn without replacement; a class with fewer repeats
     its images. Random orders of many classes come from `index_shuffle`, a permutation that is
-    evaluated one index at a time, and so do those of the images of large classes: a batch costs the
-    same for 50 and for 50,000 classes, of 100 or of 1,000,000 images.
+    evaluated one index at a time, and so do the orders of the images of large classes: a batch
+    costs the same for 50 and for 50,000 classes, of 100 or of 1,000,000 images.
 
     Args:
         labels: Class of each image, integers `(n,)`.
@@ -45,13 +45,13 @@ class ClassSampler:
         classes, counts = np.unique(labels, return_counts=True)
         if classes_per_batch < 2:
             raise InputError(
-                f"classes_per_batch={classes_per_batch} leaves no negatives; use 2 or more."
+                f"`classes_per_batch={classes_per_batch}` leaves no negatives; use 2 or more."
             )
         if images_per_class < 1:
-            raise InputError(f"images_per_class={images_per_class} must be at least 1.")
+            raise InputError(f"`images_per_class={images_per_class}` must be at least 1.")
         if len(classes) < classes_per_batch:
             raise InputError(
-                f"classes_per_batch={classes_per_batch} is more than the {len(classes)} training "
+                f"`classes_per_batch={classes_per_batch}` is more than the {len(classes)} training "
                 "classes; use fewer per batch."
             )
         self.classes_per_batch = classes_per_batch
@@ -115,7 +115,7 @@ class ClassSampler:
         return tf.gather(self._rows_by_class, tf.reshape(first + index, [-1]))
 
     def _head(self, cycle: tf.Tensor) -> tf.Tensor:
-        """The first P classes of a cycle, those that its first batch already has moved back.
+        """The first P classes of a cycle; classes that its first batch already has move back.
 
         If that batch begins with the last r classes of the cycle before, at most r of these P are
         among them, so at least the P - r that complete the batch are not.

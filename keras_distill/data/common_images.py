@@ -16,7 +16,8 @@ def common_images(images: ImageSet, others: ImageSet, *, copies: bool = True) ->
     Args:
         images: The images.
         others: The other set.
-        copies: Whether files with the same bytes count, beside the same files and links to them.
+        copies: Whether files with the same bytes count too, not only the same files and links to
+            them.
 
     Returns:
         Full paths of those images of `images` that are in `others`, sorted.

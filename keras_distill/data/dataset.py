@@ -1,4 +1,4 @@
-"""A data set by its name, split by class as the paper does."""
+"""Data sets by name, split by class as in the paper."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from keras_distill.data.common_images import common_images
 from keras_distill.data.glyphs import write_glyphs
 from keras_distill.data.image_set import ImageSet, read_folder
 from keras_distill.data.published_sets import PUBLISHED_SETS, unpack
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 
@@ -19,7 +19,7 @@ class Dataset:
     """A data set in class-disjoint splits.
 
     Attributes:
-        name: The name it was asked for by.
+        name: The name that it was loaded by.
         train: The images to learn from.
         validation: Held-out training classes, to choose settings on; `None` if none are held out.
         test: The images to report on.
@@ -59,39 +59,43 @@ def load_dataset(
         The splits. Labels are the indices of the classes in the whole data set.
 
     Raises:
-        InputError: If the name, the folder or a range of classes is of no use.
+        InputError: If the name, the folder or a range of classes cannot be used.
 
     Example:
         >>> birds = load_dataset("folder:photos", train_classes="0:50")  # doctest: +SKIP
         >>> len(birds.train), len(birds.test)  # doctest: +SKIP
         (2953, 1464)
     """
-    images = find_images("dataset", name, data_dir)
+    images = find_images(name, data_dir)
     count = len(images.class_names)
     half = None
     if name in PUBLISHED_SETS:
         half = min(PUBLISHED_SETS[name].train_classes, count // 2)
     if count < 2:
         raise InputError(
-            f"dataset={name!r} has one class only; a metric needs at least two to learn from and "
+            f"`name={name!r}` has one class only; a metric needs at least two to learn from and "
             "two others to test on."
         )
     half = count // 2 if half is None else half
-    train = parse_classes("train_classes", train_classes, count) or range(half)
-    test = parse_classes("test_classes", test_classes, count) or range(half, count)
-    validation = parse_classes("validation_classes", validation_classes, count)
+    with renamed_arguments(value="train_classes"):
+        train = parse_classes(train_classes, count) or range(half)
+    with renamed_arguments(value="test_classes"):
+        test = parse_classes(test_classes, count) or range(half, count)
+    with renamed_arguments(value="validation_classes"):
+        validation = parse_classes(validation_classes, count)
     if set(train) & set(test):
         raise InputError(
-            f"train_classes={_text(train)} and test_classes={_text(test)} overlap; the protocol is "
-            f"class-disjoint. Give both, e.g. train_classes={_text(range(test.start))}."
+            f"`train_classes={_text(train)}` and `test_classes={_text(test)}` overlap; the "
+            "protocol is class-disjoint. Give both, e.g. "
+            f"`train_classes={_text(range(test.start))}`."
         )
     train_images = images.of_classes(train)
     validation_images = None
     if validation is not None:
         if not set(validation) < set(train):
             raise InputError(
-                f"validation_classes={_text(validation)} must lie within "
-                f"train_classes={_text(train)} and leave classes to train on."
+                f"`validation_classes={_text(validation)}` must lie within "
+                f"`train_classes={_text(train)}` and leave classes to train on."
             )
         validation_images = images.of_classes(validation)
         train_images = train_images.select(
@@ -100,8 +104,9 @@ def load_dataset(
     dataset = Dataset(name, train_images, validation_images, images.of_classes(test))
     if not unlabelled:
         return dataset
-    more = find_images("unlabelled", unlabelled, data_dir)
-    chosen = parse_classes("unlabelled_classes", unlabelled_classes, len(more.class_names))
+    with renamed_arguments(name="unlabelled", value="unlabelled_classes"):
+        more = find_images(unlabelled, data_dir)
+        chosen = parse_classes(unlabelled_classes, len(more.class_names))
     if chosen is not None:
         more = more.of_classes(chosen)
     _check_unlabelled(unlabelled, more, dataset)
@@ -119,17 +124,16 @@ def _check_unlabelled(name: str, images: ImageSet, dataset: Dataset) -> None:
         common = [] if taken is None else common_images(images, taken, copies=split != "train")
         if common:
             raise InputError(
-                f"unlabelled={name!r}: {len(common)} of the images, such as {common[0]!r}, are "
+                f"`unlabelled={name!r}`: {len(common)} of the images, such as {common[0]!r}, are "
                 f"in the {split} split, and {why}; choose other classes, as {name}:A:B, or remove "
                 "the copies and links among them."
             )
 
 
-def find_images(argument: str, name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> ImageSet:
+def find_images(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> ImageSet:
     """Finds all images of a data set, not split.
 
     Args:
-        argument: Name of the argument that an error message should name.
         name: As of `load_dataset`.
         data_dir: Where the data sets that are not a folder lie, or are put.
 
@@ -137,7 +141,7 @@ def find_images(argument: str, name: str, data_dir: str | Path = DEFAULT_DATA_DI
         The images.
 
     Raises:
-        InputError: If the name or the folder is of no use.
+        InputError: If the name or the folder cannot be used.
     """
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
@@ -147,18 +151,17 @@ def find_images(argument: str, name: str, data_dir: str | Path = DEFAULT_DATA_DI
     if name in PUBLISHED_SETS:
         return read_folder(unpack(name, Path(data_dir).expanduser()))
     if name and Path(name).expanduser().is_dir():
-        raise InputError(f"{argument}={name!r} is a folder; give 'folder:{name}'.")
+        raise InputError(f"`name={name!r}` is a folder; give 'folder:{name}'.")
     raise InputError(
-        f"{argument}={name!r} is unknown; choose one of {', '.join(PUBLISHED_SETS)}, glyphs, or "
+        f"`name={name!r}` is unknown; choose one of {', '.join(PUBLISHED_SETS)}, glyphs, or "
         "folder:PATH."
     )
 
 
-def parse_classes(argument: str, value: str, count: int) -> range | None:
+def parse_classes(value: str, count: int) -> range | None:
     """Reads a range of classes.
 
     Args:
-        argument: Name of the argument that an error message should name.
         value: `A:B`, B exclusive; either side may be missing; empty for `None`.
         count: Number of classes in the data set.
 
@@ -166,7 +169,7 @@ def parse_classes(argument: str, value: str, count: int) -> range | None:
         The range, or `None`.
 
     Raises:
-        InputError: If it is not such a range, is empty, or leaves the data set.
+        InputError: If it is not such a range, is empty, or exceeds the data set.
     """
     if not value:
         return None
@@ -177,9 +180,9 @@ def parse_classes(argument: str, value: str, count: int) -> range | None:
         colon = ""
         classes = range(0)
     if not colon:
-        raise InputError(f"{argument}={value!r} is not of the form A:B, e.g. 0:{count // 2}.")
+        raise InputError(f"`value={value!r}` is not of the form A:B, e.g. 0:{count // 2}.")
     if not 0 <= classes.start < classes.stop <= count:
-        raise InputError(f"{argument}={value!r} does not lie within the {count} classes 0:{count}.")
+        raise InputError(f"`value={value!r}` does not lie within the {count} classes, 0:{count}.")
     return classes
 
 

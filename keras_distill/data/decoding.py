@@ -12,7 +12,7 @@ _MARGIN = 4
 _PNG = b"\x89PNG\r\n\x1a\n"
 # The types 4 and 6 have an alpha channel, and others may have a chunk. \C is a byte.
 _TRANSPARENT = r"(?s)\C{25}[\x04\x06]\C*|\C*tRNS\C*"
-#: What an image is refused with that is neither JPEG nor PNG.
+#: Description of an image that is neither JPEG nor PNG.
 NO_IMAGE = "neither a JPEG nor a PNG image"
 
 
@@ -64,9 +64,9 @@ def image_area(data: tf.Tensor) -> tf.Tensor:
 def decode_crop(
     data: tf.Tensor, draw: Callable[[tf.Tensor], tf.Tensor], *, whole: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a crop of an image, which remains to be brought upright.
+    """Decodes a crop of an image, not yet turned upright.
 
-    To turn what a crop has been resized to costs a fraction of turning a photograph.
+    Rotating a crop after it was resized costs a fraction of rotating a photograph.
 
     Args:
         data: Scalar string tensor, the bytes of the file, as of `decode_image`.
@@ -135,7 +135,7 @@ def _is_png(data: tf.Tensor) -> tf.Tensor:
 
 def _decode_png(data: tf.Tensor) -> tf.Tensor:
     """Decodes what is no JPEG to RGB, over white where it is transparent."""
-    # TensorFlow would decode some GIF, BMP and WebP files too, and TF-Serving others.
+    # TensorFlow would decode some GIF, BMP and WebP files too, and TF-Serving other ones.
     with tf.control_dependencies([tf.debugging.Assert(_is_png(data), [NO_IMAGE], summarize=1)]):
         # A chunk of transparency precedes the pixels. Found in a comment, it does no harm.
         header = tf.raw_ops.StringSplitV2(input=[data], sep="IDAT", maxsplit=1).values[0]

@@ -1,4 +1,4 @@
-"""Size and time of change of image files, by which a change is noticed without reading them."""
+"""Stamps of image files, size and time of change, to notice changes without reading them."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The embedded data set: photographs of invented letters, drawn once and kept as JPEG files.
+"""Embedded data set: photographs of invented letters, drawn once and kept as JPEG files.
 
 An alphabet is made of families. The letters of a family share a skeleton of strokes and differ in
 small edits, as the species of a genus do; every picture of a letter has its own pose, pen, ink,
@@ -95,7 +95,7 @@ def write_glyphs(
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name}={value!r} is not usable; give an integer from {low} to {high}.")
+        raise InputError(f"`{name}={value!r}` is not usable; give an integer from {low} to {high}.")
 
 
 # The alphabet.
@@ -105,7 +105,7 @@ def _make_family(rng: np.random.Generator) -> list[tuple[str, _Strokes]]:
     """Draws the names and letters of one family, no two of them too much alike."""
     stem = _syllable(rng) + _syllable(rng)
     skeleton = _make_skeleton(rng)
-    # A letter that is nearly a line would be told from its siblings by a few pixels only.
+    # A letter that is nearly a line would differ from its siblings by a few pixels only.
     while np.ptp(np.concatenate(skeleton), axis=0).min() <= 1.1:
         skeleton = _make_skeleton(rng)
     glyphs: list[_Strokes] = []

@@ -1,4 +1,4 @@
-"""A list of labelled images on disk."""
+"""List of labelled images on disk."""
 
 import functools
 import hashlib
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_distill.errors import InputError
-from keras_distill.image_files import (
+from keras_distill.data.image_files import (
     CONVERSION,
     describe_other_formats,
     image_files,
     list_image_files,
     warn_of_other_formats,
 )
+from keras_distill.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class ImageSet:
         return digest.hexdigest()
 
     def files(self) -> list[str]:
-        """Returns the absolute path of each image, which tells it from those of other folders."""
+        """Returns the absolute path of each image, distinct from images of other folders."""
         root = self.root.resolve()
         return [f"{root}/{path}" for path in self.paths]
 
@@ -68,14 +68,14 @@ class ImageSet:
         return self.select((self.labels >= classes.start) & (self.labels < classes.stop))
 
     def without_labels(self) -> "ImageSet":
-        """Returns the images as of no class, so that none can lose all of its own."""
+        """Returns the images without classes, so that no class can lose all of its images."""
         return ImageSet(self.root, self.paths, np.full(len(self), -1, np.int64), ())
 
     def with_unlabelled(self, images: "ImageSet") -> "ImageSet":
         """Returns these images and then others, whose labels become -1.
 
-        Images of another folder are named by their way from this one, such as `../more/a/1.jpg`,
-        so that ids stay distinct.
+        Images of another folder are named by their path relative to this one, such as
+        `../more/a/1.jpg`, so that ids stay distinct.
         """
         same = self.root.resolve() == images.root.resolve()
         return ImageSet(
@@ -87,7 +87,7 @@ class ImageSet:
 
 
 def paths_from(base: Path, root: Path, paths: np.ndarray) -> np.ndarray:
-    """Names images by their way from another folder.
+    """Names images by their path relative to another folder.
 
     Args:
         base: The other folder.
@@ -100,8 +100,8 @@ def paths_from(base: Path, root: Path, paths: np.ndarray) -> np.ndarray:
     here, there = base.resolve(), root.resolve()
     if here == there:
         return np.asarray(paths, np.str_)
-    way = Path(os.path.relpath(there, here))
-    return np.array([(way / path).as_posix() for path in paths], np.str_)
+    prefix = Path(os.path.relpath(there, here))
+    return np.array([(prefix / path).as_posix() for path in paths], np.str_)
 
 
 def image_id(path: str) -> int:
@@ -125,8 +125,8 @@ def read_folder(root: str | Path) -> ImageSet:
     """Lists the images of a folder that has one sub-folder a class.
 
     Sub-folders in alphabetical order are the classes 0, 1, 2, ...; images may lie deeper, and
-    links are followed. Files that are neither JPEG nor PNG by their suffix, and hidden ones, are
-    passed over; a warning counts images of other formats.
+    links are followed. Hidden files, and files that are neither JPEG nor PNG by their suffix, are
+    skipped; a warning counts images of other formats.
 
     Args:
         root: The folder.
@@ -170,9 +170,9 @@ def read_folder(root: str | Path) -> ImageSet:
 def read_pictures(root: str | Path) -> ImageSet:
     """Lists the images anywhere below a folder, which need no classes.
 
-    The first folder on the way to an image is its class; those that lie directly in `root` have
-    none. Links are followed. Files that are neither JPEG nor PNG by their suffix, and hidden ones,
-    are passed over; a warning counts images of other formats.
+    The class of an image is the first folder of its path; images directly in `root` have none.
+    Links are followed. Hidden files, and files that are neither JPEG nor PNG by their suffix, are
+    skipped; a warning counts images of other formats.
 
     Args:
         root: The folder.

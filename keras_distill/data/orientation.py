@@ -1,7 +1,7 @@
-r"""EXIF orientation: how a camera was held, read from a JPEG and applied to its pixels.
+r"""EXIF orientation of a camera, read from a JPEG and applied to its pixels.
 
 Standard TensorFlow operations only, so that the input pipeline and an exported graph do the same;
-and few of them, without loops, for beside a small image's decoding each counts.
+and few of them, without loops: next to the decoding of a small image each one counts.
 
 An image is brought upright by transposing it (orientations 5 to 8), then reversing its rows (3, 4,
 7, 8) and its columns (2, 3, 6, 7).
@@ -93,7 +93,7 @@ def upright(
     rows, columns = turn[3], turn[4]
     if mirrored is not None:
         columns = tf.where(mirrored, 1 - columns, columns)
-    # Neither costs anything where nothing is to be done. The axes to reverse: none, 0, 1 or both.
+    # Neither costs anything if there is nothing to do. The axes to reverse: none, 0, 1 or both.
     return tf.reverse(tf.transpose(image, turn[:3]), tf.range(1 - rows, 1 + columns))
 
 
@@ -102,7 +102,7 @@ def _turn(orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _sought(data: tf.Tensor) -> tf.Tensor:
-    """The orientation that the first EXIF segment tells."""
+    """The orientation in the first EXIF segment."""
     parts = tf.raw_ops.StringSplitV2(
         input=[tf.strings.substr(data, 0, _SOUGHT)], sep=_MARK, maxsplit=1
     ).values

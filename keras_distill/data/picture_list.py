@@ -1,4 +1,4 @@
-"""Many pictures, found by a folder, the name of a data set or a pattern."""
+"""Pictures of a folder, a named data set or a pattern, also millions of them."""
 
 import functools
 import glob
@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from keras_distill.data.dataset import DEFAULT_DATA_DIR, find_images
-from keras_distill.data.image_set import ImageSet
-from keras_distill.errors import InputError
-from keras_distill.image_files import (
+from keras_distill.data.image_files import (
     OTHER_SUFFIXES,
     SUFFIXES,
     image_files,
     warn_of_loop,
     warn_of_other_formats,
 )
+from keras_distill.data.image_set import ImageSet
+from keras_distill.errors import InputError, renamed_arguments
 
 
 @dataclass(frozen=True, eq=False)
 class PictureList:
     """Pictures below one folder, in the order of their paths; a million of them take 160 MB.
 
-    The first folder on the way to a picture is its class.
+    The class of a picture is the first folder of its path.
 
     Attributes:
         root: The folder.
@@ -48,7 +48,7 @@ class PictureList:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the paths and sizes; contents are not read, which would double the work."""
+        """Hash of the paths and sizes; reading the contents too would double the work."""
         total = hashlib.blake2b(digest_size=16)
         for path, size in zip(self.paths, self.sizes.tolist(), strict=True):
             total.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
@@ -61,16 +61,13 @@ class PictureList:
         return ImageSet(self.root, np.array(paths), np.array(labels, np.int64), self.class_names)
 
 
-def list_pictures(
-    named: str, *, data_dir: str | Path = DEFAULT_DATA_DIR, argument: str = "images"
-) -> PictureList:
+def list_pictures(images: str, *, data_dir: str | Path = DEFAULT_DATA_DIR) -> PictureList:
     """Lists pictures.
 
     Args:
-        named: A folder; else the name of a data set, as of `load_dataset`; else a pattern such as
+        images: A folder; else the name of a data set, as of `load_dataset`; else a pattern such as
             `photos/**/*.jpg`, whose paths count from the last folder without `*`, `?` or `[`.
         data_dir: Where data sets lie, or are put.
-        argument: Name of the argument that an error message should name.
 
     Returns:
         The JPEG and PNG files, by their suffixes.
@@ -83,20 +80,21 @@ def list_pictures(
         1500
     """
     others: list[str] = []
-    if glob.has_magic(named) and not Path(named).expanduser().is_dir():
-        root, found = _matching(os.path.expanduser(named), others)
+    if glob.has_magic(images) and not Path(images).expanduser().is_dir():
+        root, found = _matching(os.path.expanduser(images), others)
     else:
-        root = Path(named).expanduser()
+        root = Path(images).expanduser()
         if not root.is_dir():
-            root = find_images(argument, named, data_dir).root
+            with renamed_arguments(name="images"):
+                root = find_images(images, data_dir).root
         try:
             found = [
                 (path, entry.stat().st_size) for path, entry in image_files(root, others.append)
             ]
         except OSError as error:
-            raise InputError(f"{argument}={named!r} cannot be read: {error}.") from error
+            raise InputError(f"`images={images!r}` cannot be read: {error}.") from error
     warn_of_other_formats(root, others)
-    return _listed(root, found, named, argument)
+    return _listed(root, found, images)
 
 
 def _matching(pattern: str, others: list[str]) -> tuple[Path, list[tuple[str, int]]]:
@@ -108,7 +106,7 @@ def _matching(pattern: str, others: list[str]) -> tuple[Path, list[tuple[str, in
 
     @functools.cache
     def turns_back(folder: str) -> bool:
-        """Whether a link on the way to a folder leads back to a folder above it."""
+        """Whether a link in the path of a folder leads back to a folder above it."""
         above = os.path.dirname(folder)
         if above in (folder, "") or turns_back(above):
             return above not in (folder, "")
@@ -130,9 +128,9 @@ def _matching(pattern: str, others: list[str]) -> tuple[Path, list[tuple[str, in
     return root, found
 
 
-def _listed(root: Path, found: list[tuple[str, int]], named: str, argument: str) -> PictureList:
+def _listed(root: Path, found: list[tuple[str, int]], images: str) -> PictureList:
     if not found:
-        raise InputError(f"{argument}={named!r} has no JPEG or PNG images.")
+        raise InputError(f"`images={images!r}` has no JPEG or PNG images.")
     found.sort()
     paths = [path for path, _ in found]
     sizes = np.fromiter((size for _, size in found), np.int64, len(found))

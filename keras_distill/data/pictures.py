@@ -1,4 +1,4 @@
-"""Image files as pictures for people, decoded as they are for models."""
+"""Pictures for people, decoded as they are for models."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From images on disk to batches in memory."""
+"""Input pipelines: from images on disk to batches in memory."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_distill.data.class_sampler import ClassSampler
 from keras_distill.data.decoding import image_area
-from keras_distill.data.degradations import parse_degradations
-from keras_distill.data.degrading import degrade as degraded
+from keras_distill.data.degradation_syntax import parse_degradations
+from keras_distill.data.image_degradation import degrade as degraded
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.unlabelled_sampler import UnlabelledSampler
@@ -53,15 +53,15 @@ def training_batches(
         teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher; a
             dict by name if there are several teachers; `None` if they see `image`.
         least_area: Least share of an image's area in a crop; see `random_views`.
-        degrade: What is done to `image` and not to `teacher_image`, such as
-            `"low_resolution:32,jpeg:20"`; see `parse_degradations`. A teacher that is asked then
-            needs a `teacher_image`, also of the same size: there is one if neither
-            `teacher_image_size` nor `teacher_embedding` is given; name several teachers all.
+        degrade: Degradation of `image`, not of `teacher_image`, such as
+            `"low_resolution:32,jpeg:20"`; see `parse_degradations`. A teacher that is evaluated
+            then needs a `teacher_image`, also of the same size: there is one if neither
+            `teacher_image_size` nor `teacher_embedding` is given; of several teachers name all.
         views: Different views of an image; `None` for a new one in each epoch.
         cached_image: Maps rows of `images` and their views, int64 `(rows,)`, to their pixels, such
             as `PixelCache.lookup`; then nothing is decoded.
-        teacher_embedding: Maps rows of `images` and their views, int64 `(rows,)`, to what the
-            teacher answered, such as `TeacherCache.lookup`.
+        teacher_embedding: Maps rows of `images` and their views, int64 `(rows,)`, to the teacher's
+            embeddings, such as `TeacherCache.lookup`.
         teacher_features: The same for the feature maps of hint and attention layers, such as
             `TeacherCache.lookup_features`.
         seed: Seed of the batches and of the views.
@@ -76,7 +76,7 @@ def training_batches(
         `(rows,)`, -1 for unlabelled.
 
     Raises:
-        InputError: If there are too few classes for a batch, or a degradation is of no use.
+        InputError: If there are too few classes for a batch, or a degradation is unknown.
         ValueError: If images are cached, but a teacher needs them at another size.
     """
     degradations = parse_degradations(degrade, image_size=image_size)
@@ -97,7 +97,7 @@ def training_batches(
         )
     part_size, left_over = divmod(sampler.batch_size + unlabelled_per_batch, replicas)
     if left_over:
-        raise ValueError(f"{left_over} rows are left over when dealt to replicas={replicas}.")
+        raise ValueError(f"{left_over} rows are left over when dealt to `replicas={replicas}`.")
     columns = _columns(images)
     _, ids, labels = columns
     several = isinstance(teacher_image_size, Mapping)
@@ -108,9 +108,10 @@ def training_batches(
     sizes = list(dict.fromkeys([image_size, *teacher_sizes.values()]))
     if cached_image is not None and sizes != [image_size]:
         raise ValueError(
-            "cached_image holds no teacher_image of another size; leave teacher_image_size out."
+            "`cached_image` holds no teacher_image of another size; leave `teacher_image_size` out."
         )
 
+    @tf.autograph.experimental.do_not_convert
     def rows_of_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         view = step // steps_per_epoch
         view = view if views is None else view % views
@@ -122,9 +123,11 @@ def training_batches(
         rows = tf.reshape(tf.transpose(dealt), [len(own_replicas) * part_size])
         return rows, tf.fill([len(own_replicas) * part_size], view)
 
+    @tf.autograph.experimental.do_not_convert
     def with_columns(rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return rows, views, *(tf.gather(column, rows) for column in columns)
 
+    @tf.autograph.experimental.do_not_convert
     def example(
         row: tf.Tensor, view: tf.Tensor, file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, Any], tf.Tensor]:
@@ -160,7 +163,7 @@ def training_batches(
         rows_of_step, num_parallel_calls=tf.data.AUTOTUNE
     )
     if cached_image is None:
-        # Columns are gathered for the batch: for an image, operations this small cost the most.
+        # Columns are gathered for the whole batch: per image, such small operations cost the most.
         batches = (
             batches.map(with_columns)
             .unbatch()
@@ -200,6 +203,7 @@ def view_batches(
     if rows is not None:
         images = images.select(np.arange(rows.start, rows.stop))
 
+    @tf.autograph.experimental.do_not_convert
     def example(file: tf.Tensor, id: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if view is None:
             return centre_view(tf.io.read_file(file), image_size), id
@@ -228,18 +232,19 @@ def evaluation_batches(
         images: The images.
         image_size: Height and width of `image`, in pixels.
         batch_size: Rows in a batch; the last may have fewer.
-        degrade: What is done to the images; see `parse_degradations`.
+        degrade: Degradation of the images; see `parse_degradations`.
         skip_unreadable: Whether images that cannot be read or decoded, or have more than
-            `MAX_PIXELS`, are left out without a word; otherwise they are errors.
+            `MAX_PIXELS`, are skipped silently; otherwise they are errors.
 
     Returns:
         Batches `(x, y)` as of `training_batches`, without `teacher_image`.
 
     Raises:
-        InputError: If a degradation is of no use.
+        InputError: If a degradation is unknown or out of range.
     """
     degradations = parse_degradations(degrade, image_size=image_size)
 
+    @tf.autograph.experimental.do_not_convert
     def example(
         file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

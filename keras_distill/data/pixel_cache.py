@@ -1,4 +1,4 @@
-"""Decoded views of images, so that training decodes nothing."""
+"""Cache of decoded views of images, so that training decodes nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class PixelCache(ViewCache):
             seed=seed,
             outputs={"image": (image_size, image_size, 3)},
             dtype=np.uint8,
-            ingredients={},
+            provenance={},
         )
 
     def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:

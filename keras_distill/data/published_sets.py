@@ -1,4 +1,4 @@
-"""The paper's data sets, unpacked from tensorflow-datasets into folders of images."""
+"""Published data sets, unpacked from tensorflow-datasets into folders of images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ def unpack(name: str, data_dir: str | Path) -> Path:
     """Writes a published data set as one folder of JPEG or PNG files a class, once.
 
     The splits of the builder are merged: the paper splits by class. The files hold the bytes as
-    published, so that every data set takes the same way through the pipeline.
+    published, so that every data set passes through the same pipeline.
 
     Args:
         name: A key of `PUBLISHED_SETS`.
@@ -59,9 +59,9 @@ def unpack(name: str, data_dir: str | Path) -> Path:
         builder.download_and_prepare()
     except Exception as error:  # whatever the network, the archive or the disk throws
         raise InputError(
-            f"dataset={name}: tensorflow-datasets could not prepare {published.builder} in "
+            f"`name={name}`: tensorflow-datasets could not prepare {published.builder} in "
             f"{str(data_dir)!r} ({type(error).__name__}: {error}). Prepare it where there is a "
-            f"network with `tfds build {published.builder}` and pass its folder as data_dir."
+            f"network with `tfds build {published.builder}` and give its folder as `data_dir`."
         ) from error
     logging.info("Unpacking %s into %s", published.builder, target)
     int2str = builder.info.features[published.label].int2str

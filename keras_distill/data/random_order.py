@@ -1,9 +1,9 @@
-"""Random orders that are evaluated at a few places."""
+"""Random orders, evaluated at a few places only."""
 
 import tensorflow as tf
 
-#: Up to so many, sorting random numbers is the faster shuffle: index_shuffle permutes at least 2^16
-#: places and walks over those that are none, one by one.
+#: Up to this number, sorting random numbers is the faster shuffle: index_shuffle permutes at least
+#: 2^16 places and walks over the invalid ones, one by one.
 SORTED = 1000
 
 
@@ -11,7 +11,7 @@ def random_order(key: tf.Tensor, count: int, places: tf.Tensor) -> tf.Tensor:
     """Evaluates a random order of `0 ... count - 1` at some places.
 
     Args:
-        key: What decides the order, int64 `(2,)`.
+        key: Seed of the order, int64 `(2,)`.
         count: How many there are.
         places: int64 `(n,)`, from 0 to `count - 1`.
 
@@ -29,7 +29,7 @@ def shuffled_places(key: tf.Tensor, counts: tf.Tensor, places: tf.Tensor) -> tf.
     """Evaluates random orders of many, each of its own length, at some places.
 
     Args:
-        key: What decides the orders, int64 `(2,)`.
+        key: Seed of the orders, int64 `(2,)`.
         counts: How many each order is of, int64 `(m,)`; below `SORTED` this is slow.
         places: int64 `(m, n)`, from 0 to the count - 1.
 

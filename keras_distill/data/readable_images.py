@@ -1,4 +1,4 @@
-"""Finding the images that cannot be decoded before training meets them."""
+"""Check of images that cannot be decoded, before training meets them."""
 
 import os
 import re
@@ -12,11 +12,11 @@ import tensorflow as tf
 from absl import logging
 
 from keras_distill.data.decoding import NO_IMAGE, decode_image, image_area
+from keras_distill.data.image_files import image_format
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.verified_files import WORTHWHILE, VerifiedFiles
 from keras_distill.errors import InputError
-from keras_distill.image_files import image_format
 from keras_distill.version import __version__
 
 _BATCH = 1024
@@ -38,17 +38,17 @@ def drop_unreadable(
 
     Names that are not UTF-8 fail too: neither TensorFlow nor JSON could hold them.
 
-    Images that are too large are told by their header and never decoded: a file of a megabyte can
-    hold a picture that fills the memory.
+    Images that are too large are recognised by their header and never decoded: a file of a megabyte
+    can hold a picture that fills the memory.
 
     Args:
         images: The images.
         strict: Whether an unreadable or too large image is an error.
         max_pixels: Height times width of the largest image that is taken.
-        memory: Folder in which it is remembered which files passed, so that the next call decodes
-            new and changed files only; see `VerifiedFiles`. Few images are not worth it.
-        progress: Called with the number of images to decode; its context yields what is called
-            with the number of those that have been decoded since.
+        memory: Folder in which the files that passed are remembered, so that the next call decodes
+            new and changed files only; see `VerifiedFiles`. Not used for few images.
+        progress: Called with the number of images to decode; its context yields a function that is
+            called with the number of images decoded since its last call.
 
     Returns:
         The readable images, and the paths of the dropped ones, relative to the root.
@@ -80,20 +80,20 @@ def drop_unreadable(
     if strict and too_large.any():
         raise InputError(
             f"{too_large.sum()} of {len(images)} images in {str(images.root)!r} have more than "
-            f"max_pixels={max_pixels} pixels: {_listed(images.paths[too_large])}. Shrink or remove "
-            "them, or raise --max_pixels, or leave out --strict_images to skip them."
+            f"`max_pixels={max_pixels}` pixels: {_listed(images.paths[too_large])}. Shrink or "
+            "remove them, or raise `max_pixels`, or leave out `strict` to skip them."
         )
     if strict and not nameable.all():
         raise InputError(
             f"{(~nameable).sum()} of {len(images)} images in {str(images.root)!r} have names that "
             f"are not UTF-8: {_listed(images.paths[~nameable])}. Rename them, or leave out "
-            "--strict_images to skip them."
+            "`strict` to skip them."
         )
     if strict:
         raise InputError(
             f"{len(dropped)} of {len(images)} images in {str(images.root)!r} are corrupt, "
             f"truncated or of another format: {_listed(images.paths[~readable])}. Repair, convert "
-            "or remove them, or leave out --strict_images to skip them."
+            "or remove them, or leave out `strict` to skip them."
         )
     for path, large, named in zip(dropped, too_large[~readable], nameable[~readable], strict=True):
         if large:
@@ -117,15 +117,16 @@ def drop_unreadable(
 def _decoded(
     images: ImageSet, rows: np.ndarray, max_pixels: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields which rows were decoded, or are too large for it, and which of these are."""
+    """Yields rows that were decoded or are too large, and which of them are too large."""
     if not len(rows):
         return
     files = [os.fsencode(images.root / path) for path in images.paths[rows]]
 
+    @tf.autograph.experimental.do_not_convert
     def check(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         data = tf.io.read_file(file)
         large = image_area(data) > max_pixels
-        # One pixel goes along, because TensorFlow leaves out a decoding that nothing comes of.
+        # One pixel is returned, because TensorFlow would remove a decoding without a result.
         pixel = tf.cond(large, lambda: tf.zeros([], tf.uint8), lambda: decode_image(data)[0, 0, 0])
         return row, large, pixel
 

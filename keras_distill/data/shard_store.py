@@ -1,4 +1,4 @@
-"""Arrays on disk with a row for each view of each image, in shards that are whole or absent."""
+"""Arrays on disk, with a row for each view of each image, in shards that are whole or absent."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ _SHARD_BYTES = 64 * 2**20
 # Files that stay mapped, of all stores together, as each takes a descriptor: at most this many, and
 # a quarter of what the process may open. To map a file again takes 30 µs.
 _MOST_MAPS = 4096
-# What is no shard, and not the fault of the process or the machine.
+# Errors of a shard that is absent, not of the process or the machine.
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -43,11 +43,11 @@ class ShardStore:
         rows: Rows of each view.
         outputs: Shape of a row by the name of the array.
         dtype: Type of all arrays.
-        manifest: What the arrays were made of, for people to read; must be what it was when the
-            folder was made.
+        manifest: Provenance of the arrays, for people to read; must equal the one that the folder
+            was made with.
 
     Raises:
-        InputError: If the folder cannot be written, or was made of something else.
+        InputError: If the folder cannot be written, or has another provenance.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class ShardStore:
                 f"{str(path)!r} cannot be read ({error}); delete its folder."
             ) from error
         if found != json.loads(json.dumps(manifest)):
-            raise InputError(f"{str(path)!r} tells of another cache; delete its folder.")
+            raise InputError(f"{str(path)!r} describes another cache; delete its folder.")
 
 
 class _ArrayFile(NamedTuple):
@@ -282,7 +282,7 @@ def _mapped(file: _ArrayFile) -> np.ndarray | None:
         except OSError as error:
             if attempt or error.errno not in TOO_MANY_FILES:
                 raise _unreadable(file.path, error) from error
-        _map.cache_clear()  # whatever else has opened so many
+        _map.cache_clear()  # something else has opened too many files
     raise AssertionError("a second attempt returns or raises")
 
 

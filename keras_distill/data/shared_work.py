@@ -1,4 +1,4 @@
-"""Work that several processes share piece by piece."""
+"""Work that several processes share, piece by piece."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 Piece = TypeVar("Piece")
-_SECONDS_BETWEEN_LOOKS = 0.2  # at pieces that other processes are at
+_SECONDS_BETWEEN_LOOKS = 0.2  # at pieces that other processes work at
 
 
 def share_work(
@@ -23,7 +23,7 @@ def share_work(
 
     Args:
         pieces: The pieces.
-        lock: Returns the lock of a piece; that of a killed process falls.
+        lock: Returns the lock of a piece, which a process that is killed releases.
         is_done: Tells whether a piece is done.
         work: Does a piece, while its lock is held.
         on_found: Called for each piece that another process has done meanwhile.

@@ -1,4 +1,4 @@
-"""The unlabelled rows of a batch, drawn by index from a seed and a step."""
+"""Sampler of the unlabelled rows of a batch, by index from a seed and a step."""
 
 import tensorflow as tf
 
@@ -28,9 +28,9 @@ class UnlabelledSampler:
 
     def __init__(self, count: int, *, batch_size: int, seed: int = 0):
         if count < 1:
-            raise InputError("unlabelled rows are asked for, but there are no unlabelled images.")
+            raise InputError("`unlabelled_per_batch` is given, but there are no unlabelled images.")
         if batch_size < 1:
-            raise InputError(f"unlabelled_per_batch={batch_size} must be at least 1.")
+            raise InputError(f"`batch_size={batch_size}` must be at least 1.")
         self.batch_size = batch_size
         self._count = count
         self._seed = seed
@@ -50,7 +50,7 @@ class UnlabelledSampler:
         rows = tf.zeros_like(position)
         for later in range((self.batch_size - 2) // self._count + 2):  # cycles in one batch
             current = cycle[0] + later
-            # Negative, because ClassSampler has the orders of (seed, cycle).
+            # Negative, because ClassSampler uses the orders of (seed, cycle).
             key = tf.stack([tf.constant(self._seed, tf.int64), -1 - current])
             rows = tf.where(cycle == current, random_order(key, self._count, place), rows)
         return rows

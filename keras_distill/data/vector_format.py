@@ -1,4 +1,4 @@
-"""The vectors of a shard as the bytes of files."""
+"""File formats of the vectors of a shard."""
 
 import importlib.util
 import io
@@ -32,30 +32,30 @@ class VectorRows:
     errors: list[tuple[str, str]] = field(default_factory=list)
 
 
-def check_file_format(file_format: str, *, argument: str = "format") -> None:
+def check_file_format(file_format: str) -> None:
     """Checks that a format is known and its library installed.
 
     Args:
         file_format: One of `FILE_FORMATS`.
-        argument: Name of the argument that an error message should name.
 
     Raises:
         InputError: If it is not.
     """
     if file_format not in FILE_FORMATS:
-        raise InputError(f"{argument}={file_format!r} is unknown; give npy or parquet.")
+        raise InputError(f"`file_format={file_format!r}` is unknown; give npy or parquet.")
     if file_format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InputError(
-            f"{argument}=parquet needs pyarrow: pip install 'keras_distill[parquet]'; or give npy."
+            "`file_format='parquet'` needs pyarrow: pip install 'keras_distill[parquet]'; or give "
+            "npy."
         )
 
 
 def encode_rows(rows: VectorRows, file_format: str) -> dict[str, bytes]:
-    """Turns rows into files; the last one is what tells that all are there.
+    """Turns rows into files; once the last one is there, all are.
 
     Args:
         rows: The rows.
-        file_format: `npy`: an array, and beside it the paths as text, a line each, and the labels.
+        file_format: `npy`: an array, and next to it the paths as text, a line each, and the labels.
             `parquet`: a table of `path`, `class`, `label` and `vector`.
 
     Returns:

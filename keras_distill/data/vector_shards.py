@@ -1,4 +1,4 @@
-"""A folder of vectors in shards that are whole or absent."""
+"""Folder of vectors in shards that are whole or absent."""
 
 import json
 import os
@@ -24,14 +24,14 @@ from keras_distill.version import __version__
 
 FORMAT = 1
 _OURS = ("manifest.json", "vectors", "errors", "errors.jsonl", "pictures", ".tmp-")
-#: What decides the content, by its name in the manifest and what to call it.
+#: What decides the content, by its name in the manifest, and its name in messages.
 _DECIDES = {
     "embedder": "the model",
     "pictures": "the pictures",
     "rows": "the number of pictures",
     "dim": "the width of the vectors",
-    "shard_size": "--shard_size",
-    "file_format": "--format",
+    "shard_size": "`shard_size`",
+    "file_format": "`file_format`",
 }
 
 
@@ -44,7 +44,7 @@ class VectorShards:
 
     Attributes:
         folder: Where they lie.
-        manifest: What they were made of.
+        manifest: Their provenance, and how many there are.
     """
 
     folder: Path
@@ -73,6 +73,11 @@ class VectorShards:
         """Returns the shards that are not there."""
         return [shard for shard in range(self.count) if not self.has(shard)]
 
+    def errors(self, shard: int) -> int:
+        """Returns the number of a shard's pictures that have no embedding."""
+        file = self._errors(shard)
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
     def lock(self, shard: int) -> FileLock:
         """Returns the lock of a shard, which the system releases when a process dies."""
         return FileLock(f"{self._stem(shard)}.lock")
@@ -98,7 +103,7 @@ class VectorShards:
             _write(path, data)
 
     def write_list(self, shard: int, text: str) -> None:
-        """Writes down what a shard shall consist of, for workers elsewhere; `finish` removes it."""
+        """Writes the list of a shard's pictures for workers elsewhere; `finish` removes it."""
         _write(self._list(shard), text.encode())
 
     def read_list(self, shard: int) -> str:
@@ -117,7 +122,7 @@ class VectorShards:
         if missing := self.missing():
             raise InputError(
                 f"{str(self.folder)!r} lacks {len(missing)} of {self.count} shards; finish it by "
-                "the same `python -m keras_distill.embed` again."
+                "running the same `python -m keras_distill.embed` again."
             )
         names = tuple(self.manifest["class_names"])
         shards = [
@@ -168,16 +173,15 @@ class VectorShards:
 
 
 def start_shards(
-    folder: Path, made_of: Mapping[str, Any], *, overwrite: bool = False, argument: str = "out"
+    folder: Path, provenance: Mapping[str, Any], *, overwrite: bool = False
 ) -> VectorShards:
-    """Begins a folder of vectors, or goes on with one that was made of the same.
+    """Begins a folder of vectors, or resumes one with the same provenance.
 
     Args:
         folder: The folder; made if it is not there.
-        made_of: `embedder`, `image_size`, `pictures`, `rows`, `dim`, `shard_size`, `file_format`,
-            `class_names`, and for people `model` and `root`.
-        overwrite: Whether vectors made of something else are removed.
-        argument: Name of the argument that an error message should name.
+        provenance: `embedder`, `image_size`, `pictures`, `rows`, `dim`, `shard_size`,
+            `file_format`, `class_names`, and for people `model` and `root`.
+        overwrite: Whether vectors of another provenance are removed.
 
     Returns:
         The shards.
@@ -185,22 +189,22 @@ def start_shards(
     Raises:
         InputError: If the folder holds something else, or cannot be written.
     """
-    check_own_folder(folder, _OURS, argument=argument)
+    check_own_folder(folder, _OURS)
     if (folder / "manifest.json").exists():
         found = open_shards(folder).manifest
-        differs = [name for name in _DECIDES if found[name] != made_of[name]]
+        differs = [name for name in _DECIDES if found[name] != provenance[name]]
         if not differs:
             return VectorShards(folder, found)
         if not overwrite:
             told = ", ".join(
                 _DECIDES[name]
                 if isinstance(found[name], str) and name != "file_format"
-                else f"{_DECIDES[name]} ({found[name]} there, {made_of[name]} now)"
+                else f"{_DECIDES[name]} ({found[name]} there, {provenance[name]} now)"
                 for name in differs
             )
             raise InputError(
-                f"{argument}={folder} holds vectors made otherwise: {told} differ. Give the same "
-                "again, another folder, or --overwrite."
+                f"`folder={folder}` holds vectors of another provenance: {told} differ. Give the "
+                "same again, another folder, or `overwrite`."
             )
     if folder.is_dir():
         (folder / "manifest.json").unlink(missing_ok=True)  # nothing counts without it
@@ -210,7 +214,7 @@ def start_shards(
     manifest = {
         "format": FORMAT,
         "keras_distill": __version__,
-        **made_of,
+        **provenance,
         "embedded": None,
         "errors": None,
     }
@@ -218,12 +222,11 @@ def start_shards(
     return VectorShards(folder, manifest)
 
 
-def open_shards(folder: Path, *, argument: str = "vectors") -> VectorShards:
+def open_shards(folder: Path) -> VectorShards:
     """Opens a folder of vectors.
 
     Args:
         folder: The folder.
-        argument: Name of the argument that an error message should name.
 
     Returns:
         The shards; some may be missing.
@@ -237,24 +240,24 @@ def open_shards(folder: Path, *, argument: str = "vectors") -> VectorShards:
         lacking = {*_DECIDES, "class_names", "root", "embedded", "errors"} - manifest.keys()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{argument}={str(folder)!r} holds no vectors ({error}); make them with "
+            f"`folder={str(folder)!r}` holds no vectors ({error}); make them with "
             "`python -m keras_distill.embed`."
         ) from error
     if newer:
         raise InputError(
-            f"{argument}={str(folder)!r} was made by keras_distill {version}, whose format this "
+            f"`folder={str(folder)!r}` was made by keras_distill {version}, whose format this "
             "version does not know; update keras_distill."
         )
     if lacking:
         raise InputError(
-            f"{argument}={str(folder)!r}: its manifest.json has no {min(lacking)!r}; it was not "
+            f"`folder={str(folder)!r}`: its manifest.json has no {min(lacking)!r}; it was not "
             "made by `python -m keras_distill.embed`, or is damaged."
         )
     return VectorShards(folder, manifest)
 
 
 def holds_shards(folder: Path) -> bool:
-    """Tells whether a folder is one of vectors, complete or not."""
+    """Tells whether a folder holds shards of vectors, complete or not."""
     return (folder / "manifest.json").is_file() and (folder / "vectors").is_dir()
 
 

@@ -1,4 +1,4 @@
-"""Which image files have been decoded without error, remembered on disk."""
+"""Memory on disk of the image files that have been decoded without error."""
 
 import functools
 import hashlib
@@ -27,23 +27,23 @@ _DAMAGE = (  # what NumPy and zipfile raise, wherever a bit has flipped
 class VerifiedFiles:
     """The files of an image set, and which of them passed when they were checked before.
 
-    A file is known by its path, size and time of change. Only what passed is remembered: a file
-    that failed is looked at again, for the disk or the network may have been at fault. Sets of one
-    folder, such as its splits, share a memory. If it is damaged or cannot be written, a warning
+    A file is known by its path, size and time of change. Only files that passed are remembered: a
+    file that failed is checked again, since the disk or the network may have been at fault. Sets of
+    one folder, such as its splits, share a memory. If it is damaged or cannot be written, a warning
     says so and files are checked as if for the first time.
 
     Args:
         folder: Folder of the memories of all image folders.
         images: The images, whose files are stat'ed.
-        *made_of: What the verdict depends on beside the file; each has a memory of its own.
+        *provenance: Whatever else the result of the check depends on; each has a memory of its own.
 
     Example:
         >>> files = VerifiedFiles(Path("cache"), images, 10**8)  # doctest: +SKIP
         >>> files.remember(files.known() | newly_decoded)  # doctest: +SKIP
     """
 
-    def __init__(self, folder: Path, images: ImageSet, *made_of: Any):
-        key = repr((str(images.root.resolve()), *made_of)).encode("utf-8", "surrogateescape")
+    def __init__(self, folder: Path, images: ImageSet, *provenance: Any):
+        key = repr((str(images.root.resolve()), *provenance)).encode("utf-8", "surrogateescape")
         name = hashlib.blake2b(key, digest_size=12).hexdigest()
         self.file = folder / f"verified-{name}.npz"
         self._paths: list[str] = images.paths.tolist()
@@ -51,7 +51,7 @@ class VerifiedFiles:
         self._stamps = file_stamps(images)
 
     def known(self) -> np.ndarray:
-        """Which files passed before and have not changed since, bool `(n,)`."""
+        """Tells which files passed before and have not changed since, bool `(n,)`."""
         passed = self._read()
         found = [
             stamp is not None and passed.get(path) == stamp
@@ -89,7 +89,7 @@ class VerifiedFiles:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except _DAMAGE as error:
-            _warn_once(f"{self.file} is damaged and made anew; all images are decoded: {error}")
+            _warn_once(f"{self.file} is damaged and made again; all images are decoded: {error}")
             return {}
 
 

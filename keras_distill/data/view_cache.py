@@ -1,4 +1,4 @@
-"""What is computed once for each view of each image, on disk."""
+"""Base of the caches that hold one entry for each view of each image, on disk."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.data.fingerprint import check_unchanged, images_fingerprint_once
+from keras_distill.data.image_fingerprint import check_unchanged, images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.shard_store import Shard, ShardStore
@@ -22,10 +22,10 @@ from keras_distill.version import __version__
 class ViewCache:
     """Base of the caches: a function of the views that `training_batches` shows.
 
-    Views are a function of (seed, image id, view), so what is cached belongs to exactly the pixels
-    of that view. The folder is named by a hash of everything that decides it: the images, the
-    augmentation, the seed, the versions, and what a subclass adds. Whatever changes, an old entry
-    is never used for it. A subclass implements `compute`.
+    Views are a function of (seed, image id, view), so an entry belongs to exactly the pixels of
+    that view. The folder is named by a hash of everything that decides the entries: the images, the
+    augmentation, the seed, the versions, and what a subclass adds. An entry is never used after one
+    of them has changed. A subclass implements `compute`.
 
     Args:
         images: The images.
@@ -36,13 +36,13 @@ class ViewCache:
         seed: Seed of the views.
         outputs: Shape of an entry by its name.
         dtype: Type of the entries.
-        ingredients: What else decides the entries.
+        provenance: Whatever else decides the entries, by name.
 
     Raises:
         InputError: If the folder cannot be written.
     """
 
-    #: What error messages call it, and the flags that limit and place it.
+    #: Its name in messages.
     title = "cache"
 
     def __init__(
@@ -56,7 +56,7 @@ class ViewCache:
         seed: int,
         outputs: Mapping[str, tuple[int, ...]],
         dtype: Any,
-        ingredients: Mapping[str, Any],
+        provenance: Mapping[str, Any],
     ):
         self.images = images
         self.image_size = image_size
@@ -66,7 +66,7 @@ class ViewCache:
         manifest = {
             "keras_distill": __version__,
             "tensorflow": tf.__version__,
-            **ingredients,
+            **provenance,
             "image_size": image_size,
             "images": images_fingerprint_once(images),
             "rows": len(images),
@@ -97,15 +97,12 @@ class ViewCache:
         """Entries of all, or of the first few, views that are still to be computed."""
         return sum(len(shard.rows) for shard in self.store.missing(self._range(views)))
 
-    def check_space(
-        self, max_gb: float, views: int | None = None, *, argument: str = "max_gb"
-    ) -> None:
+    def check_space(self, max_gb: float, views: int | None = None) -> None:
         """Refuses a cache that is too large, before any work is done.
 
         Args:
             max_gb: Most that the cache may take, in GB of 10^9 bytes.
             views: Views that will be filled; all by default.
-            argument: What an error message should call `max_gb`.
 
         Raises:
             InputError: If it would take more, or more than is free on the disk.
@@ -117,8 +114,8 @@ class ViewCache:
         )
         if need > max_gb * 1e9:
             raise InputError(
-                f"{text}, more than {argument}={max_gb:g}; raise that, or ask for fewer views, "
-                "or turn the cache off."
+                f"{text}, more than `max_gb={max_gb:g}`; raise `max_gb`, choose fewer views, or "
+                "turn the cache off."
             )
         missing = self.missing_rows(views) * self.store.row_bytes
         free = shutil.disk_usage(self.folder).free
@@ -138,8 +135,8 @@ class ViewCache:
         """Computes what is missing.
 
         May be interrupted and called again, and by several processes at once, which then share the
-        work: at most one shard is lost. Nothing is kept that was computed from images, or by a
-        model, other than the cache was opened with.
+        work: at most one shard is lost. Entries that were computed from other images, or by another
+        model, than the cache was opened with are dropped.
 
         Args:
             views: Views to fill, from the first; all by default.
@@ -172,7 +169,7 @@ class ViewCache:
                 raise
 
     def check_source(self) -> None:
-        """Checks that what computes entries is what the cache was opened with.
+        """Checks that the source of the entries is still the one that the cache was opened with.
 
         Raises:
             InputError: If it has changed.
@@ -197,7 +194,7 @@ class ViewCache:
         Args:
             name: Name of the entry.
             rows: Rows of `images`, int64 `(batch,)`.
-            views: View of each, int64 `(batch,)`; not looked at if there is only the centre.
+            views: View of each, int64 `(batch,)`; ignored if there is only the centre.
 
         Returns:
             Tensor `(batch, *shape)` of the cache's type.

@@ -14,7 +14,7 @@ CENTRE_SHARE = 224 / 256
 _LOG_ASPECT = math.log(4 / 3)
 _ATTEMPTS = 10
 
-# To be raised whenever the pixels of a view change, so that no cache answers for other pixels.
+# To be raised whenever the pixels of a view change, so that no cache is used for other pixels.
 VIEWS_VERSION = 3
 
 
@@ -56,7 +56,7 @@ def random_views(
     Returns:
         One uint8 tensor `(size, size, 3)` for each size, all of the same crop.
     """
-    # All numbers in one draw: beside decoding and resizing, operations this small cost the most.
+    # All numbers in one draw: next to decoding and resizing, such small operations cost the most.
     draws = tf.raw_ops.StatelessRandomUniform(shape=[2 * _ATTEMPTS + 3], seed=seed)
     crop, orientation = decode_crop(data, lambda shape: _window(shape, draws, least_area))
     mirrored = draws[-1] < 0.5
@@ -111,8 +111,8 @@ def resize(image: tf.Tensor, size: int) -> tf.Tensor:
         )
         return tf.cast(tf.round(resized[0]), tf.uint8)
 
-    # Enlarging, antialiasing changes nothing but costs five times as much. Neither way leaves
-    # 0 to 255: both are means with weights that are not negative.
+    # When enlarging, antialiasing changes nothing but costs five times as much. Neither branch
+    # exceeds 0 to 255: both compute means with weights that are not negative.
     resized = tf.cond(tf.maximum(height, width) > size, antialiased, interpolated)
     return tf.ensure_shape(resized, [size, size, 3])
 

@@ -1,1 +1,1 @@
-"""Where the recall went: teacher, student, export and index measured one after the other."""
+"""Recall ledger: the loss of each stage from teacher to student, export and index."""

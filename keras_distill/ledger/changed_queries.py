@@ -1,21 +1,21 @@
-"""The queries that one step answers rightly and another wrongly."""
+"""Changed queries: right in one stage of a ledger and wrong in another."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_distill.ledger.step import Step
+from keras_distill.ledger.stage import LedgerStage
 
 
 @dataclass(frozen=True, eq=False)
 class ChangedQueries:
-    """Queries whose first neighbour is of their class in one of two steps only.
+    """Queries whose first neighbour is of their class in only one of two stages.
 
     Attributes:
         regressed: Right before and wrong after, worst first, int64.
         improved: Wrong before and right after, best first, int64.
-        both_right: How many are right in both.
-        both_wrong: How many are wrong in both.
+        both_right: Number of queries that are right in both.
+        both_wrong: Number of queries that are wrong in both.
     """
 
     regressed: np.ndarray
@@ -24,15 +24,15 @@ class ChangedQueries:
     both_wrong: int
 
 
-def changed_queries(before: Step, after: Step) -> ChangedQueries:
+def changed_queries(before: LedgerStage, after: LedgerStage) -> ChangedQueries:
     """Finds the queries whose first neighbour changed between right and wrong.
 
-    The worst is the one whose first match has fallen to the last rank, or out of the list; of
-    several at one rank, the one that lost most in average precision.
+    The worst query is the one whose first match has fallen farthest, or out of the list; of several
+    at the same rank, the one that lost most in average precision.
 
     Args:
-        before: A step.
-        after: A later one, of the same images.
+        before: A stage.
+        after: A later stage, of the same images.
 
     Returns:
         The queries.
@@ -46,8 +46,8 @@ def changed_queries(before: Step, after: Step) -> ChangedQueries:
     )
 
 
-def _worst_first(rows: np.ndarray, right: Step, wrong: Step) -> np.ndarray:
-    """Sorts queries by how wrong the wrong step is."""
+def _worst_first(rows: np.ndarray, right: LedgerStage, wrong: LedgerStage) -> np.ndarray:
+    """Sorts queries by the rank and the loss in the wrong stage."""
     rank = wrong.first_match[rows]
     rank = np.where(rank > 0, rank, wrong.neighbours.shape[1] + 1)
     lost = (right.metrics.per_query["MAP@R"] - wrong.metrics.per_query["MAP@R"])[rows]

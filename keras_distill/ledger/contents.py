@@ -1,4 +1,4 @@
-"""Everything that a report says, as JSON holds it."""
+"""Contents of a report, as plain values for JSON."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from keras_distill.data.image_set import ImageSet
+from keras_distill.evaluation.metric_figures import by_measure, figures
 from keras_distill.ledger.changed_queries import ChangedQueries, changed_queries
 from keras_distill.ledger.embedding_map import embedding_maps
 from keras_distill.ledger.ledger import Change, Ledger
 from keras_distill.ledger.pair_distances import pair_distances
-from keras_distill.ledger.step import Step
-from keras_distill.retrieval.metric_figures import by_measure, figures
+from keras_distill.ledger.stage import LedgerStage
 from keras_distill.retrieval.neighbours import agreement_of, sample_rows
 
 SHOWN = 5  # neighbours of a query
@@ -24,34 +24,37 @@ _AGREEMENT_K = 10
 
 
 def report_contents(ledger: Ledger, images: ImageSet, *, most_queries: int) -> dict[str, Any]:
-    """Gathers what the ledger shows of the images.
+    """Gathers the contents of a report from a ledger.
 
     Args:
-        ledger: The steps.
-        images: The images that they measured.
-        most_queries: Of each comparison, how many regressed and how many improved queries to list.
+        ledger: The ledger.
+        images: The images that it was measured on.
+        most_queries: Maximum number of regressed, and of improved, queries to list for each
+            comparison.
 
     Returns:
-        Plain values. `steps`, each with the keys that `evaluate` writes, `before`, the number of
-        the step that it was made of, its `change` from there, and `branch`, whether it leads off
-        the chain; `total`, the change from the first to the last of the chain; `comparisons`, the
-        regressed and improved queries between two steps, by row; `samples`, some queries at equal
-        steps; `queries`, what each step answers to those; `map`; and `images`, path and class of
-        every row that is named.
+        Plain values. `steps`, the stages, each with the keys that `evaluate` writes, `before` (the
+        number of the stage it was made from), its `change` from there, and `branch` (whether it is
+        off the chain); `total`, the change from the first to the last stage of the chain;
+        `comparisons`, the regressed and improved queries between two stages, by row; `samples`,
+        some evenly spaced queries; `queries`, the neighbours that each stage found for all of
+        these; `map`; and `images`, path and class of every row that is named.
     """
     compared = [
-        ((before, after), changed_queries(ledger.steps[before], ledger.steps[after]))
+        ((before, after), changed_queries(ledger.stages[before], ledger.stages[after]))
         for before, after in ledger.pairs
     ]
     samples = sample_rows(len(images), _SAMPLES)
     comparisons = [_comparison(pair, changed, most_queries) for pair, changed in compared]
     listed = chain(samples.tolist(), *(c["regressed"] + c["improved"] for c in comparisons))
-    queries = {row: _answers(ledger.steps, row) for row in dict.fromkeys(listed)}
+    queries = {row: _answers(ledger.stages, row) for row in dict.fromkeys(listed)}
     places = _map(ledger)
     named = chain(queries, places["rows"], *(_rows_of(answer) for answer in queries.values()))
     return {
         "queries_in_all": len(images),
-        "steps": [_step(ledger, number, images.class_names) for number in range(len(ledger.steps))],
+        "steps": [
+            _stage(ledger, number, images.class_names) for number in range(len(ledger.stages))
+        ],
         "total": change_figures(ledger.total) if ledger.last else None,
         "comparisons": comparisons,
         "samples": samples.tolist(),
@@ -68,14 +71,14 @@ def report_contents(ledger: Ledger, images: ImageSet, *, most_queries: int) -> d
 
 
 def rows_by_importance(contents: Mapping[str, Any]) -> list[int]:
-    """Returns the rows that a report names, those first whose pictures it needs most.
+    """Returns the rows that a report names, by how much it needs their pictures.
 
     Args:
-        contents: As of `report_contents`.
+        contents: The contents, see `report_contents`.
 
     Returns:
-        Rows, each once: sample queries with their neighbours; then, of all comparisons at once, the
-        changed queries from the worst on with theirs; then the places of the map.
+        Rows, each once: sample queries with their neighbours; then the changed queries of all
+        comparisons, worst first, with their neighbours; then the points of the map.
     """
     queries = contents["queries"]
     lists = [c[kind] for kind in ("regressed", "improved") for c in contents["comparisons"]]
@@ -87,14 +90,14 @@ def rows_by_importance(contents: Mapping[str, Any]) -> list[int]:
 
 
 def change_figures(changes: Mapping[str, Change]) -> dict[str, Any]:
-    """Returns changes as JSON holds them.
+    """Returns changes as plain values for JSON.
 
     Args:
         changes: The changes by measure.
 
     Returns:
-        By measure `value`; `intervals_over` with `queries` and `classes`, what was resampled, each
-        with `interval` and `beyond_noise`; and these two of the queries.
+        For each measure, `value`; `intervals_over` by the resampled unit, `queries` and `classes`,
+        each with `interval` and `beyond_noise`; and these two keys again, over queries.
     """
     return by_measure({name: _change(change) for name, change in changes.items()})
 
@@ -107,46 +110,46 @@ def _change(change: Change) -> dict[str, Any]:
     return {"value": change.value, **over["queries"], "intervals_over": over}
 
 
-def _step(ledger: Ledger, number: int, class_names: tuple[str, ...]) -> dict[str, Any]:
-    step = ledger.steps[number]
+def _stage(ledger: Ledger, number: int, class_names: tuple[str, ...]) -> dict[str, Any]:
+    stage = ledger.stages[number]
     before = ledger.before[number]
     change = ledger.changes[number]
-    measured = figures(step.metrics, class_names)
-    for entry, confused in zip(measured["per_class"], _confusions(step), strict=True):
+    measured = figures(stage.metrics, class_names)
+    for entry, confused in zip(measured["per_class"], _confusions(stage), strict=True):
         other = confused and {"class": class_names[confused[0]], "queries": confused[1]}
         entry["taken_for"] = other
-    agreement = step.agreement
+    agreement = stage.agreement
     return {
-        "name": step.name,
-        "model": step.model,
+        "name": stage.name,
+        "model": stage.model,
         "before": before,
         "branch": number > ledger.last,
-        "queries": step.metrics.queries,
-        "gallery": step.metrics.gallery,
+        "queries": stage.metrics.queries,
+        "gallery": stage.metrics.gallery,
         "protocol": "leave-one-out",
-        "backend": step.backend,
+        "backend": stage.backend,
         **measured,
-        "recall_curve": _recall_curve(step),
+        "recall_curve": _recall_curve(stage),
         "change": None if change is None else change_figures(change),
-        "compared_with_before": None if before is None else _compared(ledger.steps[before], step),
+        "compared_with_before": None if before is None else _compared(ledger.stages[before], stage),
         "index": {
-            "dim": int(step.vectors.shape[1]),
+            "dim": int(stage.vectors.shape[1]),
             "metric": "euclidean",
             "dtype": "float32",
-            **step.settings,
+            **stage.settings,
             "agreement": agreement and {**vars(agreement)},
         },
-        "lengths": [_number(length) for length in step.lengths],
-        "seconds": step.cost.get("embedding_seconds"),
-        "cost": dict(step.cost),
-        "notes": step.notes,
-        "distances": _distances(step),
+        "lengths": [_number(length) for length in stage.lengths],
+        "seconds": stage.cost.get("embedding_seconds"),
+        "cost": dict(stage.cost),
+        "notes": stage.notes,
+        "distances": _distances(stage),
     }
 
 
-def _confusions(step: Step) -> Iterator[tuple[int, int] | None]:
-    """For each class the one that its queries' first neighbour is of most often, if another."""
-    labels, first = step.metrics.labels, step.neighbours[:, 0]
+def _confusions(stage: LedgerStage) -> Iterator[tuple[int, int] | None]:
+    """For each class, the other class that its queries' first neighbour has most often, if any."""
+    labels, first = stage.metrics.labels, stage.neighbours[:, 0]
     for label in np.unique(labels):
         found = labels[first[(labels == label) & (first >= 0)]]
         others, counts = np.unique(found[found != label], return_counts=True)
@@ -154,16 +157,16 @@ def _confusions(step: Step) -> Iterator[tuple[int, int] | None]:
         yield None if most is None else (int(others[most]), int(counts[most]))
 
 
-def _recall_curve(step: Step) -> dict[str, list[Any]]:
-    depth = step.neighbours.shape[1]
+def _recall_curve(stage: LedgerStage) -> dict[str, list[Any]]:
+    depth = stage.neighbours.shape[1]
     ks = np.unique(np.geomspace(1, depth, _MOST_KS).round().astype(int))
-    first = step.first_match
+    first = stage.first_match
     recall = [float(((first > 0) & (first <= k)).mean()) for k in ks]
     return {"k": ks.tolist(), "recall": recall}
 
 
-def _compared(before: Step, after: Step) -> dict[str, Any]:
-    """How much the lists and, at one width, the vectors of two steps are alike."""
+def _compared(before: LedgerStage, after: LedgerStage) -> dict[str, Any]:
+    """How similar the neighbours and, if of one width, the vectors of two stages are."""
     k = min(_AGREEMENT_K, before.neighbours.shape[1])
     share = agreement_of(after.neighbours[:, :k], before.neighbours[:, :k]).share
     cosine = None
@@ -183,8 +186,8 @@ def _compared(before: Step, after: Step) -> dict[str, Any]:
     return {"same_neighbours": {"k": k, "share": share}, "cosine": cosine}
 
 
-def _distances(step: Step) -> dict[str, Any]:
-    pairs = pair_distances(step.vectors, step.metrics.labels)
+def _distances(stage: LedgerStage) -> dict[str, Any]:
+    pairs = pair_distances(stage.vectors, stage.metrics.labels)
     return {
         "edges": pairs.edges.tolist(),
         "positive": pairs.positive.tolist(),
@@ -207,15 +210,15 @@ def _comparison(pair: tuple[int, int], changed: ChangedQueries, most: int) -> di
     }
 
 
-def _answers(steps: list[Step], row: int) -> dict[str, Any]:
-    """What each step answers to a query."""
+def _answers(stages: list[LedgerStage], row: int) -> dict[str, Any]:
+    """The neighbours that each stage finds for a query."""
     return {
-        "first_match": [int(step.first_match[row]) or None for step in steps],
-        "average_precision": [_number(step.metrics.per_query["MAP@R"][row]) for step in steps],
+        "first_match": [int(stage.first_match[row]) or None for stage in stages],
+        "average_precision": [_number(stage.metrics.per_query["MAP@R"][row]) for stage in stages],
         "neighbours": [
-            [int(n) if n >= 0 else None for n in step.neighbours[row, :SHOWN]] for step in steps
+            [int(n) if n >= 0 else None for n in stage.neighbours[row, :SHOWN]] for stage in stages
         ],
-        "distances": [[_number(d, 4) for d in step.distances[row, :SHOWN]] for step in steps],
+        "distances": [[_number(d, 4) for d in stage.distances[row, :SHOWN]] for stage in stages],
     }
 
 
@@ -224,15 +227,15 @@ def _rows_of(answer: Mapping[str, Any]) -> list[int]:
 
 
 def _map(ledger: Ledger) -> dict[str, Any]:
-    """The places of the images by each step that embeds; an index has the vectors of its model."""
-    steps = ledger.steps
+    """The map of each stage that embeds; an index has the vectors of its model."""
+    stages = ledger.stages
     embedding = [
         number
-        for number, (before, step) in enumerate(zip(ledger.before, steps, strict=True))
-        if before is None or step.vectors is not steps[before].vectors
+        for number, (before, stage) in enumerate(zip(ledger.before, stages, strict=True))
+        if before is None or stage.vectors is not stages[before].vectors
     ]
-    rows = sample_rows(len(steps[0].vectors), _MOST_PLACES)
-    maps = embedding_maps([steps[number].vectors[rows] for number in embedding])
+    rows = sample_rows(len(stages[0].vectors), _MOST_PLACES)
+    maps = embedding_maps([stages[number].vectors[rows] for number in embedding])
     return {
         "rows": rows.tolist(),
         "steps": [

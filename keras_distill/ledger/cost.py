@@ -1,4 +1,4 @@
-"""What a model or an index takes: space and time."""
+"""Cost of a model or an index: space and time."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.ledger.chain_model import ChainModel
+from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.retrieval.neighbours import sample_rows
 from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 
@@ -23,23 +23,23 @@ _QUERIES = 1000
 
 
 def model_cost(model: ChainModel, jpegs: list[bytes], *, batch_size: int) -> dict[str, Any]:
-    """Measures a model, warmed up, alone on the machine if the user sees to that.
+    """Measures the cost of a model after warm-up; nothing else should run on the machine.
 
-    Each call is timed by itself: between calls of another runtime, whose threads still wait for
-    work, it would take many times as long.
+    Calls of one runtime are timed together: between calls of another runtime, whose threads still
+    wait for work, they would take many times as long.
 
     Args:
         model: The model.
-        jpegs: Image files: the first is timed alone, all of them as a batch.
+        jpegs: Contents of image files: the first is timed alone, all of them as a batch.
         batch_size: Images in the batch.
 
     Returns:
         `megabytes` on disk; `parameters`; `milliseconds`, the median time of one image from decoded
         pixels to the vector, in the runtime `timed_in`, with a thread for each CPU;
         `milliseconds_from_jpeg`, from the bytes of its file, which TensorFlow decodes; each with
-        the `…_quartiles` of the calls; `runtime_milliseconds`, those of a runtime of its own by the
-        number of threads: one, and one a CPU; `images_per_second`, from the bytes of files in
-        batches of `batch_size`. `null` where it cannot be known.
+        the `…_quartiles` of the calls; `runtime_milliseconds`, the times in a runtime of its own by
+        the number of threads: one, and one for each CPU; `images_per_second`, from the bytes of
+        files in batches of `batch_size`. `null` where unknown.
     """
     runtime = _runtime_seconds(model)
     single: dict[str, list[float] | None] = {
@@ -72,14 +72,14 @@ def _pixels(image_size: int) -> np.ndarray:
 
 
 def _pixel_seconds(model: ChainModel) -> list[float] | None:
-    """The times of one decoded image by TensorFlow; `None` if it looks at no pixels."""
+    """The times of one decoded image in TensorFlow; `None` if the model reads no pixels."""
     if model.from_pixels is None or model.image_size is None:
         return None
     return _seconds(partial(model.from_pixels, tf.constant(_pixels(model.image_size))), rounds=100)
 
 
 def _runtime_seconds(model: ChainModel) -> dict[int, list[float]]:
-    """The times of one image in a runtime of its own by the number of threads, if it has one."""
+    """The times of one image in the model's own runtime by number of threads, if it has one."""
     if model.runtime is None or model.image_size is None:
         return {}
     pixels = _pixels(model.image_size).astype(np.float32)
@@ -90,11 +90,11 @@ def _runtime_seconds(model: ChainModel) -> dict[int, list[float]]:
 
 
 def index_cost(searcher: Searcher, gallery: np.ndarray, k: int) -> dict[str, Any]:
-    """Measures a search, and exact search next to it, on up to 1,000 queries at once.
+    """Measures the cost of a search, and of exact search for comparison, on up to 1,000 queries.
 
     Args:
-        searcher: The search.
-        gallery: What it searches, float32 `(m, dim)`, which the queries are of too.
+        searcher: The searcher.
+        gallery: Its gallery, float32 `(m, dim)`, of which some rows are the queries.
         k: Neighbours of each query.
 
     Returns:
@@ -115,7 +115,7 @@ def index_cost(searcher: Searcher, gallery: np.ndarray, k: int) -> dict[str, Any
 
 
 def machine() -> dict[str, Any]:
-    """Returns what figures of time depend on: processor, devices and versions."""
+    """Describes the machine that times depend on: processor, devices and versions."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux: a container's share
     devices = [device.device_type for device in tf.config.list_physical_devices()]
     return {
@@ -129,7 +129,7 @@ def machine() -> dict[str, Any]:
 
 
 def _seconds(call: Callable[[], Any], *, rounds: int, most_seconds: float = 6.0) -> list[float]:
-    """The times of a call, warmed up; in fewer rounds where they would take too long."""
+    """The times of a call after warm-up; in fewer rounds where they would take too long."""
     for _ in range(_WARM_UP):
         call()
     taken: list[float] = []
@@ -140,7 +140,7 @@ def _seconds(call: Callable[[], Any], *, rounds: int, most_seconds: float = 6.0)
         start = time.perf_counter()
         answer = call()
         if isinstance(answer, tf.Tensor):
-            answer.numpy()  # a GPU answers before it has computed
+            answer.numpy()  # a GPU returns before it has computed
         taken.append(time.perf_counter() - start)
     return taken
 

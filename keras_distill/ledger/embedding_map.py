@@ -1,4 +1,4 @@
-"""A map of embeddings in two dimensions."""
+"""Map of embeddings in two dimensions."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,17 @@ import scipy.linalg
 
 
 def embedding_maps(vectors: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
-    """Projects the vectors of each step onto their two main directions.
+    """Projects the vectors of each stage onto their two principal directions.
 
-    Maps are turned, or mirrored, so that they lie like the one before them (orthogonal
-    Procrustes), and scaled so that the farthest point from their centre is at distance 1.
+    Maps are rotated or mirrored to match the previous one (orthogonal Procrustes), and scaled so
+    that the farthest point from their centre is at distance 1.
 
     Args:
-        vectors: For each step the vectors of the same images, float array `(n, dim)`.
+        vectors: For each stage, the vectors of the same images, float array `(n, dim)`.
 
     Returns:
-        For each step the places, float64 `(n, 2)`, NaN for vectors that are not finite, and the
-        share of the variance that the two directions hold.
+        For each stage, the points, float64 `(n, 2)`, NaN for vectors that are not finite, and the
+        share of the variance along the two directions.
 
     Example:
         >>> points = np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0]])
@@ -26,8 +26,8 @@ def embedding_maps(vectors: Sequence[np.ndarray]) -> list[tuple[np.ndarray, floa
         (np.float64(0.0), 1.0)
     """
     maps: list[tuple[np.ndarray, float]] = []
-    for step in vectors:
-        places, share = _main_directions(step)
+    for stage in vectors:
+        places, share = _main_directions(stage)
         if maps:
             shared = np.isfinite(places).all(axis=1) & np.isfinite(maps[-1][0]).all(axis=1)
             if shared.any():

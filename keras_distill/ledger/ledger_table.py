@@ -1,21 +1,21 @@
-"""The ledger as a table on the console."""
+"""Ledger as a table for the console."""
 
 from typing import TYPE_CHECKING
 
+from keras_distill.evaluation.metric_figures import MEANING
 from keras_distill.ledger.ledger import Change, Ledger
-from keras_distill.retrieval.metric_figures import MEANING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def ledger_table(title: str, ledger: Ledger, over: str = "queries") -> "Table":
-    """Puts the steps below each other: the chain, what it loses in all, and the branches.
+    """Lists the stages: the chain, its total change, and the branches.
 
     Args:
         title: Heading of the table.
-        ledger: The steps.
-        over: What is resampled for the intervals, `queries` or `classes`.
+        ledger: The ledger.
+        over: Unit that is resampled for the intervals, `queries` or `classes`.
 
     Returns:
         The table, each value with its 95 % interval.
@@ -24,7 +24,7 @@ def ledger_table(title: str, ledger: Ledger, over: str = "queries") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    first = next(iter(ledger.steps[0].metrics.means))
+    first = next(iter(ledger.stages[0].metrics.means))
     table = Table(
         title=escape(title),
         caption=f"in brackets: 95 % interval over {over}; * beyond it",
@@ -36,43 +36,43 @@ def ledger_table(title: str, ledger: Ledger, over: str = "queries") -> "Table":
     table.add_column("", overflow="fold")  # names of files are long, and must differ
     for heading in (first, "change", "MAP@R", "MB", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for number, (step, changes) in enumerate(zip(ledger.steps, ledger.changes, strict=True)):
-        low, high = step.metrics.intervals_over[over][first]
+    for number, (stage, changes) in enumerate(zip(ledger.stages, ledger.changes, strict=True)):
+        low, high = stage.metrics.intervals_over[over][first]
         table.add_row(
-            escape(step.name),
-            f"{step.metrics.means[first]:.4f} [{low:.3f}, {high:.3f}]",
+            escape(stage.name),
+            f"{stage.metrics.means[first]:.4f} [{low:.3f}, {high:.3f}]",
             "" if changes is None else _change(changes[first], over),
-            f"{step.metrics.map_at_r:.4f}",
-            _number(step.cost.get("megabytes")),
-            _number(step.cost.get("milliseconds")),
+            f"{stage.metrics.map_at_r:.4f}",
+            _number(stage.cost.get("megabytes")),
+            _number(stage.cost.get("milliseconds")),
         )
         if number == ledger.last > 0:
             table.add_section()
-            table.add_row("in all", "", _change(ledger.total[first], over), "", "", "")
+            table.add_row("total", "", _change(ledger.total[first], over), "", "", "")
             table.add_section()
     return table
 
 
 def ledger_notes(ledger: Ledger, over: str = "queries") -> list[str]:
-    """Says what has to be known to read the table.
+    """Returns notes on the table.
 
     Args:
-        ledger: The steps.
-        over: What is resampled for the intervals, `queries` or `classes`.
+        ledger: The ledger.
+        over: Unit that is resampled for the intervals, `queries` or `classes`.
 
     Returns:
         Sentences.
     """
-    notes = [f"Intervals over {over} tell {MEANING[over]}."]
+    notes = [f"Intervals over {over} show {MEANING[over]}."]
     origins = dict.fromkeys(before for before in ledger.before[ledger.last + 1 :])
     notes += [
-        f"Other formats are compared with the {ledger.steps[before].name}, which they were made of."
+        f"Other formats are compared with the {ledger.stages[before].name} they were made from."
         for before in origins
         if before is not None
     ]
-    timed = dict.fromkeys(step.cost.get("timed_in") for step in ledger.steps)
+    timed = dict.fromkeys(stage.cost.get("timed_in") for stage in ledger.stages)
     if len(runtimes := [name for name in timed if name]) > 1:
-        notes.append(f"ms in {', '.join(runtimes)}: only those of one runtime are comparable.")
+        notes.append(f"ms in {', '.join(runtimes)}: only times in the same runtime are comparable.")
     return notes
 
 

@@ -1,11 +1,11 @@
-"""One HTML file that holds all of a report and asks for nothing else."""
+"""HTML page of a report: one file that loads nothing else."""
 
 import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-# In this order: each uses what stands in those before.
+# In this order: each uses the ones before.
 _SCRIPTS = (
     "elements.js",
     "charts.js",
@@ -21,7 +21,7 @@ def page_html(contents: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     """Fills the page.
 
     Args:
-        contents: As of `report_contents`, and what the command knows besides.
+        contents: The contents, see `report_and_pictures`.
         pictures: `data:` URIs by row.
 
     Returns:
@@ -32,7 +32,7 @@ def page_html(contents: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     def read(name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
 
-    # "<" would end the script element in "</script>"; JSON has it inside of strings only.
+    # "<" would end the script element in "</script>"; JSON has it only inside strings.
     data = json.dumps({"report": contents, "pictures": pictures}, allow_nan=False)
     parts = {
         "/* STYLE */": read("page.css"),

@@ -1,4 +1,4 @@
-"""How far apart images of one class are, and images of different classes."""
+"""Distances of pairs of images of the same class and of different classes."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ class PairDistances:
 
     Attributes:
         edges: Edges of the bins, float64 `(bins + 1,)`.
-        positive: Pairs of one class in each bin, int64 `(bins,)`.
-        negative: Pairs of different classes, alike.
-        images: Images of which all pairs were counted.
+        positive: Pairs of the same class in each bin, int64 `(bins,)`.
+        negative: Pairs of different classes in each bin, int64 `(bins,)`.
+        images: Number of images whose pairs were counted.
     """
 
     edges: np.ndarray
@@ -36,17 +36,17 @@ class PairDistances:
 def pair_distances(
     vectors: np.ndarray, labels: np.ndarray, *, bins: int = 60, most_images: int = 2000
 ) -> PairDistances:
-    """Counts the distances of all pairs of images, or of a sample at equal steps.
+    """Counts the distances of all pairs of images, or of an evenly spaced sample.
 
-    Bins run from 0 to 2, the farthest that vectors of length 1 can be apart; where lengths differ,
-    to twice the greatest distance from the mean. At no time are more than 512 rows of distances in
-    memory.
+    Bins run from 0 to 2, the greatest distance of vectors of length 1; where lengths differ, to
+    twice the greatest distance from the mean. At no time does memory hold more than 512 rows of
+    distances.
 
     Args:
         vectors: float array `(n, dim)`; rows that are not finite are left out.
         labels: Classes, integers `(n,)`.
         bins: Number of bins.
-        most_images: The size of the sample.
+        most_images: Maximum size of the sample.
 
     Returns:
         The histograms.

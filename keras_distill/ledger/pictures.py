@@ -1,4 +1,4 @@
-"""Small pictures that lie inside of a page."""
+"""Thumbnails inside the page of a report."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""The absolute teacher: be where the teacher is."""
+"""Absolute teacher loss: the student's embedding should be where the teacher's is."""
 
 from typing import Any
 

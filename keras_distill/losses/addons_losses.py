@@ -1,10 +1,10 @@
-"""The losses of TensorFlow Addons by name, and whether they can be had; light, for the flags."""
+"""Names of the losses of TensorFlow Addons, and a check that its packages are installed."""
 
 import importlib.util
 
 from keras_distill.errors import InputError
 
-#: The names, and what a message says of the loss of this package that comes nearest.
+#: The names, each with the nearest loss of this package, for messages.
 ADDONS_LOSSES = {
     "triplet_semihard": "semi_hard_triplet, which is equal for as many images of each class",
     "triplet_hard": "batch_hard_triplet, which is equal",
@@ -12,16 +12,15 @@ ADDONS_LOSSES = {
     "npairs": "n_pairs, which is close",
     "contrastive": "contrastive, which is close",
 }
-#: What is installed by the extra `addons`.
+#: Packages that the extra `addons` installs.
 PACKAGES = ("tensorflow_addons", "tf_keras")
 
 
-def check_addons(loss: str, *, argument: str) -> None:
+def check_addons(loss: str) -> None:
     """Rejects a loss whose packages are missing, without importing any.
 
     Args:
         loss: One of `ADDONS_LOSSES`.
-        argument: What the message calls it.
 
     Raises:
         InputError: If TensorFlow Addons or the Keras 2 that it needs is not installed.
@@ -29,7 +28,7 @@ def check_addons(loss: str, *, argument: str) -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"{argument} needs {' and '.join(missing)}, not installed here; take "
+            f"`loss={loss!r}` needs {' and '.join(missing)}, not installed here; use "
             f"{ADDONS_LOSSES[loss]}, or, on Python 3.11 only, "
             "pip install 'keras_distill[addons]'."
         )

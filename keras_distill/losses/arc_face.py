@@ -1,4 +1,4 @@
-"""The ArcFace loss, of which the normalised softmax is the case without a margin."""
+"""ArcFace loss, which is the normalised softmax if it has no margin."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _FLOOR = 1e-7  # of a squared sine; keeps the root's gradient finite
 
 @keras.saving.register_keras_serializable("keras_distill")
 class ArcFace(ClassVectorLoss):
-    """Cross-entropy of the class, told from the angles to one learnt vector for each class.
+    """Cross-entropy of the class, predicted from the angles to one learned vector for each class.
 
     `L_i = -log(exp(scale cos(a_iy + margin)) / (exp(scale cos(a_iy + margin)) + sum_{c != y}
     exp(scale cos a_ic)))` with the angle `a_ic` between the embedding `i` and the vector of class
@@ -27,7 +27,7 @@ class ArcFace(ClassVectorLoss):
 
     Args:
         classes: The labels of the training set. Rows with another label contribute nothing.
-        margin: Angle, in radians, by which the own class must be nearer than all others.
+        margin: Angle, in radians, by which an image's own class must be nearer than all others.
         scale: Factor of the cosines, the inverse of a temperature.
         name: Name under which the value is reported.
 

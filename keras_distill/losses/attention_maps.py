@@ -1,4 +1,4 @@
-"""Attention layers: look where the teacher looks."""
+"""Attention transfer: the student's layers should attend to the same places as the teacher's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class AttentionMaps(FeatureLoss):
     The norm that "Learning Metrics from Teachers" uses is not known.
 
     Args:
-        pairs: Pairs `(teacher's layer, student's layer)`, such as of `matching_stages`.
+        pairs: Pairs `(teacher's layer, student's layer)`, such as those of `matching_stages`.
         name: Name under which the value is reported.
 
     Example:
@@ -40,12 +40,12 @@ class AttentionMaps(FeatureLoss):
     def __init__(self, pairs: Sequence[tuple[str, str]], name: str = "attention"):
         super().__init__(pairs, name=name)
 
-    def strength_sizes(
+    def energy_sizes(
         self,
         teacher_shapes: Mapping[str, tuple[int | None, ...]],
         student_shapes: Mapping[str, tuple[int | None, ...]],
     ) -> dict[str, tuple[int, int] | None]:
-        """Says that the strength at the smaller map's size will do; see the base class."""
+        """Returns the size of the smaller map, whose energy is enough; see the base class."""
         sizes: dict[str, tuple[int, int] | None] = {}
         for teacher, student in self.pairs:
             sides = (*teacher_shapes[teacher][1:3], *student_shapes[student][1:3])
@@ -66,7 +66,7 @@ def _attention(features: Any, size: Sequence[int]) -> Any:
     return unit_rows(ops.reshape(ops.mean(ops.square(features), axis=-1), (-1, size[0] * size[1])))
 
 
-def channel_strength(features: Any, size: Sequence[int]) -> Any:
+def attention_energy(features: Any, size: Sequence[int]) -> Any:
     """Reduces a map to one channel that has the same attention map.
 
     Args:
@@ -78,8 +78,8 @@ def channel_strength(features: Any, size: Sequence[int]) -> Any:
         pooling.
 
     Example:
-        >>> strength = channel_strength(ops.convert_to_tensor([[[[3.0, -4.0]]]]), (1, 1))
-        >>> round(float(strength[0, 0, 0, 0]) ** 2, 3)
+        >>> energy = attention_energy(ops.convert_to_tensor([[[[3.0, -4.0]]]]), (1, 1))
+        >>> round(float(energy[0, 0, 0, 0]) ** 2, 3)
         12.5
     """
     squares = ops.square(adaptive_average_pool(features, size))

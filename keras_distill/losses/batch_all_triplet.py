@@ -1,4 +1,4 @@
-"""The batch-all triplet loss."""
+"""Batch-all triplet loss."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_distill.losses.anchor_shares import anchor_shares
+from keras_distill.losses.mean_over_pairs import mean_over_pairs
 from keras_distill.losses.pair_masks import pair_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
@@ -19,11 +19,11 @@ class BatchAllTriplet(TaskLoss):
     """Triplet loss of every anchor with every positive and every negative.
 
     `L = mean_{(i,j,k) active} (d_ij - d_ik + margin)` with Euclidean `d`, over the triplets with
-    `y_j = y_i != y_k` that violate the margin; those that do not are left out of the mean, too, or
-    they would drown the others ("In Defense of the Triplet Loss", arXiv 1703.07737, where it is
-    L_BA≠0). There are cubically many triplets, but the negatives of an anchor are sorted and summed
-    up once, so memory grows with the square of the batch only. A sample weight multiplies the
-    triplets of its anchor.
+    `y_j = y_i != y_k` that violate the margin; triplets that do not are left out of the mean
+    too, because they would drown the others ("In Defense of the Triplet Loss", arXiv 1703.07737,
+    where it is L_BA≠0). There are cubically many triplets, but the negatives of an anchor are
+    sorted and summed up once, so memory grows with the square of the batch only. A sample weight
+    multiplies the triplets of its anchor.
 
     Args:
         margin: By how much the negative must be farther than the positive, in units of distance.
@@ -53,7 +53,7 @@ class BatchAllTriplet(TaskLoss):
         sums = ops.pad(ops.cumsum(ops.where(present, ordered, 0.0), axis=1), ((0, 0), (1, 0)))
         # sum over the nearest `active` negatives k of (d_ij + margin - d_ik)
         hinges = ops.cast(active, "float32") * limits - ops.take_along_axis(sums, active, axis=1)
-        return anchor_shares(
+        return mean_over_pairs(
             labels,
             ops.sum(ops.where(positive, hinges, 0.0), axis=1),
             ops.sum(ops.where(positive, active, 0), axis=1),

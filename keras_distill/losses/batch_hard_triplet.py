@@ -1,11 +1,11 @@
-"""The batch-hard triplet loss."""
+"""Batch-hard triplet loss."""
 
 from typing import Any, Literal
 
 import keras
 from keras import ops
 
-from keras_distill.losses.class_masks import class_masks
+from keras_distill.losses.pair_masks import pair_masks_of_all_rows
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
 
@@ -22,8 +22,8 @@ class BatchHardTriplet(TaskLoss):
     only where its class has one row. An anchor without any negative, or without any positive among
     given references, has loss 0.
 
-    The soft margin replaces `max(0, x + margin)` by `log(1 + exp(x))`, which goes on pulling and
-    pushing where a margin would be content.
+    The soft margin replaces `max(0, x + margin)` by `log(1 + exp(x))`, which keeps pulling and
+    pushing where a margin would already be met.
 
     Args:
         margin: By how much the nearest negative must be farther than the farthest positive, in
@@ -41,7 +41,9 @@ class BatchHardTriplet(TaskLoss):
 
     def __init__(self, margin: float | Literal["soft"] = 0.0, name: str = "triplet"):
         if isinstance(margin, str) and margin != "soft":
-            raise ValueError(f"BatchHardTriplet: margin={margin!r} is neither a number nor 'soft'.")
+            raise ValueError(
+                f"BatchHardTriplet: `margin={margin!r}` is neither a number nor 'soft'."
+            )
         super().__init__(name=name)
         self.margin = margin
 
@@ -50,7 +52,7 @@ class BatchHardTriplet(TaskLoss):
     ) -> Any:
         """Computes the loss of each anchor; see the base class."""
         distances = pairwise_distances(embeddings, ref_embeddings)
-        positive, negative = class_masks(labels, ref_labels)
+        positive, negative = pair_masks_of_all_rows(labels, ref_labels)
         farthest_positive = ops.max(ops.where(positive, distances, -_FAR), axis=1)
         nearest_negative = ops.min(ops.where(negative, distances, _FAR), axis=1)
         complete = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))

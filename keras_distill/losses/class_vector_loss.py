@@ -1,4 +1,4 @@
-"""The base of the losses that learn a vector for each class of the training set."""
+"""Base class of the losses that learn a vector for each class of the training set."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from keras_distill.losses.unit_rows import unit_rows
 
 
 class ClassVectorLoss(TaskLoss):
-    """Base class of the losses that compare embeddings with learnt vectors of the classes.
+    """Base class of the losses that compare embeddings with learned vectors of the classes.
 
-    The vectors are trained with the student and are no part of it: `layer` holds them, and
+    The vectors are trained with the student but are not part of it: `layer` holds them, and
     `Distiller` tracks it. Only their direction counts. They start short, with entries of about
     0.01, because Adam moves every entry by about the learning rate: a short vector turns fast,
     which stands in for the higher learning rate that class vectors are usually given.
@@ -27,7 +27,7 @@ class ClassVectorLoss(TaskLoss):
         name: Name under which the value is reported.
 
     Raises:
-        ValueError: If `classes` is empty, or not of integers from 0.
+        ValueError: If `classes` is empty, or holds other values than integers from 0.
     """
 
     takes_references = False
@@ -37,8 +37,8 @@ class ClassVectorLoss(TaskLoss):
         values = np.unique(np.asarray(classes))
         if not values.size or values.dtype.kind not in "iu" or values[0] < 0:
             raise ValueError(
-                f"{type(self).__name__}: classes must be the labels of the training set, integers "
-                f"from 0, not {values[:3]}."
+                f"{type(self).__name__}: `classes` must be the labels of the training set, "
+                f"integers from 0, not {values[:3]}."
             )
         self.classes = values.astype("int64")
         self.layer = self._class_vectors = _ClassVectors(len(values))

@@ -1,11 +1,11 @@
-"""The contrastive loss."""
+"""Contrastive loss."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill.losses.anchor_shares import anchor_shares
+from keras_distill.losses.mean_over_pairs import mean_over_pairs
 from keras_distill.losses.pair_masks import pair_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
@@ -18,8 +18,8 @@ class Contrastive(TaskLoss):
     With Euclidean `d`, `L = mean_{y_j = y_i} (d_ij - positive_margin) + mean_{y_k != y_i}
     (negative_margin - d_ik)`, each mean over the pairs for which the difference is positive
     ("Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006, without its squares, as
-    in PyTorch Metric Learning). A sample weight multiplies the pairs of its anchor. It is the loss
-    with which `CrossBatchMemory` was proposed.
+    in PyTorch Metric Learning). A sample weight multiplies the pairs of its anchor.
+    `CrossBatchMemory` was proposed with this loss.
 
     Args:
         positive_margin: The distance that is near enough for rows of one class.
@@ -55,7 +55,7 @@ class Contrastive(TaskLoss):
         ):
             hinges = ops.where(mask, ops.maximum(excess, 0.0), 0.0)
             active = ops.cast(hinges > 0.0, "float32")
-            losses += anchor_shares(labels, ops.sum(hinges, axis=1), ops.sum(active, axis=1))
+            losses += mean_over_pairs(labels, ops.sum(hinges, axis=1), ops.sum(active, axis=1))
         return losses
 
     def get_config(self) -> dict[str, Any]:

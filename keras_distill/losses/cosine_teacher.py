@@ -1,4 +1,4 @@
-"""The cosine teacher: look where the teacher looks."""
+"""Cosine teacher loss: the student's embedding should point where the teacher's does."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The cross-batch memory: compares a batch with the batches before it, too."""
+"""Cross-batch memory, with which a batch is also compared with earlier batches."""
 
 from typing import Any
 
@@ -21,10 +21,10 @@ class CrossBatchMemory(TaskLoss):
 
     Args:
         loss: A loss that takes references.
-        size: Number of rows to remember. What is older than the drift allows does harm: up to some
-            100 batches.
+        size: Number of rows to remember. Rows that are too old do harm, because embeddings drift:
+            up to some 100 batches.
         weight: Weight of the comparison with the memory.
-        name: Name under which the value is reported; by default that of `loss`.
+        name: Name under which the value is reported; by default the name of `loss`.
 
     Raises:
         ValueError: If the loss takes no references or the size is not positive.
@@ -45,11 +45,11 @@ class CrossBatchMemory(TaskLoss):
     def __init__(self, loss: TaskLoss, size: int, weight: float = 1.0, name: str | None = None):
         if not loss.takes_references:
             raise ValueError(
-                f"CrossBatchMemory: {type(loss).__name__} compares with no other rows, so there is "
-                "nothing to remember for it."
+                f"CrossBatchMemory: `loss`, a {type(loss).__name__}, takes no references, so "
+                "there is nothing to remember; give a loss that does, such as BatchHardTriplet."
             )
         if size < 1:
-            raise ValueError(f"CrossBatchMemory: size={size} must be positive.")
+            raise ValueError(f"CrossBatchMemory: `size={size}` must be positive.")
         super().__init__(name=name or loss.name)
         self.loss = loss
         self.size = size

@@ -1,4 +1,4 @@
-"""The last embeddings of a training, kept in variables."""
+"""Queue of the last embeddings of a training, kept in variables."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from keras import ops
 
 
 class EmbeddingQueue(keras.layers.Layer):
-    """Holds the last embeddings of a training, with their labels; those not yet filled have -1.
+    """Holds the last embeddings of a training, with their labels; empty rows have the label -1.
 
     Args:
         size: Number of rows.
@@ -39,8 +39,8 @@ class EmbeddingQueue(keras.layers.Layer):
     def remember(self, labels: Any, embeddings: Any) -> None:
         """Puts the labelled rows of a batch in front of the queue, whose last rows fall out.
 
-        Rows that are not finite are left out: a float16 step that overflows is skipped, but what it
-        left in the queue would make the steps after it overflow, too.
+        Rows that are not finite are left out: a float16 step that overflows is skipped, but its
+        rows in the queue would make the following steps overflow too.
 
         Args:
             labels: int64 tensor `(batch,)`, negative for unlabelled rows.

@@ -1,4 +1,4 @@
-"""The base of the losses that compare feature maps of a student with its teacher's."""
+"""Base class of the losses that compare feature maps of student and teacher."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ class FeatureLoss(keras.losses.Loss):
     is computed in float32 whatever the dtype policy, and no gradient flows into the teacher.
 
     Args:
-        pairs: Pairs `(teacher's layer, student's layer)`, by name or by way; see `find_path`.
+        pairs: Pairs `(teacher's layer, student's layer)`, by name or path; see `find_path`.
         name: Name under which the value is reported.
 
     Raises:
@@ -24,7 +24,9 @@ class FeatureLoss(keras.losses.Loss):
     def __init__(self, pairs: Sequence[tuple[str, str]], name: str | None = None):
         super().__init__(name=name, reduction="none", dtype="float32")
         if not pairs:
-            raise ValueError(f"{self.name}: pairs={pairs!r} is empty; name a layer of each model.")
+            raise ValueError(
+                f"{self.name}: `pairs={pairs!r}` is empty; name a layer of each model."
+            )
         self.pairs = tuple((str(teacher), str(student)) for teacher, student in pairs)
 
     @property
@@ -42,31 +44,31 @@ class FeatureLoss(keras.losses.Loss):
         teacher_shapes: Mapping[str, tuple[int | None, ...]],
         student_shapes: Mapping[str, tuple[int | None, ...]],
     ) -> list[keras.Layer]:
-        """Makes what is trained with the student and dropped afterwards.
+        """Builds the layers that are trained with the student and dropped afterwards.
 
         Args:
             teacher_shapes: Shapes `(None, h, w, channels)` of the teacher's layers.
-            student_shapes: The same of the student's.
+            student_shapes: Shapes of the student's layers.
 
         Returns:
             The layers; none, unless a subclass needs some.
         """
         return []
 
-    def strength_sizes(
+    def energy_sizes(
         self,
         teacher_shapes: Mapping[str, tuple[int | None, ...]],
         student_shapes: Mapping[str, tuple[int | None, ...]],
     ) -> dict[str, tuple[int, int] | None]:
-        """Says how little of the teacher's maps would do, so that a cache keeps no more.
+        """Returns the sizes to which the teacher's maps may be reduced in a cache.
 
         Args:
             teacher_shapes: Shapes `(None, h, w, channels)` of the teacher's layers.
-            student_shapes: The same of the student's.
+            student_shapes: Shapes of the student's layers.
 
         Returns:
-            For each of the teacher's layers the height and width of the `channel_strength` that
-            can take its place, or `None` if nothing less than the map can.
+            For each of the teacher's layers the height and width of the `attention_energy` that
+            can take its place, or `None` if the whole map is needed.
         """
         return dict.fromkeys(self.teacher_layers)
 
@@ -81,7 +83,7 @@ class FeatureLoss(keras.losses.Loss):
 
         Args:
             teacher_maps: Tensors `(batch, h, w, channels)` by layer.
-            student_maps: The same of the student.
+            student_maps: Tensors of the student's layers.
             sample_weight: Optional tensor `(batch,)`.
             training: Whether the student trains.
 
@@ -109,7 +111,7 @@ class FeatureLoss(keras.losses.Loss):
         Args:
             pair: Number of the pair.
             teacher_map: float32 tensor `(batch, h, w, channels)`.
-            student_map: The same of the student; sizes and channels may differ.
+            student_map: The student's map; sizes and channels may differ.
             training: Whether the student trains.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Hint layers: have what the teacher has half-way."""
+"""Hint layers: the student's inner layers should predict the teacher's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from keras_distill.losses.feature_loss import FeatureLoss
 
 @keras.saving.register_keras_serializable("keras_distill")
 class Hint(FeatureLoss):
-    """Mean squared difference between the teacher's feature map and what a regressor makes of ours.
+    """Mean squared error of a regressor that predicts the teacher's feature map from the student's.
 
     `L = mean (r(f^S) - f^T)^2` over images, places and channels, summed over the pairs (Romero et
     al., "FitNets", ICLR 2015, in the form of RepDistiller, whose weight is 100). The regressor `r`
-    is a convolution, batch normalisation and ReLU; it is trained with the student and no part of
+    is a convolution, batch normalisation and ReLU; it is trained with the student but not part of
     it. It sizes itself: 3 x 3 with stride 2 if the student's map is twice as high as the teacher's,
     4 x 4 transposed with stride 2 if it is half as high, a valid convolution of the difference plus
     1 if it is at most twice as high otherwise (1 x 1 for equal maps); any other map is first
@@ -25,7 +25,7 @@ class Hint(FeatureLoss):
     Teachers" uses is not known.
 
     Args:
-        pairs: Pairs `(teacher's layer, student's layer)`, such as of `matching_stages`.
+        pairs: Pairs `(teacher's layer, student's layer)`, such as those of `matching_stages`.
         name: Name under which the value is reported.
         shapes: Shapes of each pair's maps, once they are known; kept for saving.
     """
@@ -50,7 +50,7 @@ class Hint(FeatureLoss):
             if missing := [t for t, _ in self.pairs if t not in teacher_shapes]:
                 raise ValueError(
                     f"{self.name}: the shape of the teacher's layer {missing[0]!r} is not known; "
-                    "give the teacher, or Hint(shapes=...)."
+                    "give `teacher`, or Hint(shapes=...)."
                 )
             self.shapes = [(teacher_shapes[t], student_shapes[s]) for t, s in self.pairs]
             self.regressors = self._regressors()

@@ -1,4 +1,4 @@
-"""The embedding loss of "It's All in the Head"."""
+"""Embedding loss of "It's All in the Head"."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class KdeTeacher(TeacherLoss):
 
     `L = sum_i |s_i/|s_i| - t_i/|t_i||^2 = sum_i (2 - 2 cos_i)`, the loss called KDE in the code of
     "It's All in the Head" (arXiv 2201.06945): a sum, which grows with the batch, so a weight
-    belongs to its batch size. Both embeddings must have the same width; the student then lives in
+    belongs to a batch size. Both embeddings must have the same width; the student then lives in
     the teacher's space. A zero vector stays 0 with gradient 0, where the code's is of size 1e12.
 
     Args:

@@ -1,12 +1,12 @@
-"""The lifted structure loss."""
+"""Lifted structure loss."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill.losses.anchor_shares import anchor_shares
 from keras_distill.losses.masked_logsumexp import masked_logsumexp
+from keras_distill.losses.mean_over_pairs import mean_over_pairs
 from keras_distill.losses.pair_masks import pair_masks
 from keras_distill.losses.pairwise_distances import pairwise_distances
 from keras_distill.losses.task_loss import TaskLoss
@@ -49,7 +49,7 @@ class LiftedStructure(TaskLoss):
             ops.stack([ops.broadcast_to(part, shape) for part in (of_anchor, of_positive)]), axis=0
         )
         hinges = ops.where(positive, ops.maximum(distances + of_both, 0.0), 0.0)
-        return anchor_shares(
+        return mean_over_pairs(
             labels,
             ops.sum(ops.square(hinges), axis=1) / 2.0,
             ops.sum(ops.cast(positive, "float32"), axis=1),

@@ -1,4 +1,4 @@
-"""The logarithm of a sum of exponentials over some of the entries."""
+"""Logarithm of a sum of exponentials over the entries in a mask."""
 
 from typing import Any
 

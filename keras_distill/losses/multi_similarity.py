@@ -1,4 +1,4 @@
-"""The multi-similarity loss."""
+"""Multi-similarity loss."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _FAR = 1e9  # stands for "no such row": beyond any cosine, finite in float32
 
 @keras.saving.register_keras_serializable("keras_distill")
 class MultiSimilarity(TaskLoss):
-    """Weighs every mined pair by its own similarity and by that of the anchor's other pairs.
+    """Weighs every mined pair by its own similarity and the similarities of the anchor's others.
 
     With the cosine `s`, an anchor `i`, its positives `P` and negatives `N`,
 
@@ -30,7 +30,7 @@ class MultiSimilarity(TaskLoss):
     Args:
         alpha: Sharpness of the weights of the positives.
         beta: Sharpness of the weights of the negatives.
-        base: The similarity that parts positives from negatives.
+        base: Similarity that separates positives from negatives.
         epsilon: Tolerance of the mining, in units of the cosine; `None` to use all pairs.
         name: Name under which the value is reported.
 

@@ -1,4 +1,4 @@
-"""The N-pairs loss."""
+"""N-pairs loss."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from keras_distill.losses.task_loss import TaskLoss
 
 @keras.saving.register_keras_serializable("keras_distill")
 class NPairs(TaskLoss):
-    """Cross-entropy of telling each positive from all negatives at once.
+    """Cross-entropy of distinguishing each positive from all negatives at once.
 
     `L_i = mean_{y_j = y_i} log(1 + sum_{y_k != y_i} exp(scale (e_i.e_k - e_i.e_j)))` ("Improved
     Deep Metric Learning with Multi-class N-pair Loss Objective", NeurIPS 2016). Given one reference
     of each class, it is the paper's loss; within a batch, every other row of a class is a positive.
-    The paper's penalty on the length of embeddings is missing, for those of an embedder have length
-    1. An anchor without positives or negatives has loss 0.
+    The paper's penalty on the length of embeddings is missing, because an embedder's have length 1.
+    An anchor without positives or negatives has loss 0.
 
     Args:
-        scale: Factor of the inner products. 1 as in the paper, whose embeddings have any length; if
-            theirs is 1, the products differ by at most 2, and 10 to 30 tells them apart.
+        scale: Factor of the inner products. 1 as in the paper, whose embeddings have any length;
+            products of unit vectors differ by at most 2, and need 10 to 30.
         name: Name under which the value is reported.
 
     Example:

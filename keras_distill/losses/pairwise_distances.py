@@ -1,4 +1,4 @@
-"""The matrix of Euclidean distances that every loss on pairs starts from."""
+"""Matrix of Euclidean distances, from which every loss on pairs starts."""
 
 from typing import Any
 

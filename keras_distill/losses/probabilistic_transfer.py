@@ -18,9 +18,9 @@ class ProbabilisticTransfer(TeacherLoss):
     `L = mean_ij p^T_ij log((p^T_ij + 1e-7) / (p^S_ij + 1e-7))` with `p_ij = k_ij / sum_j k_ij` and
     `k_ij = (1 + cos(x_i, x_j)) / 2` ("Learning Deep Representations with Probabilistic Knowledge
     Transfer", ECCV 2018). As RepDistiller computes it, a row is among its own neighbours, and the
-    mean is over all `n^2` entries; whether the paper has it so is unconfirmed. The lengths and the
-    widths of the two embeddings may differ. A zero vector has cosine 0 to everything. RepDistiller
-    weighs this loss 30000.
+    mean is over all `n^2` entries; whether the paper does the same is unconfirmed. The lengths and
+    the widths of the two embeddings may differ. A zero vector has cosine 0 to everything.
+    RepDistiller gives this loss a weight of 30000.
 
     Args:
         reduction: `"mean"` as above, or `"sum"`, the sum of the rows' Kullback-Leibler divergences.

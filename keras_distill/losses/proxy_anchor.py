@@ -1,4 +1,4 @@
-"""The Proxy-Anchor loss."""
+"""Proxy-Anchor loss."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from keras_distill.losses.masked_logsumexp import masked_logsumexp
 
 @keras.saving.register_keras_serializable("keras_distill")
 class ProxyAnchor(ClassVectorLoss):
-    """Takes a learnt vector of each class, its proxy, as the anchor of all images of the batch.
+    """Uses a learned vector of each class, its proxy, as the anchor of all images of the batch.
 
     With the cosine `s` of an image `i` and a proxy `c`, all `C` proxies and the `C+` of them that
     have images in the batch,
@@ -26,7 +26,8 @@ class ProxyAnchor(ClassVectorLoss):
 
     Args:
         classes: The labels of the training set. Rows with another label contribute nothing.
-        margin: By how much cosines should exceed 0 for the own proxy and fall below it for others.
+        margin: By how much cosines should exceed 0 for an image's own proxy, and fall below 0 for
+            others.
         alpha: Sharpness of the weights of the images.
         name: Name under which the value is reported.
 

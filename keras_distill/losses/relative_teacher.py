@@ -1,4 +1,4 @@
-"""The relative teacher: keep the distances that the teacher has."""
+"""Relative teacher loss: the student should keep the teacher's distances."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class RelativeTeacher(TeacherLoss):
     With the Euclidean distance matrices `d^S` and `d^T` of the batch, `L = |d^S - d^T|_F` (L_rel
     of "Learning Metrics from Teachers", CVPR 2019, as its code computes it: the Frobenius norm of
     the whole matrix, each pair counted twice, not divided by anything). It grows about linearly
-    with the batch size, so a weight belongs to its batch size: the published ones to 32. The
+    with the batch size, so a weight belongs to a batch size: the published ones to 32. The
     widths of the two embeddings may differ.
 
     Args:
@@ -43,8 +43,8 @@ class RelativeTeacher(TeacherLoss):
         weights = sample_weight[:, None] * sample_weight[None, :]
         if self.reduction == "frobenius":
             squared = ops.sum(weights * ops.square(difference))
-            # The root has no gradient at 0; a student equal to its teacher gets 0, as in torch.
-            apart = squared != 0.0  # true for NaN, which must not pass for equality
+            # The root has no gradient at 0; a student equal to its teacher gets 0, as in PyTorch.
+            apart = squared != 0.0  # true for NaN, which must not count as equality
             return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
         total = ops.sum(weights * ops.abs(difference))
         if self.reduction == "sum":

@@ -1,4 +1,4 @@
-"""Relational knowledge distillation: keep the teacher's angles."""
+"""Relational knowledge distillation of angles."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_distill.losses.teacher_loss import TeacherLoss
 
-_RESOLUTION = 1e-6  # of a squared distance, relative to the squared lengths that it comes from
+_RESOLUTION = 1e-6  # of a squared distance, relative to the squared lengths it is computed from
 _SHORTEST = 1e-12
 
 
@@ -25,7 +25,8 @@ class RkdAngle(TeacherLoss):
     that resolves about a thousandth of a row's distance from the mean of the batch; rows closer to
     each other count as equal.
 
-    The authors' example weighs `RkdDistance` 1 and this loss 2, RepDistiller 25 and 50.
+    The authors' example uses the weights 1 for `RkdDistance` and 2 for this loss, RepDistiller 25
+    and 50.
 
     Args:
         reduction: `"mean"` as above, or `"sum"`. A triplet weighs the product of its rows' sample
@@ -53,7 +54,7 @@ class RkdAngle(TeacherLoss):
 
 
 def _cosines(embeddings: Any) -> Any:
-    """Cosines `(n, n, n)`; the first axis is that of the angle's vertex."""
+    """Cosines `(n, n, n)`; the first axis is the vertex of the angle."""
     # Angles do not change with the origin; around the mean, the Gram matrix is most precise.
     centred = embeddings - ops.stop_gradient(ops.mean(embeddings, axis=0))
     gram = ops.matmul(centred, ops.transpose(centred))

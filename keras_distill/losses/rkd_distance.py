@@ -1,4 +1,4 @@
-"""Relational knowledge distillation: keep the teacher's distances up to their scale."""
+"""Relational knowledge distillation of distances, up to their scale."""
 
 from typing import Any
 
@@ -22,7 +22,8 @@ class RkdDistance(TeacherLoss):
     `RelativeTeacher` it leaves the scale of the student's space free. The widths of the two
     embeddings may differ.
 
-    The authors' example weighs this loss 1 and `RkdAngle` 2, RepDistiller 25 and 50.
+    The authors' example uses the weights 1 for this loss and 2 for `RkdAngle`, RepDistiller 25 and
+    50.
 
     Args:
         reduction: `"mean"` as above, or `"sum"`. A pair weighs the product of its rows' sample

@@ -1,4 +1,4 @@
-"""The semi-hard triplet loss."""
+"""Semi-hard triplet loss."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The similarity-preserving loss."""
+"""Similarity-preserving loss."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from keras_distill.losses.unit_rows import unit_rows
 class SimilarityPreserving(TeacherLoss):
     """Difference between the student's and the teacher's rows of similarities.
 
-    `L = |G^S - G^T|_F^2 / n^2`, where the rows of `G` are those of the Gram matrix `X X^T` of the
-    batch divided by their Euclidean lengths ("Similarity-Preserving Knowledge Distillation", ICCV
+    `L = |G^S - G^T|_F^2 / n^2`, where `G` is the Gram matrix `X X^T` of the batch, each row divided
+    by its Euclidean length ("Similarity-Preserving Knowledge Distillation", ICCV
     2019). The scales and the widths of the two embeddings may differ. Rows whose similarities are
-    all 0 stay 0. RepDistiller weighs this loss 3000.
+    all 0 stay 0. RepDistiller gives this loss a weight of 3000.
 
     Args:
         reduction: `"mean"` over the `n^2` entries as above, or `"sum"`. A row of sample weight `w`

@@ -1,4 +1,4 @@
-"""The base of the losses that learn a metric from class labels."""
+"""Base class of the losses that learn a metric from class labels."""
 
 from typing import Any
 
@@ -57,8 +57,8 @@ class TaskLoss(keras.losses.Loss):
         """
         if (ref_labels is None) != (ref_embeddings is None):
             raise ValueError(
-                f"{self.name}: ref_labels and ref_embeddings go together; "
-                f"only {'ref_embeddings' if ref_labels is None else 'ref_labels'} was given."
+                f"{self.name}: `ref_labels` and `ref_embeddings` go together; "
+                f"only `{'ref_embeddings' if ref_labels is None else 'ref_labels'}` was given."
             )
         if ref_labels is not None and not self.takes_references:
             raise ValueError(f"{self.name} chooses what it compares with; give no references.")
@@ -118,7 +118,7 @@ class TaskLoss(keras.losses.Loss):
             self.layer.build((None, embedding_dim))
 
     def update(self, labels: Any, embeddings: Any) -> None:
-        """Takes note of a training batch after its loss has been computed; by default, nothing.
+        """Called with a training batch after its loss has been computed; does nothing by default.
 
         Args:
             labels: Integer tensor `(batch,)`.
@@ -133,8 +133,8 @@ class TaskLoss(keras.losses.Loss):
     def _check_built(self) -> None:
         if self.layer is None or not self.layer.built:
             raise ValueError(
-                f"{self.name}: {type(self).__name__} has variables of its own, which only a model "
-                "that knows them keeps and trains: give it to Distiller(task_loss=...), or call "
+                f"{self.name}: {type(self).__name__} has variables of its own, which a model must "
+                "track to train and save them: give it to Distiller(task_loss=...), or call "
                 "build(embedding_dim), assign its `layer` to your model, and call update(labels, "
                 "embeddings) after each training step."
             )
@@ -144,7 +144,7 @@ def integer_labels(labels: Any) -> Any:
     """Turns labels `(batch,)` or `(batch, 1)` of any integer type into int64 `(batch,)`.
 
     Raises:
-        TypeError: If they are no integers.
+        TypeError: If they are not integers.
     """
     labels = ops.reshape(ops.convert_to_tensor(labels), (-1,))
     if "int" not in str(labels.dtype):

@@ -1,4 +1,4 @@
-"""The base of the losses that compare a student with its teacher."""
+"""Base class of the losses that compare a student with its teacher."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class TeacherLoss(keras.losses.Loss):
     and no gradient flows into the teacher.
 
     Args:
-        reduction: How the entries are put together; each loss documents the names it accepts.
+        reduction: Reduction of the entries; each loss documents the names it accepts.
         name: Name under which the value is reported.
     """
 
@@ -23,7 +23,7 @@ class TeacherLoss(keras.losses.Loss):
     def __init__(self, reduction: str = "mean", name: str | None = None):
         if reduction not in self.reductions:
             raise ValueError(
-                f"{type(self).__name__}: reduction={reduction!r} is not one of "
+                f"{type(self).__name__}: `reduction={reduction!r}` is not one of "
                 f"{', '.join(map(repr, self.reductions))}."
             )
         # Keras' own reductions end at "mean"; ours are applied by `call`.
@@ -56,7 +56,7 @@ class TeacherLoss(keras.losses.Loss):
             raise ValueError(
                 f"{self.name}: the teacher's embedding has width {teacher}, the student's "
                 f"{student}, but both must lie in one space. Build the student with "
-                f"embedding_dim={teacher}, give Distiller a student_projection, or use "
+                f"`embedding_dim={teacher}`, give Distiller a `student_projection`, or use "
                 "RelativeTeacher, which compares distances and takes any widths."
             )
 

@@ -1,4 +1,4 @@
-"""The metric losses of TensorFlow Addons; no other module touches it."""
+"""Metric losses of TensorFlow Addons; no other module touches it."""
 
 import contextlib
 import functools
@@ -20,9 +20,9 @@ from keras_distill.losses.task_loss import TaskLoss
 
 @keras.saving.register_keras_serializable("keras_distill")
 class AddonsLoss(TaskLoss):
-    """A metric loss of TensorFlow Addons, for comparison with results that were made with it.
+    """A metric loss of TensorFlow Addons, to compare with results that were made with it.
 
-    It sees the labelled rows of a batch, in float32, and its value is that of the whole batch, so
+    It sees the labelled rows of a batch, in float32, and has one value for the whole batch, so
     there are neither references nor sample weights. The extra `addons` has what it needs, for
     Python 3.11 only; `keras` and `tf.keras` stay what they are, whether used before or not.
 
@@ -36,8 +36,8 @@ class AddonsLoss(TaskLoss):
       by some 88 than all negatives, which it cannot be among embeddings of length 1.
     - `"npairs"`: takes a matrix of similarities. The rows of each class are paired in their order,
       1st with 2nd, 3rd with 4th; the inner products of all 1st and 2nd rows are given. Equals
-      `NPairs` on the 1st rows with the 2nd as references, if each class has one pair; pairs of one
-      class share a soft label instead. Without any pair it is NaN there and 0 here.
+      `NPairs` on the 1st rows with the 2nd as references, if each class has one pair; several pairs
+      of one class share a soft label instead. Without any pair it is NaN there and 0 here.
     - `"contrastive"`: takes distances of pairs, here of all pairs in the batch, and is the mean of
       `d^2` or `max(0, margin - d)^2`; `Contrastive` has no squares, and a mean for each kind of
       pair.
@@ -46,7 +46,7 @@ class AddonsLoss(TaskLoss):
         loss: One of the names above.
         margin: Its margin, 1 by default as in TensorFlow Addons; `"npairs"` has none.
         scale: Factor of the inner products for `"npairs"`, 1 by default; see `NPairs`.
-        name: Name under which the value is reported; that of the loss if not given.
+        name: Name under which the value is reported; by default the name of the loss.
 
     Raises:
         InputError: If TensorFlow Addons is not installed.
@@ -64,17 +64,19 @@ class AddonsLoss(TaskLoss):
     ):
         if loss not in ADDONS_LOSSES:
             raise ValueError(
-                f"AddonsLoss: loss={loss!r} must be one of {', '.join(ADDONS_LOSSES)}."
+                f"AddonsLoss: `loss={loss!r}` must be one of {', '.join(ADDONS_LOSSES)}."
             )
         unused, value = ("margin", margin) if loss == "npairs" else ("scale", scale)
         if value is not None:
-            raise ValueError(f"AddonsLoss: {unused}={value}: {loss} has no {unused}; leave it out.")
-        check_addons(loss, argument=f"AddonsLoss({loss!r})")
+            raise ValueError(
+                f"AddonsLoss: `{unused}={value}`: {loss} has no {unused}; leave it out."
+            )
+        check_addons(loss)
         super().__init__(name=name or loss)
         self.loss = loss
         self.margin = 1.0 if margin is None and loss != "npairs" else margin
         self.scale = 1.0 if scale is None and loss == "npairs" else scale
-        # Without the tf.function around it, which would compile anew for every size of a batch.
+        # Without the tf.function around it, which would compile again for every size of a batch.
         self._function = getattr(_imported_losses(), f"{loss}_loss").python_function
 
     def batch_loss(
@@ -102,7 +104,7 @@ class AddonsLoss(TaskLoss):
         }
 
     def _is_defined(self, labels: Any) -> Any:
-        """Whether the batch has what the loss takes its means of."""
+        """Whether the batch has the pairs that the loss averages over."""
         if self.loss == "triplet_hard":
             return ops.any(labels >= 0)
         positive, negative = (ops.any(mask) for mask in pair_masks(labels))
@@ -130,7 +132,7 @@ class AddonsLoss(TaskLoss):
         similarities = self.scale * tf.matmul(
             tf.boolean_mask(embeddings, first), tf.gather(embeddings, second), transpose_b=True
         )
-        # It compares labels as floats: each class is told by the number of its first row.
+        # It compares labels as floats: each class is identified by the number of its first row.
         classes = tf.boolean_mask(ops.argmax(same, axis=1), first)
         return self._function(classes, similarities)
 
@@ -152,7 +154,7 @@ def _labelled_rows(labels: Any, embeddings: Any, enough: Any) -> tuple[Any, Any]
 @functools.cache
 def _imported_losses() -> Any:
     with warnings.catch_warnings(), _keras_2_in_place_of_keras_3():
-        # That it is archived, and has never seen this TensorFlow, the README says.
+        # It warns that it is archived and untested with this TensorFlow; the docs say so too.
         warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
         return importlib.import_module("tensorflow_addons.losses")
 
@@ -161,7 +163,7 @@ def _imported_losses() -> Any:
 def _keras_2_in_place_of_keras_3() -> Iterator[None]:
     """Lets TensorFlow Addons define its classes on the Keras it was written for.
 
-    The documented way, TF_USE_LEGACY_KERAS=1, would hold for everything else in the process, and
+    The documented setting, TF_USE_LEGACY_KERAS=1, would affect everything else in the process, and
     only if nothing has used `tf.keras` before.
     """
     keras_2 = importlib.import_module("tf_keras")

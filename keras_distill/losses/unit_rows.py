@@ -1,4 +1,4 @@
-"""Rows of unit length, for the losses on cosines."""
+"""Rows of unit length, for losses on cosines."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def unit_rows(vectors: Any) -> Any:
     """
     vectors = ops.cast(vectors, "float32")
     largest = ops.stop_gradient(ops.max(ops.abs(vectors), axis=-1, keepdims=True))
-    nonzero = ops.logical_not(largest <= 0.0)  # true for NaN, which must not pass for zero
+    nonzero = ops.logical_not(largest <= 0.0)  # true for NaN, which must not count as zero
     scaled = vectors / ops.where(nonzero, largest, 1.0)
     squared = ops.sum(ops.square(scaled), axis=-1, keepdims=True)
     return scaled * ops.where(nonzero, ops.rsqrt(ops.where(nonzero, squared, 1.0)), 0.0)

@@ -1,1 +1,1 @@
-"""Trunks, preprocessing and the embedder built from them."""
+"""Backbones, preprocessing and the embedder built from them."""

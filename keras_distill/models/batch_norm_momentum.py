@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_distill.models.keras_internals import all_layers
+
 
 @contextlib.contextmanager
 def warmed_up_momentum(model: keras.Model, step: Any) -> Iterator[None]:
@@ -41,7 +43,7 @@ def warmed_up_momentum(model: keras.Model, step: Any) -> Iterator[None]:
     # Replicas are traced by turns, each in a thread of its own: another one may have begun.
     lowered = [
         (layer, layer.momentum)
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization) and isinstance(layer.momentum, float)
     ]
     for layer, momentum in lowered:

@@ -1,42 +1,44 @@
-"""The embedder: raw pixels in, unit vectors out."""
+"""Embedder: raw pixels in, unit vectors out."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.models.backbones import BACKBONES, build_backbone
+from keras_distill.models.former_arguments import former_arguments
 from keras_distill.models.imagenet_scaling import (
     CAFFE_MEAN_BGR,
-    TORCH_DEVIATION,
     TORCH_MEAN,
+    TORCH_STANDARD_DEVIATION,
 )
-from keras_distill.models.trunks import TRUNKS, build_trunk
 from keras_distill.models.unit_norm import unit_norm
 
 
+@former_arguments(trunk="backbone", trunk_weights="backbone_weights", trunk_layer="backbone_layer")
 def build_embedder(
-    trunk: str = "mobilenet",
+    backbone: str = "mobilenet",
     *,
     image_size: int | None = None,
     alpha: float = 1.0,
     embedding_dim: int = 512,
-    trunk_weights: str = "imagenet",
-    trunk_layer: str = "",
+    backbone_weights: str = "imagenet",
+    backbone_layer: str = "",
     name: str = "embedder",
 ) -> keras.Model:
-    """Builds preprocessing + trunk + global average pooling + linear head + unit L2 norm.
+    """Builds preprocessing + backbone + global average pooling + linear head + unit L2 norm.
 
     The model is made of Keras' own layers alone, so its `.keras` file loads wherever Keras does.
 
     Args:
-        trunk: Name of the trunk, a key of `keras_distill.models.trunks.TRUNKS`.
-        image_size: Height and width of the input, in pixels; `None` for what the trunk's
+        backbone: Name of the backbone, a key of `keras_distill.models.backbones.BACKBONES`.
+        image_size: Height and width of the input, in pixels; by default those that the backbone's
             ImageNet weights were trained on.
         alpha: Width multiplier, for the MobileNets.
         embedding_dim: Width of the embedding; 0 for no head: the pooled features, normalised.
-        trunk_weights: `"imagenet"`, `"none"`, or the path of a `.weights.h5` file.
-        trunk_layer: Name of the trunk's layer whose feature map is pooled; its last if empty.
+        backbone_weights: `"imagenet"`, `"none"`, or the path of a `.weights.h5` file.
+        backbone_layer: Name of the backbone's layer whose feature map is pooled; its last if empty.
         name: Name of the model.
 
     Returns:
@@ -44,26 +46,33 @@ def build_embedder(
         0 to 255 (uint8 or float), and the output `(batch, dim)`, float32, rows of length 1.
 
     Raises:
-        InputError: If an argument is unknown or does not fit the trunk.
+        InputError: If an argument is unknown or does not fit the backbone.
 
     Example:
         >>> embedder = build_embedder(
-        ...     "mobilenet", alpha=0.25, image_size=64, embedding_dim=128, trunk_weights="none"
+        ...     "mobilenet", alpha=0.25, image_size=64, embedding_dim=128, backbone_weights="none"
         ... )
         >>> embedder.output_shape
         (None, 128)
     """
-    if trunk not in TRUNKS:
-        raise InputError(f"trunk={trunk!r} is unknown; choose one of {', '.join(TRUNKS)}.")
+    if backbone not in BACKBONES:
+        raise InputError(
+            f"`backbone={backbone!r}` is unknown; choose one of {', '.join(BACKBONES)}."
+        )
     if embedding_dim < 0:
-        raise InputError(f"embedding_dim={embedding_dim} must be positive, or 0 for no head.")
+        raise InputError(f"`embedding_dim={embedding_dim}` must be positive, or 0 for no head.")
     if image_size is None:
-        image_size = TRUNKS[trunk].image_size
-    features = build_trunk(
-        trunk, image_size=image_size, alpha=alpha, weights=trunk_weights, layer=trunk_layer
-    )
+        image_size = BACKBONES[backbone].image_size
+    with renamed_arguments(weights="backbone_weights", layer="backbone_layer"):
+        features = build_backbone(
+            backbone,
+            image_size=image_size,
+            alpha=alpha,
+            weights=backbone_weights,
+            layer=backbone_layer,
+        )
     image = keras.Input((image_size, image_size, 3), name="image")
-    x = _preprocessing(TRUNKS[trunk].scaling, image_size)(image)
+    x = _preprocessing(BACKBONES[backbone].scaling, image_size)(image)
     x = keras.layers.GlobalAveragePooling2D(name="pooling")(features(x))
     if embedding_dim:
         x = keras.layers.Dense(
@@ -75,14 +84,14 @@ def build_embedder(
 
 
 def _preprocessing(scaling: str, image_size: int) -> keras.Model:
-    """The scaling that a trunk's weights expect, always in float32: bfloat16 would round it."""
+    """The scaling that a backbone's weights expect, always in float32: bfloat16 would round it."""
     image = keras.Input((image_size, image_size, 3), name="pixels")
     x: Any = ops.cast(image, "float32")
     if scaling == "tf":
         scale, offset = 1 / 127.5, -1.0
     elif scaling == "torch":
-        scale = (1 / TORCH_DEVIATION).tolist()
-        offset = (-TORCH_MEAN / TORCH_DEVIATION).tolist()
+        scale = (1 / TORCH_STANDARD_DEVIATION).tolist()
+        offset = (-TORCH_MEAN / TORCH_STANDARD_DEVIATION).tolist()
     else:
         x = ops.flip(x, axis=-1)
         scale, offset = 1.0, (-CAFFE_MEAN_BGR).tolist()

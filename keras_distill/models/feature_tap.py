@@ -10,39 +10,32 @@ from keras_distill.models.inner_layers import map_layers
 
 
 class FeatureTap:
-    """Runs a model and returns what some of its inner layers answered on the way.
+    """Runs a model and returns the outputs of some of its inner layers too.
 
-    The model runs once, so that its moving statistics are updated once, and stays what it is: the
-    layers are tapped on the objects, which changes neither its outputs nor what is saved.
+    The model runs once, so that its moving statistics are updated once. Its layers are tapped on
+    the objects, which changes neither its outputs nor what is saved.
 
     Args:
         model: A functional or sequential model; layers may lie in models within it.
-        layers: Names of layers with a feature map, or their ways; see `find_path`.
-        flag: What an error message should call a name.
-        argument: What it should call the model.
+        layers: Names of layers with a feature map, or their paths; see `find_path`.
 
     Raises:
-        InputError: If there is no such layer, or if several are called so.
+        InputError: If there is no such layer, or if several have the name.
 
     Example:
         >>> from keras_distill import build_embedder
-        >>> embedder = build_embedder("mobilenet", alpha=0.25, image_size=64, trunk_weights="none")
+        >>> embedder = build_embedder(
+        ...     "mobilenet", alpha=0.25, image_size=64, backbone_weights="none"
+        ... )
         >>> tap = FeatureTap(embedder, ["conv_pw_11_relu"])
         >>> embeddings, maps = tap(keras.ops.zeros((2, 64, 64, 3)))
         >>> maps["conv_pw_11_relu"].shape
         TensorShape([2, 4, 4, 128])
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        layers: Sequence[str],
-        *,
-        flag: str = "layer",
-        argument: str = "model",
-    ):
+    def __init__(self, model: keras.Model, layers: Sequence[str]):
         self.model = model
-        chosen = map_layers(model, layers, flag=flag, argument=argument)
+        chosen = map_layers(model, layers)
         self.shapes: dict[str, tuple[int | None, ...]] = {
             name: tuple(layer.output.shape) for name, layer in chosen.items()
         }
@@ -55,10 +48,10 @@ class FeatureTap:
 
         Args:
             images: Its input.
-            training: Whether it trains.
+            training: Whether it runs in training mode.
 
         Returns:
-            Its output, and the answers of the layers by name.
+            Its output, and the outputs of the layers by name.
         """
         self._recorded.maps = {}
         try:
@@ -69,10 +62,10 @@ class FeatureTap:
 
     def _recording(self, name: str, original: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            answer = original(*args, **kwargs)
+            output = original(*args, **kwargs)
             maps = getattr(self._recorded, "maps", None)
             if maps is not None and name not in maps:
-                maps[name] = answer
-            return answer
+                maps[name] = output
+            return output
 
         return call

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_distill.models.keras_internals import all_layers
+
 
 def fuse_batch_norm(model: keras.Model) -> None:
     """Lets the batch normalisations of a model compute by one fused kernel, in place.
@@ -17,7 +19,7 @@ def fuse_batch_norm(model: keras.Model) -> None:
     Args:
         model: The model; each layer of it is changed once.
     """
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model, include_self=False):
         if isinstance(layer, _FUSIBLE) and _is_plain(layer) and "call" not in vars(layer):
             # On the object, not the class: the saved model must stay one of Keras' own layers.
             object.__setattr__(layer, "call", _fused_call(layer, layer.call))
@@ -34,7 +36,7 @@ def synchronize_batch_norm(model: keras.Model) -> None:
     Args:
         model: The model; each layer of it is changed once.
     """
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model, include_self=False):
         if isinstance(layer, _FUSIBLE):
             layer.synchronized = True
 

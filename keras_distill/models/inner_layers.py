@@ -1,4 +1,4 @@
-"""Finding the layers within a model, also those of models within it."""
+"""Layers within a model, also those of models within it, by name or path."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,34 +10,30 @@ _MOST_NAMES = 20  # in an error message
 
 
 def layer_paths(model: keras.Model) -> dict[str, keras.Layer]:
-    """Lists the layers that answer with a vector or a feature map, by their way.
+    """Lists the layers whose output is a vector or a feature map, by their paths.
 
     Args:
         model: A functional or sequential model.
 
     Returns:
-        The layers in their order; the way of `conv1` in the model `trunk` is `trunk/conv1`.
+        The layers in their order; the path of `conv1` in the model `trunk` is `trunk/conv1`.
     """
     return dict(_walk(model, ""))
 
 
-def find_path(
-    model: keras.Model, layer: str, *, flag: str, argument: str, maps_only: bool = False
-) -> str:
-    """Finds the way of a layer.
+def find_path(model: keras.Model, layer: str, *, maps_only: bool = False) -> str:
+    """Finds the path of a layer.
 
     Args:
         model: A functional or sequential model.
-        layer: Name of the layer, or its way.
-        flag: What an error message should call the name, such as `output`.
-        argument: What it should call the model.
-        maps_only: Whether a layer that answers with a vector is none.
+        layer: Name of the layer, or its path.
+        maps_only: Whether the output has to be a feature map, not a vector.
 
     Returns:
-        The way, a key of `layer_paths(model)`.
+        The path, a key of `layer_paths(model)`.
 
     Raises:
-        InputError: If no such layer is called so, or several are.
+        InputError: If no such layer has this name, or several have.
     """
     paths = [
         path
@@ -48,29 +44,25 @@ def find_path(
     if not chosen:
         names = paths[-_MOST_NAMES:]
         raise InputError(
-            f"{flag}={layer!r} is not a layer of {argument} {model.name!r} with a "
+            f"`layer={layer!r}` is not a layer of `model` {model.name!r} with a "
             f"{'' if maps_only else 'vector or a '}feature map; "
             f"{'its last ones' if len(names) < len(paths) else 'these'} are "
             f"{', '.join(names) or 'none'}."
         )
     if len(chosen) > 1:
         raise InputError(
-            f"{flag}={layer!r} is ambiguous in {argument} {model.name!r}; give one of "
+            f"`layer={layer!r}` is ambiguous in `model` {model.name!r}; give one of "
             f"{', '.join(chosen[:_MOST_NAMES])}."
         )
     return chosen[0]
 
 
-def map_layers(
-    model: keras.Model, names: Iterable[str], *, flag: str = "layer", argument: str = "model"
-) -> dict[str, keras.Layer]:
-    """Finds layers that answer with a feature map.
+def map_layers(model: keras.Model, names: Iterable[str]) -> dict[str, keras.Layer]:
+    """Finds layers whose output is a feature map.
 
     Args:
         model: A functional or sequential model.
-        names: Names of layers, or their ways.
-        flag: What an error message should call a name.
-        argument: What it should call the model.
+        names: Names of layers, or their paths.
 
     Returns:
         The layers by name.
@@ -79,23 +71,20 @@ def map_layers(
         InputError: As `find_path`.
     """
     paths = layer_paths(model)
-    return {
-        name: paths[find_path(model, name, flag=flag, argument=argument, maps_only=True)]
-        for name in names
-    }
+    return {name: paths[find_path(model, name, maps_only=True)] for name in names}
 
 
 def stage_ends(model: keras.Model) -> dict[int, str]:
     """Finds where the stages of a convolutional network end.
 
-    A stage is what works at one resolution. Layers of different networks correspond by the stride
-    of their stages, whatever their names and their number.
+    A stage is a run of layers of one resolution. Layers of different networks correspond by the
+    stride of their stages, whatever their names and their number.
 
     Args:
         model: A functional or sequential model on images of a fixed size.
 
     Returns:
-        The way of the last layer of each stage, by the stage's stride (4 for a map of a quarter of
+        The path of the last layer of each stage, by the stage's stride (4 for a map of a quarter of
         the image's height), ascending.
     """
     size = model.input_shape[1]
@@ -107,7 +96,7 @@ def stage_ends(model: keras.Model) -> dict[int, str]:
             continue
         stride = round(size / shape[1]) if size and shape[1] else 0
         if stride > 1 and stride & (stride - 1) == 0:
-            # What was coarser was a branch that has come back, such as squeeze-and-excitation.
+            # A coarser map was a branch that has been merged, such as squeeze-and-excitation.
             ends = {s: end for s, end in ends.items() if s < stride}
             ends[stride] = path
     return ends
@@ -130,18 +119,18 @@ def matching_stages(teacher: keras.Model, student: keras.Model) -> list[tuple[st
     pairs = [(of_teacher[s], of_student[s]) for s in of_teacher if s in of_student]
     if not pairs:
         raise InputError(
-            f"teacher {teacher.name!r} has stages of stride {[*of_teacher]}, student "
+            f"`teacher` {teacher.name!r} has stages of stride {[*of_teacher]}, `student` "
             f"{student.name!r} of {[*of_student]}: none in common; name the layers to compare."
         )
     return pairs
 
 
-def _walk(model: keras.Model, way: str) -> Iterator[tuple[str, keras.Layer]]:
+def _walk(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Layer]]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         output = getattr(layer, "output", None)
         if len(getattr(output, "shape", ())) in (2, 4):
-            yield way + layer.name, layer
-        if getattr(layer, "inputs", None):  # a model within, and not one of Python code
-            yield from _walk(layer, f"{way}{layer.name}/")
+            yield prefix + layer.name, layer
+        if getattr(layer, "inputs", None):  # an inner model that is not subclassed
+            yield from _walk(layer, f"{prefix}{layer.name}/")

@@ -1,4 +1,4 @@
-"""Loading a Keras model that a user named on the command line."""
+"""Loading of `.keras` files."""
 
 import warnings
 import zipfile
@@ -8,15 +8,14 @@ from typing import Any
 import keras
 
 from keras_distill.errors import InputError
-from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.models.layer_calls import replace_calls
 
 
-def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
+def load_model(path: str | Path) -> keras.Model:
     """Loads a `.keras` file.
 
     Args:
-        path: The file, or a run directory that holds `student.keras`.
-        argument: Name of the argument that an error message should name.
+        path: The file, or a run directory that holds `student.keras` or `model.keras`.
 
     Returns:
         The model, not compiled.
@@ -25,12 +24,13 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
         InputError: If there is no such file or it does not hold a Keras model.
     """
     path = Path(path)
-    if (path / "student.keras").is_file():
-        path = path / "student.keras"
+    for product in ("model.keras", "student.keras"):
+        if (path / product).is_file():
+            path = path / product
     if not path.exists():
-        raise InputError(f"{argument}={str(path)!r} does not exist.")
+        raise InputError(f"`path={str(path)!r}` does not exist.")
     if path.is_dir() or path.suffix != ".keras":
-        raise InputError(f"{argument}={str(path)!r} is not a .keras file.")
+        raise InputError(f"`path={str(path)!r}` is not a .keras file.")
     try:
         with warnings.catch_warnings():
             # Keras warns of each layer that does not fit, and raises after that.
@@ -38,18 +38,17 @@ def load_model(path: str | Path, *, argument: str = "model") -> keras.Model:
             model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{argument}={str(path)!r} could not be loaded as a Keras model: {error}"
+            f"`path={str(path)!r}` could not be loaded as a Keras model: {error}"
         ) from error
-    fuse_batch_norm(model)
+    replace_calls(model)
     return model
 
 
-def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int | None, int | None]:
+def embedder_shape(model: keras.Model) -> tuple[int | None, int | None]:
     """Checks that a model maps square images to vectors.
 
     Args:
         model: The model.
-        argument: Name of the argument that an error message should name.
 
     Returns:
         Height and width of its input in pixels, and the width of its output; `None` if open.
@@ -57,23 +56,39 @@ def embedder_shape(model: keras.Model, *, argument: str = "model") -> tuple[int 
     Raises:
         InputError: If it has another kind of input or output.
     """
-    takes = getattr(model, "input_shape", "an unknown shape")  # unbuilt or subclassed
-    inputs = _single_shape(takes)
-    if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
-        raise InputError(
-            f"{argument} {model.name!r} takes {takes}; it must be functional, with one input of "
-            "square RGB images, (batch, size, size, 3)."
-        )
+    size = input_size(model)
     returns: Any = model.output_shape
     if isinstance(getattr(model, "output", None), dict):  # output_shape hides a single name
         returns = {name: tensor.shape for name, tensor in model.output.items()}
     outputs = _single_shape(returns)
     if outputs is None or len(outputs) != 2:
         raise InputError(
-            f"{argument} {model.name!r} returns {returns}; it must have one output "
+            f"`model` {model.name!r} returns {returns}; it must have one output "
             "(batch, dim), such as a pooled feature."
         )
-    return inputs[1], outputs[1]
+    return size, outputs[1]
+
+
+def input_size(model: keras.Model) -> int | None:
+    """Checks that a model takes square images.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Height and width of its input in pixels; `None` if open.
+
+    Raises:
+        InputError: If it has another kind of input.
+    """
+    takes = getattr(model, "input_shape", "an unknown shape")  # unbuilt or subclassed
+    inputs = _single_shape(takes)
+    if inputs is None or len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
+        raise InputError(
+            f"`model` {model.name!r} takes {takes}; it must be functional, with one input of "
+            "square RGB images, (batch, size, size, 3)."
+        )
+    return inputs[1]
 
 
 def _single_shape(shape: Any) -> tuple[int | None, ...] | None:

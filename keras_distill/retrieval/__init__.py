@@ -1,1 +1,1 @@
-"""Embedding a data set, nearest neighbours, the metrics on them, and an index on disk."""
+"""Nearest-neighbour search, and an index on disk."""

@@ -1,4 +1,4 @@
-"""The ways to search a gallery, by their names."""
+"""Search backends by name."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -27,24 +27,23 @@ _REMEDIES = {
 }
 
 
-def check_backend(backend: str, *, argument: str = "backend") -> None:
-    """Checks that a way to search is known and installed.
+def check_backend(backend: str) -> None:
+    """Checks that a search backend is known and installed.
 
     Args:
         backend: One of `BACKENDS`, or `auto`.
-        argument: Name of the argument that an error message should name.
 
     Raises:
         InputError: If it is not.
     """
     if backend not in (*BACKENDS, "auto"):
-        raise InputError(f"{argument}={backend!r} is unknown; give auto, {', '.join(BACKENDS)}.")
+        raise InputError(f"`backend={backend}` is unknown; give auto, {', '.join(BACKENDS)}.")
     if backend in _REMEDIES and not _installed(backend):
-        raise InputError(f"{argument}={backend} is not installed; {_REMEDIES[backend]}")
+        raise InputError(f"`backend={backend}` is not installed; {_REMEDIES[backend]}")
 
 
 def choose_backend(rows: int) -> str:
-    """Returns what `auto` tries first.
+    """Returns the backend that `auto` tries first.
 
     Exact search below 20,000 rows; from there on ScaNN, or FAISS where ScaNN is not installed.
 
@@ -66,19 +65,19 @@ def choose_backend(rows: int) -> str:
 
 
 def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> Searcher:
-    """Prepares the search of a gallery.
+    """Builds the searcher of a gallery.
 
     Args:
         gallery: float array `(m, dim)`.
-        backend: `exact`; `scann`, which is approximate; `faiss`, which compares all; or `auto`:
-            what `choose_backend` returns, but `exact` if that finds less than 80 % of the 10
-            nearest of 100 of the rows.
+        backend: `exact`; `scann`, which is approximate; `faiss`, which compares all rows; or
+            `auto`, which is the choice of `choose_backend`, or `exact` if that choice finds less
+            than 80 % of the 10 nearest neighbours of 100 sampled rows.
 
     Returns:
         An object with `search(queries, k=...)`.
 
     Raises:
-        InputError: If the gallery is of no use, or the backend is not installed.
+        InputError: If the gallery cannot be searched, or the backend is not installed.
 
     Example:
         >>> import numpy as np
@@ -89,7 +88,7 @@ def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> Searcher:
     check_backend(backend)
     gallery = checked_vectors("gallery", gallery)
     if not len(gallery):
-        raise InputError("gallery has no rows; there is nothing to search.")
+        raise InputError("`gallery` has no rows; there is nothing to search.")
     if backend != "auto":
         return _searcher(backend, gallery)
     searcher = _searcher(choose_backend(len(gallery)), gallery)
@@ -106,7 +105,7 @@ def build_searcher(gallery: np.ndarray, *, backend: str = "auto") -> Searcher:
 
 
 def sampled_agreement(searcher: Searcher) -> Agreement | None:
-    """Measures how much a searcher finds of the 10 nearest of 100 of its own rows, drawn at random.
+    """Measures which share of the 10 nearest neighbours a searcher finds, on 100 random rows.
 
     Args:
         searcher: The searcher.
@@ -123,12 +122,12 @@ def sampled_agreement(searcher: Searcher) -> Agreement | None:
 def load_searcher(
     backend: str, gallery: np.ndarray, settings: Mapping[str, Any], assets: Path
 ) -> Searcher:
-    """Prepares a search as it was built before.
+    """Loads a searcher that was saved.
 
     Args:
         backend: One of `BACKENDS`.
         gallery: The same vectors, float32 `(m, dim)`.
-        settings: The settings that it had.
+        settings: The settings that it was built with.
         assets: Folder that `Searcher.save` was given.
 
     Returns:

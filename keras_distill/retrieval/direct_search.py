@@ -1,4 +1,7 @@
-"""Exact nearest neighbours of a few queries, by differences wherever rounding could decide."""
+"""Exact nearest-neighbour search for a few queries.
+
+Distances are computed by differences wherever rounding could decide.
+"""
 
 from collections.abc import Iterator
 
@@ -8,18 +11,19 @@ from keras_distill.retrieval.vector_checks import NOISE, squared_lengths
 
 _CENTRE_ROWS = 10_000
 _QUERY_BLOCK = 8
-_BLOCK_VALUES = 2**22  # of the gallery, seen from its centre
+_BLOCK_VALUES = 2**22  # of the gallery, relative to its centre
 _PAIR_BLOCK = 65_536
 # By so much of |q|^2 + |g|^2 may |g|^2 - 2 q.g be wrong in float32, however wide the vectors.
 _ERROR = 4 * NOISE
 
 
 def common_centre(gallery: np.ndarray) -> np.ndarray | None:
-    """Finds what should be subtracted from vectors that lie far from the origin.
+    """Finds the vector to subtract from vectors that lie far from the origin.
 
-    Distances computed from lengths and products lose what the lengths have more than the distances.
-    The centre is the mean of up to 10,000 rows, rounded to a power of two near the spread of the
-    rows: so that vectors near the origin, and numbers on a grid, stay exactly what they are.
+    Distances that are computed from lengths and products lose precision where the lengths are much
+    larger than the distances. The centre is the mean of up to 10,000 rows, rounded to a multiple of
+    a power of two near the spread of the rows, so that vectors near the origin, and numbers on a
+    grid, stay exact.
 
     Args:
         gallery: Finite vectors, float32 `(m, dim)`.
@@ -41,12 +45,12 @@ def common_centre(gallery: np.ndarray) -> np.ndarray | None:
 
 
 def centred(vectors: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
-    """Returns vectors as seen from a centre of `common_centre`, float32."""
+    """Returns vectors relative to the centre that `common_centre` found, float32."""
     return vectors if centre is None else vectors - centre
 
 
 def centred_squares(gallery: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
-    """Returns the squared length of each row as seen from a centre, `(m,)`, without a copy."""
+    """Returns the squared length of each row relative to a centre, `(m,)`, without a copy."""
     if centre is None:
         return squared_lengths(gallery)
     squares = np.empty(len(gallery), np.float32)
@@ -71,11 +75,11 @@ def direct_neighbours(
         queries: Finite vectors, float32 `(n, dim)`.
         gallery: Finite vectors, float32 `(m, dim)`; may be memory-mapped.
         k: Number of neighbours, at most the gallery's rows.
-        centre: As of `common_centre`.
-        squares: As of `centred_squares`.
+        centre: See `common_centre`.
+        squares: See `centred_squares`.
 
     Returns:
-        Indices and distances, as of `nearest_neighbours`.
+        Indices and distances, as `nearest_neighbours` returns them.
     """
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k), np.float32)
@@ -102,7 +106,7 @@ def _scores(
 ) -> np.ndarray:
     """The squared distances without the queries' own squared lengths, float32 `(n, m)`."""
     scores = np.empty((len(queries), len(gallery)), np.float32)
-    # Without a centre at once: threads wait for each other at the end of each product.
+    # Without a centre, in one product: threads wait for each other at the end of each product.
     for rows in [slice(None)] if centre is None else _blocks(gallery):
         np.matmul(queries, centred(gallery[rows], centre).T, out=scores[:, rows])
     scores *= -2

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours, block by block."""
+"""Exact nearest-neighbour search, block by block."""
 
 from collections.abc import Iterator
 
@@ -34,14 +34,14 @@ def nearest_neighbours(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the k nearest gallery rows of each query by Euclidean distance.
 
-    Of rows at the same distance, the lower index comes first. At no time is more than a
-    `query_block x gallery_block` part of the distance matrix in memory. Vectors may lie far from
-    the origin and from each other: what float32 could not tell apart is computed by differences.
+    Of rows at the same distance, the lower index comes first. At no time does memory hold more than
+    a `query_block x gallery_block` part of the distance matrix. Vectors may lie far from the origin
+    and from each other: what float32 could not tell apart is computed by differences.
 
     Args:
         queries: float array `(n, dim)`.
-        gallery: float array `(m, dim)`; `None` for the queries themselves, each left out of its
-            own neighbours.
+        gallery: float array `(m, dim)`; `None` searches the queries themselves, each left out of
+            its own neighbours.
         k: Number of neighbours; fewer are returned if the gallery has fewer.
         leave_one_out: Whether gallery row i is left out of the neighbours of query i too.
         query_block: Queries handled at once.
@@ -86,18 +86,18 @@ def neighbour_blocks(
     """Finds the same neighbours as `nearest_neighbours`, one block of queries at a time.
 
     Args:
-        queries: As there, as are the other arguments.
-        gallery: As there.
-        k: As there.
-        leave_one_out: As there.
-        query_block: As there.
-        gallery_block: As there.
+        queries: See `nearest_neighbours`, also for the other arguments.
+        gallery: See there.
+        k: See there.
+        leave_one_out: See there.
+        query_block: See there.
+        gallery_block: See there.
 
     Yields:
         The slice of the queries, and their indices and distances.
 
     Raises:
-        InputError: As there.
+        InputError: As `nearest_neighbours` does.
     """
     leave_one_out |= gallery is None
     queries = checked_vectors("queries", queries)
@@ -165,8 +165,8 @@ def _search_block(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Indices and distances of the k nearest of each query; squares are squared lengths.
 
-    Rows are compared by their score |g|^2 - 2 q.g, which lacks |q|^2 to the squared distance. Of
-    each block of rows only those are sorted that can be among the k nearest.
+    Rows are compared by their score |g|^2 - 2 q.g, the squared distance less |q|^2. Only
+    rows of a block that can be among the k nearest are sorted.
     """
     query_squares = query_squares[:, None]
     least = (2 * NOISE - 1) * query_squares  # at distance 0, up to rounding: there |g| is |q|
@@ -201,9 +201,9 @@ def _search_block(
 def _kth_bound(score: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
     """An upper bound of each row's k-th smallest score, `(n, 1)`; `(n, 0)` if there are fewer.
 
-    The k-th smallest of the minima of groups of columns: it costs far less than that of all, and
-    hardly more scores lie below it. Columns side by side, often of one class, are in different
-    groups.
+    This is the k-th smallest of the minima of groups of columns. It costs far less than the k-th
+    smallest score itself, and hardly more scores lie below it. Neighbouring columns, often of one
+    class, are in different groups.
     """
     rows, width = tf.unstack(tf.shape(score))
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours with FAISS, where ScaNN has no wheel."""
+"""Nearest-neighbour search with FAISS, for platforms without a wheel of ScaNN."""
 
 import warnings
 
@@ -11,7 +11,8 @@ from keras_distill.retrieval.searcher import Searcher
 class FaissSearcher(Searcher):
     """FAISS' flat index, which compares each query with each row.
 
-    Of rows at the same distance as the last neighbour it may return another than exact search.
+    Of several rows at the distance of the last neighbour, it may return another one than exact
+    search does.
 
     Args:
         gallery: Finite vectors, float32 `(m, dim)`.

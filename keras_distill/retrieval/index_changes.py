@@ -1,9 +1,9 @@
-"""Making an index on disk, and changing it.
+"""Building and changing an index on disk.
 
-Parts are written beside those that count and never changed; an index changes at the moment at which
-its manifest is renamed. A process that is killed leaves the old index or the new one. Small parts
-are merged as they come, see `unmerged_parts`; the first one, which is prepared for an approximate
-search, only by a rebuild.
+Parts are written next to the parts in use and never changed; an index changes at the moment its
+manifest is renamed. A process that is killed leaves the old index or the new one. Small parts are
+merged as they come, see `unmerged_parts`; the first one, which is prepared for approximate search,
+is merged by a rebuild only.
 """
 
 import fnmatch
@@ -42,18 +42,18 @@ def build_index(
     """Writes an index.
 
     Args:
-        folder: Where it shall be.
+        folder: Folder of the index, new or to be replaced.
         entries: The images and their vectors.
         embedder: Fingerprint of the model that embedded them, see `Teacher.fingerprint`.
-        backend: How it is searched, see `build_searcher`.
-        details: What else the manifest shall tell people, such as the model's path.
-        overwrite: Whether an index that is there is replaced.
+        backend: Search backend, see `build_searcher`.
+        details: Further entries of the manifest for people to read, such as the path of the model.
+        overwrite: Whether to replace an index that is already there.
 
     Returns:
         The index.
 
     Raises:
-        InputError: If the entries are of no use, something is there, or the disk is full.
+        InputError: If the entries cannot be indexed, the folder is in use, or the disk is full.
 
     Example:
         >>> entries = IndexEntries(
@@ -66,7 +66,8 @@ def build_index(
     with locked(folder):
         if (folder / "manifest.json").exists() and not overwrite:
             raise InputError(
-                f"{str(folder)!r} holds an index already; choose another place, or overwrite it."
+                f"`folder={folder}` holds an index already; choose another folder, or pass "
+                "`overwrite=True`."
             )
         manifest = {"model": None, **(details or {}), "embedder": embedder}
         return _write(folder, entries, manifest, backend)
@@ -85,15 +86,15 @@ def add_to_index(
         folder: The index.
         entries: The images and their vectors.
         embedder: Fingerprint of the model that embedded them; `None` if known to fit.
-        rebuild: Whether everything is merged and prepared for the search anew. An index that is
-            searched exactly does not need it.
+        rebuild: Whether to merge all parts and build the searcher again. An index that is searched
+            exactly does not need it.
 
     Returns:
         The changed index.
 
     Raises:
-        InputError: If they do not fit, more rows would be loose than the index's `most_loose`, or
-            the disk is full.
+        InputError: If the entries do not fit the index, more rows would be loose than its
+            `most_loose` allows, or the disk is full.
     """
     folder = Path(folder)
     with locked(folder):
@@ -135,14 +136,14 @@ def delete_from_index(
     Args:
         folder: The index.
         patterns: Their paths; `*`, `?` and `[...]` stand for more than one, as in a shell.
-        rebuild: Whether everything is merged and prepared for the search anew.
+        rebuild: Whether to merge all parts and build the searcher again.
 
     Returns:
         The changed index.
 
     Raises:
-        InputError: If nothing has such a path, more rows would be loose than the index's
-            `most_loose`, or the disk is full.
+        InputError: If a pattern matches no image, more rows would be loose than the `most_loose` of
+            the index allows, or the disk is full.
     """
     folder = Path(folder)
     with locked(folder):
@@ -152,7 +153,7 @@ def delete_from_index(
         for pattern in patterns:
             paths = [pattern] if pattern in place else fnmatch.filter(place, pattern)
             if not paths:
-                raise InputError(f"{str(folder)!r} holds no image {pattern!r}.")
+                raise InputError(f"`patterns={pattern}` matches no image of {str(folder)!r}.")
             found.update(place[path] for path in paths)
         dead = np.array(sorted(found), np.int64)
         if rebuild:
@@ -167,11 +168,11 @@ def delete_from_index(
 
 
 def rebuild_index(folder: str | Path, *, backend: str | None = None) -> VectorIndex:
-    """Merges all parts of an index and prepares them for the search anew, without a model.
+    """Merges all parts of an index and builds its searcher again, without a model.
 
     Args:
         folder: The index.
-        backend: Another way to search, see `build_searcher`; by default the present one.
+        backend: Another search backend, see `build_searcher`; by default the present one.
 
     Returns:
         The changed index.
@@ -188,9 +189,9 @@ def rebuild_index(folder: str | Path, *, backend: str | None = None) -> VectorIn
 def _write(
     folder: Path, entries: IndexEntries, manifest: Mapping[str, Any], backend: str | None = None
 ) -> VectorIndex:
-    """Writes an index of one part in the place of what is there."""
+    """Writes an index of a single part, in place of a previous index."""
     if not len(entries.paths):
-        raise InputError(f"there would be no image left in {str(folder)!r}; delete the folder.")
+        raise InputError(f"no image would be left in {str(folder)!r}; delete the folder instead.")
     searcher = build_searcher(entries.vectors, backend=backend or manifest["asked_backend"])
     agreement = sampled_agreement(searcher)
     name = free_name(folder, "part")
@@ -223,16 +224,18 @@ def _described(name: str, entries: IndexEntries) -> dict[str, Any]:
 
 
 def _checked(entries: IndexEntries) -> IndexEntries:
-    vectors = checked_vectors("vectors", entries.vectors)
+    vectors = checked_vectors("entries.vectors", entries.vectors)
     counts = {len(vectors), len(entries.paths), len(entries.labels)}
     if len(counts) > 1:
         raise InputError(
-            f"there are {len(vectors)} vectors, {len(entries.paths)} paths and "
+            f"`entries` holds {len(vectors)} vectors, {len(entries.paths)} paths and "
             f"{len(entries.labels)} labels; each image needs one of each."
         )
     paths, times = np.unique(entries.paths, return_counts=True)
     if len(paths) < len(vectors):
-        raise InputError(f"the path {str(paths[times > 1][0])!r} occurs twice; each needs its own.")
+        raise InputError(
+            f"`entries.paths` holds {str(paths[times > 1][0])!r} twice; each image needs its own."
+        )
     return replace(
         entries,
         vectors=vectors,
@@ -242,11 +245,11 @@ def _checked(entries: IndexEntries) -> IndexEntries:
 
 
 def _for_index(entries: IndexEntries, index: VectorIndex) -> IndexEntries:
-    """The entries that an index lacks, with its classes, which new ones follow."""
+    """The entries that an index lacks; new classes follow the classes of the index."""
     if entries.vectors.shape[1] != index.dim:
         raise InputError(
-            f"the vectors have width {entries.vectors.shape[1]}, the index {str(index.folder)!r} "
-            f"{index.dim}; both must come from the same embedding space."
+            f"`entries.vectors` has width {entries.vectors.shape[1]}, the index "
+            f"{str(index.folder)!r} {index.dim}; both must come from the same embedding space."
         )
     paths = index.named(entries.paths, entries.root)
     new = index.lacks(paths)
@@ -259,7 +262,7 @@ def _for_index(entries: IndexEntries, index: VectorIndex) -> IndexEntries:
 
 
 def _living(index: VectorIndex, *, without: np.ndarray | None = None) -> IndexEntries:
-    """What an index holds, in memory."""
+    """Loads the living entries of an index."""
     rows = index.rows
     return _stored(index, rows if without is None else np.setdiff1d(rows, without))
 

@@ -1,4 +1,4 @@
-"""The manifest of an index: it says which files count, and changing it changes the index."""
+"""Manifest of an index: the files in use; replacing it changes the index."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from keras_distill.publishing import check_own_folder, published_file, remedy
 
 Used = TypeVar("Used")
 FORMAT = 1
-#: What an index may hold beside its parts: embeddings of a build that is not complete.
+#: Folder next to the parts for the embeddings of a build that is not complete.
 UNFINISHED = ".embedded"
 _LOCK = ".lock"
 _OURS = ("part-", "deleted-", ".tmp-", "manifest.json", UNFINISHED, _LOCK)
@@ -35,7 +35,7 @@ _NEEDED: dict[str, Any] = {
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Reads what an index consists of.
+    """Reads the manifest of an index.
 
     Args:
         folder: The index.
@@ -49,14 +49,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():
         raise InputError(
-            f"{str(folder)!r} holds no index; make one with `python -m keras_distill.index build`."
+            f"`folder={folder}` holds no index; make one with `build_index` or "
+            "`python -m keras_distill.index build`."
         )
     try:
         manifest = json.loads(path.read_text())
         if manifest["format"] > FORMAT:
             raise InputError(
-                f"{str(folder)!r} was made by keras_distill {manifest['keras_distill']}, whose "
-                "format this version does not know; update keras_distill."
+                f"`folder={folder}` was written by keras_distill {manifest['keras_distill']} in a "
+                "format that this version does not know; update keras_distill."
             )
         damaged = [name for name, kind in _NEEDED.items() if not isinstance(manifest[name], kind)]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -69,15 +70,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def consistently(folder: Path, use: Callable[[dict[str, Any]], Used]) -> Used:
-    """Does something with an index as one manifest describes it.
+    """Uses the files of an index as a single manifest names them.
 
     Args:
         folder: The index.
         use: Takes a manifest and opens the files that it names. It is called again with the next
-            manifest if another process changes the index meanwhile, which removes files.
+            manifest if another process changes the index meanwhile and so removes files.
 
     Returns:
-        What `use` returned.
+        The return value of `use`.
 
     Raises:
         InputError: If there is no index, or it is damaged.
@@ -92,7 +93,7 @@ def consistently(folder: Path, use: Callable[[dict[str, Any]], Used]) -> Used:
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> None:
-    """Compares the sizes of all files with those that were written.
+    """Compares the sizes of all files with the sizes that the manifest records.
 
     Args:
         folder: The index.
@@ -112,10 +113,10 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change an index, and removes what a killed one left.
+    """Lets one process at a time change an index, and removes files that a killed process left.
 
     Args:
-        folder: The index, or where it shall be; made if it is not there.
+        folder: The index, or the folder for it, which is made if it does not exist.
 
     Raises:
         InputError: If the folder holds something else, or cannot be written.
@@ -127,7 +128,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except OSError as error:
         raise InputError(
-            f"{str(folder)!r} cannot be written: {error.strerror}. {remedy(error, '')}".rstrip()
+            f"`folder={folder}` cannot be written: {error.strerror}. {remedy(error, '')}".rstrip()
         ) from error
     try:
         _sweep(folder)
@@ -136,27 +137,26 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def check_free(folder: Path, *, argument: str = "folder") -> None:
-    """Refuses a place for an index where other files would be mixed with it.
+def check_free(folder: Path) -> None:
+    """Refuses a folder in which an index would be mixed with other files.
 
     Args:
-        folder: The place.
-        argument: Name of the argument that an error message should name.
+        folder: The folder, which need not exist.
 
     Raises:
         InputError: If it is a file, or a folder with something else.
     """
-    check_own_folder(folder, _OURS, argument=argument)
+    check_own_folder(folder, _OURS)
 
 
 def free_name(folder: Path, kind: str) -> str:
-    """Returns a name, `part-N` or `deleted-N`, with a higher number than any that counts."""
+    """Returns a name, `part-N` or `deleted-N`, with a higher number than any in use."""
     numbers = [path.stem.partition("-")[2] for path in folder.iterdir()]
     return f"{kind}-{1 + max((int(n) for n in numbers if n.isdecimal()), default=0):04d}"
 
 
 def commit(folder: Path, manifest: dict[str, Any]) -> None:
-    """Makes a manifest count: the moment at which an index changes.
+    """Publishes a manifest, which changes the index at once.
 
     Args:
         folder: The index, whose files the manifest names.
@@ -183,13 +183,13 @@ def _named(manifest: dict[str, Any]) -> set[str]:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes the parts that do not count."""
+    """Removes the parts that are not in use."""
     keep: set[str] = set()
     if (folder / "manifest.json").exists():
         try:
             keep = _named(read_manifest(folder))
         except InputError:
-            return  # nobody knows what counts
+            return  # unknown which are in use
     for path in folder.iterdir():
         if path.name.startswith(("part-", "deleted-", ".tmp-")) and path.name not in keep:
             if path.is_dir():
@@ -199,12 +199,14 @@ def _sweep(folder: Path) -> None:
 
 
 def unreadable(path: Path, error: Exception, how: str = "cannot be read") -> InputError:
-    """Returns the error of a file that could not be read, which too many open files do not damage.
+    """Returns the error about a file that could not be read, damaged or not.
+
+    A limit of open files that is reached is no damage, and has another remedy.
 
     Args:
         path: The file.
-        error: What reading it raised, by whatever library.
-        how: What the message says of a file that is damaged.
+        error: The exception that reading it raised, in whatever library.
+        how: The fault of a damaged file, such as "cannot be read".
     """
     if os.strerror(errno.EMFILE) in str(error):
         limit = OSError(errno.EMFILE, "")
@@ -213,19 +215,19 @@ def unreadable(path: Path, error: Exception, how: str = "cannot be read") -> Inp
 
 
 def damage(path: Path, how: str) -> InputError:
-    """Returns the error of a file that is not what it should be.
+    """Returns the error about a damaged file.
 
     Args:
         path: The file.
-        how: What is wrong with it.
+        how: Its fault, such as "is missing".
     """
     return InputError(
-        f"the index is damaged: {str(path)!r} {how}. Build it anew, with --overwrite."
+        f"the index is damaged: {str(path)!r} {how}. Build it again with `overwrite=True`."
     )
 
 
 def sync(path: Path) -> None:
-    """Brings a file to the disk, or a power cut could leave its name without the content."""
+    """Flushes a file to disk; otherwise a power cut could leave its name without the content."""
     if path.is_file() and not path.is_symlink():
         with path.open("rb") as file:
             os.fsync(file.fileno())

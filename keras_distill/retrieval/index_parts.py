@@ -1,4 +1,4 @@
-"""The parts of an index: rows that were written at once, and never change."""
+"""Parts of an index: rows that are written together and never change."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ from keras_distill.retrieval.index_manifest import damage, sync, unreadable
 
 @dataclass(frozen=True, eq=False)
 class IndexEntries:
-    """What an index is made of, a row for each image.
+    """Entries of an index, one row for each image.
 
     Attributes:
         vectors: float array `(n, dim)`.
-        paths: Paths of the images relative to `root`, with forward slashes, `(n,)`; their ids.
+        paths: Paths of the images relative to `root`, with forward slashes, `(n,)`; they identify
+            the images.
         labels: Index of each image's class in `class_names`, integers `(n,)`; -1 for none.
         class_names: Names of the classes.
         root: Folder of the images.
@@ -32,13 +33,14 @@ class IndexEntries:
 
 
 class IndexPart:
-    """The rows that were written at once.
+    """Rows that were written together.
 
     Args:
         folder: The part's folder.
         rows: Rows that it must have.
         dim: Width that its vectors must have.
-        mapped: Size from which on a file is memory-mapped, which takes a descriptor, and not read.
+        mapped: Size in bytes from which on a file is memory-mapped, which takes a descriptor,
+            instead of read.
 
     Raises:
         InputError: If a file is damaged.
@@ -69,17 +71,17 @@ def read_deleted(path: Path) -> np.ndarray:
 def unmerged_parts(rows: Sequence[int], more: int, *, first: int) -> int:
     """Counts the parts that stay as they are when rows are added; the later ones are merged.
 
-    A part stays if it has twice the rows of all that follow. So there are at most as many parts as
-    the rows have binary digits, and each row is written again as often: adding pictures one by one
-    stays cheap.
+    A part stays if it has at least twice as many rows as all later parts together. So the number of
+    parts, and how often a row is written again, grows with the logarithm of the rows, and adding
+    pictures one by one stays cheap.
 
     Args:
         rows: Rows of each part.
         more: Rows that are added.
-        first: Parts that stay in any case.
+        first: Number of parts that stay in any case.
 
     Returns:
-        Their number.
+        The number of parts that stay.
 
     Example:
         >>> unmerged_parts([1000, 8, 4, 1], 1, first=1)
@@ -100,7 +102,7 @@ def write_part(folder: Path, entries: IndexEntries, searcher: Any = None) -> Non
     Args:
         folder: The part's folder, which must not exist.
         entries: Its rows.
-        searcher: The `Searcher` of these vectors whose assets are kept too.
+        searcher: The `Searcher` of these vectors, whose assets are written too.
 
     Raises:
         InputError: If the disk is full.

@@ -1,4 +1,4 @@
-"""A picture of a query and of what was found."""
+"""Drawing of a query and its neighbours."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ def draw_neighbours(
     """Draws a query and its neighbours, nearest first, as a PNG file.
 
     Args:
-        query: The image that was searched by.
-        neighbours: The images that were found; a grey square stands for one that is not there.
-        captions: What to write above each.
-        file: Where to draw, replacing what is there.
+        query: File of the query image.
+        neighbours: Files of the images that were found; a missing one is drawn as a grey square.
+        captions: Text above each neighbour.
+        file: PNG file to write; replaced if it exists.
 
     Raises:
         InputError: If the file cannot be written.

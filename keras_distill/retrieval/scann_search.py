@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours with ScaNN."""
+"""Approximate nearest-neighbour search with ScaNN."""
 
 import dataclasses
 import math
@@ -26,12 +26,12 @@ _LEAST_REDUCTION = 0.25
 
 @dataclass(frozen=True)
 class ScannSettings:
-    """How ScaNN searches.
+    """Settings of ScaNN's search.
 
     Attributes:
         num_leaves: Leaves of the tree that the gallery is divided into; 0 to compare with every
             row.
-        leaves_to_search: Leaves that are looked into.
+        leaves_to_search: Leaves that are searched.
         reorder: Rows whose distance is computed in float32, chosen by their hashes; at least
             `reorder_factor` times k.
         reorder_factor: See `reorder`.
@@ -50,12 +50,12 @@ def scann_settings(rows: int, principal: int = 0) -> ScannSettings:
     """Chooses settings from the size of the gallery.
 
     Below 20,000 rows every row is compared (ScaNN's advice). From there on a tree of 2 √rows
-    leaves, of which a twentieth is looked into, asymmetric hashing of two dimensions a block, and
+    leaves, a twentieth of which is searched, asymmetric hashing of two dimensions a block, and
     300 rows, or 5 k, compared in float32.
 
     Args:
         rows: Rows of the gallery.
-        principal: Principal directions that the tree and the hashes see, as of
+        principal: Principal directions that the tree and the hashes see, see
             `principal_directions`; 0 for all dimensions.
 
     Returns:
@@ -77,10 +77,10 @@ def principal_directions(gallery: np.ndarray) -> int:
 
     These are the fewest, in eights, with 98.5 % of the squared lengths of the rows. Networks leave
     most directions of a wide embedding nearly empty: without them a query costs half, and the
-    distances in float32 of what was chosen set the order right.
+    float32 distances of the candidates restore the order.
 
     Args:
-        gallery: Vectors, float32 `(m, dim)`, of which at most 20,000 are looked at.
+        gallery: Vectors, float32 `(m, dim)`, at most 20,000 of which are used.
 
     Returns:
         Their number; 0 if that is more than three quarters of `dim`.
@@ -99,7 +99,7 @@ def principal_directions(gallery: np.ndarray) -> int:
 
 
 class ScannSearcher(Searcher):
-    """ScaNN: a tree, asymmetric hashing, and float32 distances of what those choose.
+    """ScaNN: a tree, asymmetric hashing, and float32 distances of the candidates.
 
     Where all rows have length 1 it compares by dot product, for which ScaNN hashes best, and by
     squared distance otherwise. Queries for which the searched leaves hold fewer than k rows are
@@ -107,8 +107,8 @@ class ScannSearcher(Searcher):
 
     Args:
         gallery: Finite vectors, float32 `(m, dim)`.
-        settings: By default those of `scann_settings`.
-        assets: Folder that `save` wrote; built anew by default.
+        settings: Settings of the search; by default `scann_settings` chooses them.
+        assets: Folder that `save` wrote; by default the search is built from the gallery.
 
     Raises:
         InputError: If the settings do not fit the gallery.
@@ -132,22 +132,22 @@ class ScannSearcher(Searcher):
         self._settings = settings
         if settings.num_leaves > len(gallery):
             raise InputError(
-                f"num_leaves={settings.num_leaves} is more than the gallery's {len(gallery)} rows; "
-                "a leaf needs at least one."
+                f"`num_leaves={settings.num_leaves}` is more than the gallery's {len(gallery)} "
+                "rows; a leaf needs at least one."
             )
         if settings.num_leaves and not 0 < settings.leaves_to_search <= settings.num_leaves:
             raise InputError(
-                f"leaves_to_search={settings.leaves_to_search} must be from 1 to num_leaves="
-                f"{settings.num_leaves}."
+                f"`leaves_to_search={settings.leaves_to_search}` must be from 1 to "
+                f"`num_leaves={settings.num_leaves}`."
             )
         if not 0 <= settings.principal <= gallery.shape[1]:
             raise InputError(
-                f"principal={settings.principal} must be from 0 to the width of the gallery, "
+                f"`principal={settings.principal}` must be from 0 to the width of the gallery, "
                 f"{gallery.shape[1]}."
             )
         if settings.principal and not self._by_dot:
             raise InputError(
-                f"principal={settings.principal} needs rows of length 1; ScaNN cannot combine it "
+                f"`principal={settings.principal}` needs rows of length 1; ScaNN cannot combine it "
                 "with squared distances. Normalise the rows, or leave it 0."
             )
         from scann.scann_ops.py import scann_ops_pybind  # imports TensorFlow
@@ -187,11 +187,11 @@ class ScannSearcher(Searcher):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it was built with, as plain values."""
+        """The settings that it was built with, as plain values."""
         return dataclasses.asdict(self._settings)
 
     def save(self, folder: Path) -> None:
-        """Writes ScaNN's assets; the vectors, which must lie beside as `vectors.npy`, by a link."""
+        """Writes ScaNN's assets, with a link to the vectors, `vectors.npy` next to the folder."""
         folder.mkdir()
         self._scann.serialize(str(folder), relative_path=True)
         dataset = folder / "dataset.npy"

@@ -1,4 +1,4 @@
-"""One interface to nearest neighbours, however they are found."""
+"""Common interface of nearest-neighbour searches."""
 
 import functools
 from pathlib import Path
@@ -26,7 +26,7 @@ from keras_distill.retrieval.vector_checks import (
 )
 
 _QUERY_BLOCK = 4096
-# So few are compared with all rows where these lie, before they were copied to TensorFlow.
+# So few queries are compared in NumPy sooner than the gallery is copied to TensorFlow.
 _FEW_QUERIES = 8
 
 
@@ -37,9 +37,9 @@ class Searcher:
         gallery: Finite vectors, float32 `(m, dim)`; may be memory-mapped.
     """
 
-    #: Its name in flags and manifests.
+    #: Name in flags and manifests.
     backend: ClassVar[str]
-    #: Whether its answers have to be compared with exact search.
+    #: Whether its results have to be compared with exact search.
     approximate: ClassVar[bool] = True
 
     def __init__(self, gallery: np.ndarray):
@@ -48,7 +48,7 @@ class Searcher:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it was built with, as plain values."""
+        """The settings that it was built with, as plain values."""
         return {}
 
     def search(
@@ -65,9 +65,9 @@ class Searcher:
             queries: float array `(n, dim)`.
             k: Number of neighbours; fewer are returned if the gallery has fewer.
             leave_one_out: Whether gallery row i is left out of the neighbours of query i.
-            sample: Queries that are searched exactly too, to measure the agreement; 0 for none. By
-                default each hundredth of all queries of one k so far, the first included, at most
-                100 at once; the agreement is that of all of these.
+            sample: Number of queries to search exactly too, to measure the agreement; 0 for none.
+                By default each hundredth of all queries with the same k so far, the first
+                included, at most 100 at once; the agreement is measured on all of them.
 
         Returns:
             The neighbours, with the contract of `nearest_neighbours`.
@@ -91,14 +91,14 @@ class Searcher:
         return Neighbours(indices, distances, agreement)
 
     def nearest(self, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Finds neighbours without looking at the agreement.
+        """Finds neighbours without measuring the agreement.
 
         Args:
             queries: Finite vectors, float32 `(n, dim)`.
             k: Number of neighbours, at most the gallery's rows.
 
         Returns:
-            Indices and distances, as of `Neighbours`.
+            Indices and distances, see `Neighbours`.
         """
         indices = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float32)
@@ -118,7 +118,7 @@ class Searcher:
         return indices, distances
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_searcher` needs beside the vectors, into a new folder, if anything."""
+        """Writes what `load_searcher` needs in addition to the vectors to a new folder."""
 
     @functools.cached_property
     def _squared_lengths(self) -> np.ndarray:
@@ -130,7 +130,7 @@ class Searcher:
 
 
 class ExactSearcher(Searcher):
-    """Compares each query with each row, see `nearest_neighbours`."""
+    """Exact search: compares each query with each row, see `nearest_neighbours`."""
 
     backend = "exact"
     approximate = False

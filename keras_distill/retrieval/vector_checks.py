@@ -1,4 +1,4 @@
-"""What every search expects of its vectors."""
+"""Checks of vectors before a search."""
 
 import numpy as np
 
@@ -16,22 +16,22 @@ def checked_vectors(name: str, vectors: np.ndarray) -> np.ndarray:
     """Returns vectors as float32.
 
     Args:
-        name: What an error message should call them.
+        name: Name of the argument that holds them.
         vectors: float array `(n, dim)`.
 
     Returns:
         The same values, float32.
 
     Raises:
-        InputError: If they are not finite, so large that squared distances were not, or not
-            two-dimensional.
+        InputError: If they are not two-dimensional, not finite, or so large that squared distances
+            would not be finite.
     """
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2:
-        raise InputError(f"{name} has the shape {vectors.shape}; it must be (n, dim).")
+        raise InputError(f"`{name}` has the shape {vectors.shape}; it must be (n, dim).")
     if not (squared_lengths(vectors) < _LONGEST).all():
         fault = "too large" if np.isfinite(vectors).all() else "not finite"
-        raise InputError(f"{name} holds values that are {fault}; check how it was embedded.")
+        raise InputError(f"`{name}` holds values that are {fault}; check how it was embedded.")
     return vectors
 
 
@@ -41,34 +41,36 @@ def squared_lengths(vectors: np.ndarray) -> np.ndarray:
 
 
 def checked_k(queries: np.ndarray, gallery: np.ndarray, k: int, *, leave_one_out: bool) -> int:
-    """Returns how many neighbours each query can have.
+    """Checks k, and limits it to the neighbours that each query can have.
 
     Args:
         queries: float array `(n, dim)`.
         gallery: float array `(m, dim)`.
-        k: How many are asked for.
-        leave_one_out: Whether row i of the gallery is no neighbour of query i.
+        k: Wanted number of neighbours.
+        leave_one_out: Whether gallery row i is left out of the neighbours of query i.
 
     Returns:
         `k`, or fewer if the gallery has fewer.
 
     Raises:
-        InputError: If the arrays do not fit each other, or there is nothing to search.
+        InputError: If `k` is not positive, the arrays do not fit each other, or there is nothing to
+            search.
     """
     if queries.shape[1] != gallery.shape[1]:
         raise InputError(
-            f"queries have width {queries.shape[1]}, the gallery {gallery.shape[1]}; both must "
-            "come from the same embedding space."
+            f"`queries` has width {queries.shape[1]}, `gallery` {gallery.shape[1]}; both must come "
+            "from the same embedding space."
         )
     if leave_one_out and len(queries) != len(gallery):
         raise InputError(
-            f"leave_one_out needs one gallery row for each query; there are {len(queries)} queries "
-            f"and {len(gallery)} gallery rows."
+            f"`leave_one_out=True` needs one gallery row for each query; there are {len(queries)} "
+            f"queries and {len(gallery)} gallery rows."
         )
-    k = min(k, len(gallery) - leave_one_out)
-    if k < 1 or not len(queries):
+    if k < 1:
+        raise InputError(f"`k={k}` must be at least 1.")
+    if not len(queries) or len(gallery) <= leave_one_out:
+        own = ", each query's own left out" if leave_one_out else ""
         raise InputError(
-            f"there is nothing to search: k={k}, {len(queries)} queries, {len(gallery)} gallery "
-            "rows."
+            f"there is nothing to search: {len(queries)} queries, {len(gallery)} gallery rows{own}."
         )
-    return k
+    return min(k, len(gallery) - leave_one_out)

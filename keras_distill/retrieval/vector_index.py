@@ -1,4 +1,4 @@
-"""An index on disk: vectors, what they show, and how they are searched."""
+"""Index of image vectors on disk, and its search."""
 
 import functools
 import math
@@ -21,23 +21,23 @@ from keras_distill.retrieval.neighbours import Neighbours, RunningAgreement, nea
 from keras_distill.retrieval.searcher import ExactSearcher, Searcher
 from keras_distill.retrieval.vector_checks import checked_vectors
 
-# Rows that may be added to an index, or deleted from it, before it has to be rebuilt: what is
-# added is compared row by row, and what is deleted is still found and then dropped.
+# Rows that may be added to an index, or deleted from it, before it has to be rebuilt: added rows
+# are compared one by one, and deleted rows are still found and then dropped.
 LEAST_LOOSE_ROWS = 1_000
 LOOSE_SHARE = 0.1
-# What is added lies in parts of which each has twice the rows of all that follow. A file that is
-# memory-mapped takes a descriptor as long as the index is open, so only large ones are, and those
-# of a few parts: indexes that older versions have added to can have many.
+# Added rows lie in parts, each with at least twice the rows of all later ones. A memory-mapped file
+# takes a descriptor as long as the index is open, so only large files of the first few parts are
+# mapped: indexes that older versions have added to can have many parts.
 _MAPPED_BYTES, _MAPPED_PARTS = 2**20, 8
 
 
 class VectorIndex:
-    """Vectors of images on disk, and their search; made by `build_index`, opened by `open_index`.
+    """Vectors of images on disk, and their search; built by `build_index`, opened by `open_index`.
 
-    The vectors are memory-mapped. A row number counts through all parts, deleted rows included, so
-    that it stays what it is until the index is rebuilt. What is added or deleted while the index is
-    open shows when it is opened again; the first search opens it again by itself if the files that
-    it needs are gone, because another process has rebuilt the index.
+    The vectors are memory-mapped. Row numbers count through all parts, deleted rows included,
+    so they stay the same until the index is rebuilt. Changes that are made while the index is open
+    become visible when it is opened again; the first search opens it again by itself if the files
+    that it needs are gone because another process has rebuilt the index.
 
     Args:
         folder: The index.
@@ -66,9 +66,9 @@ class VectorIndex:
         if starts[-1] - len(deleted) != manifest["rows"]:
             raise InputError(
                 f"the index is damaged: {str(folder)!r} holds {starts[-1] - len(deleted)} images "
-                f"in place of {manifest['rows']}. Build it anew, with --overwrite."
+                f"in place of {manifest['rows']}. Build it again with `overwrite=True`."
             )
-        for name in ("searcher", "_dead", "_side"):  # of what was open before
+        for name in ("searcher", "_dead", "_side"):  # of the state before
             self.__dict__.pop(name, None)
         self.manifest = manifest
         self.backend: str = manifest["backend"]
@@ -90,9 +90,9 @@ class VectorIndex:
 
     @property
     def compares_all(self) -> bool:
-        """Whether it is searched exactly and a rebuild would not change that.
+        """Whether the search is exact and a rebuild would not change that.
 
-        Then what is added is searched like everything else.
+        Then added rows are searched like all others.
         """
         wanted = self.manifest["asked_backend"]
         if wanted == "auto":
@@ -101,15 +101,15 @@ class VectorIndex:
 
     @property
     def loose(self) -> int:
-        """Rows since it was built that a rebuild would sort in: those deleted, and those added.
+        """Rows added or deleted since it was built, which a rebuild would work in.
 
-        Rows that were added to an index that compares all are none of them.
+        Rows that were added to an index that compares all do not count.
         """
         return self.total - self._built + len(self.deleted)
 
     @property
     def most_loose(self) -> int:
-        """Rows that may be added or deleted before it has to be rebuilt: a tenth, or 1,000."""
+        """Rows that may be added or deleted before a rebuild: a tenth, at least 1,000."""
         return max(LEAST_LOOSE_ROWS, int(LOOSE_SHARE * self._built))
 
     @property
@@ -136,7 +136,7 @@ class VectorIndex:
         return self._column("vectors", rows)
 
     def named(self, paths: np.ndarray, root: Path) -> np.ndarray:
-        """Returns what images would be called here: by their way from `self.root`.
+        """Returns the paths that images would have here, relative to `self.root`.
 
         Args:
             paths: Paths relative to `root`.
@@ -148,13 +148,13 @@ class VectorIndex:
         return paths_from(self.root, root, paths)
 
     def lacks(self, paths: np.ndarray) -> np.ndarray:
-        """Tells which images are not there, by what they would be called; bool `(n,)`."""
+        """Tells which images the index lacks, by their paths here (see `named`); bool `(n,)`."""
         wanted = np.char.encode(np.asarray(paths, np.str_), "utf-8", "surrogatepass")
         there = self._column("ids", self.rows)
         return ~np.isin(wanted, there[np.isin(there, wanted)])  # quick for a few of many
 
     def check_loose(self, *, added: int = 0, deleted: int = 0) -> None:
-        """Asks for a rebuild if rows could not be added or deleted before one.
+        """Refuses rows that cannot be added or deleted without a rebuild.
 
         Args:
             added: Rows to be added.
@@ -167,16 +167,15 @@ class VectorIndex:
         if more and self.loose + more > self.most_loose:
             raise InputError(
                 f"{str(self.folder)!r} would hold {self.loose + more} images added or deleted "
-                f"since it was built, more than {self.most_loose}; ask for a rebuild with it "
-                "(--rebuild), which embeds nothing again."
+                f"since it was built, more than {self.most_loose}; add `rebuild=True`, which "
+                "embeds nothing again."
             )
 
-    def check_embedder(self, fingerprint: str | None, *, argument: str = "model") -> None:
-        """Refuses vectors of another model than the one whose vectors are here.
+    def check_embedder(self, fingerprint: str | None) -> None:
+        """Refuses vectors of another model than the model of the index.
 
         Args:
-            fingerprint: What `build_index` was given as `embedder`.
-            argument: Name of the argument that an error message should name.
+            fingerprint: Fingerprint of the other model, see `Teacher.fingerprint`.
 
         Raises:
             InputError: If it differs.
@@ -184,10 +183,9 @@ class VectorIndex:
         made_by = self.manifest["embedder"]
         if fingerprint != made_by:
             raise InputError(
-                f"{argument} is not the one that {str(self.folder)!r} was made with (fingerprint "
+                f"the model is not the one that {str(self.folder)!r} was built with (fingerprint "
                 f"{fingerprint}, not {made_by}); distances between their vectors may mean nothing. "
-                f"Give {self.manifest.get('model') or 'that model'}, or build another index; where "
-                "one learnt to embed like the other, --other_model trusts it."
+                f"Give {self.manifest.get('model') or 'that model'}, or build another index."
             )
 
     def search(
@@ -199,25 +197,27 @@ class VectorIndex:
             queries: float array `(n, dim)`.
             k: Number of neighbours; fewer are returned if the index has fewer images.
             embedder: Fingerprint of the model that embedded the queries; `None` if known to fit.
-            sample: Queries that are searched exactly too, as of `Searcher.search`.
+            sample: Number of queries to search exactly too, see `Searcher.search`.
 
         Returns:
-            Row numbers and distances; ties and order as of `nearest_neighbours`.
+            Row numbers and distances; ties and order as in `nearest_neighbours`.
 
         Raises:
-            InputError: If the queries are of no use, of another width or another model's.
+            InputError: If the queries cannot be searched, or come from another model or space.
         """
         queries = checked_vectors("queries", queries)
-        if k < 1 or not len(queries) or not len(self):
+        if k < 1:
+            raise InputError(f"`k={k}` must be at least 1.")
+        if not len(queries) or not len(self):
             raise InputError(
-                f"there is nothing to search: k={k}, {len(queries)} queries, {len(self)} images."
+                f"there is nothing to search: {len(queries)} queries, {len(self)} images."
             )
         searcher = self.searcher  # which may open the index again
         if embedder is not None:
             self.check_embedder(embedder)
         if queries.shape[1] != self.dim:
             raise InputError(
-                f"queries have width {queries.shape[1]}, the index {str(self.folder)!r} "
+                f"`queries` has width {queries.shape[1]}, the index {str(self.folder)!r} "
                 f"{self.dim}; both must come from the same embedding space."
             )
         indices, distances = self._nearest(searcher, queries, k)
@@ -231,7 +231,7 @@ class VectorIndex:
 
     @functools.cached_property
     def searcher(self) -> Searcher:
-        """What searches the images that were there when it was built."""
+        """The searcher of the images that were there when the index was built."""
         while True:
             assets = self._parts[0].folder / self.backend
             vectors, settings = self._parts[0].vectors, self.manifest["settings"]
@@ -265,13 +265,13 @@ class VectorIndex:
 
     @functools.cached_property
     def _side(self) -> tuple[np.ndarray, Searcher]:
-        """The rows that the searcher does not have, and a search of these."""
+        """The rows that the searcher lacks, and a searcher of these."""
         rows = self.rows
         rows = rows[rows >= self._starts[1]]
         return rows, ExactSearcher(self.vectors(rows))
 
     def _column(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Values of a column at some rows, in their order."""
+        """Values of a column at the given rows, in their order."""
         rows = np.asarray(rows, np.int64)
         parts = np.searchsorted(self._starts, rows, side="right") - 1
         columns = [getattr(part, name) for part in self._parts]
@@ -292,7 +292,7 @@ def open_index(folder: str | Path) -> VectorIndex:
         The index.
 
     Raises:
-        InputError: If there is none, or it is damaged.
+        InputError: If there is no index, or it is damaged.
 
     Example:
         >>> index = open_index("photos.index")  # doctest: +SKIP
@@ -303,7 +303,7 @@ def open_index(folder: str | Path) -> VectorIndex:
 
 
 def _mapped_from(part: int) -> float:
-    """Size from which on the files of a part are memory-mapped."""
+    """Size in bytes from which on the files of a part are memory-mapped."""
     if part >= _MAPPED_PARTS:
         return math.inf
     return _MAPPED_BYTES if part else 0
@@ -312,7 +312,7 @@ def _mapped_from(part: int) -> float:
 def _nearest_living(
     searcher: Searcher, queries: np.ndarray, k: int, dead: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of a searcher that are not dead, or all of them if they are fewer."""
+    """The k nearest rows of a searcher that are not dead; all of them if there are fewer."""
     count = int(dead.sum())
     k = min(k, len(dead) - count)
     if not k:

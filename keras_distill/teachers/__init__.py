@@ -1,1 +1,1 @@
-"""Anything that yields teacher embeddings."""
+"""Teachers, and the cache of their outputs."""

@@ -1,4 +1,4 @@
-"""The teacher's answers, computed once for each view of each image."""
+"""Cache of a teacher's outputs, computed once for each view of each image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.view_cache import ViewCache
 from keras_distill.errors import InputError
-from keras_distill.losses.attention_maps import channel_strength
+from keras_distill.losses.attention_maps import attention_energy
 from keras_distill.teachers.teacher import Teacher
 
 _EXPONENTS = "exponents"
@@ -18,22 +18,23 @@ _LEAST_EXPONENT = -120  # float32 has few smaller powers of two, which TensorFlo
 
 
 class TeacherCache(ViewCache):
-    """What a frozen teacher answers to the views that `training_batches` shows, on disk.
+    """Outputs of a frozen teacher for the views that `training_batches` shows, on disk.
 
-    The cached answer is the teacher's answer to exactly the pixels of that view, see `ViewCache`.
-    It is kept as float16 times a power of two of its own, so that answers of any size have 11 bits.
+    A cached output belongs to exactly the pixels of that view, see `ViewCache`. It is kept as
+    float16 times a power of two of its own, so that outputs of any size have 11 bits.
 
     Args:
         teacher: The teacher; it must have a fingerprint.
         images: The images.
         folder: Folder of all caches; this one lies in a sub-folder.
-        image_size: Height and width that the teacher sees, in pixels; its own by default.
+        image_size: Height and width of the images that the teacher sees, in pixels; by default
+            its own.
         views: Different views of an image; `None` for its centre alone, whatever the student sees:
-            cheaper, but then the teacher judges other pixels than the student's.
+            cheaper, but then the teacher sees other pixels than the student.
         least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the views.
         layers: Inner layers of a Keras teacher whose feature maps are kept too. In a dict, the
-            height and width at which `channel_strength` is kept in place of a map, `None` for the
+            height and width at which `attention_energy` is kept in place of a map, `None` for the
             map itself: attention needs no more, and it takes a hundredth of the disk.
 
     Raises:
@@ -64,14 +65,14 @@ class TeacherCache(ViewCache):
         fingerprint = teacher.fingerprint
         if fingerprint is None:
             raise InputError(
-                "teacher is a plain function, whose answers cannot be told from another's; give a "
+                "`teacher` is a plain function, which cannot be told from another one; give a "
                 "Keras model or a file, or Teacher(function, fingerprint='a name of its own')."
             )
         size = teacher.image_size or image_size
         if size is None:
-            raise InputError("the teacher takes images of any size; give image_size.")
+            raise InputError("`teacher` takes images of any size; give `image_size`.")
         if image_size not in (None, size):
-            raise InputError(f"image_size={image_size}: the teacher takes {size} pixels.")
+            raise InputError(f"`image_size={image_size}`: `teacher` takes {size} pixels.")
         self.teacher = teacher
         self._fingerprint = fingerprint
         self.layers = tuple(layers)
@@ -82,9 +83,9 @@ class TeacherCache(ViewCache):
             _entry(name): (*self._sizes[name], 1) if name in self._sizes else shape[1:]
             for name, shape in shapes.items()
         }
-        ingredients: dict[str, Any] = {"teacher": fingerprint, "versions": teacher.versions}
+        provenance: dict[str, Any] = {"teacher": fingerprint, "versions": teacher.versions}
         if self._sizes:
-            ingredients["strength"] = sorted(self._sizes)
+            provenance["strength"] = sorted(self._sizes)  # a key of folders on disk
         dim = teacher.embedding_dim
         if dim is None:
             dim = int(teacher(tf.zeros([1, size, size, 3])).shape[1])
@@ -97,23 +98,23 @@ class TeacherCache(ViewCache):
             seed=seed,
             outputs={"embedding": (dim,), **maps, _EXPONENTS: (1 + len(maps),)},
             dtype=np.float16,
-            ingredients=ingredients,
+            provenance=provenance,
         )
 
     def check_source(self) -> None:
         """Checks the teacher's fingerprint; see the base class."""
         if self.teacher.fingerprint != self._fingerprint:
             raise InputError(
-                f"the teacher was changed while the {self.title} was being filled, so that its "
-                "answers were deleted; start again once it stays as it is."
+                f"`teacher` was changed while the {self.title} was being filled, so that the new "
+                "entries were deleted; start again once it stays as it is."
             )
 
     def compute(self, pixels: tf.Tensor, ids: tf.Tensor, paths: np.ndarray) -> dict[str, Any]:
-        """Asks the teacher; see the base class."""
+        """Evaluates the teacher; see the base class."""
         if self.layers:
             embedding, maps = self.teacher.features(pixels)
             for name, size in self._sizes.items():
-                maps[name] = channel_strength(maps[name], size)
+                maps[name] = attention_energy(maps[name], size)
             own = {_entry(name): maps[name] for name in self.layers}
             answers = {"embedding": embedding, **own}
         else:
@@ -124,7 +125,7 @@ class TeacherCache(ViewCache):
             finite = np.isfinite(answer).reshape(len(answer), -1).all(axis=-1)
             if not finite.all():
                 raise InputError(
-                    f"the teacher's answer to {str(paths[np.argmin(finite)])!r} is not finite."
+                    f"the output of `teacher` for {str(paths[np.argmin(finite)])!r} is not finite."
                 )
             arrays[name], exponent = _rounded(answer)
             exponents.append(exponent)
@@ -135,7 +136,7 @@ class TeacherCache(ViewCache):
 
         Args:
             rows: Rows of `images`, int64 `(batch,)`.
-            views: View of each, int64 `(batch,)`; not looked at if there is only the centre.
+            views: View of each, int64 `(batch,)`; ignored if there is only the centre.
 
         Returns:
             float32 tensor `(batch, dim)`.
@@ -146,7 +147,7 @@ class TeacherCache(ViewCache):
         """Returns the teacher's feature maps; arguments as of `lookup`.
 
         Returns:
-            float32 tensors `(batch, h, w, channels)` by layer, with one channel for a strength.
+            float32 tensors `(batch, h, w, channels)` by layer, with one channel for an energy.
         """
         answers = self._answers([_entry(name) for name in self.layers], rows, views)
         return {name: answers[_entry(name)] for name in self.layers}
@@ -154,7 +155,7 @@ class TeacherCache(ViewCache):
     def _answers(
         self, names: Sequence[str], rows: tf.Tensor, views: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Entries as the teacher gave them, float32."""
+        """Entries in the teacher's own scale, float32."""
         if not names:
             return {}
         order = [name for name in self.store.outputs if name != _EXPONENTS]
@@ -173,7 +174,7 @@ class TeacherCache(ViewCache):
 def _rounded(answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Splits finite rows into float16 and the exponent of a power of two for each row.
 
-    The largest number of a row becomes 2^14 to 2^15, below which float16 has 28 powers of two of 11
+    The largest number of a row becomes 2^14 to 2^15; below it float16 has 28 powers of two with 11
     bits each.
     """
     largest = np.abs(answer).reshape(len(answer), -1).max(axis=1)
@@ -183,5 +184,5 @@ def _rounded(answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _entry(layer: str) -> str:
-    """Name of a layer's entries; a layer may be called like the embedding."""
+    """Name of a layer's entries; a layer may have the name `embedding`."""
     return f"layer/{layer}"

@@ -1,4 +1,4 @@
-"""The size of the images that a teacher needs."""
+"""Size of the images that a model needs."""
 
 from collections.abc import Sequence
 
@@ -10,68 +10,56 @@ def takes_square_images(shape: Sequence[int | None]) -> bool:
     return len(shape) == 4 and shape[1] == shape[2] and shape[3] in (3, None)
 
 
-def agreed_image_size(
-    fixed: int | None, asked: int | None, *, source: str = "teacher"
-) -> int | None:
+def agreed_image_size(fixed: int | None, image_size: int | None) -> int | None:
     """Reconciles the size that a model takes with the size that its user wants.
 
     Args:
         fixed: Height and width of the model's input, in pixels; `None` if it takes any.
-        asked: Height and width that the user wants; `None` for the model's own.
-        source: What an error message should call the model.
+        image_size: Height and width that the user wants; `None` for the model's own.
 
     Returns:
-        Height and width that the teacher shall see; `None` if any will do.
+        Height and width of the images that the model shall see; `None` if any will do.
 
     Raises:
-        InputError: If the model takes another size than asked for.
+        InputError: If the model takes another size.
 
     Example:
         >>> agreed_image_size(None, 224)
         224
     """
-    if asked is not None and asked < 1:
-        raise InputError(f"image_size={asked} must be positive.")
-    if fixed is not None and asked not in (None, fixed):
+    if image_size is not None and image_size < 1:
+        raise InputError(f"`image_size={image_size}` must be positive.")
+    if fixed is not None and image_size not in (None, fixed):
         raise InputError(
-            f"image_size={asked}: {source} takes images of {fixed} x {fixed} pixels and of no "
-            "other size; leave image_size out."
+            f"`image_size={image_size}`: `model` takes images of {fixed} x {fixed} pixels and of "
+            "no other size; leave `image_size` out."
         )
-    return asked if fixed is None else fixed
+    return image_size if fixed is None else fixed
 
 
 def needed_image_size(
-    fixed: int | None,
-    asked: int | None = None,
-    default: int | None = None,
-    *,
-    source: str,
-    flag: str = "--image_size",
-    called: str = "model",
+    fixed: int | None, image_size: int | None = None, default: int | None = None
 ) -> int:
-    """Settles the size that a command's flags leave to a model.
+    """Decides the size of the images that a model is given.
 
     Args:
         fixed: Height and width of the model's input, in pixels; `None` if it takes any.
-        asked: What `flag` says; `None` for nothing.
-        default: What to take where neither decides.
-        source: What an error message should call the model that takes any size.
-        flag: The flag that settles it.
-        called: What the model is to the command.
+        image_size: Height and width that the user wants; `None` for the model's own.
+        default: Size to take where neither decides.
 
     Returns:
-        Height and width that the model shall see, in pixels.
+        Height and width of the images that the model shall see, in pixels.
 
     Raises:
-        InputError: If nothing settles it, or the model takes another size than asked for.
+        InputError: If nothing decides it, or the model takes another size.
 
     Example:
-        >>> needed_image_size(None, None, 224, source="--model=any.keras")
+        >>> needed_image_size(None, None, 224)
         224
     """
-    size = fixed or asked or default
+    size = fixed or image_size or default
     if size is None:
-        raise InputError(f"{source} takes images of any size; give {flag}.")
-    if asked not in (None, size):
-        raise InputError(f"{flag}={asked}: the {called} takes {size} pixels.")
+        raise InputError("`model` takes images of any size; give `image_size`.")
+    if image_size not in (None, size):
+        raise InputError(f"`image_size={image_size}`: `model` takes {size} pixels.")
     return size

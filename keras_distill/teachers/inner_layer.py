@@ -1,4 +1,4 @@
-"""Ending a model after one of its inner layers."""
+"""Models that end after an inner layer of another one."""
 
 from typing import Any
 
@@ -9,29 +9,28 @@ from keras_distill.models.inner_layers import find_path
 from keras_distill.models.unit_norm import unit_norm
 
 
-def end_at_layer(model: keras.Model, layer: str, *, argument: str = "teacher") -> keras.Model:
+def end_at_layer(model: keras.Model, layer: str) -> keras.Model:
     """Ends a model after an inner layer, as a model from its input to a unit vector.
 
     A feature map `(batch, h, w, channels)` is averaged over its places. The vector is divided by
-    its L2 norm in float32, which the losses that compare vectors themselves rely on.
+    its L2 norm in float32, because some losses compare the vectors themselves.
 
     Args:
         model: A functional or sequential model; the layer may lie in a model within it.
-        layer: Name of the layer, `"conv5_block3_out"`, or its way, `"trunk/conv5_block3_out"`. Of
+        layer: Name of the layer, `"conv5_block3_out"`, or its path, `"trunk/conv5_block3_out"`. Of
             a layer that is used several times, the first use counts.
-        argument: Name of the argument that an error message should name.
 
     Returns:
         A model that shares the weights of `model`, with an output `(batch, dim)`.
 
     Raises:
-        InputError: If no layer with a vector or a feature map is called so, or several are.
+        InputError: If no layer with a vector or a feature map has this name, or several have.
     """
-    path = find_path(model, layer, flag="output", argument=argument)
+    path = find_path(model, layer)
     if len(model.inputs) != 1:
-        raise InputError(f"{argument} {model.name!r} has {len(model.inputs)} inputs, not one.")
+        raise InputError(f"`model` {model.name!r} has {len(model.inputs)} inputs, not one.")
     features = keras.Model(_inputs(model), _tensor(model, path.split("/")), name="features")
-    # Around a model of its own, for the names here may be names in there.
+    # A model of its own inside another: their layers may have the same names.
     image = keras.Input(batch_shape=features.inputs[0].shape, dtype=features.inputs[0].dtype)
     x = features(image)
     if len(x.shape) == 4:
@@ -39,12 +38,12 @@ def end_at_layer(model: keras.Model, layer: str, *, argument: str = "teacher") -
     return keras.Model(image, unit_norm(x.shape[-1])(x), name=model.name)
 
 
-def _tensor(model: keras.Model, way: list[str]) -> Any:
-    """What the layer at the end of the way answers when `model` is given its own input."""
-    layer = model.get_layer(way[0])
-    if len(way) == 1:
+def _tensor(model: keras.Model, path: list[str]) -> Any:
+    """The output of the layer at the end of a path, for the input of `model`."""
+    layer = model.get_layer(path[0])
+    if len(path) == 1:
         return _in_graph(layer, "output")
-    inner = keras.Model(_inputs(layer), _tensor(layer, way[1:]), name=layer.name)
+    inner = keras.Model(_inputs(layer), _tensor(layer, path[1:]), name=layer.name)
     return inner(_in_graph(layer, "input"))
 
 
@@ -53,5 +52,5 @@ def _inputs(model: keras.Model) -> Any:
 
 
 def _in_graph(layer: keras.Layer, side: str) -> Any:
-    """A tensor beside a layer in its surroundings; a model's own property shows its inside."""
+    """The input or output of a layer in the outer graph; a model's own are the inner ones."""
     return getattr(keras.Operation, side).fget(layer)

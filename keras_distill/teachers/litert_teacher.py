@@ -11,32 +11,30 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.native_log import quiet_native_log
-from keras_distill.teachers.fingerprint import fingerprint_of
 from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
+from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
 
 
 def load_litert(
     path: Path,
     *,
-    argument: str = "teacher",
     output: str = "",
     image_size: int | None = None,
     preprocessing: str = "0_255",
 ) -> Teacher:
     """Loads a `.tflite` file as a teacher, quantised or not.
 
-    It runs on the CPU, outside of XLA.
+    It runs on the CPU, outside XLA.
 
     Args:
         path: The file, with one input of square RGB images.
-        argument: Name of the argument that an error message should name.
         output: Name or number of the output; may be empty if only one is a batch of vectors.
-        image_size: Height and width that a model of any size shall see, in pixels.
-        preprocessing: What is done to the pixels first; see `preprocess`. The scale of a quantised
-            input is applied after that.
+        image_size: Height and width of the images, in pixels, for a model that takes any size.
+        preprocessing: Scaling of the pixels before the model; see `preprocess`. The scale of a
+            quantised input is applied after that.
 
     Returns:
         The teacher.
@@ -45,7 +43,7 @@ def load_litert(
         InputError: If the package `ai-edge-litert` is missing, the file is damaged, or the model
             does not map images to vectors.
     """
-    source = f"{argument}={str(path)!r}"
+    source = f"`path={str(path)!r}`"
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -61,7 +59,8 @@ def load_litert(
     image = _image_input(interpreter, source, preprocessing)
     vector = _vector_output(interpreter, source, output)
     height = int(image["shape_signature"][1])
-    size = agreed_image_size(height if height > 0 else None, image_size, source=source)
+    with renamed_arguments(model=f"path={str(path)!r}"):
+        size = agreed_image_size(height if height > 0 else None, image_size)
     run = _Runner(interpreter, image, vector)
     if size is not None:
         try:
@@ -88,18 +87,18 @@ def load_litert(
 
 
 class _Runner:
-    """Runs one interpreter for batches of any size, one batch at a time."""
+    """Runs one interpreter on batches of any size, one batch at a time."""
 
     def __init__(self, interpreter: Any, image: dict[str, Any], vector: dict[str, Any]):
         self.interpreter = interpreter
         self.image = image
         self.vector = vector
-        self.shape: tuple[int, ...] = ()  # that tensors are allocated for
+        self.shape: tuple[int, ...] = ()  # for which tensors are allocated
         self.dim = int(vector["shape_signature"][-1])
         self.lock = threading.Lock()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        # A model may have its batch size written into its reshapes, as most have that of 1.
+        # The batch size of a model may be fixed by its reshapes; it is mostly 1.
         fixed = int(self.image["shape_signature"][0])
         step = fixed if fixed > 0 else max(len(pixels), 1)
         with self.lock:
@@ -115,7 +114,7 @@ class _Runner:
             pixels = np.pad(pixels, [(0, rows - real), (0, 0), (0, 0), (0, 0)])
         if pixels.shape != self.shape:
             self.interpreter.resize_tensor_input(self.image["index"], pixels.shape, strict=True)
-            # The first time it tells of its delegate.
+            # The first time it logs its delegate.
             with contextlib.nullcontext() if self.shape else quiet_native_log():
                 self.interpreter.allocate_tensors()
             self.shape = pixels.shape
@@ -138,7 +137,8 @@ def _image_input(interpreter: Any, source: str, preprocessing: str) -> dict[str,
     if integers and (preprocessing != "0_255" or image["dtype"] == np.int8):
         raise InputError(
             f"{source} takes {np.dtype(image['dtype']).name} pixels without a scale, which cannot "
-            f"hold what preprocessing={preprocessing!r} makes; convert it with another input type."
+            f"hold what `preprocessing={preprocessing!r}` makes; convert it with another input "
+            "type."
         )
     return image
 
@@ -157,7 +157,7 @@ def _vector_output(interpreter: Any, source: str, output: str) -> dict[str, Any]
     if not output and len(texts) == 1:
         return named[next(iter(named))]
     raise InputError(
-        f"{source}: output={output!r} is not one of its outputs that are vectors; these are "
+        f"{source}: `output={output!r}` is not one of its outputs that are vectors; these are "
         f"{', '.join(texts) or 'none'}."
     )
 

@@ -1,9 +1,9 @@
-"""Loading a teacher from disk."""
+"""Loading of teachers from disk."""
 
 from pathlib import Path
 
 from keras_distill.data.vector_shards import holds_shards
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.loading import load_model
 from keras_distill.teachers.inner_layer import end_at_layer
 from keras_distill.teachers.litert_teacher import load_litert
@@ -14,7 +14,7 @@ from keras_distill.teachers.vector_file import load_vectors
 
 _KINDS = (
     "a run directory, a SavedModel folder, or the folder of its versions, a .tflite or .onnx file, "
-    "or a table of vectors (.npz, or .npy with an .ids.txt beside it, or a folder of "
+    "or a table of vectors (.npz, or .npy with an .ids.txt next to it, or a folder of "
     "keras_distill.embed)"
 )
 _SUFFIXES = (".keras", ".tflite", ".onnx")
@@ -23,7 +23,6 @@ _SUFFIXES = (".keras", ".tflite", ".onnx")
 def load_teacher(
     path: str | Path,
     *,
-    argument: str = "teacher",
     output: str = "",
     signature: str = "",
     image_size: int | None = None,
@@ -35,13 +34,12 @@ def load_teacher(
         path: A `.keras` file, or a run directory with one; a SavedModel folder, or the folder of
             its versions, of which the latest is taken; a `.tflite` file; an `.onnx` file; or a
             table of vectors, see `load_vectors`.
-        argument: Name of the argument that an error message should name.
-        output: Of a Keras model, an inner layer to end with, whose answer is averaged over places
+        output: Of a Keras model, an inner layer to end with, whose output is averaged over places
             and divided by its L2 norm, see `end_at_layer`; of another model, the output to take.
         signature: Of a SavedModel, the signature to take; see `load_saved_model`.
-        image_size: Height and width that a model of any size shall see, in pixels.
-        preprocessing: What is done to RGB pixels from 0 to 255 first, if the model does not do it
-            itself: one of `0_255` (nothing), `-1_1`, `0_1`, `imagenet_caffe`, `imagenet_torch`.
+        image_size: Height and width of the images, in pixels, for a model that takes any size.
+        preprocessing: Scaling of RGB pixels from 0 to 255, if the model does not do it itself: one
+            of `0_255` (nothing), `-1_1`, `0_1`, `imagenet_caffe`, `imagenet_torch`.
 
     Returns:
         The teacher.
@@ -56,7 +54,7 @@ def load_teacher(
         TensorShape([8, 512])
     """
     path = latest_version(Path(path))
-    source = f"{argument}={str(path)!r}"
+    source = f"`path={str(path)!r}`"
     if not path.exists():
         raise InputError(f"{source} does not exist; give a .keras file, {_KINDS}.")
     is_run = (path / "student.keras").is_file()
@@ -65,11 +63,10 @@ def load_teacher(
     if not (is_run or is_saved_model or is_table or path.suffix in _SUFFIXES):
         raise InputError(f"{source} is not a .keras file, {_KINDS}.")
     if signature and not is_saved_model:
-        raise InputError(f"signature={signature!r}: {source} is no SavedModel; leave it out.")
+        raise InputError(f"`signature={signature!r}`: {source} is no SavedModel; leave it out.")
     if is_saved_model:
         return load_saved_model(
             path,
-            argument=argument,
             signature=signature,
             output=output,
             image_size=image_size,
@@ -79,7 +76,6 @@ def load_teacher(
         load = load_litert if path.suffix == ".tflite" else load_onnx
         return load(
             path,
-            argument=argument,
             output=output,
             image_size=image_size,
             preprocessing=preprocessing,
@@ -87,14 +83,15 @@ def load_teacher(
     if is_table:
         if output or image_size is not None or preprocessing != "0_255":
             raise InputError(
-                f"{source} is a table of vectors, which looks at no pixels; leave output, "
-                "image_size and preprocessing out."
+                f"{source} is a table of vectors, which reads no pixels; leave `output`, "
+                "`image_size` and `preprocessing` out."
             )
-        return load_vectors(path, argument=argument)
-    model = load_model(path, argument=argument)
-    if output:
-        model = end_at_layer(model, output, argument=argument)
-    return as_teacher(model, image_size=image_size, preprocessing=preprocessing, argument=argument)
+        return load_vectors(path)
+    model = load_model(path)
+    with renamed_arguments(layer="output", model="path"):
+        if output:
+            model = end_at_layer(model, output)
+        return as_teacher(model, image_size=image_size, preprocessing=preprocessing)
 
 
 def latest_version(path: Path) -> Path:

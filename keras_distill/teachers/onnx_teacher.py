@@ -8,30 +8,28 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.errors import InputError
-from keras_distill.teachers.fingerprint import fingerprint_of
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
+from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
 
 
 def load_onnx(
     path: Path,
     *,
-    argument: str = "teacher",
     output: str = "",
     image_size: int | None = None,
     preprocessing: str = "0_255",
 ) -> Teacher:
     """Loads an `.onnx` file as a teacher.
 
-    It runs on the CPU by ONNX Runtime, outside of XLA.
+    It runs on the CPU by ONNX Runtime, outside XLA.
 
     Args:
         path: The file, with one float32 input of square RGB images, channels last.
-        argument: Name of the argument that an error message should name.
         output: Name of the output; may be empty if only one is a batch of vectors.
-        image_size: Height and width that a model of any size shall see, in pixels.
-        preprocessing: What is done to the pixels first; see `preprocess`.
+        image_size: Height and width of the images, in pixels, for a model that takes any size.
+        preprocessing: Scaling of the pixels before the model; see `preprocess`.
 
     Returns:
         The teacher.
@@ -40,7 +38,7 @@ def load_onnx(
         InputError: If the package `onnxruntime` is missing, the file is damaged, or the model does
             not map images to vectors.
     """
-    source = f"{argument}={str(path)!r}"
+    source = f"`path={str(path)!r}`"
     try:
         import onnxruntime
     except ImportError as error:
@@ -63,6 +61,8 @@ def load_onnx(
     image = _image_input(loaded, source)
     vector = _vector_output(loaded, source, output)
     height, dim = image.shape[1], vector.shape[-1]
+    with renamed_arguments(model=f"path={str(path)!r}"):
+        size = agreed_image_size(height if isinstance(height, int) else None, image_size)
     runner = _runner(loaded, image, vector)
 
     def call(images: Any) -> tf.Tensor:
@@ -73,9 +73,7 @@ def load_onnx(
     return Teacher(
         call,
         embedding_dim=dim,
-        image_size=agreed_image_size(
-            height if isinstance(height, int) else None, image_size, source=source
-        ),
+        image_size=size,
         preprocessing=preprocessing,
         fingerprint=lambda: fingerprint_of("onnx", content, vector.name),
         runtime=lambda threads: _runner(session(threads), image, vector),
@@ -84,7 +82,7 @@ def load_onnx(
 
 
 def _runner(session: Any, image: Any, vector: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """Runs a session for batches of any size, also where the model has its own written into it."""
+    """Runs a session on batches of any size, also if the model has a fixed one."""
     fixed = image.shape[0] if isinstance(image.shape[0], int) else None
 
     def run(pixels: np.ndarray) -> np.ndarray:
@@ -126,6 +124,6 @@ def _vector_output(session: Any, source: str, output: str) -> Any:
         return next(iter(named.values()))
     texts = [f"{name} ({one.shape[1]} values)" for name, one in named.items()]
     raise InputError(
-        f"{source}: output={output!r} is not one of its outputs that are vectors; these are "
+        f"{source}: `output={output!r}` is not one of its outputs that are vectors; these are "
         f"{', '.join(texts) or 'none'}."
     )

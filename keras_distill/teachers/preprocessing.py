@@ -1,4 +1,4 @@
-"""What a teacher that does not scale its pixels itself expects of them."""
+"""Preprocessing of pixels for teachers that do not scale them themselves."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ def preprocess(images: Any, name: str) -> Any:
 
     Args:
         images: Tensor `(batch, height, width, 3)`, RGB from 0 to 255, uint8 or float.
-        name: `"0_255"` for what needs no scaling; `"-1_1"` or `"0_1"` for this range;
-            `"imagenet_torch"` for RGB less ImageNet's mean, over its deviation; or
+        name: `"0_255"` for no scaling; `"-1_1"` or `"0_1"` for this range;
+            `"imagenet_torch"` for RGB less ImageNet's mean, over its standard deviation; or
             `"imagenet_caffe"` for BGR less its mean.
 
     Returns:
@@ -29,10 +29,14 @@ def preprocess(images: Any, name: str) -> Any:
     check_preprocessing(name)
     if name == "0_255":
         return images
-    # Here, so that the names are known to commands before TensorFlow is loaded.
+    # Imported here: commands read the names before they load TensorFlow.
     import tensorflow as tf
 
-    from keras_distill.models.imagenet_scaling import CAFFE_MEAN_BGR, TORCH_DEVIATION, TORCH_MEAN
+    from keras_distill.models.imagenet_scaling import (
+        CAFFE_MEAN_BGR,
+        TORCH_MEAN,
+        TORCH_STANDARD_DEVIATION,
+    )
 
     pixels = tf.cast(images, tf.float32)
     if name == "-1_1":
@@ -41,7 +45,7 @@ def preprocess(images: Any, name: str) -> Any:
         return pixels / 255.0
     if name == "imagenet_torch":
         return (pixels - tf.constant(TORCH_MEAN, tf.float32)) / tf.constant(
-            TORCH_DEVIATION, tf.float32
+            TORCH_STANDARD_DEVIATION, tf.float32
         )
     return pixels[..., ::-1] - tf.constant(CAFFE_MEAN_BGR, tf.float32)
 
@@ -50,5 +54,5 @@ def check_preprocessing(name: str) -> None:
     """Raises an `InputError` if there is no preprocessing of that name."""
     if name not in PREPROCESSINGS:
         raise InputError(
-            f"preprocessing={name!r} is unknown; choose one of {', '.join(PREPROCESSINGS)}."
+            f"`preprocessing={name!r}` is unknown; choose one of {', '.join(PREPROCESSINGS)}."
         )

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_distill.errors import InputError
-from keras_distill.teachers.fingerprint import fingerprint_of, folder_fingerprint
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
+from keras_distill.teachers.model_fingerprint import fingerprint_of, folder_fingerprint
 from keras_distill.teachers.teacher import Teacher
 
 # In the order of preference; the first two are ours (see serving/bundle.py).
@@ -19,7 +19,6 @@ _SIGNATURES = ("serve_float", "serve_uint8", "serving_default", "serve")
 def load_saved_model(
     path: Path,
     *,
-    argument: str = "teacher",
     signature: str = "",
     output: str = "",
     image_size: int | None = None,
@@ -29,20 +28,19 @@ def load_saved_model(
 
     Args:
         path: The folder.
-        argument: Name of the argument that an error message should name.
         signature: Name of the signature; if empty, the first that fits of `serve_float`,
             `serve_uint8`, `serving_default` and `serve`.
         output: Name of the output; may be empty if only one is a batch of vectors.
-        image_size: Height and width that a model of any size shall see, in pixels.
-        preprocessing: What is done to the pixels first; see `preprocess`.
+        image_size: Height and width of the images, in pixels, for a model that takes any size.
+        preprocessing: Scaling of the pixels before the model; see `preprocess`.
 
     Returns:
         The teacher.
 
     Raises:
-        InputError: If the folder is damaged, or holds nothing that the arguments ask for.
+        InputError: If the folder is damaged, or nothing in it fits the arguments.
     """
-    source = f"{argument}={str(path)!r}"
+    source = f"`path={str(path)!r}`"
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
@@ -58,13 +56,15 @@ def load_saved_model(
         ((argument_name, spec),) = images.items()
         if spec.dtype.is_integer and preprocessing != "0_255":
             raise InputError(
-                f"preprocessing={preprocessing!r}: signature {name!r} of {source} takes "
+                f"`preprocessing={preprocessing!r}`: signature {name!r} of {source} takes "
                 f"{spec.dtype.name} pixels, which run from 0 to 255; leave it out."
             )
+        with renamed_arguments(model=f"path={str(path)!r}"):
+            size = agreed_image_size(spec.shape[1], image_size)
         return Teacher(
             _call(function, argument_name, spec, chosen),
             embedding_dim=function.structured_outputs[chosen].shape[1],
-            image_size=agreed_image_size(spec.shape[1], image_size, source=source),
+            image_size=size,
             owner=loaded,
             preprocessing=preprocessing,
             fingerprint=partial(_fingerprint, path, name, chosen),
@@ -72,8 +72,8 @@ def load_saved_model(
     asked = f" {signature!r}" if signature else ""
     raise InputError(
         f"{source} has no signature{asked} from one batch of square RGB images to "
-        + (f"the vectors output={output!r}" if output else "one batch of vectors")
-        + f"; {_description(loaded)} Choose by signature and output"
+        + (f"the vectors `output={output!r}`" if output else "one batch of vectors")
+        + f"; {_description(loaded)} Choose by `signature` and `output`"
         + ("." if signature else f"; without a signature, {', '.join(_SIGNATURES)} are considered.")
     )
 
@@ -111,7 +111,7 @@ def _fingerprint(path: Path, signature: str, output: str) -> str:
 
 
 def _description(loaded: Any) -> str:
-    """What each signature takes and returns."""
+    """Inputs and outputs of each signature, in words."""
     if not loaded.signatures:
         return "it has none."
     lines = []

@@ -1,4 +1,4 @@
-"""A teacher: a frozen map from raw images to embeddings."""
+"""Teacher: a frozen map from raw images to embeddings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -9,36 +9,36 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet
-from keras_distill.errors import InputError
-from keras_distill.models.feature_tap import FeatureTap
-from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.loading import embedder_shape
-from keras_distill.teachers.fingerprint import fingerprint_of, model_fingerprint
 from keras_distill.teachers.image_size import agreed_image_size
+from keras_distill.teachers.model_fingerprint import fingerprint_of, model_fingerprint
 from keras_distill.teachers.preprocessing import check_preprocessing, preprocess
 
 
 class Teacher:
     """Anything that yields teacher embeddings, frozen and in inference mode.
 
-    A plain object on purpose: a `keras.Model` that holds it neither tracks, trains, saves nor
-    counts the teacher's weights.
+    It is a plain object on purpose: a `keras.Model` that holds it does not track, train, save or
+    count the teacher's weights.
 
     Args:
         function: Maps images `(batch, height, width, 3)`, RGB from 0 to 255 if they are not
             preprocessed, to embeddings `(batch, dim)`.
         embedding_dim: Width of the embeddings; `None` if unknown.
         image_size: Height and width that `function` needs, in pixels; `None` if it takes any.
-        owner: What must stay alive as long as `function` does, such as a loaded SavedModel.
-        preprocessing: What is done to the pixels before `function`; see `preprocess`.
-        fingerprint: A text that stands for `function` and no other, or a function that computes
-            it; `None` if it cannot be known. Where it is asked for, it must be a different text as
-            soon as `function` would give different answers.
-        runtime: Loads the model for so many threads into a runtime other than TensorFlow; returns
-            what maps an array of images, float32 and preprocessed, to vectors. `None` if there is
-            no other.
+        owner: An object that must stay alive as long as `function` does, such as a loaded
+            SavedModel.
+        preprocessing: Scaling of the pixels before `function`; see `preprocess`.
+        fingerprint: A string that identifies `function`, or a function that computes it; `None` if
+            it cannot be known. It must differ as soon as `function` would give different
+            embeddings.
+        runtime: Loads the model for a number of threads into a runtime other than TensorFlow;
+            returns a function from an array of images, float32 and preprocessed, to vectors.
+            `None` if there is no other.
         versions: Versions of the libraries that compute `function`, apart from TensorFlow, by
-            name: another release may round otherwise, so caches are kept apart by them.
+            name: another release may round differently, so each has caches of its own.
 
     Raises:
         InputError: If there is no such preprocessing.
@@ -49,7 +49,7 @@ class Teacher:
         [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
 
-    #: Whether it answers by the ids of the images, as a table of vectors does.
+    #: Whether it needs the ids of the images, as a table of vectors does.
     needs_ids: ClassVar[bool] = False
 
     def __init__(
@@ -80,14 +80,13 @@ class Teacher:
         self._fingerprint = fingerprint
         self._tapped: list[str] = []
 
-    def tap(self, layers: Sequence[str], *, flag: str = "layer") -> dict[str, Any]:
-        """Prepares `features` to answer with the feature maps of inner layers.
+    def tap(self, layers: Sequence[str]) -> dict[str, Any]:
+        """Prepares `features` to return the feature maps of inner layers.
 
-        Several may tap a teacher: it goes on answering with what was tapped before.
+        Several callers may tap a teacher: layers that were tapped before stay tapped.
 
         Args:
-            layers: Names of layers with a feature map, or their ways; see `find_path`.
-            flag: What an error message should call a name.
+            layers: Names of layers with a feature map, or their paths; see `find_path`.
 
         Returns:
             The shapes of the maps, `(None, h, w, channels)`, by layer.
@@ -97,11 +96,12 @@ class Teacher:
         """
         if not isinstance(self.owner, keras.Model):
             raise InputError(
-                f"{flag}={', '.join(layers)}: only a teacher that is a Keras model has layers to "
-                "look at; give a .keras file, or leave hint and attention out."
+                f"`layers={', '.join(layers)}`: only a teacher that is a Keras model has inner "
+                "layers to compare; give a .keras file, or leave hint and attention out."
             )
         tapped = list(dict.fromkeys([*self._tapped, *layers]))
-        tap = FeatureTap(self.owner, tapped, flag=flag, argument="teacher")
+        with renamed_arguments(model="teacher"):
+            tap = tap_features(self.owner, tapped)
         self._tapped = tapped
         self._features_function = tf.function(
             lambda images: tap(preprocess(images, self.preprocessing)),
@@ -125,9 +125,9 @@ class Teacher:
 
     @property
     def fingerprint(self) -> str | None:
-        """A hash of everything that decides the answers; `None` for a plain function.
+        """A hash of everything that decides the embeddings; `None` for a plain function.
 
-        Computed anew whenever it is read, from all weights: about a second for each gigabyte.
+        Computed again at each access, from all weights: about a second for each gigabyte.
         """
         own = self._fingerprint() if callable(self._fingerprint) else self._fingerprint
         if own is None:
@@ -139,7 +139,7 @@ class Teacher:
 
         Args:
             images: Tensor `(batch, height, width, 3)`, RGB from 0 to 255, uint8 or float.
-            ids: Ids of the images, int64 `(batch,)`; not looked at unless `needs_ids`.
+            ids: Ids of the images, int64 `(batch,)`; ignored unless `needs_ids`.
 
         Returns:
             float32 tensor `(batch, dim)` without gradient.
@@ -150,7 +150,7 @@ class Teacher:
         return tf.stop_gradient(tf.cast(self._function(images), tf.float32))
 
     def check_covers(self, images: ImageSet) -> None:
-        """Checks that it can answer for every image of a set; only a table of vectors may not.
+        """Checks that it has an embedding of every image of a set; only a table may lack some.
 
         Args:
             images: The images.
@@ -165,16 +165,14 @@ def as_teacher(
     *,
     image_size: int | None = None,
     preprocessing: str = "0_255",
-    argument: str = "teacher",
 ) -> Teacher:
     """Wraps a Keras model or a function from images to embeddings as a `Teacher`.
 
     Args:
         model: A `Teacher` (returned as it is), a Keras model with one image input and one output
             `(batch, dim)`, or a callable on raw images.
-        image_size: Height and width that a model of any size shall see, in pixels.
-        preprocessing: What is done to the pixels first; see `preprocess`.
-        argument: Name of the argument that an error message should name.
+        image_size: Height and width of the images, in pixels, for a model that takes any size.
+        preprocessing: Scaling of the pixels before the model; see `preprocess`.
 
     Returns:
         The teacher.
@@ -191,7 +189,7 @@ def as_teacher(
     if isinstance(model, Teacher):
         if image_size is not None or preprocessing != "0_255":
             raise InputError(
-                f"{argument} is a Teacher already; give image_size and preprocessing where it is "
+                "`model` is a Teacher already; give `image_size` and `preprocessing` where it is "
                 "made."
             )
         return model
@@ -199,16 +197,16 @@ def as_teacher(
         if not callable(model):
             is_path = isinstance(model, str) or hasattr(model, "__fspath__")
             raise InputError(
-                f"{argument}={model!r} is neither a Keras model nor callable on a batch of images"
+                f"`model={model!r}` is neither a Keras model nor callable on a batch of images"
                 + ("; load it first, with load_teacher." if is_path else ".")
             )
         return Teacher(model, image_size=image_size, preprocessing=preprocessing)
-    fixed, embedding_dim = embedder_shape(model, argument=argument)
-    fuse_batch_norm(model)
+    fixed, embedding_dim = embedder_shape(model)
+    replace_calls(model)
     return Teacher(
         lambda images: model(images, training=False),
         embedding_dim=embedding_dim,
-        image_size=agreed_image_size(fixed, image_size, source=f"{argument} {model.name!r}"),
+        image_size=agreed_image_size(fixed, image_size),
         owner=model,
         preprocessing=preprocessing,
         fingerprint=lambda: model_fingerprint(model),

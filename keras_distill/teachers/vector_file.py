@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 
 from keras_distill.data.vector_shards import open_shards
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.teachers.vector_table import VectorTable
 
 
-def load_vectors(path: Path, *, argument: str = "teacher") -> VectorTable:
+def load_vectors(path: Path) -> VectorTable:
     """Loads a table of vectors.
 
     Args:
         path: A `.npz` file with the arrays `ids` and `vectors` (see `VectorTable`); or a `.npy`
-            file of the vectors with a text beside it, `NAME.ids.txt` for `NAME.npy`, of one
+            file of the vectors with a text file next to it, `NAME.ids.txt` for `NAME.npy`, of one
             relative path or one id a line; or a folder of `python -m keras_distill.embed`.
-        argument: Name of the argument that an error message should name.
 
     Returns:
         The table.
@@ -32,17 +31,29 @@ def load_vectors(path: Path, *, argument: str = "teacher") -> VectorTable:
         >>> np.savez("vectors.npz", ids=paths, vectors=vectors)  # doctest: +SKIP
         >>> table = load_vectors(Path("vectors.npz"))  # doctest: +SKIP
     """
-    source = f"{argument}={str(path)!r}"
+    source = f"`path={str(path)!r}`"
+    ids: Any
     if path.is_dir():
-        rows = open_shards(path, argument=argument).read()
-        return VectorTable(rows.paths, rows.vectors, source=source)
+        with renamed_arguments(folder="path"):
+            rows = open_shards(path).read()
+        ids, vectors = rows.paths, rows.vectors
+    else:
+        ids, vectors = _read_arrays(path, source)
+    try:
+        table = VectorTable(ids, vectors)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    table.source = f"table of vectors {str(path)!r}"
+    return table
+
+
+def _read_arrays(path: Path, source: str) -> tuple[Any, Any]:
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                ids, vectors = _read_ids(path, source), content
-            else:
-                ids, vectors = (_array(content, name, source) for name in ("ids", "vectors"))
+                return _read_ids(path, source), content
+            return _array(content, "ids", source), _array(content, "vectors", source)
     except InputError:
         raise
     except (
@@ -56,7 +67,6 @@ def load_vectors(path: Path, *, argument: str = "teacher") -> VectorTable:
         raise InputError(
             f"{source} could not be read as NumPy arrays without pickled objects: {error}"
         ) from error
-    return VectorTable(ids, vectors, source=source)
 
 
 def _array(content: Any, name: str, source: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A teacher whose answers are known: a table of vectors by image."""
+"""Teacher that looks its embeddings up: a table of vectors by image."""
 
 from typing import Any, ClassVar
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet, image_id
 from keras_distill.errors import InputError
-from keras_distill.teachers.fingerprint import fingerprint_of
+from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.teacher import Teacher
 
 _MOST_NAMES = 5  # in an error message
@@ -17,7 +17,7 @@ _NORM_TOLERANCE = 1e-3
 class VectorTable(Teacher):
     """Vectors made elsewhere, one for each image, whatever the view of it.
 
-    Works inside of graphs, `tf.data` and XLA. Vectors are divided by their L2 norm unless all of
+    It works inside graphs, `tf.data` and XLA. Vectors are divided by their L2 norm unless all of
     them have length 1 (to 1e-3) already: retrieval and the losses compare unit vectors. float16
     stays float16 in memory.
 
@@ -25,7 +25,9 @@ class VectorTable(Teacher):
         ids: Paths of the images relative to the folder of the data set, with forward slashes, or
             their ids as of `ImageSet.ids`, `(n,)`.
         vectors: Their vectors, `(n, dim)`.
-        source: What an error message should call the table.
+
+    Attributes:
+        source: Where the vectors come from, for messages.
 
     Raises:
         InputError: If shapes or types do not fit, a vector is zero or not finite, or two vectors
@@ -42,19 +44,19 @@ class VectorTable(Teacher):
 
     needs_ids: ClassVar[bool] = True
 
-    def __init__(self, ids: Any, vectors: Any, *, source: str = "table"):
+    def __init__(self, ids: Any, vectors: Any):
         names, vectors = np.asarray(ids), np.asarray(vectors)
-        _check_arrays(names, vectors, source)
+        _check_arrays(names, vectors)
         numbers = _numbers(names)
         if vectors.dtype != np.float16:
             with np.errstate(over="ignore"):  # what becomes infinite is refused below
                 vectors = vectors.astype(np.float32)
-        _refuse(~np.isfinite(vectors).all(1), names, f"{source}: vectors are not finite", "Mend")
+        _refuse(~np.isfinite(vectors).all(1), names, "`vectors` are not finite", "Mend")
         norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-        _refuse(norms == 0, names, f"{source}: vectors are zero, which has no direction,", "Drop")
+        _refuse(norms == 0, names, "`vectors` are zero, which has no direction,", "Drop")
         sorted_ids, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
         differs = (vectors != vectors[first[inverse]]).any(1)
-        _refuse(differs, names, f"{source}: ids have several different vectors", "Keep one")
+        _refuse(differs, names, "`ids` have several different vectors", "Keep one")
         if np.abs(norms - 1).max() > _NORM_TOLERANCE:
             vectors = (vectors / norms[:, None]).astype(vectors.dtype)
         vectors = vectors[first]
@@ -63,7 +65,7 @@ class VectorTable(Teacher):
             embedding_dim=vectors.shape[1],
             fingerprint=lambda: fingerprint_of("table", sorted_ids, vectors),
         )
-        self.source = source
+        self.source = "table of vectors"
         self.ids = sorted_ids
         self.vectors = vectors
         self._sorted_ids = sorted_ids
@@ -91,8 +93,8 @@ class VectorTable(Teacher):
         """
         if ids is None:
             raise ValueError(
-                f"{self.source} is a table of vectors, which needs the ids of the images: call "
-                "teacher(images, ids), and let batches be dicts with 'image' and 'id'."
+                f"the {self.source} needs the ids of the images: call teacher(images, ids), and "
+                "give batches as dicts with 'image' and 'id'."
             )
         return super().__call__(tf.cast(ids, tf.int64))
 
@@ -108,7 +110,7 @@ class VectorTable(Teacher):
         missing = ~np.isin(images.ids, self._sorted_ids)
         if missing.any():
             raise InputError(
-                f"{self.source} lacks {missing.sum()} of {len(images)} images, such as "
+                f"the {self.source} lacks {missing.sum()} of {len(images)} images, such as "
                 f"{_names(images.paths[missing])}; add their vectors, by their paths relative to "
                 f"{str(images.root)!r}."
             )
@@ -119,22 +121,22 @@ class VectorTable(Teacher):
         found = tf.gather(self._ids_tensor, places) == ids
         tf.debugging.Assert(
             tf.reduce_all(found),
-            [f"{self.source} lacks an image; check_covers names it. Ids:", ids],
+            [f"the {self.source} lacks an image; check_covers names it. Ids:", ids],
         )
         vectors = tf.cast(tf.gather(self._vectors, places), tf.float32)
         return tf.where(found[:, None], vectors, np.nan)  # for XLA, which drops assertions
 
 
-def _check_arrays(names: np.ndarray, vectors: np.ndarray, source: str) -> None:
+def _check_arrays(names: np.ndarray, vectors: np.ndarray) -> None:
     if names.dtype.kind not in "UTSiu" or vectors.dtype.kind not in "fiu":
         raise InputError(
-            f"{source}: ids of type {names.dtype} and vectors of type {vectors.dtype}; ids must be "
-            "texts or integers, and vectors numbers."
+            f"`ids` are of type {names.dtype} and `vectors` of type {vectors.dtype}; ids must be "
+            "strings or integers, and vectors numbers."
         )
     if names.ndim != 1 or vectors.ndim != 2 or len(names) != len(vectors) or not vectors.size:
         raise InputError(
-            f"{source}: ids of shape {names.shape} and vectors of shape {vectors.shape}; they must "
-            "be (n,) and (n, dim), with at least one row."
+            f"`ids` have the shape {names.shape} and `vectors` {vectors.shape}; they must be (n,) "
+            "and (n, dim), with at least one row."
         )
 
 

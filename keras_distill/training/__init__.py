@@ -1,1 +1,1 @@
-"""The Distiller, its callbacks, and the run directory."""
+"""Training: the run loop, optimisers and callbacks."""

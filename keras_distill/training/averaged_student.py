@@ -1,4 +1,4 @@
-"""The student with averaged weights."""
+"""Student with averaged weights."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,16 +6,18 @@ from typing import Any
 
 import keras
 
-from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.methods.optimizers import build_optimizers
+from keras_distill.models.keras_internals import all_layers, moving_averages
+from keras_distill.models.layer_calls import replace_calls
 from keras_distill.training.batch_norm_statistics import BatchNormStatistics
 
 
 class AveragedStudent:
     """A copy of a student whose weights are the moving averages of the training's.
 
-    The averages are those of an optimiser with `use_ema`, `a <- m a + (1 - m) w` after each step.
-    The statistics of batch normalisations are estimated anew for them. The training goes on with
-    its own weights: nothing of it is touched.
+    The averages come from an optimiser with `use_ema`, `a <- m a + (1 - m) w` after each step. The
+    statistics of batch normalisations are estimated again for them. The training keeps its own
+    weights, which are not changed.
 
     Args:
         model: The compiled model that trains the student.
@@ -33,35 +35,27 @@ class AveragedStudent:
     def __init__(self, model: keras.Model, student: keras.Model, batches: Iterable[Any]):
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         if not self._optimizer.use_ema:
-            raise ValueError("the optimiser keeps no averages; make it with use_ema=True.")
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        self._averages = {
-            id(variable): average
-            for variable, average in zip(
-                self._optimizer._trainable_variables,
-                self._optimizer._model_variables_moving_average,
-                strict=True,
+            raise ValueError(
+                "the optimizer of `model` keeps no averages; make it with `use_ema=True`."
             )
-        }
+        build_optimizers(model)
+        self._averages = moving_averages(self._optimizer)
         self._original = student
         self._batches = batches
         self.student: keras.Model = keras.models.clone_model(student)
-        fuse_batch_norm(self.student)
+        replace_calls(self.student)
         self._statistics = BatchNormStatistics(self.student)
         self._step: int | None = None
 
     def refresh(self) -> None:
-        """Brings the copy up to the present step, if it is not."""
+        """Updates the copy to the present step."""
         step = int(keras.ops.convert_to_numpy(self._optimizer.iterations))
         if step == self._step:
             return
         averages = self._averages if step else {}  # they are 0 before the first step
         for copy, variable in zip(self.student.variables, self._original.variables, strict=True):
             copy.assign(averages.get(id(variable), variable))
-        for copy, layer in zip(
-            self.student._flatten_layers(), self._original._flatten_layers(), strict=True
-        ):
+        for copy, layer in zip(all_layers(self.student), all_layers(self._original), strict=True):
             copy.trainable = layer.trainable
         self._statistics.estimate(self._batches)
         self._step = step

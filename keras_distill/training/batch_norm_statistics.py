@@ -1,4 +1,4 @@
-"""The statistics of batch normalisations, estimated anew."""
+"""Statistics of batch normalisations, estimated again for other weights."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,13 +7,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.models.keras_internals import all_layers
+
 
 class BatchNormStatistics:
     """Estimates the moving statistics of a model's batch normalisations by forward passes.
 
     Weights that were not trained themselves, such as averages, need it: the statistics of the
-    weights they come from do not fit them. Each batch counts the same: mean and variance become the
-    plain means of those of the batches. Frozen layers keep theirs.
+    weights they come from do not fit them. Each batch counts the same: the mean and the variance
+    become plain means over the batches. Frozen layers keep their statistics.
 
     Args:
         model: The model.
@@ -34,11 +36,11 @@ class BatchNormStatistics:
         """Replaces the statistics, in place.
 
         Args:
-            batches: What to call the model with.
+            batches: Inputs of the model.
         """
         layers = [
             layer
-            for layer in self._model._flatten_layers()
+            for layer in all_layers(self._model)
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
         if not layers:

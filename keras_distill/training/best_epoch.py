@@ -1,4 +1,4 @@
-"""Which epoch was the best so far."""
+"""Best epoch of a training."""
 
 from typing import Any
 
@@ -6,25 +6,27 @@ import keras
 
 
 class BestEpoch(keras.callbacks.Callback):
-    """Remembers the epoch with the highest value of a metric, the first of equal ones.
+    """Remembers the epoch with the best value of a metric, the first of equal ones.
 
     Args:
         monitor: Name of the value in the logs.
+        direction: `"max"` if a higher value is better, else `"min"`.
 
     Attributes:
-        epoch: The epoch, counted from 0; `None` as long as there was no value.
+        epoch: The epoch, counted from 0; `None` until there is a value.
         value: Its value.
     """
 
-    def __init__(self, monitor: str):
+    def __init__(self, monitor: str, *, direction: str = "max"):
         super().__init__()
         self.monitor = monitor
+        self._sign = 1.0 if direction == "max" else -1.0
         self.epoch: int | None = None
-        self.value = float("-inf")
+        self.value = -self._sign * float("inf")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         value = (logs or {}).get(self.monitor)
-        if value is not None and value > self.value:
+        if value is not None and self._sign * value > self._sign * self.value:
             self.epoch, self.value = epoch, float(value)
 
     def get_state(self) -> dict[str, Any]:
@@ -32,6 +34,6 @@ class BestEpoch(keras.callbacks.Callback):
         return {} if self.epoch is None else {"epoch": self.epoch, "value": self.value}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a former state."""
+        """Resumes from an earlier state."""
         if state:
             self.epoch, self.value = state["epoch"], state["value"]

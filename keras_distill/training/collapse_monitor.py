@@ -1,4 +1,4 @@
-"""Noticing that the embeddings of a training collapse."""
+"""Monitor that notices a collapse of the embeddings during training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,57 +7,60 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.evaluation.retrieval_warnings import ALIKE, relative_deviation
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.embedding_queue import EmbeddingQueue
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
-from keras_distill.retrieval.retrieval_warnings import ALIKE, relative_deviation
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
-from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
 
 _NO_MARGIN = 0.2  # for the share of active triplets, where the loss has no margin
-_SAME = 1.05  # negatives this much farther than positives tell no classes apart
-_LINE = 1.5  # effective rank, of embeddings that lie on a line
-_TOLERANCE = 0.15  # of a loss that sits at its collapsed value
-_ACTIVE = 0.99  # share of active triplets, where none is learnt any more
+_SAME = 1.05  # negatives only this much farther than positives do not separate classes
+_LINE = 1.5  # effective rank of embeddings that lie on a line
+_TOLERANCE = 0.15  # of a loss that stays at its collapsed value
+_ACTIVE = 0.99  # share of active triplets, at which nothing is learned any more
 _PATIENCE = 2  # epochs
 _LAG = 0.1  # standard deviation in inference mode over that in training mode
 
 
 class CollapseMonitor(keras.callbacks.Callback):
-    """Adds the spread of the last embeddings to the logs of an epoch, and names a collapse.
+    """Adds the spread of the last embeddings to the logs of an epoch, and reports a collapse.
 
     A collapsed student gives all images the same embedding, or all on one line, and its loss stays
-    where it is: a triplet loss at the margin. A loss near the margin alone is no sign of it, for
-    batch-hard training lingers there while it learns. So an epoch is suspect if negatives are as
-    near as positives, and either the loss is near its value for equal embeddings and no triplet is
-    content, or all embeddings lie in a point; or if those of four or more classes lie on a line.
-    The second suspect epoch in a row is called a collapse, with advice, once.
+    constant: a triplet loss at the margin. A loss near the margin alone is no sign of it, because
+    batch-hard training stays there for a while as it learns. So an epoch is suspect if negatives
+    are as near as positives, and either the loss is near its value for equal embeddings and all
+    triplets are active, or all embeddings lie in a point; or if the embeddings of four or more
+    classes lie on a line. The second suspect epoch in a row is reported as a collapse, once, with
+    advice.
 
-    All that is of training mode. The student that is saved may embed all images alike nevertheless,
-    because it uses the moving statistics of its batch normalisations, or averaged weights. So it
-    embeds `batches` in inference mode after each epoch. It is said once if it embeds them alike in
-    two epochs in a row, or in the last one, while the embeddings of training mode are spread.
+    All of this is about training mode. The saved student may still embed all images alike, because
+    it uses the moving statistics of its batch normalisations, or averaged weights. So it embeds
+    `batches` in inference mode after each epoch. If it embeds them alike in two epochs in a row, or
+    in the last one, while the embeddings of training mode are spread, this is reported once.
 
-    The numbers are those of `embedding_spread`. They cost a copy of the embeddings in a step and a
-    few milliseconds in an epoch, next to a forward pass of `batches`. Put it before callbacks that
+    The numbers come from `embedding_spread`. They cost a copy of the embeddings in each step, and a
+    few milliseconds and a forward pass of `batches` in each epoch. Put it before callbacks that
     read the logs.
 
     Args:
-        rows: Embeddings of labelled images to look at, the latest; those of a batch, best.
-        say: Takes the sentence.
-        batches: Batches `(x, y)` to embed in inference mode, the same ones each time; none without.
-        student: What is saved; by default the student of the model.
+        rows: Number of the latest embeddings of labelled images to examine; best the number in a
+            batch.
+        say: Called with each message.
+        batches: Batches `(x, y)` to embed in inference mode, the same ones each time; `None` to
+            leave inference mode out.
+        student: The model that is saved; by default the student of the model.
 
     Attributes:
-        cause: Empty as long as no collapse has been named; else `"embeddings"`, or, for as long as
-            it lasts, `"batch_norm_statistics"` or `"averaged_weights"`.
-        note: On the last epoch, empty if nothing is wrong.
+        cause: Empty until a collapse is reported; then `"embeddings"`, or, for as long as it lasts,
+            `"batch_norm_statistics"` or `"averaged_weights"`.
+        note: Note on the last epoch, empty if nothing is wrong.
     """
 
-    #: What may be in the logs.
+    #: Names that may be in the logs.
     names = (
         "positive_distance",
         "negative_distance",
@@ -81,17 +84,17 @@ class CollapseMonitor(keras.callbacks.Callback):
         self._batches = batches
         self._student = student
         self._suspect_epochs = self._lagging_epochs = 0
-        self._lag = ""  # what to say of the last epoch in inference mode
+        self._lag = ""  # description of the last epoch in inference mode
         self.cause = ""
         self.note = ""
 
     @property
     def collapsed(self) -> bool:
-        """Whether a collapse has been named, and has not passed."""
+        """Whether a collapse has been reported, and has not passed."""
         return bool(self.cause)
 
     def set_model(self, model: Distiller) -> None:
-        """Has the model tell its embeddings from now on."""
+        """Observes the embeddings of the model from now on."""
         super().set_model(model)
         self._suspect_epochs = self._lagging_epochs = 0
         self.cause = self._lag = ""
@@ -133,12 +136,12 @@ class CollapseMonitor(keras.callbacks.Callback):
         if self._suspect_epochs >= _PATIENCE and self.cause != "embeddings":
             self.cause = "embeddings"
             self._say(
-                f"The student has collapsed: for {_PATIENCE} epochs {what}. Going on is unlikely "
-                f"to help; try {_advice(task_loss, length)}."
+                f"The student has collapsed: for {_PATIENCE} epochs {what}. Training longer is "
+                f"unlikely to help; try {_advice(task_loss, length)}."
             )
 
     def _look_at_inference(self, spread: dict[str, float]) -> None:
-        """Adds what the saved student makes of the batches, and judges it."""
+        """Adds the spread of the saved student's embeddings of the batches, and judges it."""
         if self._batches is None:
             return
         if isinstance(self._student, AveragedStudent):
@@ -163,13 +166,13 @@ class CollapseMonitor(keras.callbacks.Callback):
             return
         if isinstance(self._student, AveragedStudent):
             self.cause = "averaged_weights"
-            why = "the averaged weights do not embed as the trained ones do. Try a lower --ema"
+            why = "the averaged weights embed unlike the trained ones. Try a lower `ema_momentum`"
         else:
             self.cause = "batch_norm_statistics"
             why = (
                 "the moving statistics of its batch normalisations do not fit its weights. Try a "
-                "lower --learning_rate, more images in a batch, or --ema=0.9, which estimates the "
-                "statistics again"
+                "lower `learning_rate`, more images in a batch, or `ema_momentum=0.9`, for which "
+                "the statistics are estimated again"
             )
         self._say(f"In inference mode the student embeds all images alike ({self._lag}): {why}.")
 
@@ -185,7 +188,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a former state."""
+        """Resumes from an earlier state."""
         self._suspect_epochs, self._lagging_epochs = (
             state["suspect_epochs"],
             state["lagging_epochs"],
@@ -208,7 +211,7 @@ def _what_is_wrong(
     task_loss: TaskLoss | None,
     loss: float | None,
 ) -> str:
-    deviation, rank = spread["embedding_std"], spread["effective_rank"]
+    standard_deviation, rank = spread["embedding_std"], spread["effective_rank"]
     near, far = spread.get("positive_distance"), spread.get("negative_distance")
     if near is not None and far is not None and far <= _SAME * near:
         apart = f"images of two classes have been as close ({far:.3g}) as those of one ({near:.3g})"
@@ -224,9 +227,9 @@ def _what_is_wrong(
                 f"{apart}, and the loss has stayed at {loss:.3g}, near the {collapsed:.3g} of "
                 "embeddings that are all the same"
             )
-        if deviation <= ALIKE * length:
-            return f"{apart}, and all embeddings lie within {deviation:.2g} of one point"
-    if rank < _LINE and deviation > 0 and len(np.unique(labels)) >= 4:
+        if standard_deviation <= ALIKE * length:
+            return f"{apart}, and all embeddings lie within {standard_deviation:.2g} of one point"
+    if rank < _LINE and standard_deviation > 0 and len(np.unique(labels)) >= 4:
         return f"the embeddings have lain on one line (effective rank {rank:.2f})"
     return ""
 
@@ -251,13 +254,13 @@ def _margin(task_loss: TaskLoss | None) -> float:
 def _advice(task_loss: TaskLoss | None, length: float) -> str:
     if isinstance(task_loss, CrossBatchMemory):
         task_loss = task_loss.loss
-    advice = ["a lower --learning_rate"]
+    advice = ["a lower `learning_rate`"]
     if not isinstance(task_loss, SemiHardTriplet):
-        advice.append("--task_loss=semi_hard_triplet")
+        advice.append("`task_loss=semi_hard_triplet`")
     if isinstance(task_loss, BatchHardTriplet) and task_loss.margin != "soft":
-        advice.append("--task_loss=soft_triplet")
+        advice.append("`task_loss=soft_triplet`")
         if task_loss.margin < _NO_MARGIN:
-            advice.append(f"a larger --margin, such as {_NO_MARGIN}")
+            advice.append(f"a larger `margin`, such as {_NO_MARGIN}")
     if abs(length - 1.0) > 0.01:
         advice.append("embeddings of length 1")
     return ", ".join(advice[:-1]) + f", or {advice[-1]}" if len(advice) > 1 else advice[0]

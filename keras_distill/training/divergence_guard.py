@@ -1,4 +1,4 @@
-"""Stopping a training that has diverged."""
+"""Guard that stops a training that has diverged."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ class TrainingDiverged(RuntimeError):
 class DivergenceGuard(keras.callbacks.Callback):
     """Raises `TrainingDiverged` after a step whose loss, or an epoch whose weights, are not finite.
 
-    `keras.callbacks.TerminateOnNaN` only stops, and what stopped looks finished.
+    `keras.callbacks.TerminateOnNaN` only stops, and the training then looks finished.
     """
 
     def __init__(self) -> None:
@@ -37,5 +37,5 @@ class DivergenceGuard(keras.callbacks.Callback):
     def _stop(self, broken: str, step: str) -> None:
         raise TrainingDiverged(
             f"{broken} became NaN or infinite in epoch {self._epoch + 1}{step}. Try a lower "
-            "--learning_rate, --clip_norm, or a --warmup_steps."
+            "`learning_rate`, `global_clipnorm`, or `warmup_steps`."
         )

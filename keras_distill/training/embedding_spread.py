@@ -1,4 +1,4 @@
-"""How the embeddings of a batch are spread, in a few numbers."""
+"""Spread of the embeddings of a batch, in a few numbers."""
 
 import numpy as np
 
@@ -16,8 +16,8 @@ def embedding_spread(embeddings: np.ndarray, labels: np.ndarray, margin: float) 
         `active_triplets`, the share of triplets whose negative is not farther than the positive by
         the margin; `embedding_std`, the root mean square distance to the mean embedding, at most 1
         for unit vectors; `effective_rank`, exp of the entropy of the normalised singular values of
-        the centred embeddings (Roy and Vetterli, "The effective rank", EUSIPCO 2007). What there
-        are no pairs for is left out.
+        the centred embeddings (Roy and Vetterli, "The effective rank", EUSIPCO 2007). Values
+        without any pairs are left out.
 
     Example:
         >>> square = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])

@@ -1,4 +1,4 @@
-"""Progress on the console and one line of metrics an epoch."""
+"""Report of each epoch: progress on the console, and a line of metrics."""
 
 import time
 from collections.abc import Collection
@@ -8,24 +8,24 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.run_directory import RunDirectory
 
 
 class EpochReport(keras.callbacks.Callback):
     """Shows a progress bar on a terminal, prints one line an epoch, and writes `metrics.jsonl`.
 
     Args:
-        run: Where `metrics.jsonl` goes.
-        console: Where the lines go.
+        run: Run directory, for `metrics.jsonl`.
+        console: Console to print to.
         epochs: Number of epochs.
         steps_per_epoch: Steps in an epoch.
         batch_size: Images in a step.
-        monitor: Its values are on the line of an epoch only if something is wrong.
-        hidden: Names of further values that are not on it.
+        monitor: A callback whose values are printed only if something is wrong.
+        hidden: Names of further values that are not printed.
 
     Attributes:
-        record: What was written about the last epoch.
+        record: Record of the last epoch, as written.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class EpochReport(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._progress.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}")
         self._epoch = epoch
-        # That of the steps which another process made of this epoch counts too.
+        # The time of steps that an earlier process made in this epoch counts too.
         self._epoch_begun = time.perf_counter() - self._epoch_seconds
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -113,7 +113,7 @@ class EpochReport(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """Seconds since the training began, without those in which no process trained."""
+        """Seconds since the training began, without the time in which no process trained."""
         return time.perf_counter() - self._begun
 
     def get_state(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class EpochReport(keras.callbacks.Callback):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a former state."""
+        """Resumes from an earlier state."""
         self._begun = time.perf_counter() - state["seconds"]
         self.training_seconds = state["training_seconds"]
         self._epoch_seconds = state["epoch_seconds"]

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, of which the end may be taken back."""
+"""TensorBoard's event files, whose end can be removed."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from keras_distill.publishing import published_file
 def keep_events(folder: str | Path, step: int) -> None:
     """Removes the events after a step from the event files of a folder.
 
-    A training that goes on from there would otherwise show them twice. A record that a kill cut off
+    A training that is resumed there would otherwise show them twice. A record that a kill cut off
     is removed too.
 
     Args:
         folder: The folder; need not exist.
-        step: The last step to keep; 0 for a training that begins, and removes the files.
+        step: The last step to keep; 0, at the beginning of a training, removes the files.
 
     Raises:
         InputError: If a file cannot be written.

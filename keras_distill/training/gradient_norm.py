@@ -1,4 +1,4 @@
-"""How long the gradients were."""
+"""Norm of the gradients."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ import numpy as np
 class GradientNorm(keras.callbacks.Callback):
     """Adds mean and maximum of the gradient's norm over an epoch to its logs.
 
-    The norm is the global one, unscaled and before clipping. The optimiser measures it on its way
-    (`measure_gradients` of `RatedAdam`), and it is read once an epoch. Steps that loss scaling
-    passes over do not count. Put it before callbacks that read the logs.
+    The norm is the global one, unscaled and before clipping. The optimiser measures it
+    (`measure_gradients` of `LayerwiseAdam`), and it is read once an epoch. Steps that loss scaling
+    skips do not count. Put it before callbacks that read the logs.
     """
 
-    #: What may be in the logs.
+    #: Names that may be in the logs.
     names = ("gradient_norm", "gradient_norm_max")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

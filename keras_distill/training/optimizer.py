@@ -1,11 +1,11 @@
-"""The optimiser, its learning-rate schedule, and the L2 penalty."""
+"""Optimiser, its learning-rate schedule, and the L2 penalty."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_distill.training.rated_optimizers import RatedAdam
+from keras_distill.training.layerwise_optimizers import LayerwiseAdam
 from keras_distill.training.step_decay import StepDecay
 
 
@@ -19,19 +19,19 @@ def build_optimizer(
     drop_factor: float = 0.1,
     weight_decay: float = 0.0,
     **options: Any,
-) -> RatedAdam:
+) -> LayerwiseAdam:
     """Builds Adam with a learning-rate schedule.
 
     Args:
         learning_rate: Highest learning rate.
         schedule: `"constant"`, `"cosine"` to fall to 0 at the last step, or `"step"` to fall at
-            some.
+            `drops`.
         steps: Steps of the whole training.
         warmup_steps: Steps in which the learning rate first rises linearly from 0.
-        drops: For `"step"`, the steps from which on the rate is multiplied once more.
-        drop_factor: For `"step"`, what it is multiplied by.
+        drops: For `"step"`, the steps at which the learning rate falls.
+        drop_factor: For `"step"`, the factor by which it falls each time.
         weight_decay: Decoupled weight decay (AdamW) per step, times the learning rate.
-        **options: As of `RatedAdam`.
+        **options: As of `LayerwiseAdam`.
 
     Returns:
         The optimiser.
@@ -43,7 +43,7 @@ def build_optimizer(
     if schedule == "step":
         rate = StepDecay(learning_rate, drops, drop_factor, warmup_steps)
     elif schedule not in ("constant", "cosine"):
-        raise ValueError(f"schedule={schedule!r} is none of 'constant', 'cosine', 'step'.")
+        raise ValueError(f"`schedule={schedule!r}` is none of 'constant', 'cosine', 'step'.")
     elif schedule == "cosine" or warmup_steps:
         rate = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup_steps else learning_rate,
@@ -52,7 +52,7 @@ def build_optimizer(
             warmup_target=learning_rate if warmup_steps else None,
             warmup_steps=warmup_steps,
         )
-    return RatedAdam(rate, weight_decay=weight_decay or None, **options)
+    return LayerwiseAdam(rate, weight_decay=weight_decay or None, **options)
 
 
 def add_l2_penalty(model: keras.Model, factor: float) -> None:
@@ -63,7 +63,7 @@ def add_l2_penalty(model: keras.Model, factor: float) -> None:
 
     Args:
         model: The model, changed in place.
-        factor: What each weight adds to its gradient, times itself.
+        factor: Each weight, times this, is added to its gradient.
     """
     for weight in model.trainable_weights:
         weight.regularizer = keras.regularizers.L2(factor / 2)

@@ -1,4 +1,4 @@
-"""Profiling some steps of a training."""
+"""Profiling of a range of training steps."""
 
 from pathlib import Path
 from typing import Any

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.errors import InputError
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.training.divergence_guard import TrainingDiverged
 
@@ -20,9 +20,9 @@ class RecallValidation(keras.callbacks.Callback):
     """Adds `val_recall@1`, the Recall@1 of held-out images, to the logs of an epoch.
 
     Each image is a query among all others. The images must be of classes that are not trained on:
-    those of training classes would not tell what the student makes of new ones. Put it before
-    callbacks that read the value, such as `keras.callbacks.EarlyStopping`, and tell these
-    `mode="max"`. Images labelled -1 are left out.
+    images of training classes say nothing about new ones. Put it before callbacks that read
+    the value, such as `keras.callbacks.EarlyStopping`, which need `mode="max"`. Images labelled -1
+    are left out.
 
     Args:
         data: Batches `(x, y)`, as of `evaluation_batches`: images, or a dict with `image`, and
@@ -30,12 +30,12 @@ class RecallValidation(keras.callbacks.Callback):
         student: The embedder; by default the student of the `Distiller` that is trained, or the
             trained model itself.
         every: Number of epochs from one evaluation to the next; the last epoch is always evaluated.
-        prepare: Called before an evaluation, such as `AveragedStudent.refresh`.
-        common: Turns the recall that this process measured into that of all processes: what depends
-            on it must not part them.
+        prepare: Called before each evaluation, such as `AveragedStudent.refresh`.
+        common: Turns the recall that this process measured into the recall of all processes, so
+            that they make the same decisions.
 
     Raises:
-        InputError: If the data are of another kind, endless or empty, or if the model is no
+        InputError: If the data are of another kind, endless or empty, or if the model is not an
             embedder.
 
     Example:
@@ -44,7 +44,7 @@ class RecallValidation(keras.callbacks.Callback):
         >>> from keras_distill import BatchHardTriplet, Distiller, RecallValidation, build_embedder
         >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype="uint8")
         >>> labels = np.arange(24) // 4  # the last two classes are held out
-        >>> student = build_embedder(alpha=0.25, image_size=32, trunk_weights="none")
+        >>> student = build_embedder(alpha=0.25, image_size=32, backbone_weights="none")
         >>> distiller = Distiller(student, task_loss=BatchHardTriplet())
         >>> distiller.compile("adam")
         >>> history = distiller.fit(
@@ -72,7 +72,7 @@ class RecallValidation(keras.callbacks.Callback):
     ):
         super().__init__()
         if every < 1:
-            raise InputError(f"every={every} must be at least 1.")
+            raise InputError(f"`every={every}` must be at least 1.")
         self._batches = _as_batches(data)
         self._student: Teacher | None = None if student is None else _as_embedder(student)
         self._every = every
@@ -98,7 +98,8 @@ class RecallValidation(keras.callbacks.Callback):
 
 
 def _as_embedder(model: Any) -> Teacher:
-    return as_teacher(model, argument="student")
+    with renamed_arguments(model="student"):
+        return as_teacher(model)
 
 
 def _as_batches(data: Any) -> tf.data.Dataset:
@@ -108,15 +109,15 @@ def _as_batches(data: Any) -> tf.data.Dataset:
     spec = data.element_spec if isinstance(data, tf.data.Dataset) else None
     if not isinstance(spec, tuple) or len(spec) != 2:
         raise InputError(
-            "data must be batches (images, labels), such as of evaluation_batches, or a pair of "
+            "`data` must be batches (images, labels), such as of evaluation_batches, or a pair of "
             f"arrays, not {'batches of ' + str(spec) if spec else 'a ' + type(data).__name__}."
         )
     if spec[1].shape.rank != 1:
         raise InputError(
-            f"data has labels of shape {spec[1].shape} where (batch,) is needed; batch the images, "
-            "and label them with integers."
+            f"`data` has labels of shape {spec[1].shape} where (batch,) is needed; batch the "
+            "images, and label them with integers."
         )
     if data.cardinality() in (tf.data.INFINITE_CARDINALITY, 0):
         size = "endless" if data.cardinality() else "empty"
-        raise InputError(f"data is {size}; give each held-out image once.")
+        raise InputError(f"`data` is {size}; give each held-out image once.")
     return data

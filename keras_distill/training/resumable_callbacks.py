@@ -1,4 +1,4 @@
-"""Callbacks of a training that can be killed at any step and goes on as if nothing had been."""
+"""Callbacks of a training that can be killed at any step, and resumed without a difference."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.runs.checkpoints import Checkpoint, CheckpointFolder
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.best_epoch import BestEpoch
-from keras_distill.training.checkpoint_folder import Checkpoint, CheckpointFolder
 from keras_distill.training.shared_stop_signals import SharedStopSignals
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.training_variables import (
@@ -24,15 +24,15 @@ from keras_distill.training.training_variables import (
 
 
 class ResumableCallbacks(keras.callbacks.CallbackList):
-    """Makes `fit` go on where its newest checkpoint is, in the middle of an epoch too.
+    """Makes `fit` resume from its newest checkpoint, also in the middle of an epoch.
 
     Give it to `fit` in place of the list of callbacks, with `initial_epoch=callbacks.epoch`, and
     batches that begin at `callbacks.step`. A checkpoint holds the weights, the state of the
     optimiser (moments, iterations, moving averages, loss scale), the memories of losses, the sums
     of metrics, the seeds of random layers, and the state of each callback that has two methods:
-    `get_state()` returns a dict of NumPy arrays and of what JSON knows, and `set_state(dict)` goes
-    on from it, once all callbacks have seen `on_train_begin`. In an epoch that was begun before,
-    callbacks are given the true number of the batch.
+    `get_state()` returns a dict of NumPy arrays and values for JSON, and `set_state(dict)` resumes
+    from it, after `on_train_begin` of all callbacks. In an epoch that was begun before,
+    callbacks receive the true number of the batch.
 
     Args:
         callbacks: The callbacks.
@@ -45,13 +45,13 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         best: One of the callbacks, whose epoch's checkpoint is kept whatever its age.
         student: A model to write into each checkpoint, as `student.keras`, or an
             `AveragedStudent`.
-        made_of: What must be the same in a training that goes on, by what to call it, as JSON
-            knows it.
-        signals: Asks whether to stop: after the step a checkpoint is written, and
-            `TrainingInterrupted` raised.
+        provenance: Values that must be the same when a training is resumed, by stable keys, for
+            JSON.
+        signals: Signals to stop: after the step a checkpoint is written, and `TrainingInterrupted`
+            raised.
 
     Raises:
-        InputError: If there are checkpoints, but all are damaged, or they are of other settings.
+        InputError: If there are checkpoints, but all are damaged, or their settings differ.
 
     Example:
         >>> import tempfile
@@ -93,13 +93,13 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         every_steps: int = 0,
         best: BestEpoch | None = None,
         student: keras.Model | AveragedStudent | None = None,
-        made_of: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
         signals: StopSignals | SharedStopSignals | None = None,
     ):
         if steps_per_epoch % model.steps_per_execution:
             raise ValueError(
-                f"steps_per_epoch={steps_per_epoch} must be a multiple of steps_per_execution="
-                f"{model.steps_per_execution}."
+                f"`steps_per_epoch={steps_per_epoch}` must be a multiple of "
+                f"`steps_per_execution={model.steps_per_execution}`."
             )
         if not isinstance(checkpoints, CheckpointFolder):
             checkpoints = CheckpointFolder(checkpoints)
@@ -110,7 +110,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         self._every_steps = every_steps
         self._best = best
         self._student = student
-        self._made_of = {**(made_of or {}), "steps_per_epoch": steps_per_epoch}
+        self._provenance = {**(provenance or {}), "steps_per_epoch": steps_per_epoch}
         self._signals = signals
         #: Steps that have been made.
         self.step = 0
@@ -119,10 +119,10 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         self._resumed_state: dict[str, Any] = {}
         self._resumed = checkpoints.newest()
         if self._resumed is not None:
-            self._take_up(self._resumed, model.steps_per_execution)
+            self._resume_from(self._resumed, model.steps_per_execution)
         self._saved_step = self.step
         self._epoch = self.epoch
-        self._before = 0  # steps of this epoch that were made by a former process
+        self._before = 0  # steps of this epoch that an earlier process made
         self._cut = False  # whether this epoch ends here, and not the training
         super().__init__(
             list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch
@@ -130,7 +130,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
 
     @property
     def epoch(self) -> int:
-        """The epoch to go on with, counted from 0; the number of epochs if none is left."""
+        """The epoch to resume with, counted from 0; the number of epochs if none is left."""
         return self._epochs if self._stopped else self.step // self._steps_per_epoch
 
     @property
@@ -177,17 +177,17 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         super().on_train_batch_end(batch, logs)
         former, self.step = self.step, self._epoch * self._steps_per_epoch + batch + 1
         if batch + 1 == self._steps_per_epoch:
-            # Keras counts from where this process began, and would go on into the next epoch.
+            # Keras counts from the first step of this process, and would enter the next epoch.
             self._cut = self._before > 0 and not self.model.stop_training
             self.model.stop_training |= self._cut
             return
-        asked = self._asked()
-        if asked or (
+        requested = self._stop_requested()
+        if requested or (
             self._every_steps and self.step // self._every_steps != former // self._every_steps
         ):
             self._save()
-        if asked:
-            raise TrainingInterrupted(asked, self.step)
+        if requested:
+            raise TrainingInterrupted(requested, self.step)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._cut:
@@ -195,7 +195,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         self._before = 0
         super().on_epoch_end(epoch, logs)
         self._stopped = self.model.stop_training
-        asked = self._asked()  # by all processes alike, whatever else they find
+        requested = self._stop_requested()  # in all processes alike
         is_best = self._best is not None and self._best.epoch == epoch
         if is_best:
             self._best_step = self.step
@@ -204,21 +204,22 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
             or self._stopped
             or (epoch + 1) % self._every_epochs == 0
             or epoch + 1 == self._epochs
-            or asked
+            or requested
         ):
             self._save()
-        if asked and epoch + 1 < self._epochs and not self._stopped:
-            raise TrainingInterrupted(asked, self.step)
+        if requested and epoch + 1 < self._epochs and not self._stopped:
+            raise TrainingInterrupted(requested, self.step)
 
-    def _take_up(self, checkpoint: Checkpoint, steps_per_execution: int) -> None:
+    def _resume_from(self, checkpoint: Checkpoint, steps_per_execution: int) -> None:
         self._resumed_state = checkpoint.state()
-        checkpoint.check_made_of(self._made_of)
+        checkpoint.check_provenance(self._provenance)
         self.step = checkpoint.step
         if before := self.step % self._steps_per_epoch % steps_per_execution:
             raise InputError(
-                f"steps_per_execution={steps_per_execution} cannot resume {str(checkpoint.path)!r}:"
-                f" its epoch ends {steps_per_execution - before} steps into an execution. Compile "
-                "with the steps_per_execution of before, or 1."
+                f"`steps_per_execution={steps_per_execution}` cannot resume "
+                f"{str(checkpoint.path)!r}: its epoch ends "
+                f"{steps_per_execution - before} steps into an execution. Compile with "
+                "the former `steps_per_execution`, or 1."
             )
         self._best_step = self._resumed_state["best_step"]
         self._stopped = self._resumed_state["stopped"]
@@ -247,7 +248,7 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
             self.step,
             arrays,
             {
-                "made_of": self._made_of,
+                "provenance": self._provenance,
                 "best_step": self._best_step,
                 "stopped": self._stopped,
                 "callbacks": states,
@@ -261,6 +262,6 @@ class ResumableCallbacks(keras.callbacks.CallbackList):
         if self._student is not None:
             self._student.save(folder / "student.keras")
 
-    def _asked(self) -> Signals | None:
-        """Looks once at a point: what comes after the look has no checkpoint there."""
+    def _stop_requested(self) -> Signals | None:
+        """Reads the signals once: a signal that arrives later has no checkpoint at this step."""
         return None if self._signals is None else self._signals.received

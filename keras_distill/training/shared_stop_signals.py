@@ -1,16 +1,16 @@
-"""Stopping at the same step in all processes of a training."""
+"""Stop signals shared by all processes of a training."""
 
 import signal
 
-from keras_distill.training.replicas import Replicas
+from keras_distill.distribution.replicas import Replicas
 from keras_distill.training.stop_signals import StopSignals
 
 
 class SharedStopSignals:
     """The signals that any process of a training has received, known to all of them.
 
-    Without it, a process that is asked to stop leaves the others waiting for its share of the next
-    step. All processes must ask at the same points, as `ResumableCallbacks` does after each step.
+    Without it, a process that stops leaves the others waiting for its share of the next step. All
+    processes must read `received` at the same points, as `ResumableCallbacks` does after each step.
 
     Args:
         own: The signals of this process.

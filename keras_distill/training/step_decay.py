@@ -1,4 +1,4 @@
-"""A learning rate that falls in steps."""
+"""Learning-rate schedule that falls in steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         learning_rate: Highest learning rate.
-        drops: Steps from which on it is multiplied once more.
-        factor: What it is multiplied by.
+        drops: Steps at which it falls.
+        factor: Factor by which it falls each time.
         warmup_steps: Steps in which it first rises linearly from 0.
 
     Example:

@@ -1,4 +1,4 @@
-"""Being asked to stop, and stopping at the next good moment."""
+"""Stop signals, noted until the end of a training step."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class TrainingInterrupted(RuntimeError):
-    """A training was asked to stop, and has kept where it stands.
+    """A training was stopped by a signal, after a checkpoint.
 
     Attributes:
-        signal: The signal that asked.
+        signal: The signal.
         step: Steps that were made.
     """
 
@@ -22,9 +22,9 @@ class TrainingInterrupted(RuntimeError):
 
 
 class StopSignals:
-    """Within `with`, notes the first SIGTERM or SIGINT; what comes after it acts as ever.
+    """Within `with`, notes the first SIGTERM or SIGINT; the next one acts as usual.
 
-    A signal that is ignored stays so, and outside of the main thread nothing is changed.
+    A signal that is ignored stays ignored, and outside the main thread nothing is changed.
 
     Attributes:
         received: The signal, or `None`.

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training."""
+"""Log of a training for TensorBoard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from keras_distill.training.event_files import keep_events
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.recall_validation import VALIDATION_RECALL
 
-# Whatever else is measured in an epoch is a loss.
+# All other values of an epoch are losses.
 _GROUPS = {
     VALIDATION_RECALL: "recall",
     **dict.fromkeys(("learning_rate", "skipped_steps", *GradientNorm.names), "optimizer"),
@@ -23,17 +23,17 @@ _GROUPS = {
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes the record of each epoch, and what else is asked for, by training step.
+    """Writes the record of each epoch, and optional values, by training step.
 
-    `keras.callbacks.TensorBoard` counts from 0 again in a training that goes on. Nothing is read
-    from the device between the points that are asked for.
+    `keras.callbacks.TensorBoard` counts from 0 again in a training that is resumed. Nothing is read
+    from the device between the points that are written.
 
     Args:
         folder: Where to write.
         report: The callback that makes the records, before this one.
         steps_per_epoch: Steps in an epoch.
-        first_step: Steps that were made before; what was written after them is removed, and all if
-            there are none.
+        first_step: Steps that were made before; events after them are removed, all events if it is
+            0.
         every_steps: Steps between two points of the losses within an epoch; 0 for none.
         histogram_epochs: Epochs between two histograms of all weights; 0 for none.
         images: Batches of images by name, uint8 `(n, height, width, 3)`, to show at the beginning.
@@ -77,7 +77,7 @@ class TensorBoardLog(keras.callbacks.Callback):
             with self._writer.as_default(step=step):
                 for name, value in (logs or {}).items():
                     tf.summary.scalar(f"within_epoch/{name}", float(value))
-            self._writer.flush()  # a checkpoint of this step may be the last thing that is heard
+            self._writer.flush()  # the process may be killed after a checkpoint of this step
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         record = dict(self._report.record)

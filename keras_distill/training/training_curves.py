@@ -1,4 +1,4 @@
-"""The curves of a training, as a picture."""
+"""Curves of a training, as a picture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from keras_distill.publishing import published_file
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.recall_validation import VALIDATION_RECALL
-from keras_distill.training.run_directory import RunDirectory
 
 _INK, _GREY = "#33373d", "#8a9099"
 _COLOURS = ("#2f6db3", "#d9772b", "#3a9159", "#9b4f96", "#b03a48", "#6a7f2b", "#4aa3b5", "#7a5c3e")
@@ -21,7 +21,7 @@ def draw_training(run: RunDirectory, *, losses: Sequence[str]) -> None:
     """Draws losses, recall, learning rate and gradient norm over the epochs: `training.png`.
 
     Args:
-        run: The run, of whose `metrics.jsonl` the values are; nothing is drawn if there are none.
+        run: The run, whose `metrics.jsonl` is drawn; nothing is drawn without one.
         losses: Names of the losses, the total first.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The variables of a training: weights, optimiser, and metrics, as arrays."""
+"""Variables of a training as arrays: weights, optimisers and metrics."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_distill.errors import InputError
+from keras_distill.methods.optimizers import build_optimizers, optimizers_of
 
 WEIGHTS, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
 
@@ -16,21 +17,22 @@ def read_variables(model: keras.Model) -> dict[str, np.ndarray]:
 
     Args:
         model: A compiled model: its weights, the statistics of batch normalisations, the seeds of
-            random layers; the moments, iterations, moving averages and loss scale of its optimiser;
-            the sums of its metrics.
+            random layers; the moments, iterations, moving averages and loss scale of each of its
+            optimisers; the sums of its metrics.
 
     Returns:
-        The arrays, named by group and place, such as `model/0`.
+        The arrays, named by group and place, such as `model/0`; for an optimiser with a name, see
+        `Method.optimizers`, such as `optimizer/critic/0`.
     """
     return {name: _readable(_value(variable)) for name, variable in _variables(model)}
 
 
 def assign_variables(model: keras.Model, arrays: Mapping[str, np.ndarray], *groups: str) -> None:
-    """Puts back what `read_variables` copied.
+    """Restores the variables that `read_variables` copied.
 
     Args:
-        model: A model made as the one that was read.
-        arrays: What `read_variables` returned, maybe among other arrays.
+        model: A model built like the one that was read.
+        arrays: The arrays of `read_variables`, maybe among others.
         *groups: `WEIGHTS`, `OPTIMIZER` or `METRICS`.
 
     Raises:
@@ -55,13 +57,13 @@ def assign_variables(model: keras.Model, arrays: Mapping[str, np.ndarray], *grou
 
 
 def _variables(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    for group, variables in (
-        (WEIGHTS, model.variables),
-        (OPTIMIZER, model.optimizer.variables),
-        (METRICS, model.metrics_variables),
-    ):
+    build_optimizers(model)
+    optimizers = {
+        f"{OPTIMIZER}/{name}".rstrip("/"): optimizer.variables
+        for name, optimizer in optimizers_of(model).items()
+    }
+    groups = {WEIGHTS: model.variables, **optimizers, METRICS: model.metrics_variables}
+    for group, variables in groups.items():
         for place, variable in enumerate(variables):
             yield f"{group}/{place}", variable
 
@@ -71,5 +73,5 @@ def _value(variable: Any) -> np.ndarray:
 
 
 def _readable(array: np.ndarray) -> np.ndarray:
-    """NumPy's files know no bfloat16."""
+    """The bits as integers where NumPy's files have no type, as for bfloat16."""
     return array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array

@@ -17,28 +17,29 @@ def run(*flags):
     for line in map(json.loads, result.stdout.splitlines()):
         assert {"benchmark", "case", "value", "unit", "against", "ratio"} <= line.keys()
         assert line["ratio"] == pytest.approx(line["value"] / line["against"], rel=1e-2)
-        cases.setdefault(line["case"], []).append(line)
+        assert line["case"] not in cases
+        cases[line["case"]] = line
     return cases
 
 
 def test_all_sides_answer_the_same_question_alike():
     cases = run("--cases=exact_vs_faiss,exact_memory,scann_vs_exact", "--vectors=1500", "--dim=32")
-    assert [len(lines) for lines in cases.values()] == [2, 2, 1]
-    for case in ("exact_vs_faiss", "scann_vs_exact"):
-        few, many = cases[case]
+    compared = ("exact_vs_faiss", "scann_vs_exact")
+    assert [*cases] == [f"{case}_k{k}" for k in (10, 1000) for case in compared] + ["exact_memory"]
+    for case in compared:
+        few, many = cases[f"{case}_k10"], cases[f"{case}_k1000"]
         assert (few["k"], many["k"]) == (10, 1000)
         assert few["recall"].items() <= many["recall"].items()
         # So few vectors ScaNN compares one by one, too.
-        assert many["recall"] == cases["exact_vs_faiss"][1]["recall"]
+        assert many["recall"] == cases["exact_vs_faiss_k1000"]["recall"]
         assert many["recall_at_1_difference"] == 0
         assert 0.5 < many["recall"]["1"] < many["recall"]["10"] < many["recall"]["1000"]
-    (memory,) = cases["exact_memory"]
-    assert memory["value"] == cases["exact_vs_faiss"][1]["peak_mb"]
+    assert cases["exact_memory"]["value"] == cases["exact_vs_faiss_k1000"]["peak_mb"]
 
 
 @pytest.mark.slow
 def test_an_index_on_disk():
-    (line,) = run("--cases=million", "--million=3000")["million"]
+    line = run("--cases=million", "--million=3000")["million"]
     assert line["vectors"] == 3000
     assert line["agreement"] == 1
     assert line["disk_mb"] > line["vectors_mb"] == pytest.approx(3000 * 128 * 4 / 1e6, rel=1e-2)
@@ -47,14 +48,14 @@ def test_an_index_on_disk():
 
 @pytest.mark.slow
 def test_queries_one_by_one():
-    (line,) = run("--cases=one_by_one", "--million=3000", "--singles=5")["one_by_one"]
+    line = run("--cases=one_by_one", "--million=3000", "--singles=5")["one_by_one"]
     assert (line["vectors"], line["k"], line["agreement"]) == (3000, 10, 1)
 
 
 @pytest.mark.slow
 def test_cost_by_size(tmp_path):
-    lines = run("--cases=cost", "--sizes=300,900", f"--plot={tmp_path / 'cost.png'}")["cost"]
-    assert [(line["vectors"], line["backend"]) for line in lines] == [
+    cases = run("--cases=cost", "--sizes=300,900", f"--plot={tmp_path / 'cost.png'}")
+    assert [(line["vectors"], line["backend"]) for line in cases.values()] == [
         (size, backend) for size in (300, 900) for backend in ("exact", "faiss", "scann")
     ]
     assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import filelock
 import pytest
@@ -35,6 +36,20 @@ def ablated(ended_once, command, base):
 def out(ablated, tmp_path):
     """A copy of that grid's folder."""
     return shutil.copytree(ablated.path / "runs" / "tiny", tmp_path / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def warm(nursery, monkeypatch):
+    """Lets an ablation in this process start its commands where TensorFlow is loaded already."""
+    fresh = subprocess.Popen
+
+    def popen(arguments, **options):
+        if "process_group" not in options:
+            return fresh(arguments, **options)
+        command = arguments.index(sys.executable, 1)  # behind what binds it to this process
+        return nursery.popen(arguments[command:], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
 
 
 def results(out):
@@ -106,9 +121,9 @@ def test_same_name_for_other_flags(here, base, out):
 def test_a_name_without_results_is_free(here, base, out):
     (out / "runs/plain/3/summary.json").unlink()  # half of a training, by other flags
     given = [f"--base={base}", "--seeds=3", f"--out={out}"]
-    assert here("ablate", *given, "--variant=plain: --trunk_layer=nowhere").code == 1
+    assert here("ablate", *given, "--variant=plain: --backbone_layer=nowhere").code == 1
     assert here("ablate", *given, "--variant=plain: --margin=0.7").code == 0
-    assert "going on" not in (out / "runs/plain/3/console.log").read_text()
+    assert "resuming" not in (out / "runs/plain/3/console.log").read_text()
     assert "--margin=0.7\n" in (out / "runs/plain/3/flags.txt").read_text()
 
 
@@ -128,19 +143,19 @@ def test_a_training_that_lacks_its_end_is_given_it(here, base, out):
 
 def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
     given = [f"--base={base}", "--seeds=0", f"--out={tmp_path / 'out'}"]
-    variants = ["--variant=wide: --trunk_layer=nowhere", "--variant=plain:"]
+    variants = ["--variant=wide: --backbone_layer=nowhere", "--variant=plain:"]
     ended = here("ablate", *given, *variants)
     assert ended.code == 1
     log = tmp_path / "out/runs/wide/0/console.log"
     assert f"wide, seed 0: the training ended with exit code 2, see {log} (" in ended.out
-    assert "trunk_layer=nowhere" in log.read_text()
+    assert "backbone_layer=nowhere" in log.read_text()
     assert "plain, seed 0: done (" in ended.out
     assert [result["variant"] for result in results(tmp_path / "out")] == ["plain"]
 
 
-def test_a_training_that_is_interrupted_goes_on(here, base, out):
+def test_a_training_that_is_interrupted_goes_on(here, nursery, base, out):
     flags = [f"--base={base}", *VARIANTS, "--variant=long: --epochs=40", "--seeds=3"]
-    process = subprocess.Popen(
+    process = nursery.popen(
         [sys.executable, "-m", "keras_distill.ablate", *flags, f"--out={out}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -162,7 +177,7 @@ def test_a_training_that_is_interrupted_goes_on(here, base, out):
     assert (ended.code, ended.err) == (0, "")
     assert "2 of 3 runs were done before." in ended.out
     log = (run / "console.log").read_text()
-    assert int(re.search(r"going on after step (\d+)\n", log)[1]) >= 2
+    assert int(re.search(r"resuming after step (\d+)\n", log)[1]) >= 2
     assert log.count("epoch 1/40 ") == log.count("epoch 40/40 ") == 1
     after = times(out)
     assert all(after[name] == before[name] for name in before if "/long/" not in name)
@@ -183,9 +198,10 @@ PARENT = """
 import sys
 from pathlib import Path
 from keras_distill import ablate
+from keras_distill.ablation.child_process import run_logged
 
 child = [sys.executable, "-c", sys.argv[1]]
-ablate.COMMAND.run(lambda flags: ablate._logged(child, Path(sys.argv[2])), [])
+ablate.COMMAND.run(lambda settings: run_logged(child, Path(sys.argv[2])), [])
 """
 
 
@@ -205,6 +221,47 @@ def test_a_training_ends_with_a_checkpoint_before_its_ablation(asked, code, tmp_
     assert process.returncode == code
     assert said == ("ablate: interrupted\n" if asked == signal.SIGINT else "")
     assert log.read_text().endswith("\nbegun\ncheckpoint\n")
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_training_ends_when_its_ablation_is_killed(base, tmp_path, by):
+    given = [f"--base={base}", "--variant=long: --epochs=4000", "--seeds=3", f"--out={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_distill.ablate", *given],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    run = tmp_path / "runs/long/3"
+    wait_until(lambda: list(run.glob("checkpoints/step-*")))
+    assert len(trainings(run)) == 1
+    process.send_signal(by)
+    assert process.wait() == (143 if by == signal.SIGTERM else -signal.SIGKILL)
+    if by == signal.SIGTERM:
+        assert trainings(run) == []
+    wait_until(lambda: trainings(run) == [])
+    with filelock.FileLock(run / ".lock", timeout=0):
+        assert not (run / "summary.json").exists()
+    assert "stopped" in (run / "console.log").read_text().splitlines()[-1]
+
+
+def trainings(run):
+    """Processes that train in a run directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue  # it has ended
+        if f"--run_dir={run}" in arguments:
+            found.append(int(process.name))
+    return found
+
+
+def wait_until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_dry_run(early, base, tmp_path):

@@ -35,8 +35,11 @@ def program(request, tmp_path):
 
 
 def test_every_command_is_listed():
-    files = FOLDER.glob("*.py")
-    runnable = {file.stem for file in files if 'if __name__ == "__main__":' in file.read_text()}
+    files = {file.stem: file for file in FOLDER.glob("*.py")}
+    files |= {file.parent.name: file for file in FOLDER.glob("*/__main__.py")}
+    runnable = {
+        name for name, file in files.items() if 'if __name__ == "__main__":' in file.read_text()
+    }
     assert {*COMMANDS, "__main__"} == runnable
     assert len(COMMANDS) == len(set(COMMANDS))
 
@@ -51,7 +54,10 @@ def test_the_list_has_a_line_for_each_command(program, monkeypatch, arguments):
     assert program.name in more
     for command, line in zip(COMMANDS, lines, strict=True):
         name, summary = line.split(maxsplit=1)
-        text = ast.get_docstring(ast.parse((FOLDER / f"{command}.py").read_text()))
+        (file,) = {FOLDER / f"{command}.py", FOLDER / command / "__main__.py"} & set(
+            FOLDER.rglob("*")
+        )
+        text = ast.get_docstring(ast.parse(file.read_text()))
         assert (name, summary) == (command, text.splitlines()[0])
 
 
@@ -87,7 +93,7 @@ def test_a_command_gets_its_flags_and_flag_files(program, photos, tmp_path):
         ("--epochs=1", "'--epochs=1' is not a command; the command comes first: "),
     ],
 )
-def test_a_typo_is_told(program, argument, said):
+def test_a_typo_is_named(program, argument, said):
     done = program(argument, "--help")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"keras_distill: {said}")

@@ -114,7 +114,7 @@ def test_clean_cache_says_what_it_is(here, flags, photos, save_logging_teacher, 
     flags = [*flags, f"--teacher={save_logging_teacher(tmp_path)}", "--teacher_cache=clean"]
     ended = here("cache", *flags)
     assert ended.code == 0
-    said = "teacher: --teacher_cache=clean is an approximation: the teacher judges the centre of"
+    said = "teacher: --teacher_cache=clean is an approximation: the teacher sees the centre of"
     assert said in ended.out
     assert "teacher: 40 views to compute for the cache" in ended.out
     assert asked(tmp_path) == 40
@@ -143,7 +143,7 @@ def test_too_large_a_cache_is_refused_before_anything_is_computed(
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(
         "cache: the teacher cache needs 4.16e-06 GB (40 images x 4 views x 26 bytes), more than "
-        "--cache_max_gb=4.1e-06; raise that, "
+        "--cache_max_gb=4.1e-06; raise --cache_max_gb, "
     )
     ended = here("cache", *given, "--image_cache=views:4", "--cache_max_gb=4e-4")
     assert ended.code == 2
@@ -155,11 +155,13 @@ def test_too_large_a_cache_is_refused_before_anything_is_computed(
     assert len(shards(tmp_path / "cache")) == 8
 
 
-def test_killed_it_goes_on_where_it_was(here, photos, tiny, save_logging_teacher, tmp_path):
+def test_killed_it_goes_on_where_it_was(
+    here, nursery, photos, tiny, save_logging_teacher, tmp_path
+):
     cache = tmp_path / "cache"
     given = [f"--dataset=folder:{photos}", *tiny, f"--cache_dir={cache}"]
     given.append(f"--teacher={save_logging_teacher(tmp_path)}")
-    process = subprocess.Popen(
+    process = nursery.popen(
         [sys.executable, "-m", "keras_distill.cache", *given, "--teacher_cache=views:10000"],
         stdout=subprocess.DEVNULL,
     )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from fake_server import FakeServer
 
-from keras_distill.serving.golden_pairs import GoldenPair, write_golden
-from keras_distill.serving.predict_requests import predict_request
+from keras_distill.serving.client.golden_pairs import GoldenPair, write_golden
+from keras_distill.serving.client.predict_requests import predict_request
 from keras_distill.teachers.vector_file import load_vectors
 
 CODES = grpc.StatusCode
@@ -127,6 +127,52 @@ def test_a_failing_server_leaves_nothing(client, served, pictures, tmp_path):
     assert ended.err.startswith("client: model 'birds' at localhost:")
     assert "INTERNAL: no luck" in ended.err
     assert not out.exists()
+
+
+def test_predict_in_small_requests_resumes(client, served, pictures, tmp_path):
+    served.add_output("density", (3, 2, 1))
+    served.add_output("score", (), instead_of="embedding")
+    out = tmp_path / "answers.npz"
+    flags = (f"--images={pictures}", f"--out={out}", "--batch_size=1", "--in_flight=1")
+
+    def change(response):
+        if len(served.requests) == 2:
+            served.failures.append((CODES.INTERNAL, "no luck"))
+
+    served.change = change
+    ended = client("predict", *flags)
+    assert ended.code == 1
+    assert "2 of 4 answers are kept in" in ended.err
+    assert not out.exists()
+    ended = client("predict", *flags)
+    assert ended.code == 0
+    assert "2 of 4 answers are reused from" in ended.err
+    summary = json.loads(ended.out)
+    assert summary.pop("seconds") > 0
+    assert summary == {
+        "out": str(out),
+        "model": "birds",
+        "version": 1,
+        "outputs": {"density": [3, 2, 1], "score": []},
+        "images": 4,
+        "reused": 2,
+        "refused": 0,
+    }
+    names = ["a/1.jpg", "b/2.png", "bäume/3.jpg", "c.JPG"]
+    with np.load(out) as written:
+        assert written["ids"].tolist() == names
+        for output in ("density", "score"):
+            rows = np.stack([served.output(name.encode(), output) for name in names])
+            np.testing.assert_array_equal(written[output], rows)
+    assert not out.with_name("answers.npz.partial").exists()
+
+
+def test_embed_of_a_model_without_embedding(client, served, pictures, tmp_path):
+    served.add_output("score", (), instead_of="embedding")
+    ended = client("embed", f"--images={pictures}", f"--out={tmp_path / 'vectors.npz'}")
+    assert ended.code == 1
+    assert "has no output 'embedding', only score: `predict` returns these." in ended.err
+    assert client("status", "--output=score").code == 2
 
 
 @pytest.fixture
@@ -334,6 +380,22 @@ def test_wait(client, served):
     assert "was not available within 0.1 s" in ended.err
 
 
+def test_wait_tells_the_state_it_saw_before_the_server_hung(client, served):
+    served.states = [(2, 20, 0, "")]
+    answer, calls = served.GetModelStatus, []
+
+    def hang(request, context):
+        calls.append(request)
+        if len(calls) > 1:
+            time.sleep(0.6)
+        return answer(request, context)
+
+    served.GetModelStatus = hang
+    ended = client("wait", "--limit=2", "--timeout=0.3")
+    assert ended.code == 1
+    assert "was not available within 2 s: version 2 LOADING; then DEADLINE_EXCEEDED" in ended.err
+
+
 def test_smoke_tells_what_is_wrong(client, served):
     served.embedding = lambda image, dim: np.full(dim, 0.5, np.float32)
     ended = client("smoke")
@@ -513,7 +575,7 @@ def test_status_without_metrics_says_where_the_names_are(here, served, rest):
         (["wait", "--model=m", "--certificate=gone.pem"], "certificate and its key go together"),
         (["wait", "--model=m", "--json={empty}"], "is a folder; give a file, or -"),
         (["wait", "--model=m", "--timeout=0"], "timeout=0.0 is not positive"),
-        (["greet"], "'greet' must be one of embed, status, wait, smoke"),
+        (["greet"], "'greet' must be one of embed, predict, status, wait, smoke"),
     ],
 )
 def test_unusable_flags(here, tmp_path, given, message):

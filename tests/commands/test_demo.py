@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from keras_distill import build_embedder
-from keras_distill.demo import _run
-from keras_distill.demo_server import query_served_student
+from keras_distill.demo.__main__ import _run
+from keras_distill.demo.server import query_served_student
 
 
 @pytest.mark.slow
@@ -17,8 +17,8 @@ def test_the_student_is_served_and_searched_for(tmp_path, capfd):
         image_size=32,
         alpha=0.25,
         embedding_dim=16,
-        trunk_weights="none",
-        trunk_layer="conv_pw_1_relu",
+        backbone_weights="none",
+        backbone_layer="conv_pw_1_relu",
     ).save(student)
     _run("export", f"--model={student}", f"--out={tmp_path / 'models'}", "--name=glyphs")
     result = query_served_student(_run, tmp_path, student, "glyphs")

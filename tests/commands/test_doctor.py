@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from keras_distill.doctor_checks import check_addons, check_disk
+from keras_distill.diagnosis.installation import check_addons, check_disk
 
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
 
@@ -37,7 +37,7 @@ def by_name(ended):
     return {finding["name"]: finding for finding in json.loads(ended.out)["findings"]}
 
 
-def test_each_finding_has_a_state_and_what_it_disables(healthy, damaged_photos):
+def test_each_finding_has_a_state_and_disabled_features(healthy, damaged_photos):
     found = by_name(healthy)
     for name in ("python", "numpy", "tensorflow", "keras", "protobuf", "grpcio", "processors"):
         assert (found[name]["state"], found[name]["disables"]) == ("ok", "")
@@ -60,7 +60,7 @@ def test_each_finding_has_a_state_and_what_it_disables(healthy, damaged_photos):
     assert json.loads(healthy.out)["can_train"] is False
 
 
-def test_missing_extras_cost_nothing_but_what_they_are_for(here, photos, tmp_path, monkeypatch):
+def test_missing_extras_disable_only_their_own_features(here, photos, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     gone = ("faiss", "pyarrow", "apache_beam", "scann")
     monkeypatch.setattr(

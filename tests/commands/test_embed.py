@@ -2,7 +2,6 @@ import importlib.util
 import json
 import re
 import signal
-import subprocess
 import sys
 
 import keras
@@ -84,13 +83,13 @@ def test_it_writes_vectors_paths_and_labels(embedded, photos, vectors, teacher):
     assert (manifest["image_size"], manifest["embedded"]) == (40, 60)
 
 
-def test_a_killed_one_goes_on_with_the_missing_shards(
-    here, embedded, teacher, photos, tmp_path, monkeypatch
+def test_a_killed_run_resumes_with_the_missing_shards(
+    here, nursery, embedded, teacher, photos, tmp_path, monkeypatch
 ):
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path}/v"]
     given += ["--shard_size=16"]
     # One file is the manifest, three are a shard: it dies within the third shard.
-    dying = subprocess.run([sys.executable, "-c", DYING, "9", *given], capture_output=True)
+    dying = nursery.run([sys.executable, "-c", DYING, "9", *given])
     assert dying.returncode == -signal.SIGKILL
     found = open_shards(tmp_path / "v")
     assert found.missing() == [2, 3]
@@ -120,7 +119,7 @@ def test_damaged_pictures_cost_a_row_each_in_a_file(
 ):
     given = [f"--model={teacher.path}", f"--images={damaged_photos}", "--shard_size=7"]
     ended = here("embed", *given, f"--out={tmp_path}/v")
-    assert ended.code == 0
+    assert ended.code == 4
     assert (last_line(ended)["embedded"], last_line(ended)["errors"]) == (58, 2)
     assert "1 pictures in errors.jsonl" in ended.err
     first, second = errors(tmp_path / "v")
@@ -135,7 +134,17 @@ def test_damaged_pictures_cost_a_row_each_in_a_file(
     np.testing.assert_allclose(rows.vectors, vectors[kept], atol=1e-5)
 
 
-def test_what_was_made_otherwise_is_refused_unless_overwritten(
+def test_bad_pictures_show_in_the_exit_code_of_each_part(here, teacher, damaged_photos, tmp_path):
+    """They are in the first of two shards."""
+    given = [f"--model={teacher.path}", f"--images={damaged_photos}", f"--out={tmp_path}/v"]
+    given += ["--shard_size=30"]
+    assert here("embed", *given, "--shards=1/2").code == 4
+    assert here("embed", *given, "--shards=1/2").code == 4
+    assert here("embed", *given, "--shards=2/2").code == 0
+    assert here("embed", *given).code == 4
+
+
+def test_vectors_of_other_settings_are_refused_unless_overwritten(
     here, embedded, teacher, photos, damaged_photos, small_embedder, tmp_path
 ):
     folder = tmp_path / "v"
@@ -151,7 +160,7 @@ def test_what_was_made_otherwise_is_refused_unless_overwritten(
     ):
         ended = here("embed", *given, flag)
         assert ended.code == 2
-        assert f"--out={folder} holds vectors made otherwise: {said}" in ended.err
+        assert f"--out={folder} holds vectors of another provenance: {said}" in ended.err
     assert here("embed", *given, "--shard_size=30", "--overwrite").code == 0
     assert sorted(p.name for p in (folder / "vectors").glob("0*.npy")) == [
         "000000.labels.npy",
@@ -184,7 +193,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(here, teacher, photos, monke
     given = [f"--model={teacher.path}", f"--images={photos}", "--out=v", "--format=parquet"]
     ended = here("embed", *given)
     assert ended.code == 2
-    assert "--format=parquet needs pyarrow: pip install 'keras_distill[parquet]'" in ended.err
+    assert "--format='parquet' needs pyarrow: pip install 'keras_distill[parquet]'" in ended.err
 
 
 def test_machines_share_by_parts(here, embedded, teacher, photos, tmp_path):
@@ -196,7 +205,7 @@ def test_machines_share_by_parts(here, embedded, teacher, photos, tmp_path):
     assert last_line(here("embed", *given, "--shards=1/3"))["shards_missing"] == 1
     ended = here("index", "build", f"--vectors={tmp_path}/v", f"--out={tmp_path}/i")
     assert ended.code == 2
-    assert "lacks 1 of 4 shards; finish it by the same" in ended.err
+    assert "lacks 1 of 4 shards; finish it by running the same" in ended.err
     assert last_line(here("embed", *given, "--shards=3/3"))["embedded"] == 60
     assert open_shards(tmp_path / "v").read().paths == read_folder(photos).paths.tolist()
 

@@ -9,9 +9,9 @@ import pytest
 
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.evaluate import parse_ks
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
+from keras_distill.settings.evaluation import parse_ks
 
 
 def approx(values):
@@ -70,6 +70,12 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
     figures = json.loads((tmp_path / "figures" / "recall.json").read_text())
     seconds = figures.pop("seconds")
     assert seconds > 0
+    measured = {
+        "recall": {str(k): recall for k, recall in metrics.recall.items()},
+        "map_at_k": {"5": pytest.approx(metrics.map_at_k[5])},
+        "map_at_r": pytest.approx(metrics.map_at_r),
+        "r_precision": pytest.approx(metrics.r_precision),
+    }
     warned = [f"warning: {warning}" for warning in figures.pop("warnings")]
     assert warned == [line for line in ended.out.splitlines() if line.startswith("warning: ")]
     assert figures == {
@@ -83,10 +89,8 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         "backend": "exact",
         "degrade": None,
         "degrade_side": None,
-        "recall": {str(k): recall for k, recall in metrics.recall.items()},
-        "map_at_k": {"5": pytest.approx(metrics.map_at_k[5])},
-        "map_at_r": pytest.approx(metrics.map_at_r),
-        "r_precision": pytest.approx(metrics.r_precision),
+        **measured,
+        "figures": measured,
         "classes_seen_in_training": [],
         "intervals": nested(metrics.intervals_over["queries"]),
         "intervals_over": {
@@ -105,7 +109,10 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         name: [(f"{value:.4f}", *(f"{bound:.3f}" for bound in shown[name]))]
         for name, value in metrics.means.items()
     }
-    assert "Intervals over classes tell how far the figure depends on which classes" in ended.out
+    assert (
+        "Intervals over classes show how much the figure depends on the choice of classes"
+        in ended.out
+    )
     assert list(cells(ended.out)) == ["R@1", "R@3", "R@16", "mAP@5", "MAP@R", "R-precision"]
     assert "20 queries of 2 classes" in ended.out
 
@@ -141,12 +148,12 @@ def test_classes_of_the_training_are_named(here, teacher, photos, tmp_path):
     found = json.loads(file.read_text())
     assert found["classes_seen_in_training"] == ["class_0", "class_1"]
     assert found["intervals_shown"] == "queries"
-    assert "Intervals over queries tell how far the figure depends on which images" in ended.out
+    assert "Intervals over queries show how much the figure depends on which images" in ended.out
     ended = here("evaluate", f"--model={teacher.path}", *swapped, "--intervals=classes")
-    assert "Intervals over classes tell " in ended.out
+    assert "Intervals over classes show " in ended.out
     ended = here("evaluate", f"--model={teacher.path}", "--split=validation")
     assert "Warning" not in ended.out
-    assert "Intervals over classes tell " in ended.out
+    assert "Intervals over classes show " in ended.out
 
 
 def test_flag_file_of_a_run(here, teacher, photos):
@@ -259,14 +266,14 @@ def test_degradations_that_do_not_fit_are_refused(here, teacher, photos, tmp_pat
     np.savez(tmp_path / "table.npz", ids=names, vectors=np.eye(len(names)))
     ended = here("evaluate", f"--model={tmp_path}/table.npz", *given)
     assert ended.code == 2
-    assert "table.npz is a table of vectors, which looks at no pixels" in ended.err
+    assert "table.npz is a table of vectors, which reads no pixels" in ended.err
 
 
 def test_model_that_does_not_fit_is_refused(here, teacher, photos, tmp_path):
     data = f"--dataset=folder:{photos}"
     ended = here("evaluate", f"--model={teacher.path}", data, "--image_size=32")
     assert ended.code == 2
-    assert "--image_size=32: the model takes 40 pixels." in ended.err
+    assert f"--image_size=32: --model={teacher.path} takes 40 pixels." in ended.err
 
     ended = here("evaluate", f"--model={photos}/class_0/0.png", data)
     assert ended.code == 2
@@ -305,6 +312,7 @@ def test_usable_flags_load_tensorflow(early, photos):
         ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH."),
         ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
         ("--dataset=folder:nowhere", "--dataset=folder:nowhere: there is no folder 'nowhere'."),
+        ("--protocol=none", "--protocol=none: value should be one of <retrieval>"),
         ("--ks=0", "--ks=0 must be positive integers, such as 1,2,4,8."),
         ("--ks=1,two", "--ks=1,two must be positive integers"),
         ("--ks=", "--ks= must be positive integers"),

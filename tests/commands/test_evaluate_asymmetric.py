@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill import flagged_embedder
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.asymmetric import asymmetric_metrics
-from keras_distill.retrieval.embedding import embed_batches
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation import evaluated_model
+from keras_distill.evaluation.asymmetric import asymmetric_metrics
 
 DEGRADE = "blur:1,noise:60"
 PAIRS = {
@@ -88,7 +88,7 @@ def check(figures, metrics):
     assert figures["intervals"] == asymmetric["student_to_teacher"]["intervals"]
 
 
-def test_three_figures_stand_beside_each_other(command, flags, figures, embedded, images, teacher):
+def test_three_figures_stand_next_to_each_other(command, flags, figures, embedded, images, teacher):
     ended = command("evaluate", *flags, "--ks=1,3", "--map_ks=5")
     assert (ended.code, ended.err) == (0, "")
     student, teachers = embedded("student"), embedded("teacher")
@@ -120,10 +120,10 @@ def test_each_side_is_degraded_for_both_models_and_embedded_once(
     asked = []
 
     def counting(model, batches, **options):
-        asked.append(options["source"])
+        asked.append(model)
         return embed_batches(model, batches, **options)
 
-    monkeypatch.setattr(flagged_embedder, "embed_batches", counting)
+    monkeypatch.setattr(evaluated_model, "embed_batches", counting)
     ended = here("evaluate", *flags, f"--degrade={DEGRADE}", f"--degrade_side={side}", "--ks=1")
     assert (ended.code, ended.err) == (0, "")
     assert len(asked) == (2 if side == "both" else 4)
@@ -166,7 +166,7 @@ def test_projected_teacher_is_the_gallery_of_a_narrow_student(
     given = [*flags, f"--model={narrow.path}"]
     ended = here("evaluate", *given)
     assert ended.code == 2
-    assert "embeddings have width 4, those of the gallery model 8" in ended.err
+    assert "--model have width 4, the embeddings of --gallery_model width 8" in ended.err
     for remedy in ("--teacher_projection=pca", "projected_teacher.keras", "--embedding_dim=8"):
         assert remedy in ended.err
     projected = narrow.path / "projected_teacher.keras"
@@ -184,7 +184,7 @@ def test_widths_that_show_only_in_the_answers_are_compared_too(here, flags, tmp_
     tf.saved_model.save(module, str(tmp_path / "open"), signatures={"serve_float": module.embed})
     ended = here("evaluate", *flags, f"--gallery_model={tmp_path / 'open'}")
     assert ended.code == 2
-    assert "width 8, those of the gallery model 3" in ended.err
+    assert "--model have width 8, the embeddings of --gallery_model width 3" in ended.err
 
 
 def test_options_of_the_gallery_model(here, flags, figures, images, embedded, tmp_path):
@@ -222,7 +222,7 @@ def test_gallery_models_of_no_use_are_refused(here, flags, teacher, table, photo
     assert "gallery_model" in said
     assert "40 x 40 pixels" in said
     said = refused(f"--gallery_model={table}", "--degrade=grey", "--degrade_side=queries")
-    assert f"{table} is a table of vectors, which looks at no pixels; give a model." in said
+    assert f"{table} is a table of vectors, which reads no pixels; give a model." in said
     assert "lacks 40 of 40 images" in refused(f"--gallery_model={table}", "--split=train")
     assert "gallery_model=" in refused(f"--gallery_model={photos}")
 

@@ -93,8 +93,8 @@ def test_a_validation_class_alone(here, photos, tiny, tmp_path):
     assert f"warning: {expected}" in after
 
 
-def test_statistics_that_lag_are_told_in_the_summary(here, photos, tiny, tmp_path, monkeypatch):
-    from keras_distill.training import distiller
+def test_statistics_that_lag_are_named_in_the_summary(here, photos, tiny, tmp_path, monkeypatch):
+    from keras_distill.methods import method
 
     class Frozen:
         """Loses the statistics of each step."""
@@ -114,7 +114,7 @@ def test_statistics_that_lag_are_told_in_the_summary(here, photos, tiny, tmp_pat
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr(distiller, "warmed_up_momentum", Frozen)
+    monkeypatch.setattr(method, "warmed_up_momentum", Frozen)
     given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={tmp_path / 'run'}"]
     ended = here("train", *given, "--validation_classes=2:4")
     assert ended.code == 0

@@ -1,7 +1,6 @@
 import json
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.serving import bundle
+from keras_distill.serving.export import bundle
 
 
 def versions(folder):
@@ -73,9 +72,9 @@ def test_export_that_differs_is_not_published(here, monkeypatch, teacher, tmp_pa
     assert not list((tmp_path / "embedder").glob(".tmp-*"))
 
 
-def test_killed_export_leaves_no_version(here, teacher, tmp_path):
+def test_killed_export_leaves_no_version(here, nursery, teacher, tmp_path):
     given = [f"--model={teacher.path}", f"--out={tmp_path}", "--name=birds"]
-    export = subprocess.Popen([sys.executable, "-m", "keras_distill.export", *given])
+    export = nursery.popen([sys.executable, "-m", "keras_distill.export", *given])
     while export.poll() is None and not list(tmp_path.glob("birds/.tmp-*/saved_model.pb")):
         time.sleep(0.002)  # until the model is written and only the comparison is left
     export.kill()
@@ -233,8 +232,8 @@ def test_usable_flags_load_tensorflow(early):
         ("--name=a/b", "--name=a/b cannot be the name of a folder."),
         ("--name=..", "--name=.. cannot be the name of a folder."),
         ("--name=.tmp", "--name=.tmp cannot be the name of a folder."),
-        ("--name=a:b", "--name=a:b could not be asked for"),
-        ("--name=7", "--name=7 could not be asked for"),
+        ("--name=a:b", "--name=a:b could not be requested"),
+        ("--name=7", "--name=7 could not be requested"),
         ("--images=nowhere", "--images=nowhere is not a folder."),
         ("--recall=nowhere.json", "--recall=nowhere.json is not a file; evaluate --json writes"),
         ("--batching=always", "--batching=always: value should be one of <graph|none>"),

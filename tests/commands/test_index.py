@@ -10,7 +10,8 @@ from PIL import Image
 from keras_distill import open_index, rebuild_index
 from keras_distill.data import shard_store
 from keras_distill.data.image_set import read_folder
-from keras_distill.retrieval import resumable_embedding, vector_index
+from keras_distill.embedding import resumable
+from keras_distill.retrieval import vector_index
 from keras_distill.retrieval.exact_search import nearest_neighbours
 
 
@@ -35,7 +36,7 @@ def last_line(ended):
     return json.loads(ended.out.splitlines()[-1])
 
 
-def test_classes_are_counted_among_what_is_left(here, index, tmp_path):
+def test_classes_are_counted_among_the_remaining_images(here, index, tmp_path):
     given = [f"--index={index}", "--id=class_1/*", "--id=class_4/*"]
     assert last_line(here("index", "delete", *given))["classes"] == 4
     file = tmp_path / "info.json"
@@ -150,7 +151,7 @@ def test_add_and_delete(here, index, teacher, photos, tmp_path, vectors):
     assert (ended.code, last_line(ended)["added"]) == (0, 0)
 
 
-def test_rebuild_is_asked_for_at_the_limit(here, index, teacher, photos, monkeypatch):
+def test_rebuild_is_required_at_the_limit(here, index, teacher, photos, monkeypatch):
     monkeypatch.setattr(vector_index, "LEAST_LOOSE_ROWS", 9)
     rebuild_index(index, backend="scann")
     ended = here("index", "delete", f"--index={index}", "--id=class_1/*")
@@ -160,7 +161,7 @@ def test_rebuild_is_asked_for_at_the_limit(here, index, teacher, photos, monkeyp
     given = [f"--index={index}", f"--model={teacher.path}", f"--images={photos}"]
     ended = here("index", "add", *given)
     assert ended.code == 2
-    assert "ask for a rebuild with it (--rebuild)" in ended.err
+    assert "add --rebuild, which embeds nothing again" in ended.err
     assert not (index / ".embedded").exists()
     assert here("index", "add", *given, "--rebuild").code == 0
     assert len(open_index(index)) == 60
@@ -232,7 +233,10 @@ def test_another_model_is_refused_unless_it_is_trusted(
     query = f"--image={photos}/class_0/1.jpg"
     ended = here("index", "search", *given, query)
     assert ended.code == 2
-    assert re.search(r"other.keras is not the one that .*moved.index' was made with", ended.err)
+    assert re.search(
+        r"--model=\S*other.keras: the model is not the one that .*moved.index' was built with",
+        ended.err,
+    )
     assert "--other_model trusts it" in ended.err
     assert here("index", "search", *given, query, "--other_model").code == 0
     (tmp_path / "more").mkdir()
@@ -244,7 +248,7 @@ def test_another_model_is_refused_unless_it_is_trusted(
     given = [f"--index={index}", f"--model={tmp_path}/narrow.keras"]
     ended = here("index", "search", *given, query, "--other_model")
     assert ended.code == 2
-    assert "queries have width 5, the index" in ended.err
+    assert "queries has width 5, the index" in ended.err
 
 
 def test_table_of_vectors_is_refused(here, index, photos, tmp_path):
@@ -252,13 +256,13 @@ def test_table_of_vectors_is_refused(here, index, photos, tmp_path):
     given = [f"--model={tmp_path}/table.npz", f"--image={photos}/class_0/1.jpg"]
     ended = here("index", "search", f"--index={index}", *given)
     assert ended.code == 2
-    assert "table.npz is a table of vectors, which looks at no pixels" in ended.err
+    assert "table.npz is a table of vectors, which reads no pixels" in ended.err
 
 
-def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, monkeypatch):
+def test_a_killed_build_resumes(here, teacher, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shard_store, "_SHARD_ROWS", 16)
     embedded, kill_after = [], 2
-    real = resumable_embedding.embed_batches
+    real = resumable.embed_batches
 
     def counting(embedder, batches):
         if len(embedded) == kill_after:
@@ -267,7 +271,7 @@ def test_a_killed_build_goes_on_where_it_was(here, teacher, photos, tmp_path, mo
         embedded.append(len(vectors))
         return vectors, labels
 
-    monkeypatch.setattr(resumable_embedding, "embed_batches", counting)
+    monkeypatch.setattr(resumable, "embed_batches", counting)
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path}/i"]
     assert here("index", "build", *given).code == 130
     assert embedded == [16, 16]
@@ -357,7 +361,7 @@ BUILD = ["build", "--model=photos", "--images=photos", "--out=new.index"]
         ),
         (["delete", "--index=photos"], "--id is required to delete."),
         (["delete", "--index=photos", "--id=a", "--backend=faiss"], "--backend has no effect on"),
-        (["info", "--index=photos"], "'photos' holds no index; make one with"),
+        (["info", "--index=photos"], "--index=photos holds no index; make one with"),
         (["info", "--index=photos", "--modle=x"], "'modle'. Did you mean: model"),
     ],
 )

@@ -9,12 +9,12 @@ from PIL import Image
 
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.report_flags import parse_scann
-from keras_distill.serving.bundle import export_embedder
-from keras_distill.serving.model_file import export_file
-from keras_distill.serving.saved_model import write_saved_model
+from keras_distill.serving.export.bundle import export_embedder
+from keras_distill.serving.export.model_file import export_file
+from keras_distill.serving.export.saved_model import write_saved_model
+from keras_distill.settings.report import parse_scann
 
-CLASSES, EACH, SIZE = 26, 10, 16
+CLASSES, EACH, SIZE = 26, 10, 32
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def red_embedder(*, bgr=False, normalised=True):
     image = keras.Input((SIZE, SIZE, 3), name="image")
     x = keras.ops.flip(image, axis=-1) if bgr else image
     x = keras.layers.Rescaling(1 / 255)(x)
-    x = keras.layers.AveragePooling2D(4)(x)
+    x = keras.layers.AveragePooling2D(SIZE // 4)(x)
     x = keras.layers.Conv2D(1, 1, use_bias=False, name="red")(x)
     x = keras.layers.Flatten()(x)
     if normalised:
@@ -246,7 +246,7 @@ def test_files_of_other_runtimes(report, run, shades, tmp_path):
         runtime = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[file.suffix]
         assert step["cost"]["timed_in"] == runtime
         assert min(times.values()) > 0
-        assert step["notes"][-1].startswith("One image in its own runtime, by threads: ")
+        assert step["notes"][-1].startswith("One image in its own runtime, by number of threads: ")
         assert "ms with 1" in step["notes"][-1]
         exact = "float32" in file.name
         assert value == pytest.approx(recall[0], abs=0.005 if exact else 0.05)
@@ -257,8 +257,8 @@ def test_files_of_other_runtimes(report, run, shades, tmp_path):
     assert all(name in first_column for name in names)
 
 
-def test_formats_are_charged_what_they_lose_themselves(report, run, tmp_path):
-    """One file has its channels swapped; what follows it was not made of it."""
+def test_formats_are_charged_only_their_own_loss(report, run, tmp_path):
+    """One file has its channels swapped; the stages that follow were not made from it."""
     noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
     worse = export_file(red_embedder(bgr=True), tmp_path, noise)
     same = export_file(red_embedder(), tmp_path, noise, format="onnx")
@@ -276,7 +276,7 @@ def test_formats_are_charged_what_they_lose_themselves(report, run, tmp_path):
     assert not lost[same.name][1]["beyond_noise"]
     assert found["steps"][5]["compared_with_before"]["cosine"]["least"] > 0.9999
     assert (0, 3) in [(c["from"], c["to"]) for c in found["comparisons"]]
-    assert "Other formats are compared with the student, which they were made of." in ended.out
+    assert "Other formats are compared with the student they were made from." in ended.out
 
 
 def test_run_without_a_teacher(here, teacher, tmp_path):
@@ -299,7 +299,7 @@ def test_student_alone(report):
     ended, found = report("--teacher=", "--backend=none", "--pictures=0")
     assert [step["name"] for step in found["steps"]] == ["student"]
     assert (found["total"], found["comparisons"]) == (None, [])
-    assert "in all" not in ended.out
+    assert "total" not in ended.out
     assert found["pictures"]["shown"] == 0
 
 
@@ -334,7 +334,7 @@ def test_export_that_cannot_be_read_leaves_no_report(here, run, tmp_path):
 def test_image_size_that_does_not_fit(here, run):
     ended = here("report", f"--run={run}", "--image_size=20")
     assert ended.code == 2
-    assert "--image_size=20: the student takes 16 pixels." in ended.err
+    assert f"--image_size=20: --run={run} takes 32 pixels." in ended.err
 
 
 def test_full_disk_keeps_the_old_report(here, run, tmp_path, small_disk):

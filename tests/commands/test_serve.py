@@ -14,18 +14,21 @@ def models(tmp_path):
     ("flags", "message"),
     [
         ([], "--models is required"),
-        (["--models={models}/x"], "x is not a folder; export writes one by --out"),
+        (["--models={models}/x"], "x is not a folder; export writes one with --out"),
         (
             ["--models={models}/photos"],
-            "photos is one model, with its versions. What is served is MODELS/NAME/VERSION/"
+            "photos is one model, with its versions. Models are served from MODELS/NAME/VERSION/"
             "saved_model.pb, where VERSION is a number; give --models={models}.",
         ),
         (
             ["--models={models}/photos/1"],
-            "1 is a single SavedModel. What is served is MODELS/NAME/VERSION/saved_model.pb, where "
-            "VERSION is a number; give --models={models}.",
+            "1 is a single SavedModel. Models are served from MODELS/NAME/VERSION/saved_model.pb, "
+            "where VERSION is a number; give --models={models}.",
         ),
-        (["--models={models}/bare"], "bare is a single SavedModel. What is served is MODELS/NAME/"),
+        (
+            ["--models={models}/bare"],
+            "bare is a single SavedModel. Models are served from MODELS/NAME/",
+        ),
         (["--models={models}", "--model_config=x"], "--model_config=x is not a file"),
         (["--models={models}", "--secret_file=x"], "--secret_file=x cannot be read: No such file"),
         (["--models={models}", "--secret_file={models}/empty"], "must hold one line of printable"),
@@ -45,9 +48,11 @@ def test_unusable_flags(here, models, flags, message):
     assert ended.err.startswith("serve: ")
 
 
-def test_a_folder_without_models(run_python, here, models):
+def test_a_folder_without_models(run_warm_python, here, models):
     """It is waited for; where nobody looks again, that is an error."""
-    layout = f"--models={models} holds no model. What is served is MODELS/NAME/VERSION/saved_model"
+    layout = (
+        f"--models={models} holds no model. Models are served from MODELS/NAME/VERSION/saved_model"
+    )
     code = """
 import sys
 from keras_distill import serve
@@ -56,14 +61,14 @@ EmbeddedServer.start = lambda server: sys.exit()
 serve._log.warning = lambda message, *values: print(message % values)
 serve.main(serve.COMMAND.parse([f"--models={sys.argv[1]}", "--port=0", "--rest_port=-1"]))
 """
-    assert layout in run_python(code, models)
+    assert layout in run_warm_python(code, models)
     ended = here("serve", f"--models={models}", "--poll_seconds=0", "--port=0", "--rest_port=-1")
     assert (ended.code, ended.out) == (2, "")
     assert layout in ended.err
-    assert "With --poll_seconds=0, nobody looks again." in ended.err
+    assert "With --poll_seconds=0, the server does not look again." in ended.err
 
 
-def test_threads_of_an_operation(run_python, models):
+def test_threads_of_an_operation(run_warm_python, models):
     code = """
 import sys
 import tensorflow as tf
@@ -77,8 +82,8 @@ def start(server):
 EmbeddedServer.start = start
 serve.main(serve.COMMAND.parse([f"--models={sys.argv[1]}", "--port=0", *sys.argv[2:]]))
 """
-    assert run_python(code, models, "--rest_port=-1") == "1\n"
-    assert run_python(code, models, "--rest_port=-1", "--intra_op_threads=3") == "3\n"
+    assert run_warm_python(code, models, "--rest_port=-1") == "1\n"
+    assert run_warm_python(code, models, "--rest_port=-1", "--intra_op_threads=3") == "3\n"
 
 
 def test_flags_are_refused_before_tensorflow_is_loaded(early, models):
@@ -105,7 +110,7 @@ def test_a_port_in_use(here, models, flag, other):
         port = taken.getsockname()[1]
         ended = here("serve", f"--models={models}", f"--{flag}={port}", f"--{other}=0")
     assert (ended.code, ended.out) == (2, "")
-    assert f"--{flag}: cannot listen at 127.0.0.1:{port}; is it in use?" in ended.err
+    assert f"--{flag}={port}: cannot listen at 127.0.0.1:{port}; is it in use?" in ended.err
 
 
 def test_a_configuration_that_cannot_be_used(here, models, tmp_path):

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.run_directory import RunDirectory
 
 SPREAD = CollapseMonitor.names
 
@@ -243,10 +243,10 @@ def test_student_learns_from_a_saved_model_alone(bfloat16):
 
 
 def test_students_of_any_precision_load_in_a_fresh_process(
-    run_python, distilled, bfloat16, replaced
+    run_warm_python, distilled, bfloat16, replaced
 ):
     files = [run.path / "student.keras" for run in (distilled, bfloat16, replaced)]
-    printed = run_python(
+    printed = run_warm_python(
         """
 import sys
 import keras_distill
@@ -269,10 +269,12 @@ for file in sys.argv[1:]:
 
 def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path):
     keras.utils.set_random_seed(5)
-    trunk = keras.applications.MobileNet((32, 32, 3), alpha=0.25, include_top=False, weights=None)
-    file = tmp_path / "trunk.weights.h5"
-    trunk.save_weights(file)
-    given = [*tiny, f"--dataset=folder:{photos}", "--trunk_layer=", f"--trunk_weights={file}"]
+    backbone = keras.applications.MobileNet(
+        (32, 32, 3), alpha=0.25, include_top=False, weights=None
+    )
+    file = tmp_path / "backbone.weights.h5"
+    backbone.save_weights(file)
+    given = [*tiny, f"--dataset=folder:{photos}", "--backbone_layer=", f"--backbone_weights={file}"]
     ended = here(
         "train", *given, "--epochs=0", "--embedding_dim=0", f"--run_dir={tmp_path / 'run'}"
     )
@@ -280,7 +282,7 @@ def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path)
     assert ended.out.splitlines()[-1] == str(tmp_path / "run" / "summary.json")
     student = load(tmp_path / "run" / "student.keras")
     assert student.output_shape == (None, 256)
-    assert same(student.get_layer("trunk").get_weights(), trunk.get_weights())
+    assert same(student.get_layer("trunk").get_weights(), backbone.get_weights())
     assert summary(replace(ended, path=tmp_path / "run"))["epochs"] == 0
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -294,7 +296,7 @@ def inner(train, teacher):
     )
 
 
-def test_losses_on_inner_layers_and_a_memory(inner, run_python):
+def test_losses_on_inner_layers_and_a_memory(inner, run_warm_python):
     assert (inner.code, inner.err) == (0, "")
     (record,) = epochs(inner)
     losses = {"multi_similarity": 1, "relative": 0.3, "attention": 1000, "hint": 100}
@@ -306,7 +308,7 @@ def test_losses_on_inner_layers_and_a_memory(inner, run_python):
     assert summary(inner)["loss"].keys() == {"loss", *losses}
     student = load(inner.path / "student.keras")
     assert summary(inner)["parameters"] == student.count_params()  # without regressors and memory
-    printed = run_python(
+    printed = run_warm_python(
         """
 import sys
 import keras
@@ -547,14 +549,14 @@ def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
         ),
         (
             ["--learning_rate=3e38", "--validation_classes=2:4"],
-            "In epoch 1, the model returned embeddings that are not finite",
+            "In epoch 1, model returned embeddings that are not finite",
         ),
     ],
 )
 def test_divergence_in_the_very_last_step_is_seen(here, tiny, photos, tmp_path, flags, said):
     run = RunDirectory(tmp_path / "run")
     given = [f"--dataset=folder:{photos}", *tiny, "--steps_per_epoch=1", f"--run_dir={run.path}"]
-    ended = here("train", *given, "--trunk_layer=conv1_relu", *flags)
+    ended = here("train", *given, "--backbone_layer=conv1_relu", *flags)
     assert ended.code == 3
     assert said in ended.out
     assert "The last good checkpoint: none was saved." in ended.out
@@ -572,11 +574,14 @@ def test_run_directory_that_cannot_be_made_is_refused(here, tiny, photos):
     ("flags", "said"),
     [
         (["--classes_per_batch=5"], "classes_per_batch=5 is more than the 4 training classes"),
-        (["--validation_classes=3:5"], "validation_classes=3:5 must lie within train_classes=0:4"),
+        (
+            ["--validation_classes=3:5"],
+            "--validation_classes=3:5 must lie within --train_classes=0:4",
+        ),
         (["--train_classes=0:9"], "train_classes='0:9' does not lie within the 6 classes"),
         (["--train_classes=0-3"], "train_classes='0-3' is not of the form A:B"),
         (["--alpha=0"], "alpha=0.0 must be positive"),
-        (["--trunk_layer=last"], "trunk_layer='last' is not a layer"),
+        (["--backbone_layer=last"], "backbone_layer='last' is not a layer"),
         (["--strict_images"], "class_0/1.jpg, class_2/0.png"),
     ],
 )
@@ -603,24 +608,24 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
             "--teacher_projection=pca cannot widen the teacher's 8 dimensions to the student's 9; "
             "give --embedding_dim=8 or less, or --teacher_projection=student.",
         ),
-        (["--teacher_output=top"], "--teacher_output=top: output='top' is not a layer of teacher"),
-        (["--teacher_image_size=33"], "--teacher_image_size=33: image_size=33: teacher "),
-        (["--teacher_signature=serve"], "--teacher_signature=serve: signature='serve': teacher="),
+        (["--teacher_output=top"], "--teacher_output='top' is not a layer of --teacher 'embedder'"),
+        (["--teacher_image_size=33"], "--teacher_image_size=33: --teacher takes images of "),
+        (["--teacher_signature=serve"], "--teacher_signature='serve': --teacher='"),
         (
             ["--teacher={teacher}/lacking.npz"],
             "lacks 39 of 40 images, such as 'class_0/1.jpg', 'class_0/2.jpg'",
         ),
         (
             ["--teacher={teacher}/lacking.npz", "--teacher_preprocessing=0_1"],
-            "--teacher_preprocessing=0_1: teacher='",
+            "leave --teacher_output, --teacher_image_size and --teacher_preprocessing out.",
         ),
         (
             ["--teacher_losses=hint", "--hint_layers=foo:conv1"],
-            "train: --hint_layers=foo:conv1: teacher layer='foo' is not a layer of teacher",
+            "train: --hint_layers=foo:conv1: teacher_layer='foo' is not a layer of --teacher",
         ),
         (
             ["--teacher_losses=attention", "--attention_layers=conv1:bar"],
-            "train: --attention_layers=conv1:bar: student layer='bar' is not a layer of student",
+            "train: --attention_layers=conv1:bar: student_layer='bar' is not a layer of student",
         ),
         (["--teacher_losses=hint", "--hint_layers=foo:conv1"], ", trunk/conv_pw_1_relu.\n"),
         (
@@ -633,15 +638,18 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
         ),
         (
             ["--image_cache=views:8", "--hint"],
-            "--image_cache=views:8 holds 32 pixels a side, but the teacher is asked about 40 at e",
+            "--image_cache=views:8 holds images of 32 pixels, but the teacher takes 40 pixels and",
         ),
-        (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise that"),
+        (["--cache_max_gb=1e-7"], "more than --cache_max_gb=1e-07; raise --cache_max_gb"),
         (["--image_cache=views:8", "--cache_max_gb=1e-4"], "the image cache needs 0.000123 GB"),
         (["--unlabelled=folder:{photos}"], "are in the test split, and nothing may learn from it"),
         (["--unlabelled=folder:{photos}:3:4"], "are in the train split, and they are labelled"),
         (["--teacher={photos}"], "is not a .keras file"),
         (["--teacher={photos}/class_0/0.png"], "is not a .keras file"),
-        (["--trunk_weights={teacher}/student.keras"], "does not fit mobilenet with alpha=0.25"),
+        (
+            ["--backbone_weights={teacher}/student.keras"],
+            "does not fit mobilenet with --alpha=0.25",
+        ),
     ],
 )
 def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flags, said):
@@ -683,7 +691,7 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         if name == missing or importlib.util.find_spec(name) is None  # from Python 3.12 on, both
     ]
     said = (
-        f"needs {' and '.join(absent)}, not installed here; take n_pairs, which is close, or, on P"
+        f"needs {' and '.join(absent)}, not installed here; use n_pairs, which is close, or, on P"
     )
     assert said in ended.err
     assert "pip install 'keras_distill[addons]'" in ended.err
@@ -706,11 +714,11 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--degrade=grey,haze", "--degrade=grey,haze: 'haze' is unknown; give one or several of l"),
         ("--degrade=blur:0", "'blur:0' is out of range; blur:SIGMA takes a number from 0.1 to 100"),
         (
-            "--trunk=resnet50 --degrade=low_resolution:224",
-            "changes nothing, for the images have 22",
+            "--backbone=resnet50 --degrade=low_resolution:224",
+            "changes nothing, since the images have 2",
         ),
         ("--crop_area=0", "--crop_area=0.0 must be above 0 and at most 1"),
-        ("--trunk=resnet18", "--trunk=resnet18: value should be one of <resnet50|"),
+        ("--backbone=resnet18", "--backbone=resnet18: value should be one of <resnet50|"),
         ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH"),
         ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
         ("--dataset=folder:", "--dataset=folder: is unknown; give one of cub"),
@@ -720,7 +728,7 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--unlabelled=folder:no:0:2 --teacher=.", "there is no folder 'no'"),
         ("--unlabelled_per_batch=0", "--unlabelled_per_batch=0: 0 is not a positive integer"),
         ("--teacher=nowhere", "--teacher=nowhere does not exist"),
-        ("--trunk_weights=nowhere.h5", "--trunk_weights=nowhere.h5 does not exist"),
+        ("--backbone_weights=nowhere.h5", "--backbone_weights=nowhere.h5 does not exist"),
         ("--task_loss=none", "--task_loss=none leaves nothing to learn from; give --teacher"),
         ("--task_loss=none --teacher=. --teacher_losses=", "leaves nothing to learn from"),
         ("--teacher=. --teacher_losses=near", "'near' is unknown; give some of absolute, relative"),

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 
 import keras
@@ -11,13 +10,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_distill import flagged_course
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.retrieval.embedding import embed_batches
-from keras_distill.retrieval.metrics import retrieval_metrics
+from keras_distill.embedding.batches import embed_batches
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
+from keras_distill.recipes import distill
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.recall_validation import VALIDATION_RECALL
-from keras_distill.training.run_directory import RunDirectory
 
 # Runs the training and kills it before a step.
 KILLED = """
@@ -46,7 +45,7 @@ ALL = (
     "--schedule_steps=12,3e",
     "--warmup_steps=1.4e",
     "--weight_decay=0.01",
-    "--trunk_rate=0.3",
+    "--backbone_lr_multiplier=0.3",
     "--freeze_epochs=2",
     "--clip_norm=0.3",
     "--ema=0.7",
@@ -66,7 +65,7 @@ def assert_same(run, expected):
         assert [record[key] for key in record if key not in timing] == [
             wanted[key] for key in wanted if key not in timing
         ]
-    students = [keras.models.load_model(one.student, compile=False) for one in (run, expected)]
+    students = [keras.models.load_model(one.product, compile=False) for one in (run, expected)]
     for weight, other in zip(*(student.get_weights() for student in students), strict=True):
         np.testing.assert_array_equal(weight, other)
     newest = [sorted(one.checkpoints.iterdir())[-1] for one in (run, expected)]
@@ -95,22 +94,24 @@ def points(run):
 @pytest.mark.parametrize(
     ("kills", "flags"),
     [
-        ([8], []),  # with the trunk frozen
+        ([8], []),  # with the backbone frozen
         pytest.param([8, 13], [], marks=pytest.mark.slow),
         pytest.param([8, 13], ["--mixed_precision=mixed_float16"], marks=pytest.mark.slow),
     ],
 )
-def test_killed_it_ends_as_if_it_had_not(train, command, photos, tiny, tmp_path, kills, flags):
+def test_killed_it_ends_as_if_it_had_not(
+    train, command, nursery, photos, tiny, tmp_path, kills, flags
+):
     expected = train(f"course_through{len(flags)}", *ALL, *flags)
     assert (expected.code, expected.err) == (0, ""), expected.out
     through = RunDirectory(expected.path)
     run = RunDirectory(tmp_path / "run")
     given = [f"--dataset=folder:{photos}", *tiny, *ALL, *flags, f"--run_dir={run.path}"]
     for step in kills:
-        killed = subprocess.run([sys.executable, "-c", KILLED, str(step), *given])
+        killed = nursery.run([sys.executable, "-c", KILLED, str(step), *given])
         assert killed.returncode == -signal.SIGKILL
     ended = command("train", *given)
-    assert ended.out.startswith(f"{run.path}: going on after step {kills[-1] // 3 * 3}\n")
+    assert ended.out.startswith(f"{run.path}: resuming after step {kills[-1] // 3 * 3}\n")
     assert_same(run, through)
     ours, theirs = points(run), points(through)
     assert ours.keys() == theirs.keys()
@@ -129,7 +130,7 @@ def test_the_flags_do_what_they_say(train, photos):
     assert rates == pytest.approx([0.02 * 5 / 7, 0.02, 2e-4, 2e-4], rel=1e-5)
     assert all(0 < r["gradient_norm"] <= r["gradient_norm_max"] for r in records)
     described = json.loads(run.summary.read_text())
-    averaged = keras.models.load_model(run.student, compile=False)
+    averaged = keras.models.load_model(run.product, compile=False)
     held_out = read_folder(photos).of_classes(range(2, 4))
     recall = retrieval_metrics(
         *embed_batches(averaged, evaluation_batches(held_out, image_size=32)), ks=[1]
@@ -164,7 +165,7 @@ def weights_of(file):
 
 def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path, monkeypatch):
     recalls = [0.25, 0.5, 0.375, 0.5, 0.75, 0.875]  # as good is not better
-    monkeypatch.setattr(flagged_course, "RecallValidation", GivenRecall)
+    monkeypatch.setattr(distill, "RecallValidation", GivenRecall)
     monkeypatch.setattr(GivenRecall, "values", recalls)
     run = RunDirectory(tmp_path / "run")
     flags = ["--validation_classes=2:4", "--epochs=6", "--patience=2"]
@@ -180,7 +181,7 @@ def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path
     described = json.loads(run.summary.read_text())
     assert described["stopped_after_epoch"] == 4
     assert described["validation"] == {"recall": {"1": 0.5}, "epoch": 2}
-    written = weights_of(run.student)
+    written = weights_of(run.product)
     best, last = (
         weights_of(run.checkpoints / f"step-00000{step}" / "student.keras") for step in (2, 4)
     )
@@ -189,21 +190,21 @@ def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path
     assert "is finished" in here("train", *given).out
 
 
-def test_the_rate_of_the_trunk_is_not_the_heads(here, photos, tiny, tmp_path):
+def test_the_rate_of_the_backbone_is_not_the_heads(here, photos, tiny, tmp_path):
     def trained(name, *flags):
         run = RunDirectory(tmp_path / name)
         given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={run.path}"]
         assert here("train", *given).code == 0
-        return keras.models.load_model(run.student, compile=False)
+        return keras.models.load_model(run.product, compile=False)
 
     before = trained("before", "--epochs=0")
     rates = ("--learning_rate=0.01", "--schedule=constant", "--steps_per_epoch=2")
-    after = trained("after", *rates, "--trunk_rate=0.001")
-    trunk = {id(weight) for weight in after.get_layer("trunk").trainable_weights}
-    assert 0 < len(trunk) < len(after.trainable_weights)
+    after = trained("after", *rates, "--backbone_lr_multiplier=0.001")
+    backbone = {id(weight) for weight in after.get_layer("trunk").trainable_weights}
+    assert 0 < len(backbone) < len(after.trainable_weights)
     for was, weight in zip(before.trainable_weights, after.trainable_weights, strict=True):
         moved = np.abs(weight.numpy() - was.numpy()).max()
-        rate = 1e-5 if id(weight) in trunk else 1e-2
+        rate = 1e-5 if id(weight) in backbone else 1e-2
         assert rate < moved < 2.1 * rate, weight.path  # two steps of Adam
 
 
@@ -216,8 +217,14 @@ def test_the_rate_of_the_trunk_is_not_the_heads(here, photos, tiny, tmp_path):
         ("--schedule=step", "--schedule=step and --schedule_steps='' do not go together; give --s"),
         ("--schedule_steps=4", "--schedule=cosine and --schedule_steps='4' do not go together"),
         ("--schedule=step --schedule_steps=4,,5", "--schedule_steps: '' is neither a number of"),
-        ("--trunk_rate=0", "--trunk_rate=0 must be above 0; --freeze_epochs freezes the trunk"),
-        ("--trunk_rate=-1", "--trunk_rate=-1: -1.0 is not a non-negative number"),
+        (
+            "--backbone_lr_multiplier=0",
+            "--backbone_lr_multiplier=0 must be above 0; --freeze_epochs freezes the backbone",
+        ),
+        (
+            "--backbone_lr_multiplier=-1",
+            "--backbone_lr_multiplier=-1: -1.0 is not a non-negative number",
+        ),
         ("--freeze_epochs=1 --embedding_dim=0", "--freeze_epochs=1 with --embedding_dim=0 leaves"),
         ("--ema=1", "--ema=1.0 must be below 1, such as 0.999"),
         ("--ema_batches=0", "--ema_batches=0: 0 is not a positive integer"),
@@ -242,5 +249,5 @@ def test_a_profile_beyond_the_training_leaves_no_run(here, tiny, photos, tmp_pat
     given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={tmp_path / 'run'}"]
     ended = here("train", *given, "--profile=2:3")
     assert ended.code == 2
-    assert "--profile=2:3 goes beyond the last step, 2; give steps up to that." in ended.err
+    assert "--profile=2:3 goes beyond the last step, 2; give steps up to 2." in ended.err
     assert not (tmp_path / "run").exists()

@@ -14,9 +14,9 @@ FLAGS = (
     "--dataset=glyphs",
     "--train_classes=:12",
     "--validation_classes=8:12",
-    "--trunk=mobilenet",
-    "--trunk_layer=conv_pw_1_relu",
-    "--trunk_weights=none",
+    "--backbone=mobilenet",
+    "--backbone_layer=conv_pw_1_relu",
+    "--backbone_weights=none",
     "--alpha=0.25",
     "--image_size=32",
     "--embedding_dim=8",
@@ -89,8 +89,8 @@ def test_mirrored_on_one_device_says_so(here, photos, tiny, tmp_path):
     assert ended.out.splitlines()[0].endswith(" dimensions; 1 replica on CPU:0")
     (warning,) = [line for line in ended.err.splitlines() if "--distribution" in line]
     assert warning == (
-        "train: --distribution=mirrored has 1 replica on CPU:0 only; leave it out, or ask "
-        "python -m keras_distill.doctor why no other device is found."
+        "train: --distribution=mirrored has 1 replica on CPU:0 only; leave it out, or let "
+        "python -m keras_distill.doctor find out why there is no other device."
     )
     ended = here("train", *flags)
     assert ended.out.splitlines()[0].endswith(" dimensions; 1 replica on CPU:0")
@@ -105,7 +105,7 @@ def test_two_devices(tmp_path):
 
     folder = tmp_path / "run"
     flags = ("--epochs=2", "--sync_batch_norm", "--schedule=constant", f"--run_dir={folder}")
-    course = ("--ema=0.9", "--trunk_rate=0.5", "--clip_norm=0.5", "--gradient_norm")
+    course = ("--ema=0.9", "--backbone_lr_multiplier=0.5", "--clip_norm=0.5", "--gradient_norm")
     ended = train(*flags, *course, "--mixed_precision=mixed_float16")
     assert ended.returncode == 0, ended.stderr
     assert " dimensions; 2 replicas on CPU:0, CPU:1\n" in ended.stdout
@@ -114,7 +114,7 @@ def test_two_devices(tmp_path):
     assert [record["skipped_steps"] for record in metrics(folder)] == [0, 0]
     refused = train(*flags, "--overwrite", "--images_per_class=3")
     assert refused.returncode == 2
-    assert "make a batch of 9 images, which cannot be dealt to 2 replicas" in refused.stderr
+    assert "a batch of 9 images cannot be dealt to 2 replicas" in refused.stderr
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_two_processes_one_of_which_is_killed(killed, pair, command, tmp_path):
         f"--cache_dir={tmp_path / 'cache'}",
         "--memory=32",
         "--ema=0.9",
-        "--trunk_rate=0.5",
+        "--backbone_lr_multiplier=0.5",
     )
     workers = pair(*flags, f"--run_dir={whole}")
     ended = [worker.communicate() for worker in workers]
@@ -155,7 +155,7 @@ def test_two_processes_one_of_which_is_killed(killed, pair, command, tmp_path):
     workers = pair(*flags, f"--run_dir={halved}")
     ended = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], ended
-    assert "going on after step" in ended[0][0]
+    assert "resuming after step" in ended[0][0]
     for record, expected in zip(metrics(halved), metrics(whole), strict=True):
         for name in ("step", "loss", "val_recall@1", "effective_rank"):
             assert record[name] == expected[name]

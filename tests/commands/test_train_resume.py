@@ -1,9 +1,9 @@
+import itertools
 import json
 import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 
 import filelock
@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from keras_distill.models.embedder import build_embedder
-from keras_distill.training import checkpoint_folder, resumable_callbacks
-from keras_distill.training.run_directory import RunDirectory
+from keras_distill.runs import checkpoints as checkpoint_folder
+from keras_distill.runs.directory import RunDirectory
+from keras_distill.training import loop, resumable_callbacks
 
 # Runs the training and kills it at a step: before it, or half-way through its checkpoint.
 KILLED = """
 import os, runpy, signal, sys
-from keras_distill.training import checkpoint_folder, resumable_callbacks
+from keras_distill.runs import checkpoints as checkpoint_folder
+from keras_distill.training import resumable_callbacks
 
 step, moment = int(sys.argv.pop(1)), sys.argv.pop(1)
 
@@ -48,12 +50,12 @@ LONG = ("--epochs=3", "--steps_per_epoch=5", "--validation_classes=2:4", "--memo
 
 
 @pytest.fixture
-def kill(photos, tiny, tmp_path):
+def kill(nursery, photos, tiny, tmp_path):
     """Trains until the process is killed at a step."""
 
     def run(step, moment, *flags):
         given = [f"--dataset=folder:{photos}", *tiny, *flags, f"--run_dir={tmp_path / 'run'}"]
-        done = subprocess.run([sys.executable, "-c", KILLED, str(step), moment, *given])
+        done = nursery.run([sys.executable, "-c", KILLED, str(step), moment, *given])
         assert done.returncode == -signal.SIGKILL
 
     return run
@@ -112,7 +114,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not(train, kill, resume, run
     assert "step-000006" in steps(run)
     assert any(name.startswith(".tmp-step-000009") for name in steps(run))
     ended = resume(*LONG)
-    assert ended.out.startswith(f"{run.path}: going on after step 6\n")
+    assert ended.out.startswith(f"{run.path}: resuming after step 6\n")
     assert "epoch 2/3  loss" in ended.out
     assert "epoch 1/3  loss" not in ended.out
     assert ended.code == 0
@@ -162,10 +164,10 @@ class Interrupted(resumable_callbacks.ResumableCallbacks):
 def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, caplog, number, code):
     monkeypatch.setattr(Interrupted, "number", number)
     with monkeypatch.context() as patch:
-        patch.setattr(resumable_callbacks, "ResumableCallbacks", Interrupted)
+        patch.setattr(loop, "ResumableCallbacks", Interrupted)
         ended = resume(*LONG)
     assert ended.code == code
-    assert f"train: stopped by {number.name} after step 8; the same command goes on" in ended.out
+    assert f"train: stopped by {number.name} after step 8; the same command resumes it" in ended.out
     assert "Stopping after this step" in ended.err
     assert "Traceback" not in ended.err
     assert steps(run)[-2:] == ["step-000005", "step-000008"]
@@ -176,7 +178,7 @@ def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, capl
     (run.checkpoints / "step-000008" / "arrays.npz").write_bytes(b"damaged")
     with caplog.at_level(logging.WARNING, logger="absl"):
         ended = resume(*LONG)
-    assert ended.out.startswith(f"{run.path}: going on after step 5\n")
+    assert ended.out.startswith(f"{run.path}: resuming after step 5\n")
     assert [record.getMessage() for record in caplog.records if record.name == "absl"] == [
         f"Passing over a damaged checkpoint, {run.checkpoints}/step-000008: "
         "arrays.npz does not match its checksum."
@@ -215,10 +217,12 @@ def test_a_longer_run_and_a_full_disk(resume, run, monkeypatch):
 @pytest.fixture
 def write(tmp_path):
     """Writes what a training is given, each time with other weights."""
+    seeds = itertools.count(100)
 
     def write(name):
+        keras.utils.set_random_seed(next(seeds))  # a training has set its own
         if name == "teacher.keras":
-            options = {"embedding_dim": 8, "trunk_weights": "none", "image_size": 32}
+            options = {"embedding_dim": 8, "backbone_weights": "none", "image_size": 32}
             build_embedder("mobilenet", alpha=0.25, **options).save(tmp_path / name)
         else:
             options = {"include_top": False, "weights": None, "input_shape": (32, 32, 3)}
@@ -228,7 +232,7 @@ def write(tmp_path):
 
 
 def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write, tmp_path):
-    files = {"teacher": "teacher.keras", "trunk_weights": "start.weights.h5"}
+    files = {"teacher": "teacher.keras", "backbone_weights": "start.weights.h5"}
     for name in files.values():
         write(name)
     given = ["--schedule=constant", f"--cache_dir={tmp_path / 'cache'}"]
@@ -276,7 +280,7 @@ def test_a_finished_run_is_left_as_it_is(early, teacher):
     ended = early("train", "--flagfile=striped.flags", "--seed=3", cwd=teacher.path.parents[1])
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == (
-        "runs/striped is finished; --overwrite would train anew.\nruns/striped/summary.json\n"
+        "runs/striped is finished; --overwrite would train it again.\nruns/striped/summary.json\n"
     )
     assert (teacher.path / "summary.json").read_bytes() == before
 
@@ -305,7 +309,7 @@ def test_flags_of_another_version_are_refused(early, photos, tmp_path):
     (tmp_path / "flags.txt").write_text("--colour=blue\n")
     ended = early("train", f"--dataset=folder:{photos}", f"--run_dir={tmp_path}")
     assert ended.code == 2
-    assert "settings to go on with it, which" in ended.err
+    assert "settings to resume it, which" in ended.err
     assert "Unknown command line flag 'colour'" in ended.err
 
 

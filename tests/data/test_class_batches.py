@@ -87,10 +87,10 @@ def test_a_folder_of_images_as_keras_reads_it(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((PAIRS.repeat(),), "x is endless"),
+        ((PAIRS.repeat(),), "`x` is endless"),
         ((PAIRS.map(lambda x, y: x),), r"pairs \(image, label\), but holds TensorSpec"),
         ((PAIRS.map(lambda x, y: (x, y, 1)),), r"pairs \(image, label\), but holds \("),
-        ((PAIRS.take(0),), "x is empty"),
+        ((PAIRS.take(0),), "`x` is empty"),
         ((PAIRS.map(lambda x, y: (x[: y % 4 + 1], y)),), "different shapes; resize them"),
         (
             (PAIRS.map(lambda x, y: (x[: y % 4 + 1], y)).batch(1),),
@@ -101,10 +101,10 @@ def test_a_folder_of_images_as_keras_reads_it(tmp_path):
         ((PAIRS.map(lambda x, y: (x, tf.as_string(y))),), r"strings of shape \(\).*np.unique"),
         ((IMAGES, LABELS.astype(float)), "are float64 of shape"),
         ((IMAGES, LABELS - 4), "2 labels are below 0.*leave these images out"),
-        ((IMAGES, LABELS[:9]), r"x has \[17\] rows, but there are 9 labels"),
-        ((IMAGES,), r"x is a ndarray; give a tf.data.Dataset of pairs"),
-        ((PAIRS, LABELS), "y must be left out"),
-        ((IMAGES, LABELS // 7), "classes_per_batch=3 is more than the 2 training classes"),
+        ((IMAGES, LABELS[:9]), r"`x` has \[17\] rows, but there are 9 labels"),
+        ((IMAGES,), r"`x` is a ndarray; give a tf.data.Dataset of pairs"),
+        ((PAIRS, LABELS), "`y` must be left out"),
+        ((IMAGES, LABELS // 7), "classes_per_batch=3` is more than the 2 training classes"),
     ],
 )
 def test_data_that_make_no_batches(data, message):

@@ -174,10 +174,10 @@ def test_batches_of_usual_classes_are_the_same_in_every_version():
 @pytest.mark.parametrize(
     ("classes", "per_batch", "per_class", "message"),
     [
-        (5, 1, 2, r"classes_per_batch=1 leaves no negatives; use 2"),
-        (5, 2, 0, r"images_per_class=0 must be at least 1"),
-        (5, 6, 2, r"classes_per_batch=6 is more than the 5 training classes"),
-        (0, 2, 2, r"classes_per_batch=2 is more than the 0 training classes"),
+        (5, 1, 2, r"classes_per_batch=1` leaves no negatives; use 2"),
+        (5, 2, 0, r"images_per_class=0` must be at least 1"),
+        (5, 6, 2, r"classes_per_batch=6` is more than the 5 training classes"),
+        (0, 2, 2, r"classes_per_batch=2` is more than the 0 training classes"),
     ],
 )
 def test_unusable_arguments(classes, per_batch, per_class, message):

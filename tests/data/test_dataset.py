@@ -53,12 +53,12 @@ def test_validation_classes_are_taken_out_of_training(folder):
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ({"train_classes": "0:5"}, r"train_classes=0:5 and test_classes=3:7 overlap.*=0:3\."),
-        ({"train_classes": "1:4", "test_classes": "0:2"}, r"=1:4 and test_classes=0:2 overlap"),
-        ({"test_classes": "0:"}, r"train_classes=0:3 and test_classes=0:7 overlap"),
-        ({"validation_classes": "2:4"}, r"validation_classes=2:4 must lie within train.*0:3"),
-        ({"validation_classes": "0:3"}, r"validation_classes=0:3 must .* leave classes to train"),
-        ({"train_classes": "0:8"}, r"train_classes='0:8' does not lie within the 7 classes 0:7"),
+        ({"train_classes": "0:5"}, r"train_classes=0:5` and `test_classes=3:7` overlap.*=0:3`\."),
+        ({"train_classes": "1:4", "test_classes": "0:2"}, r"=1:4` and `test_classes=0:2` overlap"),
+        ({"test_classes": "0:"}, r"train_classes=0:3` and `test_classes=0:7` overlap"),
+        ({"validation_classes": "2:4"}, r"validation_classes=2:4` must lie within `train.*0:3"),
+        ({"validation_classes": "0:3"}, r"validation_classes=0:3` must .* leave classes to train"),
+        ({"train_classes": "0:8"}, r"train_classes='0:8'` does not lie within the 7 classes, 0:7"),
     ],
 )
 def test_impossible_splits(folder, splits, message):
@@ -69,23 +69,23 @@ def test_impossible_splits(folder, splits, message):
 def test_the_remedy_for_an_overlap_can_be_used(folder):
     with pytest.raises(InputError) as error:
         load_dataset(f"folder:{folder}", test_classes="1:7")
-    remedy = re.search(r" train_classes=(\S+)\.$", str(error.value))[1]
+    remedy = re.search(r" `train_classes=(\S+)`\.$", str(error.value))[1]
     dataset = load_dataset(f"folder:{folder}", train_classes=remedy, test_classes="1:7")
     assert dataset.train.classes.tolist() == [0]
 
 
 @pytest.mark.parametrize("value", ["5", "a:b", "0:b", "1.5:2", "0-5", "0:2:4", ",", "0;5"])
 def test_a_malformed_range_names_argument_value_and_form(value):
-    message = f"test_classes={value!r} is not of the form A:B, e.g. 0:3"
+    message = f"`value={value!r}` is not of the form A:B, e.g. 0:3"
     with pytest.raises(InputError, match=re.escape(message)):
-        parse_classes("test_classes", value, 7)
+        parse_classes(value, 7)
 
 
 @pytest.mark.parametrize("value", ["3:3", "4:2", "-2:3", "0:8", "7:", "9:12", "0:0"])
 def test_an_empty_or_impossible_range(value):
-    message = f"train_classes={value!r} does not lie within the 7 classes 0:7"
+    message = f"`value={value!r}` does not lie within the 7 classes, 0:7"
     with pytest.raises(InputError, match=re.escape(message)):
-        parse_classes("train_classes", value, 7)
+        parse_classes(value, 7)
 
 
 @pytest.mark.parametrize(
@@ -93,21 +93,19 @@ def test_an_empty_or_impossible_range(value):
     [("", None), ("2:5", range(2, 5)), (":5", range(5)), ("2:", range(2, 7)), (":", range(7))],
 )
 def test_ranges(value, expected):
-    assert parse_classes("train_classes", value, 7) == expected
+    assert parse_classes(value, 7) == expected
 
 
 @pytest.mark.parametrize("name", ["", "birds", "folder", "folder:", "CUB", "glyph"])
 def test_unknown_names(name):
-    with pytest.raises(
-        InputError, match=f"dataset={name!r} is unknown; choose one of cub, cars196"
-    ):
+    with pytest.raises(InputError, match=f"name={name!r}` is unknown; choose one of cub, cars196"):
         load_dataset(name)
 
 
 def test_a_folder_without_its_prefix(tmp_path):
     with pytest.raises(InputError) as caught:
         load_dataset(str(tmp_path))
-    assert str(caught.value) == f"dataset='{tmp_path}' is a folder; give 'folder:{tmp_path}'."
+    assert str(caught.value) == f"`name='{tmp_path}'` is a folder; give 'folder:{tmp_path}'."
 
 
 def test_a_missing_folder(tmp_path):
@@ -185,7 +183,7 @@ def test_unlabelled_images_of_another_folder(folder, tmp_path_factory):
         ("4:7", r"in the test split, and nothing may learn"),
         ("2:4", r"in the validation split, and nothing may learn"),
         ("0:2", r"3 of the images, such as '.*class0/0\.png', are in the train split, and they"),
-        ("6:9", r"unlabelled_classes='6:9' does not lie within the 7 classes"),
+        ("6:9", r"unlabelled_classes='6:9'` does not lie within the 7 classes"),
     ],
 )
 def test_unlabelled_images_of_a_split_are_refused(folder, classes, message):
@@ -223,5 +221,5 @@ def test_a_test_image_among_unlabelled_ones_is_found_under_another_name(
 
 
 def test_unknown_unlabelled_data_set(folder):
-    with pytest.raises(InputError, match="unlabelled='bees' is unknown"):
+    with pytest.raises(InputError, match="unlabelled='bees'` is unknown"):
         load_dataset(f"folder:{folder}", unlabelled="bees")

@@ -10,8 +10,8 @@ from PIL import Image
 from keras_distill import InputError, evaluation_batches, training_batches
 from keras_distill.data import pipeline
 from keras_distill.data.class_sampler import ClassSampler
-from keras_distill.data.degradations import parse_degradations
-from keras_distill.data.degrading import degrade
+from keras_distill.data.degradation_syntax import parse_degradations
+from keras_distill.data.image_degradation import degrade
 from keras_distill.data.image_set import ImageSet, read_folder
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.views import centre_view
@@ -368,7 +368,7 @@ def test_the_rows_of_a_batch_are_dealt_to_replicas(images, cached):
 
 
 def test_rows_that_cannot_be_dealt(images):
-    with pytest.raises(ValueError, match="2 rows are left over when dealt to replicas=4"):
+    with pytest.raises(ValueError, match="2 rows are left over when dealt to `replicas=4`"):
         take(images, 1, replicas=4)
 
 
@@ -386,14 +386,14 @@ def test_degraded_evaluation(images):
 
 @pytest.mark.parametrize("degraded", ["haze", "low_resolution:16"])
 def test_degradations_of_no_use(images, degraded):
-    with pytest.raises(InputError, match=f"degrade={degraded}: "):
+    with pytest.raises(InputError, match=f"`degrade={degraded}`: "):
         take(images, 1, degrade=degraded)
-    with pytest.raises(InputError, match=f"degrade={degraded}: "):
+    with pytest.raises(InputError, match=f"`degrade={degraded}`: "):
         evaluation_batches(images, image_size=16, degrade=degraded)
 
 
 def test_too_few_classes(images):
-    with pytest.raises(InputError, match=r"classes_per_batch=8 is more than the 5"):
+    with pytest.raises(InputError, match=r"classes_per_batch=8` is more than the 5"):
         training_batches(images, image_size=16, steps_per_epoch=4)
 
 

@@ -66,7 +66,7 @@ def test_nothing_is_decoded(images, cache, tmp_path):
 
 
 def test_holds_no_image_for_a_teacher(images, cache):
-    with pytest.raises(ValueError, match="cached_image holds no teacher_image"):
+    with pytest.raises(ValueError, match="`cached_image` holds no teacher_image"):
         training_batches(
             images, **BATCHES, cached_image=cache.lookup, teacher_image_size=24, views=2
         )

@@ -157,7 +157,7 @@ def test_the_second_call_touches_nothing(data_dir, monkeypatch):
 @pytest.mark.parametrize("name", PUBLISHED_SETS)
 def test_neither_prepared_nor_a_network_is_an_error_with_the_remedy(name, tmp_path, offline):
     builder = PUBLISHED_SETS[name].builder
-    message = rf"dataset={name}: .*{builder} in .*there is no network.*`tfds build {builder}`"
+    message = rf"name={name}`: .*{builder} in .*there is no network.*`tfds build {builder}`"
     with pytest.raises(InputError, match=message):
         load_dataset(name, data_dir=tmp_path)
     assert files(tmp_path) == []

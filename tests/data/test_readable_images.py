@@ -143,7 +143,7 @@ def test_what_is_too_large_is_dropped_by_its_header(file_format, tmp_path, caplo
     ]
     assert sorted(decoded) == sorted([len(JPEG), len(PNG)])
     with pytest.raises(
-        InputError, match=r"1 of 3 images .* max_pixels=100000000 .*: a/huge\.jpg\."
+        InputError, match=r"1 of 3 images .* `max_pixels=100000000` .*: a/huge\.jpg\."
     ):
         drop_unreadable(images, strict=True)
 

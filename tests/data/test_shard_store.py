@@ -687,7 +687,7 @@ def test_manifest_tells_people_what_the_cache_is_of(open_store):
 
 def test_manifest_of_something_else(open_store):
     open_store()
-    with pytest.raises(InputError, match=r"manifest.json' tells of another cache; delete its"):
+    with pytest.raises(InputError, match=r"manifest.json' describes another cache; delete its"):
         open_store(manifest=MANIFEST | {"teacher": "abd"})
     open_store()
 

@@ -93,7 +93,7 @@ def test_a_shard_counts_when_its_last_file_is_there(tmp_path, monkeypatch):
 def test_incomplete_ones_are_not_read(tmp_path):
     shards = start_shards(tmp_path / "v", MADE_OF)
     shards.write(0, rows_of(shards, 0))
-    with pytest.raises(InputError, match="lacks 2 of 3 shards; finish it by the same"):
+    with pytest.raises(InputError, match="lacks 2 of 3 shards; finish it by running the same"):
         open_shards(tmp_path / "v").read()
     with pytest.raises(InputError, match="lacks 2 of 3 shards"):
         load_teacher(tmp_path / "v")
@@ -113,7 +113,7 @@ def test_damage_is_named(tmp_path, name):
 def test_other_settings_are_refused_and_overwritten(tmp_path):
     fill(tmp_path / "v")
     assert start_shards(tmp_path / "v", MADE_OF | {"root": "/elsewhere"}).is_complete
-    with pytest.raises(InputError, match=r"otherwise: the model, the width .* \(3 there, 4 now\)"):
+    with pytest.raises(InputError, match=r"provenance: the model, the width .* \(3 there, 4 now\)"):
         start_shards(tmp_path / "v", MADE_OF | {"embedder": "f", "dim": 4})
     shards = start_shards(tmp_path / "v", MADE_OF | {"embedder": "f"}, overwrite=True)
     assert shards.missing() == [0, 1, 2]

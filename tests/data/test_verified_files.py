@@ -130,7 +130,7 @@ def test_a_damaged_memory_is_made_anew(damage, check, tmp_path, caplog):
         file.write_bytes(cases[damage])
     caplog.clear()
     assert check() == (SOUND, ["b/corrupt.jpg"], [10, 11, 12, 13, 14])
-    assert caplog.text.count(f"{file} is damaged and made anew") == 1
+    assert caplog.text.count(f"{file} is damaged and made again") == 1
     assert check()[2] == []
 
 

@@ -26,7 +26,7 @@ class Means(ViewCache):
             images,
             folder,
             **ARGUMENTS | {"outputs": OUTPUTS, "dtype": np.float32} | options,
-            ingredients={"kind": kind},
+            provenance={"kind": kind},
         )
 
     def compute(self, pixels, ids, paths):
@@ -118,13 +118,13 @@ def test_what_it_costs(images, tmp_path):
         cache.check_space(1e-6)
     assert str(error.value) == (
         "the cache of means needs 1.26e-06 GB (7 images x 3 views x 60 bytes), more than "
-        "max_gb=1e-06; raise that, or ask for fewer views, or turn the cache off."
+        "`max_gb=1e-06`; raise `max_gb`, choose fewer views, or turn the cache off."
     )
 
 
 def test_base_computes_nothing(images, tmp_path):
     cache = ViewCache(
-        images, tmp_path, **ARGUMENTS, outputs={"a": (1,)}, dtype=np.float16, ingredients={}
+        images, tmp_path, **ARGUMENTS, outputs={"a": (1,)}, dtype=np.float16, provenance={}
     )
     with pytest.raises(ValueError, match="ViewCache must implement compute"):
         cache.fill()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 
-from keras_distill.serving.messages import (
+from keras_distill.serving.client.messages import (
     METHODS,
     GetModelMetadataResponse,
     GetModelStatusResponse,
@@ -36,6 +36,7 @@ class FakeServer:
         failures: (status code, message) for the next calls, one each.
         slow: Seconds that each Predict takes, unless its caller gives up.
         content: Whether vectors come as tensor_content rather than float_val.
+        rows: Shapes of a row of further outputs, by name; `add_output` fills it.
         change: Changes a PredictResponse before it is sent.
         requests: The PredictRequests seen.
         calls: (method, metadata, seconds left) of all calls seen.
@@ -53,6 +54,7 @@ class FakeServer:
         self.slow = 0.0
         self.content = False
         self.change = lambda response: None
+        self.rows = {}
         self.requests, self.calls = [], []
         self.most_at_once = self._at_once = 0
         self.address = ""
@@ -63,6 +65,19 @@ class FakeServer:
         data = image if isinstance(image, bytes) else np.asarray(image, np.float32).tobytes()
         vector = np.random.default_rng(list(data)).normal(size=dim)
         return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+    def add_output(self, name, shape, *, instead_of=None):
+        """Serves a further output, in place of another one or beside all others."""
+        self.rows[name] = tuple(shape)
+        for signature in self.signatures.signature_def.values():
+            self._add(signature.outputs[name], 1, [-1, *shape])
+            if instead_of:
+                del signature.outputs[instead_of]
+
+    def output(self, image, name):
+        """A row of an output of `add_output`."""
+        shape = self.rows[name]
+        return self.embedding(image, int(np.prod(shape))).reshape(shape) + len(name)
 
     @contextmanager
     def running(self, credentials=None, options=(), port=0):
@@ -119,6 +134,13 @@ class FakeServer:
             tensor.tensor_content = vectors.tobytes()
         else:
             tensor.float_val.extend(vectors.ravel())
+        for name, shape in self.rows.items():
+            tensor = response.outputs[name]
+            self._add(tensor, 1, [len(images), *shape])
+            rows = np.stack([self.output(image, name) for image in images])
+            tensor.tensor_content = rows.astype(np.float32).tobytes()
+        for name in set(response.outputs) - set(request.output_filter or response.outputs):
+            del response.outputs[name]
         self.change(response)
         return response
 

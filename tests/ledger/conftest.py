@@ -1,14 +1,12 @@
 import numpy as np
 import pytest
-from PIL import Image
 
-from keras_distill.data.image_set import ImageSet
+from keras_distill.evaluation.metric_figures import MEANING
 from keras_distill.ledger.contents import report_contents, rows_by_importance
 from keras_distill.ledger.cost import machine
 from keras_distill.ledger.ledger import Ledger
 from keras_distill.ledger.pictures import picture_uri
-from keras_distill.ledger.step import exact_step, index_step
-from keras_distill.retrieval.metric_figures import MEANING
+from keras_distill.ledger.stage import exact_stage, index_stage
 from keras_distill.retrieval.searcher import ExactSearcher
 
 KS = (1, 2, 4)
@@ -30,28 +28,14 @@ def labelled():
 
 
 @pytest.fixture(scope="session")
-def step(labelled):
-    """A step of so noisy vectors."""
+def stage(labelled):
+    """A stage of so noisy vectors."""
 
     def make(noise, name="student", **shape):
         vectors, labels = labelled(noise, **shape)
-        return exact_step(name, f"{name}.keras", vectors, labels, ks=KS)
+        return exact_stage(name, f"{name}.keras", vectors, labels, ks=KS)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """96 pictures of 12 classes, some with names that HTML could take for its own."""
-    root = tmp_path_factory.mktemp("drawn")
-    names = tuple(f"{label:02d}.shade_{label}" for label in range(10))
-    names += ("10.<img src=x onerror=document.title='broken'>", "11.</script>&amp;\"'ßł\u2028")
-    labels = np.repeat(np.arange(12), 8)
-    paths = np.array([f"shade {label}/{row}.jpg" for row, label in enumerate(labels)])
-    for path, label in zip(paths, labels, strict=True):
-        (root / path).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (60, 48), (20 * int(label), 120, 90)).save(root / path)
-    return ImageSet(root, paths, labels, names)
 
 
 @pytest.fixture(scope="session")
@@ -74,16 +58,16 @@ def ledger(labelled):
     small = cost | {"megabytes": 0.6, "parameters": 180_000, "milliseconds": 4.0}
     served = small | {"megabytes": 0.9, "milliseconds": 6.0, "timed_in": "SavedModel"}
     scaled = student * np.random.default_rng(0).uniform(0.2, 3, (96, 1)).astype(np.float32)
-    steps = [
-        exact_step("teacher", "teacher.keras", teacher, labels, ks=KS, cost=cost),
-        exact_step("student", "student.keras", student, labels, ks=KS, cost=small),
-        exact_step("export", "models/1", scaled, labels, ks=KS, cost=served),
+    stages = [
+        exact_stage("teacher", "teacher.keras", teacher, labels, ks=KS, cost=cost),
+        exact_stage("student", "student.keras", student, labels, ks=KS, cost=small),
+        exact_stage("export", "models/1", scaled, labels, ks=KS, cost=served),
     ]
     searched = {"megabytes": 0.1, "queries_per_second": 9e4, "exact_queries_per_second": 3e4}
-    index = index_step(
-        "index", steps[-1], ExactSearcher, ks=KS, cost=lambda searcher, gallery, k: searched
+    index = index_stage(
+        "index", stages[-1], ExactSearcher, ks=KS, cost=lambda searcher, gallery, k: searched
     )
-    return Ledger([*steps, index])
+    return Ledger([*stages, index])
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 import numpy as np
 
+from keras_distill.evaluation.retrieval_metrics import neighbour_metrics
 from keras_distill.ledger.changed_queries import changed_queries
-from keras_distill.ledger.step import Step
-from keras_distill.retrieval.metrics import neighbour_metrics
+from keras_distill.ledger.stage import LedgerStage
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
 
@@ -10,7 +10,7 @@ LABELS = np.array([0, 0, 0, 1, 1, 1])
 def listed(lists):
     lists = np.array(lists)
     metrics = neighbour_metrics(lists, LABELS, ks=[1])
-    return Step("step", "", np.zeros((6, 2)), lists, np.zeros(lists.shape), metrics)
+    return LedgerStage("stage", "", np.zeros((6, 2)), lists, np.zeros(lists.shape), metrics)
 
 
 def test_worst_is_first():
@@ -26,8 +26,8 @@ def test_worst_is_first():
     assert back.regressed.tolist() == changed.improved.tolist()
 
 
-def test_counts_explain_the_difference_of_the_recall(step):
-    before, after = step(0.8, "teacher"), step(1.4, "student")
+def test_counts_explain_the_difference_of_the_recall(stage):
+    before, after = stage(0.8, "teacher"), stage(1.4, "student")
     changed = changed_queries(before, after)
     net = len(changed.improved) - len(changed.regressed)
     queries = before.metrics.queries

@@ -5,21 +5,21 @@ import pytest
 
 from keras_distill.ledger.contents import report_contents, rows_by_importance
 from keras_distill.ledger.ledger import Ledger
-from keras_distill.ledger.step import exact_step
+from keras_distill.ledger.stage import exact_stage
 
 
-def test_steps_have_the_keys_of_an_evaluation(contents, ledger):
-    for entry, step in zip(contents["steps"], ledger.steps, strict=True):
-        assert entry["recall"] == {str(k): value for k, value in step.metrics.recall.items()}
-        assert entry["map_at_r"] == step.metrics.map_at_r
-        assert entry["intervals"]["recall"]["1"] == pytest.approx(step.metrics.intervals["R@1"])
+def test_stages_have_the_keys_of_an_evaluation(contents, ledger):
+    for entry, stage in zip(contents["steps"], ledger.stages, strict=True):
+        assert entry["recall"] == {str(k): value for k, value in stage.metrics.recall.items()}
+        assert entry["map_at_r"] == stage.metrics.map_at_r
+        assert entry["intervals"]["recall"]["1"] == pytest.approx(stage.metrics.intervals["R@1"])
         assert (entry["queries"], entry["gallery"]) == (96, 96)
         assert entry["index"]["dim"] == 16
         assert [row["queries"] for row in entry["per_class"]] == [8] * 12
 
 
 def test_changes_add_up(contents):
-    changes = [step["change"] for step in contents["steps"]]
+    changes = [stage["change"] for stage in contents["steps"]]
     assert changes[0] is None
     total = contents["total"]
     for pick in (lambda c: c["recall"]["2"], lambda c: c["map_at_r"], lambda c: c["r_precision"]):
@@ -35,13 +35,13 @@ def test_changes_add_up(contents):
 
 
 def test_recall_curve_passes_through_recall(contents):
-    for step in contents["steps"]:
-        curve = dict(zip(step["recall_curve"]["k"], step["recall_curve"]["recall"], strict=True))
-        assert curve.items() >= {int(k): recall for k, recall in step["recall"].items()}.items()
+    for stage in contents["steps"]:
+        curve = dict(zip(stage["recall_curve"]["k"], stage["recall_curve"]["recall"], strict=True))
+        assert curve.items() >= {int(k): recall for k, recall in stage["recall"].items()}.items()
         assert list(curve.values()) == sorted(curve.values())
 
 
-def test_comparisons_name_what_changed(contents, ledger):
+def test_comparisons_name_the_changed_queries(contents, ledger):
     assert [(c["from"], c["to"]) for c in contents["comparisons"]] == ledger.pairs
     for comparison in contents["comparisons"]:
         assert len(comparison["regressed"]) == comparison["regressed_count"]
@@ -82,11 +82,11 @@ def test_rows_come_by_importance(contents):
     assert set(rows[: len(first)]) == first
 
 
-def test_classes_say_what_they_are_taken_for(contents, ledger, drawn):
-    step = ledger.steps[1]
+def test_classes_name_the_class_they_are_taken_for(contents, ledger, drawn):
+    stage = ledger.stages[1]
     row = next(r for r in contents["steps"][1]["per_class"] if r["recall"]["1"] < 1)
     label = drawn.class_names.index(row["class"])
-    firsts = drawn.labels[step.neighbours[drawn.labels == label, 0]].tolist()
+    firsts = drawn.labels[stage.neighbours[drawn.labels == label, 0]].tolist()
     taken = drawn.class_names.index(row["taken_for"]["class"])
     assert row["taken_for"]["queries"] == firsts.count(taken)
     assert taken != label
@@ -97,8 +97,8 @@ def test_vectors_that_are_not_finite_are_null(drawn, labelled):
     vectors, labels = labelled(0.5)
     vectors = vectors.copy()
     vectors[0] = np.nan
-    step = exact_step("student", "student.keras", vectors, labels, ks=[1])
-    found = report_contents(Ledger([step]), drawn, most_queries=10)
+    stage = exact_stage("student", "student.keras", vectors, labels, ks=[1])
+    found = report_contents(Ledger([stage]), drawn, most_queries=10)
     assert found["total"] is None
     assert found["comparisons"] == []
     assert found["map"]["steps"][0]["places"][0] == [None, None]
@@ -107,7 +107,7 @@ def test_vectors_that_are_not_finite_are_null(drawn, labelled):
     json.dumps(found, allow_nan=False)
 
 
-def test_space_of_a_projection_is_told_from_a_copy(contents):
+def test_space_of_a_projection_differs_from_a_copy(contents):
     student, export = (contents["steps"][n]["compared_with_before"] for n in (1, 2))
     assert export["cosine"]["least"] == pytest.approx(1, abs=1e-5)
     assert export["same_neighbours"]["share"] < 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.ledger.chain_model import ChainModel
+from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.ledger.cost import index_cost, machine, model_cost
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
 
@@ -69,7 +69,7 @@ def test_own_runtime_is_timed_by_threads_and_nothing_between(tmp_path):
     assert model.asked == sorted(model.asked, key=kinds.index)
 
 
-def test_what_looks_at_no_pixels_has_no_time(tmp_path):
+def test_models_that_read_no_pixels_have_no_time(tmp_path):
     table = ChainModel()
     table.name, table.path = "teacher", Path(tmp_path)
     cost = model_cost(table, [b""], batch_size=2)
@@ -91,7 +91,7 @@ def clustered_rows(labelled):
     return np.array(labelled(0.3, classes=400, each=5, dim=64)[0])
 
 
-def test_machine_names_what_times_depend_on():
+def test_machine_describes_processor_and_versions():
     described = machine()
     assert described["cpus"] >= 1
     assert described["tensorflow"] == tf.__version__

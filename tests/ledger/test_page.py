@@ -16,7 +16,7 @@ def test_page_holds_its_data(html, contents, pictures):
     assert json.loads(data) == json.loads(json.dumps({"report": contents, "pictures": pictures}))
 
 
-def test_page_asks_for_nothing(html):
+def test_page_loads_nothing_else(html):
     without_names = html.replace("http://www.w3.org/2000/svg", "")
     assert "http:" not in without_names
     assert "https:" not in without_names

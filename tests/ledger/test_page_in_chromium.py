@@ -120,7 +120,7 @@ def screenshot(driver):
 @pytest.fixture(scope="module")
 def crowded(ledger, contents, pictures, tmp_path_factory):
     """A page of many formats with long names, and of many classes."""
-    student, index = ledger.steps[1], ledger.steps[-1]
+    student, index = ledger.stages[1], ledger.stages[-1]
     formats = []
     for number, (kind, runtime) in enumerate(
         [("float32.tflite", "LiteRT"), ("dynamic_int8.tflite", "LiteRT"), ("int8.tflite", "LiteRT")]
@@ -129,8 +129,10 @@ def crowded(ledger, contents, pictures, tmp_path_factory):
         cost = student.cost | {"timed_in": runtime, "milliseconds": 0.05 + 0.01 * number}
         cost |= {"megabytes": 0.2 + 0.1 * number, "parameters": None}
         name = f"photographs_of_the_garden_mobilenet_quarter_width_{kind}"
-        step = ledger.steps[1 + number % 2]
-        formats.append((1, dataclasses.replace(step, name=name, model=f"models/{name}", cost=cost)))
+        stage = ledger.stages[1 + number % 2]
+        formats.append(
+            (1, dataclasses.replace(stage, name=name, model=f"models/{name}", cost=cost))
+        )
     names = [f"{label:02d}.Great_{'very_' * (label % 4)}crested_flycatcher" for label in range(12)]
     drawn = ImageSet(
         Path("nowhere"),
@@ -138,7 +140,7 @@ def crowded(ledger, contents, pictures, tmp_path_factory):
         np.repeat(np.arange(12), 8),
         tuple(names),
     )
-    many = Ledger([*ledger.steps[:3], index], formats)
+    many = Ledger([*ledger.stages[:3], index], formats)
     report = contents | report_contents(many, drawn, most_queries=2000)
     report |= {"run": "runs/photographs_of_the_garden_mobilenet_quarter_width"}
     path = tmp_path_factory.mktemp("crowded") / "report.html"
@@ -148,7 +150,7 @@ def crowded(ledger, contents, pictures, tmp_path_factory):
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_fits_and_asks_for_nothing(page, file, width, theme):
+def test_page_fits_and_loads_nothing_else(page, file, width, theme):
     driver = page(width, theme)
     assert driver.title == "Recall ledger of runs/shades"
     size = "return [document.documentElement.scrollWidth, innerWidth]"
@@ -235,10 +237,10 @@ def test_times_are_compared_within_a_runtime(page, crowded):
     answers = driver.find_element("id", "answers").text
     assert "5.5× faster" in answers
     assert "22.0 → 4.00\u202fms an image, teacher → student, both in Keras." in answers
-    assert len(by_css(driver, "#by-time .way")) == 4
+    assert len(by_css(driver, "#by-time .trend")) == 4
     caption = driver.find_element("css selector", "#by-time figcaption").text
-    assert "Times in Keras, SavedModel, LiteRT, ONNX Runtime: only those of one" in caption
-    assert len(by_css(driver, "#by-size .way")) == 1
+    assert "Times in Keras, SavedModel, LiteRT, ONNX Runtime: only times in the same" in caption
+    assert len(by_css(driver, "#by-size .trend")) == 1
     costs = texts(driver, "#price-table tbody td:nth-child(6)")
     assert costs[4].startswith("0.050")
     assert costs[4].endswith("LiteRT")
@@ -258,7 +260,7 @@ def test_ledger_shows_the_figures(page, contents):
         "index",
         "All together",
     ]
-    recall = [step["recall"]["1"] for step in contents["steps"]]
+    recall = [stage["recall"]["1"] for stage in contents["steps"]]
     for row, value in zip(rows[::2], recall, strict=False):
         assert row.find_element("css selector", ".figure").text == f"{100 * value:.1f}\u202f%"
     total = contents["total"]["recall"]["1"]
@@ -296,7 +298,7 @@ def test_measure_and_zoom(page):
     by_css(driver, "#measures button")[3].click()
     pressed = [b.get_attribute("aria-pressed") for b in by_css(driver, "#measures button")]
     assert pressed == ["false"] * 3 + ["true", "false"]
-    assert "MAP@R, step by step." in driver.find_element("css selector", "#waterfall").text
+    assert "MAP@R, stage by stage." in driver.find_element("css selector", "#waterfall").text
     driver.find_element("id", "zoom").click()
     assert "does not begin at 0" in driver.find_element("css selector", "#waterfall").text
     assert texts(driver, "#waterfall .tick")[0] != "0\u202f%"
@@ -374,7 +376,7 @@ def test_names_are_text(page, contents):
     assert any("</script>&amp;" in name for name in classes)
 
 
-def test_pictures_and_what_stands_for_those_left_out(page, pictures):
+def test_pictures_and_placeholders(page, pictures):
     driver = page()
     wait_for_images = "return [...document.images].every((one) => one.complete && one.naturalWidth)"
     assert driver.execute_script(wait_for_images)
@@ -409,7 +411,7 @@ def test_classes_sort_and_lead_to_their_queries(page, contents):
     assert chosen == "04.shade_4"
 
 
-def test_map_tells_what_is_under_the_pointer(page, contents):
+def test_map_shows_the_image_under_the_pointer(page, contents):
     from selenium.webdriver import ActionChains
 
     driver = page()
@@ -446,15 +448,15 @@ def test_map_by_keyboard(page):
     assert said[8] == said[0]
     press(driver, Keys.ESCAPE)
     assert driver.find_element("id", "map-said").text == ""
-    steps = by_css(driver, "#map-steps button")
-    assert [button.text for button in steps] == ["teacher", "student", "export"]
+    stages = by_css(driver, "#map-stages button")
+    assert [button.text for button in stages] == ["teacher", "student", "export"]
     places = "return [...document.querySelectorAll('#map .dot')].map((dot) => dot.style.transform)"
     before = driver.execute_script(places)
-    driver.execute_script("arguments[0].click()", steps[1])
+    driver.execute_script("arguments[0].click()", stages[1])
     assert driver.execute_script(places) != before
 
 
-def test_curve_tells_the_recall_under_the_pointer(page, contents):
+def test_curve_shows_the_recall_under_the_pointer(page, contents):
     from selenium.webdriver import ActionChains
 
     driver = page()
@@ -526,13 +528,13 @@ def test_text_is_readable(page):
 
 
 def test_student_alone(page, contents, pictures, tmp_path):
-    steps = [contents["steps"][1] | {"change": None, "compared_with_before": None}]
+    stages = [contents["steps"][1] | {"change": None, "compared_with_before": None}]
     queries = {
         row: {key: [values[1]] for key, values in contents["queries"][row].items()}
         for row in map(str, contents["samples"])
     }
     alone = contents | {
-        "steps": steps,
+        "steps": stages,
         "total": None,
         "comparisons": [],
         "queries": queries,

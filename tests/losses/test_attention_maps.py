@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_distill.losses.attention_maps import (
     AttentionMaps,
     adaptive_average_pool,
-    channel_strength,
+    attention_energy,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -125,8 +125,8 @@ def test_pairs_add_up_and_scales_and_channels_do_not_matter():
 def test_strength_is_all_of_the_teacher_that_matters(sizes):
     teacher, student = random_maps(sizes)
     loss = AttentionMaps([("t", "s")])
-    (size,) = loss.strength_sizes({"t": (None, *teacher.shape[1:])}, {"s": student.shape}).values()
-    strength = channel_strength(teacher, size)
+    (size,) = loss.energy_sizes({"t": (None, *teacher.shape[1:])}, {"s": student.shape}).values()
+    strength = attention_energy(teacher, size)
     assert strength.shape == (len(teacher), *np.minimum(*sizes), 1)
     expected = float(one_pair(teacher, student, loss=loss))
     assert float(one_pair(strength, student, loss=loss)) == pytest.approx(expected, rel=1e-5)
@@ -136,7 +136,7 @@ def test_strength_where_no_single_size_will_do():
     loss = AttentionMaps([("a", "fine"), ("a", "coarse"), ("b", "coarse"), ("c", "any")])
     teacher = dict.fromkeys("abc", (None, 8, 8, 3))
     students = {"fine": (None, 7, 7, 1), "coarse": (None, 2, 3, 1), "any": (None, None, 4, 1)}
-    assert loss.strength_sizes(teacher, students) == {"a": None, "b": (2, 3), "c": None}
+    assert loss.energy_sizes(teacher, students) == {"a": None, "b": (2, 3), "c": None}
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
@@ -193,5 +193,5 @@ def test_config_round_trip():
 
 
 def test_no_pairs():
-    with pytest.raises(ValueError, match=r"attention: pairs=\[\] is empty; name a layer of each"):
+    with pytest.raises(ValueError, match=r"attention: `pairs=\[\]` is empty; name a layer of each"):
         AttentionMaps([])

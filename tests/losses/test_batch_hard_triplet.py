@@ -230,5 +230,5 @@ def test_contract_with_soft_margin(contract):
 
 
 def test_unknown_margin():
-    with pytest.raises(ValueError, match="'hard' is neither a number nor 'soft'"):
+    with pytest.raises(ValueError, match="`margin='hard'` is neither a number nor 'soft'"):
         BatchHardTriplet("hard")

@@ -47,7 +47,7 @@ def test_classes_are_sorted_and_unique():
 
 @pytest.mark.parametrize("classes", [[], [0.0, 1.0], [-1, 0], ["a"]])
 def test_unusable_classes(classes):
-    with pytest.raises(ValueError, match="Own: classes must be the labels of the training set"):
+    with pytest.raises(ValueError, match="Own: `classes` must be the labels of the training set"):
         Own(classes, "own")
 
 

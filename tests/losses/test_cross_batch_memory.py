@@ -181,9 +181,9 @@ def test_name():
 
 
 def test_unusable_settings():
-    with pytest.raises(ValueError, match="ArcFace compares with no other rows"):
+    with pytest.raises(ValueError, match="ArcFace, takes no references"):
         CrossBatchMemory(ArcFace([0, 1]), 4)
-    with pytest.raises(ValueError, match="size=0 must be positive"):
+    with pytest.raises(ValueError, match="size=0` must be positive"):
         CrossBatchMemory(Contrastive(), 0)
 
 

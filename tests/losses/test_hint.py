@@ -153,7 +153,7 @@ def test_maps_of_unknown_size():
 
 
 def test_teacher_whose_shapes_are_not_known():
-    with pytest.raises(ValueError, match=r"layer 't' is not known; give the teacher, or Hint\(sha"):
+    with pytest.raises(ValueError, match=r"layer 't' is not known; give `teacher`, or Hint\(sha"):
         Hint([("t", "s")]).build({}, {"s": (None, 4, 4, 5)})
     shapes = [((None, 4, 4, 7), (None, 8, 8, 5))]
     (regressor,) = Hint([("t", "s")], shapes=shapes).build({}, {"s": (None, 8, 8, 5)})

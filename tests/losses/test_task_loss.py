@@ -60,7 +60,7 @@ def test_float_reference_labels():
 
 @pytest.mark.parametrize("given", ["ref_labels", "ref_embeddings"])
 def test_references_go_together(given):
-    with pytest.raises(ValueError, match=f"only {given} was given"):
+    with pytest.raises(ValueError, match=f"only `{given}` was given"):
         Length()([0, 1, 2], EMBEDDINGS, **{given: [0, 1, 2]})
 
 

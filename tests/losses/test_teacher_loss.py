@@ -37,7 +37,7 @@ def test_teacher_gets_no_gradient(loss):
 
 @pytest.mark.parametrize("loss", [AbsoluteTeacher, RelativeTeacher, Product])
 def test_unknown_reduction(loss):
-    with pytest.raises(ValueError, match=f"{loss.__name__}: reduction='none' is not one of "):
+    with pytest.raises(ValueError, match=f"{loss.__name__}: `reduction='none'` is not one of "):
         loss(reduction="none")
 
 

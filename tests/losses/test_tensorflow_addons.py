@@ -14,7 +14,7 @@ from keras_distill.losses.lifted_structure import LiftedStructure
 from keras_distill.losses.n_pairs import NPairs
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.losses.tensorflow_addons import AddonsLoss
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 
 pytestmark = pytest.mark.skipif(
     sys.version_info >= (3, 12), reason="TensorFlow Addons exists for Python 3.11 only"

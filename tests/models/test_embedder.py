@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from keras_distill.errors import InputError
+from keras_distill.models.backbones import BACKBONES
 from keras_distill.models.embedder import build_embedder
-from keras_distill.models.trunks import TRUNKS
 
-SMALL = {"alpha": 0.25, "image_size": 32, "embedding_dim": 8, "trunk_weights": "none"}
+SMALL = {"alpha": 0.25, "image_size": 32, "embedding_dim": 8, "backbone_weights": "none"}
 PREPROCESS_INPUT = {
     "resnet": keras.applications.resnet.preprocess_input,
     "mobilenet": keras.applications.mobilenet.preprocess_input,
@@ -50,7 +50,7 @@ def test_contract(policy, images, dtype_policy):
     np.testing.assert_allclose(pixels, images / 127.5 - 1, atol=1e-6)
 
 
-def test_file_needs_nothing_but_keras(images, embedder, tmp_path, run_python):
+def test_file_needs_nothing_but_keras(images, embedder, tmp_path, run_warm_python):
     embedder.save(tmp_path / "embedder.keras")
     np.save(tmp_path / "images.npy", images)
     code = """
@@ -70,7 +70,7 @@ del sys.modules["keras_distill"]
 import keras_distill
 np.save(folder / "embeddings.npy", [alone, embed()])
 """
-    run_python(code, tmp_path)
+    run_warm_python(code, tmp_path)
     for embeddings in np.load(tmp_path / "embeddings.npy"):
         np.testing.assert_allclose(embeddings, embedder(images, training=False), atol=1e-6)
 
@@ -83,14 +83,14 @@ def test_without_head(images):
 
 
 def test_pooling_of_an_inner_layer(images):
-    inner = build_embedder("mobilenet", trunk_layer="conv_pw_3_relu", **SMALL)
+    inner = build_embedder("mobilenet", backbone_layer="conv_pw_3_relu", **SMALL)
     assert inner.get_layer("trunk").output_shape == (None, 8, 8, 32)
     assert inner.get_layer("head").kernel.shape == (32, 8)
     np.testing.assert_allclose(np.linalg.norm(inner(images), axis=1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_preprocessing_is_that_of_keras_applications(trunk, images, monkeypatch):
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_preprocessing_is_that_of_keras_applications(backbone, images, monkeypatch):
     arguments = {}
 
     def stub(*, input_shape, **others):
@@ -98,13 +98,13 @@ def test_preprocessing_is_that_of_keras_applications(trunk, images, monkeypatch)
         image = keras.Input(input_shape)
         return keras.Model(image, keras.layers.MaxPooling2D(32)(image))
 
-    monkeypatch.setattr(keras.applications, TRUNKS[trunk].constructor, stub)
-    embedder = build_embedder(trunk, image_size=32, embedding_dim=0, trunk_weights="none")
+    monkeypatch.setattr(keras.applications, BACKBONES[backbone].constructor, stub)
+    embedder = build_embedder(backbone, image_size=32, embedding_dim=0, backbone_weights="none")
     assert arguments.pop("include_top") is False
     assert arguments.pop("weights") is None
     assert arguments.pop("include_preprocessing", False) is False
-    assert arguments == ({"alpha": 1.0} if trunk.startswith("mobilenet") else {})
-    family = max((name for name in PREPROCESS_INPUT if trunk.startswith(name)), key=len)
+    assert arguments == ({"alpha": 1.0} if backbone.startswith("mobilenet") else {})
+    family = max((name for name in PREPROCESS_INPUT if backbone.startswith(name)), key=len)
     pixels = embedder.get_layer("preprocessing")(images)
     expected = PREPROCESS_INPUT[family](np.float32(images))
     np.testing.assert_allclose(pixels, expected, rtol=1e-5, atol=1e-4)
@@ -112,20 +112,20 @@ def test_preprocessing_is_that_of_keras_applications(trunk, images, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_trunk_agrees_with_keras_applications(trunk, images, tmp_path, monkeypatch):
-    embedder = build_embedder(trunk, image_size=32, embedding_dim=0, trunk_weights="none")
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_agrees_with_keras_applications(backbone, images, tmp_path, monkeypatch):
+    embedder = build_embedder(backbone, image_size=32, embedding_dim=0, backbone_weights="none")
     # Other values than the initial ones, among which are many zeros.
     random = np.random.default_rng(0)
     embedder.set_weights([w + random.normal(0, 0.01, w.shape) ** 2 for w in embedder.get_weights()])
-    application = getattr(keras.applications, TRUNKS[trunk].constructor)(
+    application = getattr(keras.applications, BACKBONES[backbone].constructor)(
         include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
     )
     application.set_weights(embedder.get_weights())
     pixels = np.float32(images)
-    if trunk.startswith("resnet"):
+    if backbone.startswith("resnet"):
         pixels = keras.applications.resnet.preprocess_input(pixels)
-    elif trunk in ("mobilenet", "mobilenet_v2"):
+    elif backbone in ("mobilenet", "mobilenet_v2"):
         pixels = keras.applications.mobilenet.preprocess_input(pixels)
     expected = application(pixels, training=False).numpy()
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -135,37 +135,40 @@ def test_every_trunk_agrees_with_keras_applications(trunk, images, tmp_path, mon
     np.testing.assert_allclose(copy(images, training=False), expected, atol=1e-5)
 
 
-def test_trunk_weights_from_a_file(embedder, images, tmp_path):
-    trunk = embedder.get_layer("trunk")
-    trunk.save_weights(tmp_path / "trunk.weights.h5")
+def test_backbone_weights_from_a_file(embedder, images, tmp_path):
+    backbone = embedder.get_layer("trunk")
+    backbone.save_weights(tmp_path / "backbone.weights.h5")
     other = build_embedder(
-        "mobilenet", **{**SMALL, "trunk_weights": str(tmp_path / "trunk.weights.h5")}
+        "mobilenet", **{**SMALL, "backbone_weights": str(tmp_path / "backbone.weights.h5")}
     ).get_layer("trunk")
-    for loaded, saved in zip(other.get_weights(), trunk.get_weights(), strict=True):
+    for loaded, saved in zip(other.get_weights(), backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(loaded, saved)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"trunk": "resnet18"}, "trunk='resnet18' is unknown; choose one of resnet50, "),
-        ({"embedding_dim": -1}, "embedding_dim=-1 must be positive, or 0 for no head"),
-        ({"image_size": 16}, "image_size=16 is too small; the trunks need at least 32"),
-        ({"image_size": 0}, "image_size=0 is too small"),
-        ({"image_size": -8}, "image_size=-8 is too small"),
-        ({"alpha": 0}, "alpha=0 must be positive, e.g. 0.25"),
-        ({"alpha": 0.001}, "mobilenet cannot be built with image_size=32 and alpha=0.001: "),
-        ({"trunk": "resnet50"}, "alpha=0.25 does not apply to resnet50.* choose one of mobilenet,"),
+        ({"backbone": "resnet18"}, "backbone='resnet18'` is unknown; choose one of resnet50, "),
+        ({"embedding_dim": -1}, "embedding_dim=-1` must be positive, or 0 for no head"),
+        ({"image_size": 16}, "image_size=16` is too small; the backbones need at least 32"),
+        ({"image_size": 0}, "image_size=0` is too small"),
+        ({"image_size": -8}, "image_size=-8` is too small"),
+        ({"alpha": 0}, "alpha=0` must be positive, e.g. 0.25"),
+        ({"alpha": 0.001}, "mobilenet cannot be built with `image_size=32` and `alpha=0.001`: "),
         (
-            {"trunk_weights": "image_net"},
-            "trunk_weights='image_net' is neither 'imagenet' nor 'none' nor an existing file",
+            {"backbone": "resnet50"},
+            "alpha=0.25` does not apply to resnet50.* choose one of mobilenet,",
+        ),
+        (
+            {"backbone_weights": "image_net"},
+            "backbone_weights='image_net'` is neither 'imagenet' nor 'none' nor an existing file",
         ),
     ],
 )
 def test_unusable_arguments(arguments, message):
     with pytest.raises(InputError, match=message):
-        build_embedder(**{"trunk": "mobilenet", **SMALL, **arguments})
+        build_embedder(**{"backbone": "mobilenet", **SMALL, **arguments})
 
 
 def test_default_image_size_is_that_of_the_weights():
-    assert build_embedder("mobilenet", alpha=0.25, trunk_weights="none").input_shape[1] == 224
+    assert build_embedder("mobilenet", alpha=0.25, backbone_weights="none").input_shape[1] == 224

@@ -171,7 +171,7 @@ def test_batch_normalisation_may_be_fused_before_or_after(fused_first):
     check(model, run(IMAGES), training=True, tolerance=1e-5)
 
 
-def test_saved_model_knows_nothing_of_it(tmp_path, run_python):
+def test_saved_model_knows_nothing_of_it(tmp_path, run_warm_python):
     model, plain = build(), build()
     tap = FeatureTap(model, LAYERS)
     tap(IMAGES)
@@ -184,7 +184,7 @@ def test_saved_model_knows_nothing_of_it(tmp_path, run_python):
     assert configs[0] == configs[1]
     np.save(tmp_path / "images.npy", IMAGES)
     np.save(tmp_path / "expected.npy", plain(IMAGES))
-    run_python(
+    run_warm_python(
         "import sys, keras, numpy as np\n"
         f"model = keras.models.load_model({str(files[0])!r})\n"
         f"found = model(np.load({str(tmp_path / 'images.npy')!r}))\n"
@@ -197,13 +197,13 @@ def test_saved_model_knows_nothing_of_it(tmp_path, run_python):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        ("top", "hint layer='top' is not a layer of student 'net' with a feature map; these are"),
-        ("pooling", "hint layer='pooling' is not a layer of student 'net' with a feature map"),
+        ("top", "`layer='top'` is not a layer of `model` 'net' with a feature map; these are"),
+        ("pooling", "`layer='pooling'` is not a layer of `model` 'net' with a feature map"),
     ],
 )
 def test_a_layer_without_a_map_lists_the_others(layer, said):
     with pytest.raises(InputError) as error:
-        FeatureTap(build(), ["conv", layer], flag="hint layer", argument="student")
+        FeatureTap(build(), ["conv", layer])
     assert said in str(error.value)
     assert str(error.value).endswith(
         "scale, conv, norm, relu, block, block/inner, block/norm, block/last."

@@ -5,7 +5,7 @@ import pytest
 from keras_distill.models.embedder import build_embedder
 from keras_distill.models.float32 import as_float32
 
-SMALL = {"alpha": 0.25, "image_size": 32, "embedding_dim": 8, "trunk_weights": "none"}
+SMALL = {"alpha": 0.25, "image_size": 32, "embedding_dim": 8, "backbone_weights": "none"}
 
 
 @pytest.fixture(scope="module")

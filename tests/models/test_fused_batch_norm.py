@@ -87,8 +87,8 @@ def test_vectors_are_normalised_as_before():
     np.testing.assert_allclose(model(INPUTS[:, 0, 0], training=True), expected, rtol=1e-6)
 
 
-def test_saved_model_is_made_of_keras_layers_alone(tmp_path, run_python):
-    model = build_embedder("mobilenet", alpha=0.25, image_size=32, trunk_weights="none")
+def test_saved_model_is_made_of_keras_layers_alone(tmp_path, run_warm_python):
+    model = build_embedder("mobilenet", alpha=0.25, image_size=32, backbone_weights="none")
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     expected = model(images)
     fuse_batch_norm(model)
@@ -97,7 +97,7 @@ def test_saved_model_is_made_of_keras_layers_alone(tmp_path, run_python):
     model.save(tmp_path / "m.keras")
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "expected.npy", expected)
-    run_python(
+    run_warm_python(
         "import sys, keras, numpy as np\n"
         f"model = keras.models.load_model({str(tmp_path / 'm.keras')!r})\n"
         f"found = model(np.load({str(tmp_path / 'images.npy')!r}))\n"

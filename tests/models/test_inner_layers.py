@@ -2,9 +2,9 @@ import keras
 import pytest
 
 from keras_distill.errors import InputError
+from keras_distill.models.backbones import build_backbone
 from keras_distill.models.embedder import build_embedder
 from keras_distill.models.inner_layers import find_path, layer_paths, matching_stages, stage_ends
-from keras_distill.models.trunks import build_trunk
 
 ENDS = {
     "mobilenet": {
@@ -32,8 +32,8 @@ ENDS = {
 
 
 @pytest.fixture(scope="module")
-def trunks():
-    return {name: build_trunk(name, image_size=32, weights="none") for name in ENDS}
+def backbones():
+    return {name: build_backbone(name, image_size=32, weights="none") for name in ENDS}
 
 
 class Opaque(keras.Model):
@@ -99,19 +99,19 @@ def test_ways_lead_into_the_models_within(nested):
         ("second/conv", "sequence/second/conv"),
         ("sequence/second/conv", "sequence/second/conv"),
         ("first/conv", "first/conv"),
-        ("relu", "relu"),  # is a way itself
+        ("relu", "relu"),  # is a path itself
         ("sequence/relu", "sequence/relu"),
     ],
 )
-def test_a_layer_is_found_by_its_name_or_way(nested, layer, path):
-    assert find_path(nested, layer, flag="layer", argument="model") == path
+def test_a_layer_is_found_by_its_name_or_path(nested, layer, path):
+    assert find_path(nested, layer) == path
 
 
-def test_ambiguous_name_lists_the_ways(nested):
+def test_ambiguous_name_lists_the_paths(nested):
     with pytest.raises(InputError) as error:
-        find_path(nested, "conv", flag="output", argument="teacher")
+        find_path(nested, "conv")
     assert str(error.value) == (
-        "output='conv' is ambiguous in teacher 'outer'; give one of first/conv, "
+        "`layer='conv'` is ambiguous in `model` 'outer'; give one of first/conv, "
         "sequence/second/conv."
     )
 
@@ -119,26 +119,26 @@ def test_ambiguous_name_lists_the_ways(nested):
 @pytest.mark.parametrize("layer", ["conv1", "onv", "", "matrix", "image", "hidden", "outer"])
 def test_wrong_name_lists_the_layers(nested, layer):
     with pytest.raises(InputError) as error:
-        find_path(nested, layer, flag="layer", argument="student")
+        find_path(nested, layer)
     assert str(error.value) == (
-        f"layer={layer!r} is not a layer of student 'outer' with a vector or a feature map; these "
-        f"are {', '.join(layer_paths(nested))}."
+        f"`layer={layer!r}` is not a layer of `model` 'outer' with a vector or a feature map; "
+        f"these are {', '.join(layer_paths(nested))}."
     )
 
 
-def test_wrong_name_lists_the_last_of_many_layers(trunks):
+def test_wrong_name_lists_the_last_of_many_layers(backbones):
     with pytest.raises(InputError) as error:
-        find_path(trunks["mobilenet"], "top", flag="layer", argument="model")
-    last = list(layer_paths(trunks["mobilenet"]))[-20:]
+        find_path(backbones["mobilenet"], "top")
+    last = list(layer_paths(backbones["mobilenet"]))[-20:]
     assert str(error.value).endswith(f"; its last ones are {', '.join(last)}.")
 
 
 def test_a_vector_is_no_map(nested):
-    find = {"flag": "layer", "argument": "model", "maps_only": True}
+    find = {"maps_only": True}
     assert find_path(nested, "sequence/relu", **find) == "sequence/relu"
     with pytest.raises(InputError) as error:
         find_path(nested, "pooling", **find)
-    assert "'pooling' is not a layer of model 'outer' with a feature map" in str(error.value)
+    assert "'pooling'` is not a layer of `model` 'outer' with a feature map" in str(error.value)
     assert str(error.value).endswith("sequence/relu, opaque.")
 
 
@@ -146,8 +146,8 @@ def test_a_vector_is_no_map(nested):
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_ends_of_the_stages(trunks, name):
-    assert stage_ends(trunks[name]) == ENDS[name]
+def test_ends_of_the_stages(backbones, name):
+    assert stage_ends(backbones[name]) == ENDS[name]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_ends_of_the_stages(trunks, name):
 )
 @pytest.mark.parametrize("size", [32, 64])
 def test_branches_and_padding_are_no_stages(name, strides, size):
-    trunk = build_trunk(name, image_size=size, weights="none")
-    ends, paths = stage_ends(trunk), layer_paths(trunk)
+    backbone = build_backbone(name, image_size=size, weights="none")
+    ends, paths = stage_ends(backbone), layer_paths(backbone)
     assert list(ends) == strides
     order = list(paths)
     for stride, path in ends.items():
@@ -175,21 +175,21 @@ def test_branches_and_padding_are_no_stages(name, strides, size):
         assert max(sizes, default=0) < size // stride
 
 
-def test_stages_of_an_embedder_lie_in_its_trunk():
-    embedder = build_embedder("mobilenet", alpha=0.25, image_size=64, trunk_weights="none")
+def test_stages_of_an_embedder_lie_in_its_backbone():
+    embedder = build_embedder("mobilenet", alpha=0.25, image_size=64, backbone_weights="none")
     expected = {stride: f"trunk/{name}" for stride, name in ENDS["mobilenet"].items()}
     assert stage_ends(embedder) == expected
 
 
 @pytest.mark.parametrize("teacher", ENDS)
 @pytest.mark.parametrize("student", ENDS)
-def test_stages_match_by_their_stride(trunks, teacher, student):
-    assert matching_stages(trunks[teacher], trunks[student]) == [
+def test_stages_match_by_their_stride(backbones, teacher, student):
+    assert matching_stages(backbones[teacher], backbones[student]) == [
         (ENDS[teacher][stride], ENDS[student][stride]) for stride in (2, 4, 8, 16, 32)
     ]
 
 
-def test_only_common_strides_match(trunks):
+def test_only_common_strides_match(backbones):
     image = keras.Input((48, 48, 3))
     x = keras.layers.Conv2D(2, 3, strides=4, padding="same", name="four")(image)
     x = keras.layers.MaxPooling2D(3, name="twelve")(x)
@@ -197,18 +197,18 @@ def test_only_common_strides_match(trunks):
     x = keras.layers.GlobalAveragePooling2D(keepdims=True, name="fortyeight")(x)
     model = keras.Model(image, x)
     assert stage_ends(model) == {4: "four"}
-    assert matching_stages(trunks["resnet50"], model) == [("conv2_block3_out", "four")]
+    assert matching_stages(backbones["resnet50"], model) == [("conv2_block3_out", "four")]
 
 
-def test_no_stage_in_common(trunks):
+def test_no_stage_in_common(backbones):
     image = keras.Input((9, 9, 3))
     x = keras.layers.Conv2D(2, 3, strides=3)(image)
     model = keras.Model(image, keras.layers.Flatten()(x), name="threes")
     with pytest.raises(InputError) as error:
-        matching_stages(trunks["resnet50"], model)
+        matching_stages(backbones["resnet50"], model)
     assert str(error.value) == (
-        "teacher 'trunk' has stages of stride [2, 4, 8, 16, 32], student 'threes' of []: none in "
-        "common; name the layers to compare."
+        "`teacher` 'trunk' has stages of stride [2, 4, 8, 16, 32], `student` 'threes' of []: none "
+        "in common; name the layers to compare."
     )
 
 

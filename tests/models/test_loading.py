@@ -35,10 +35,10 @@ def test_file_and_run_directory(model, content, tmp_path):
 
 def test_paths_that_hold_no_model(tmp_path):
     (tmp_path / "model.h5").write_bytes(b"")
-    with pytest.raises(InputError, match=r"^model='.*nowhere\.keras' does not exist\.$"):
+    with pytest.raises(InputError, match=r"^`path='.*nowhere\.keras'` does not exist\.$"):
         load_model(tmp_path / "nowhere.keras")
-    with pytest.raises(InputError, match=r"^--teacher='.*model\.h5' is not a \.keras file\.$"):
-        load_model(tmp_path / "model.h5", argument="--teacher")
+    with pytest.raises(InputError, match=r"^`path='.*model\.h5'` is not a \.keras file\.$"):
+        load_model(tmp_path / "model.h5")
     with pytest.raises(InputError, match=r"is not a \.keras file"):
         load_model(tmp_path)
 
@@ -83,8 +83,8 @@ def repacked(content, *, without=(), **replaced):
 def test_broken_files(damage, content, tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(damage(content))
-    with pytest.raises(InputError, match=r"--model='.*' could not be loaded as a Keras model: "):
-        load_model(path, argument="--model")
+    with pytest.raises(InputError, match=r"`path='.*'` could not be loaded as a Keras model: "):
+        load_model(path)
 
 
 def test_weights_of_other_shapes(small_embedder, content, tmp_path):
@@ -153,5 +153,5 @@ def models_of_another_kind():
 @pytest.mark.parametrize("number", range(8))
 def test_shape_of_another_kind_of_model(number):
     message, model = list(models_of_another_kind())[number]
-    with pytest.raises(InputError, match=f"^--teacher '{model.name}' {message}"):
-        embedder_shape(model, argument="--teacher")
+    with pytest.raises(InputError, match=f"^`model` '{model.name}' {message}"):
+        embedder_shape(model)

@@ -8,7 +8,7 @@ import yaml
 from google.protobuf import descriptor_pool, message_factory, text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from keras_distill.serving.proto_file import read_proto
+from keras_distill.serving.client.proto_file import read_proto
 
 SERVING = Path(__file__).parents[2] / "serving"
 

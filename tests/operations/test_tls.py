@@ -4,8 +4,8 @@ import grpc
 import numpy as np
 from fake_server import FakeServer
 
-from keras_distill.serving.channel import Tls
-from keras_distill.serving.client import EmbeddingClient
+from keras_distill.serving.client.channel import Tls
+from keras_distill.serving.client.client import EmbeddingClient
 
 
 def test_certificates_and_file_of_the_readme(serving, tmp_path, run_shell, read_text_proto):

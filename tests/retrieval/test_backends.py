@@ -52,10 +52,10 @@ def test_auto_searches_exactly_where_an_approximation_finds_too_little(caplog):
     assert build_searcher(rng.normal(size=(20_000, 4))).backend == "scann"
 
 
-def test_what_is_not_installed_is_refused_with_the_remedy(installed):
+def test_missing_packages_are_refused_with_the_remedy(installed):
     installed("faiss")
-    with pytest.raises(InputError, match="--backend=scann is not installed; its wheels are for"):
-        check_backend("scann", argument="--backend")
+    with pytest.raises(InputError, match="`backend=scann` is not installed; its wheels are for"):
+        check_backend("scann")
     installed("scann")
     with pytest.raises(InputError, match="is not installed; pip install faiss-cpu; or"):
         build_searcher(np.eye(3), backend="faiss")
@@ -66,10 +66,10 @@ def test_what_is_not_installed_is_refused_with_the_remedy(installed):
 @pytest.mark.parametrize(
     ("gallery", "backend", "message"),
     [
-        (np.eye(3), "annoy", "backend='annoy' is unknown; give auto, exact, scann, faiss"),
-        (np.eye(3)[:0], "auto", "gallery has no rows"),
-        (np.eye(3)[0], "auto", r"gallery has the shape \(3,\)"),
-        (np.full((2, 2), np.inf), "scann", "gallery holds values that are not finite"),
+        (np.eye(3), "annoy", "`backend=annoy` is unknown; give auto, exact, scann, faiss"),
+        (np.eye(3)[:0], "auto", "`gallery` has no rows"),
+        (np.eye(3)[0], "auto", r"`gallery` has the shape \(3,\)"),
+        (np.full((2, 2), np.inf), "scann", "`gallery` holds values that are not finite"),
     ],
 )
 def test_unusable_gallery_or_backend(gallery, backend, message):

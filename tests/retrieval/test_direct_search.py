@@ -41,7 +41,7 @@ def test_of_rows_at_the_same_distance_the_lower_comes_first():
     check(grid[:20] + np.float32(1000), grid + np.float32(1000), 120)
 
 
-def test_the_centre_moves_only_what_lies_far_away():
+def test_the_centre_moves_only_vectors_far_away():
     assert common_centre(normal(300, 16)) is None
     assert common_centre(np.zeros((3, 4), np.float32)) is None
     unit = normal(300, 16) / np.linalg.norm(normal(300, 16), axis=1, keepdims=True)

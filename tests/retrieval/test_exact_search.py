@@ -230,16 +230,21 @@ print((peak() - before) / before)
 @pytest.mark.parametrize(
     ("queries", "gallery", "k", "message"),
     [
-        (normal(4, 3), normal(4, 2), 1, r"queries have width 3, the gallery 2"),
-        (normal(4), None, 1, r"queries has the shape \(4,\); it must be \(n, dim\)"),
-        (normal(4, 3), normal(2, 2, 3), 1, r"gallery has the shape \(2, 2, 3\)"),
-        (normal(4, 3) * np.nan, None, 1, r"queries holds values that are not finite"),
-        (normal(4, 3), np.full((2, 3), np.inf), 1, r"gallery holds values that are not finite"),
-        (normal(4, 3) * 1e20, None, 1, r"queries holds values that are too large"),
-        (normal(4, 3), None, 0, r"nothing to search: k=0"),
-        (normal(1, 3), None, 1, r"nothing to search: k=0, 1 queries, 1 gallery"),
-        (normal(0, 3), normal(2, 3), 1, r"nothing to search: k=1, 0 queries, 2 gallery"),
-        (normal(2, 3), normal(0, 3), 1, r"nothing to search: k=0, 2 queries, 0 gallery"),
+        (normal(4, 3), normal(4, 2), 1, r"`queries` has width 3, `gallery` 2"),
+        (normal(4), None, 1, r"`queries` has the shape \(4,\); it must be \(n, dim\)"),
+        (normal(4, 3), normal(2, 2, 3), 1, r"`gallery` has the shape \(2, 2, 3\)"),
+        (normal(4, 3) * np.nan, None, 1, r"`queries` holds values that are not finite"),
+        (normal(4, 3), np.full((2, 3), np.inf), 1, r"`gallery` holds values that are not finite"),
+        (normal(4, 3) * 1e20, None, 1, r"`queries` holds values that are too large"),
+        (normal(4, 3), None, 0, r"`k=0` must be at least 1"),
+        (
+            normal(1, 3),
+            None,
+            1,
+            r"nothing to search: 1 queries, 1 gallery rows, each query's own left out",
+        ),
+        (normal(0, 3), normal(2, 3), 1, r"nothing to search: 0 queries, 2 gallery rows\."),
+        (normal(2, 3), normal(0, 3), 1, r"nothing to search: 2 queries, 0 gallery rows\."),
     ],
 )
 def test_unusable_arrays(queries, gallery, k, message):

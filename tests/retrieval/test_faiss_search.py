@@ -4,7 +4,7 @@ from keras_distill.retrieval.exact_search import nearest_neighbours
 from keras_distill.retrieval.faiss_search import FaissSearcher
 
 
-def test_it_finds_what_exact_search_finds(clustered):
+def test_it_agrees_with_exact_search(clustered):
     vectors = clustered(3000, 32)
     found = FaissSearcher(vectors).search(vectors, k=10, leave_one_out=True)
     exact, distances = nearest_neighbours(vectors, k=10)

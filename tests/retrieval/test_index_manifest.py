@@ -29,7 +29,7 @@ def change(folder, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_manifest_tells_what_the_index_is(folder):
+def test_manifest_describes_the_index(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest.pop("files") == {name: (folder / name).stat().st_size for name in files(folder)}
     assert len(manifest.pop("class_names")) == 60
@@ -67,7 +67,10 @@ def test_any_truncated_or_missing_file_is_refused_by_its_name(folder):
         with pytest.raises(InputError, match=rf"damaged: .*{name}' has \d+ bytes in place of \d+"):
             open_index(folder)
         (folder / name).unlink()
-        with pytest.raises(InputError, match=rf"damaged: .*{name}' is missing. Build it anew"):
+        with pytest.raises(
+            InputError,
+            match=rf"damaged: .*{name}' is missing. Build it again with `overwrite=True`",
+        ):
             open_index(folder)
         (folder / name).write_bytes(content)
     assert len(open_index(folder)) == 206
@@ -101,7 +104,7 @@ def test_vectors_of_another_form_are_refused(folder, array, message):
         ({"dim": "wide"}, "has no sensible 'dim'"),
         ({"parts": None}, "has no sensible 'parts'"),
         ({"parts": [{"name": "part-0001", "rows": 199}]}, r"in place of \(199, 16\)"),
-        ({"format": 2, "keras_distill": "9.0"}, "made by keras_distill 9.0, .* update keras_dis"),
+        ({"format": 2, "keras_distill": "9.0"}, "written by keras_distill 9.0 .* update keras_dis"),
         ({"format": None}, "manifest.json' cannot be read"),
     ],
 )
@@ -136,7 +139,7 @@ def test_damaged_assets_of_scann_are_refused(folder, entries):
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
 def test_no_index(tmp_path, entries, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=f"{name}' holds no index; make one with"):
+    with pytest.raises(InputError, match=f"{name}` holds no index; make one with `build_index`"):
         open_index(tmp_path / name)
 
 
@@ -145,6 +148,6 @@ def test_place_with_other_files_is_refused_and_left_alone(tmp_path, entries):
     (tmp_path / "mine" / "diary.txt").write_text("dear")
     with pytest.raises(InputError, match=r"holds other files, such as 'diary.txt'"):
         build_index(tmp_path / "mine", entries(5), overwrite=True)
-    with pytest.raises(InputError, match=r"diary.txt is a file; give a folder"):
+    with pytest.raises(InputError, match=r"diary.txt` is a file; give a folder"):
         build_index(tmp_path / "mine" / "diary.txt", entries(5))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["diary.txt"]

@@ -149,10 +149,10 @@ def test_few_principal_directions_still_find_the_nearest(vectors):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (ScannSettings(31, 3), "num_leaves=31 is more than the gallery's 30 rows"),
-        (ScannSettings(10, 11), "leaves_to_search=11 must be from 1 to num_leaves=10"),
-        (ScannSettings(10, 0), "leaves_to_search=0 must be from 1"),
-        (ScannSettings(10, 2, principal=5), "principal=5 must be from 0 to the width .* 4"),
+        (ScannSettings(31, 3), "`num_leaves=31` is more than the gallery's 30 rows"),
+        (ScannSettings(10, 11), "`leaves_to_search=11` must be from 1 to `num_leaves=10`"),
+        (ScannSettings(10, 0), "`leaves_to_search=0` must be from 1"),
+        (ScannSettings(10, 2, principal=5), "`principal=5` must be from 0 to the width .* 4"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(clustered, settings, message):
@@ -161,7 +161,7 @@ def test_settings_that_do_not_fit_are_refused(clustered, settings, message):
 
 
 def test_principal_directions_need_rows_of_length_1(vectors):
-    with pytest.raises(InputError, match="principal=16 needs rows of length 1"):
+    with pytest.raises(InputError, match="`principal=16` needs rows of length 1"):
         ScannSearcher(vectors * 2, ScannSettings(LEAVES, 10, principal=16))
 
 
@@ -170,7 +170,7 @@ def test_settings_are_plain_values(tree):
     assert all(type(value) is int for value in tree.settings.values())
 
 
-def test_scann_is_imported_at_need(run_python):
+def test_scann_is_imported_only_when_needed(run_python):
     code = """
 import sys
 import numpy as np

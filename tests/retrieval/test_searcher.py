@@ -172,10 +172,10 @@ def test_queries_for_which_too_few_rows_were_found_are_searched_exactly(clustere
 @pytest.mark.parametrize(
     ("queries", "options", "message"),
     [
-        (np.zeros((2, 3)), {"k": 1}, "queries have width 3, the gallery 24"),
-        (np.full((2, 24), np.nan), {"k": 1}, "queries holds values that are not finite"),
-        (np.zeros((2, 24)), {"k": 0}, "nothing to search: k=0"),
-        (np.zeros((0, 24)), {"k": 1}, "nothing to search: k=1, 0 queries"),
+        (np.zeros((2, 3)), {"k": 1}, "`queries` has width 3, `gallery` 24"),
+        (np.full((2, 24), np.nan), {"k": 1}, "`queries` holds values that are not finite"),
+        (np.zeros((2, 24)), {"k": 0}, "`k=0` must be at least 1"),
+        (np.zeros((0, 24)), {"k": 1}, "nothing to search: 0 queries, 600 gallery rows"),
         (np.zeros((2, 24)), {"k": 1, "leave_one_out": True}, "2 queries and 600 gallery rows"),
     ],
 )

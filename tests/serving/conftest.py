@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from keras_distill.serving.async_client import AsyncEmbeddingClient
-from keras_distill.serving.client import EmbeddingClient
+from keras_distill.serving.client.async_client import AsyncEmbeddingClient
+from keras_distill.serving.client.client import EmbeddingClient
 
 
 class InLoop:

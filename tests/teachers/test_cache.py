@@ -409,7 +409,7 @@ def test_an_answer_that_is_not_finite_names_its_image(
         image_size=8,
     )
     cache = open_cache(teacher, read_folder(copy))
-    with pytest.raises(InputError, match=r"answer to 'class2/0\.png' is not finite."):
+    with pytest.raises(InputError, match=r"output of `teacher` for 'class2/0\.png' is not finite."):
         cache.fill(batch_size=4)
     assert cache.missing_rows(1) == 14  # the ten rows before its shard are kept
 
@@ -443,9 +443,9 @@ def test_a_plain_function_has_no_cache(open_cache):
 
 
 def test_the_size_of_the_images_must_be_known_and_the_teachers(open_cache, any_size, teacher):
-    with pytest.raises(InputError, match="takes images of any size; give image_size"):
+    with pytest.raises(InputError, match="`teacher` takes images of any size; give `image_size`"):
         open_cache(as_teacher(any_size))
-    with pytest.raises(InputError, match=r"image_size=32: the teacher takes 24 pixels"):
+    with pytest.raises(InputError, match=r"`image_size=32`: `teacher` takes 24 pixels"):
         open_cache(teacher, image_size=32)
 
 
@@ -464,9 +464,9 @@ def test_space_is_checked_before_anything_is_computed(open_cache, asked):
         cache.check_space(1919e-9)
     assert str(error.value) == (
         "the teacher cache needs 1.92e-06 GB (24 images x 8 views x 10 bytes), more than "
-        "max_gb=1.919e-06; raise that, or ask for fewer views, or turn the cache off."
+        "`max_gb=1.919e-06`; raise `max_gb`, choose fewer views, or turn the cache off."
     )
-    with pytest.raises(InputError, match=r"more than max_gb=0; "):
+    with pytest.raises(InputError, match=r"more than `max_gb=0`; "):
         cache.check_space(0, views=1)
     assert asked.total() == 0
     assert [path.name for path in cache.folder.iterdir()] == ["manifest.json"]
@@ -639,7 +639,7 @@ def test_answers_of_a_teacher_that_changes_are_dropped(open_cache, images):
     open_cache(teacher).fill(1)  # nothing has changed, and it is kept
     texts[:] = ["before", "after"]
     cache = open_cache(teacher)
-    with pytest.raises(InputError, match="the teacher was changed while the teacher cache was"):
+    with pytest.raises(InputError, match="`teacher` was changed while the teacher cache was"):
         cache.fill()
     assert cache.missing_rows(1) == 0
     assert cache.missing_rows() == 3 * len(images)

@@ -9,7 +9,7 @@ from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import training_batches, view_batches
 from keras_distill.data.shard_store import Shard
 from keras_distill.errors import InputError
-from keras_distill.losses.attention_maps import channel_strength
+from keras_distill.losses.attention_maps import attention_energy
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
@@ -39,11 +39,11 @@ def build_model():
         features
     )
     inner = keras.Model(features, x, name="inner")
-    trunk = keras.Sequential([keras.Input((8, 8, 4)), inner], name="trunk")
+    backbone = keras.Sequential([keras.Input((8, 8, 4)), inner], name="trunk")
     image = keras.Input((16, 16, 3), name="image")
     x = keras.layers.Rescaling(1 / 127.5, -1)(image)
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name="early")(x)
-    x = trunk(keras.layers.ReLU(name="embedding")(x))
+    x = backbone(keras.layers.ReLU(name="embedding")(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(image, keras.layers.Dense(3)(x), name="teacher")
 
@@ -144,7 +144,7 @@ def test_a_strength_takes_the_place_of_a_map(open_cache, teacher, images):
     _, maps = teacher.features(pixels)
     found = cache.lookup_features(rows, 0 * rows)
     np.testing.assert_allclose(found["late"], maps["late"], **ROUNDING)
-    np.testing.assert_allclose(found["early"], channel_strength(maps["early"], (3, 5)), **ROUNDING)
+    np.testing.assert_allclose(found["early"], attention_energy(maps["early"], (3, 5)), **ROUNDING)
     others = [("late", "early"), {"late": None, "early": (3, 4)}, {"late": None, "early": (8, 8)}]
     folders = {open_cache(layers=layers).folder for layers in others}
     assert len({cache.folder, *folders}) == 4
@@ -233,18 +233,24 @@ def test_a_map_that_is_not_finite_is_refused(open_cache, images):
     conv.set_weights([np.full_like(weight, np.inf) for weight in conv.get_weights()])
     model.layers[-1].set_weights([0 * weight for weight in model.layers[-1].get_weights()])
     cache = open_cache(as_teacher(model), layers=("early",))
-    with pytest.raises(InputError, match=rf"answer to '{images.paths[0]}' is not finite"):
+    with pytest.raises(
+        InputError, match=rf"output of `teacher` for '{images.paths[0]}' is not finite"
+    ):
         cache.fill()
     assert not list(cache.folder.rglob("*.npy"))
 
 
 def test_only_a_keras_model_has_layers(open_cache):
     teacher = Teacher(lambda x: x[:, 0, 0], image_size=16, fingerprint="corner")
-    with pytest.raises(InputError, match="layer=early: only a teacher that is a Keras model has"):
+    with pytest.raises(
+        InputError, match="`layers=early`: only a teacher that is a Keras model has"
+    ):
         open_cache(teacher, layers=("early",))
 
 
 @pytest.mark.parametrize("layer", ["dense", "top"])
 def test_a_layer_without_a_map(open_cache, layer):
-    with pytest.raises(InputError, match=f"'{layer}' is not a layer of teacher 'teacher' with a f"):
+    with pytest.raises(
+        InputError, match=f"`layer='{layer}'` is not a layer of `teacher` 'teacher' with"
+    ):
         open_cache(layers=(layer,))

@@ -17,10 +17,10 @@ def test_agreement(fixed, asked, agreed):
 
 
 def test_contradiction():
-    message = r"^image_size=64: --teacher='x' takes images of 32 x 32 pixels and of no other size"
+    message = r"^`image_size=64`: `model` takes images of 32 x 32 pixels and of no other size"
     with pytest.raises(InputError, match=message):
-        agreed_image_size(32, 64, source="--teacher='x'")
-    with pytest.raises(InputError, match=r"^image_size=0 must be positive"):
+        agreed_image_size(32, 64)
+    with pytest.raises(InputError, match=r"^`image_size=0` must be positive"):
         agreed_image_size(None, 0)
 
 
@@ -40,11 +40,13 @@ def test_square_images(shape, fits):
     assert takes_square_images(shape) == fits
 
 
-def test_a_command_settles_the_size():
-    assert needed_image_size(32, source="x") == 32
-    assert needed_image_size(32, 32, 64, source="x") == 32
-    assert needed_image_size(None, 48, 64, source="x") == 48
-    with pytest.raises(InputError, match=r"^--model=x takes images of any size; give --size\.$"):
-        needed_image_size(None, source="--model=x", flag="--size")
-    with pytest.raises(InputError, match=r"^--image_size=48: the student takes 32 pixels\.$"):
-        needed_image_size(32, 48, source="x", called="student")
+def test_the_needed_size():
+    assert needed_image_size(32) == 32
+    assert needed_image_size(32, 32, 64) == 32
+    assert needed_image_size(None, 48, 64) == 48
+    with pytest.raises(
+        InputError, match=r"^`model` takes images of any size; give `image_size`\.$"
+    ):
+        needed_image_size(None)
+    with pytest.raises(InputError, match=r"^`image_size=48`: `model` takes 32 pixels\.$"):
+        needed_image_size(32, 48)

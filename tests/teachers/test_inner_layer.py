@@ -15,7 +15,7 @@ def images():
 @pytest.fixture(scope="module")
 def embedder():
     embedder = build_embedder(
-        "mobilenet", alpha=0.25, image_size=32, embedding_dim=8, trunk_weights="none"
+        "mobilenet", alpha=0.25, image_size=32, embedding_dim=8, backbone_weights="none"
     )
     # Large enough that the pixels are not lost on their way through untrained layers.
     random = np.random.default_rng(0)
@@ -42,10 +42,10 @@ def unit(vectors):
 )
 def test_agrees_with_the_layers_by_hand(layer, dim, embedder, images):
     pixels = embedder.get_layer("preprocessing")(images)
-    trunk = embedder.get_layer("trunk")
+    backbone = embedder.get_layer("trunk")
     inner = layer.removeprefix("trunk/")
     if inner.startswith("conv"):
-        expected = keras.Model(trunk.input, trunk.get_layer(inner).output)(pixels)
+        expected = keras.Model(backbone.input, backbone.get_layer(inner).output)(pixels)
     else:
         expected = pixels
         for name in ("trunk", "pooling", "head", "unit_norm"):
@@ -123,9 +123,9 @@ def test_weights_are_shared(embedder, images):
 
 
 def test_wrong_name(embedder):
-    message = r"^output='haed' is not a layer of --teacher 'embedder' with .*; its last ones are "
+    message = r"^`layer='haed'` is not a layer of `model` 'embedder' with .*; its last ones are "
     with pytest.raises(InputError, match=message) as caught:
-        end_at_layer(embedder, "haed", argument="--teacher")
+        end_at_layer(embedder, "haed")
     names = str(caught.value).partition("its last ones are ")[2].rstrip(".").split(", ")
     assert len(names) == 20
     assert names[-4:] == ["trunk/conv_pw_13_relu", "pooling", "head", "unit_norm"]
@@ -141,7 +141,7 @@ def test_ambiguous_name():
     image = keras.Input((8, 8, 3))
     two = keras.Model(image, inner("b")(inner("a")(image)))
     with pytest.raises(
-        InputError, match=r"^output='relu' is ambiguous in .*; give one of a/relu, b"
+        InputError, match=r"^`layer='relu'` is ambiguous in .*; give one of a/relu, b"
     ):
         end_at_layer(two, "relu")
     assert end_at_layer(two, "b/relu").output_shape == (None, 3)
@@ -161,5 +161,5 @@ def test_layers_without_vectors_are_no_candidates():
 def test_two_inputs():
     images = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
     model = keras.Model(images, keras.layers.Add(name="sum")(images), name="two")
-    with pytest.raises(InputError, match=r"^teacher 'two' has 2 inputs, not one"):
+    with pytest.raises(InputError, match=r"^`model` 'two' has 2 inputs, not one"):
         end_at_layer(model, "sum")

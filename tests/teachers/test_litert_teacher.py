@@ -142,7 +142,7 @@ def test_several_outputs(images, tmp_path):
     model = embedder(dims=(5, 7))
     path = convert(model, tmp_path / "two.tflite")
     with pytest.raises(
-        InputError, match=r"^teacher='.*two.tflite': output='' is not one"
+        InputError, match=r"^`path='.*two.tflite'`: `output=''` is not one"
     ) as caught:
         load_teacher(path)
     listed = str(caught.value).partition("these are ")[2]
@@ -158,7 +158,9 @@ def test_several_outputs(images, tmp_path):
         np.testing.assert_allclose(by_number(images), expected, atol=1e-5)
         np.testing.assert_allclose(by_name(images), expected, atol=1e-5)
     assert load_teacher(path, output="0").fingerprint != load_teacher(path, output="1").fingerprint
-    with pytest.raises(InputError, match=r"output='2' is not one of .*; these are 0 \(.* values\)"):
+    with pytest.raises(
+        InputError, match=r"`output='2'` is not one of .*; these are 0 \(.* values\)"
+    ):
         load_teacher(path, output="2")
 
 
@@ -183,11 +185,11 @@ def test_fingerprint_is_of_the_content(file, tmp_path):
 
 
 def test_wrong_images(file, tmp_path):
-    with pytest.raises(InputError, match=r"^image_size=32: --t='.*' takes images of 16 x 16"):
-        load_teacher(file, argument="--t", image_size=32)
+    with pytest.raises(InputError, match=r"^`image_size=32`: `path='.*'` takes images of 16 x 16"):
+        load_teacher(file, image_size=32)
     grey = convert(embedder(channels=1), tmp_path / "grey.tflite")
     with pytest.raises(
-        InputError, match=r"grey.*' takes \[None, 16, 16, 1\]; it must have one inp"
+        InputError, match=r"grey.*'` takes \[None, 16, 16, 1\]; it must have one inp"
     ):
         load_teacher(grey)
 
@@ -216,7 +218,7 @@ def test_integers_without_a_scale(tmp_path):
 
     path = integer_input(tmp_path / "bytes.tflite", pooled, "uint8")
     np.testing.assert_allclose(load_teacher(path)(np.full((2, 4, 4, 3), 200.4, "float32")), 200)
-    with pytest.raises(InputError, match=r"takes uint8 pixels without a scale, .*'0_1' makes"):
+    with pytest.raises(InputError, match=r"takes uint8 pixels without a scale, .*'0_1'` makes"):
         load_teacher(path, preprocessing="0_1")
     path = integer_input(tmp_path / "signed.tflite", pooled, "int8")
     with pytest.raises(InputError, match="takes int8 pixels without a scale"):
@@ -233,8 +235,8 @@ def test_damaged(content, file, tmp_path):
         path.write_bytes(
             whole[: int(content * len(whole))] if isinstance(content, float) else content
         )
-    with pytest.raises(InputError, match=r"^--teacher='.*damaged.tflite' could not be loaded: "):
-        load_teacher(path, argument="--teacher")
+    with pytest.raises(InputError, match=r"^`path='.*damaged.tflite'` could not be loaded: "):
+        load_teacher(path)
 
 
 def test_missing_package(file, monkeypatch):

@@ -75,8 +75,8 @@ def test_inner_layer(folder, model, images):
         for output in ("", layer, model.layers[3].name, model.layers[4].name)
     }
     assert len(prints) == 4
-    with pytest.raises(InputError, match=r"^output='conv' is not a layer of --teacher"):
-        load_teacher(folder / "run", argument="--teacher", output="conv")
+    with pytest.raises(InputError, match=r"^`output='conv'` is not a layer of `path`"):
+        load_teacher(folder / "run", output="conv")
 
 
 def test_size_and_preprocessing(folder, images):
@@ -85,8 +85,8 @@ def test_size_and_preprocessing(folder, images):
     np.testing.assert_allclose(teacher(images), images.mean((1, 2)) / 255, rtol=1e-5)
     assert load_teacher(folder / "free.keras").image_size is None
     assert load_teacher(folder / "teacher.keras", image_size=32).image_size == 32
-    with pytest.raises(InputError, match=r"^image_size=16: --teacher '.*' takes .* 32 x 32"):
-        load_teacher(folder / "teacher.keras", argument="--teacher", image_size=16)
+    with pytest.raises(InputError, match=r"^`image_size=16`: `path` takes .* 32 x 32"):
+        load_teacher(folder / "teacher.keras", image_size=16)
 
 
 def test_table(folder):
@@ -99,19 +99,19 @@ def test_table(folder):
     "option", [{"output": "x"}, {"image_size": 8}, {"preprocessing": "0_1"}, {"signature": "x"}]
 )
 def test_options_that_mean_nothing_to_a_table(option, folder):
-    with pytest.raises(InputError, match=r"teacher='.*table\.npz' is (a table of vec|no SavedM)"):
+    with pytest.raises(InputError, match=r"`path='.*table\.npz'` is (a table of vec|no SavedM)"):
         load_teacher(folder / "table.npz", **option)
 
 
 def test_signature_of_what_has_none(folder):
-    with pytest.raises(InputError, match=r"^signature='serve': teacher=.* is no SavedModel; leave"):
+    with pytest.raises(InputError, match=r"^`signature='serve'`: `path=.* is no SavedModel; leave"):
         load_teacher(folder / "teacher.keras", signature="serve")
 
 
 def test_paths_that_hold_no_teacher(folder, tmp_path):
     kinds = r"\.keras file, a run directory, a SavedModel folder, or "
-    with pytest.raises(InputError, match=rf"^--teacher='.*nowhere' does not exist; give a {kinds}"):
-        load_teacher(tmp_path / "nowhere", argument="--teacher")
+    with pytest.raises(InputError, match=rf"^`path='.*nowhere'` does not exist; give a {kinds}"):
+        load_teacher(tmp_path / "nowhere")
     for path in (tmp_path, folder / "exported" / "saved_model.pb"):
-        with pytest.raises(InputError, match=rf"^teacher='.*' is not a {kinds}"):
+        with pytest.raises(InputError, match=rf"^`path='.*'` is not a {kinds}"):
             load_teacher(path)

@@ -69,7 +69,7 @@ def test_several_outputs(images, tmp_path):
     model = embedder(dims=(5, 7))
     path = convert(model, tmp_path / "two.onnx")
     with pytest.raises(
-        InputError, match=r"output='' is not one of .*; these are width_5 \(5 values\), width_7"
+        InputError, match=r"`output=''` is not one of .*; these are width_5 \(5 values\), width_7"
     ):
         load_teacher(path)
     teachers = [load_teacher(path, output=name) for name in ("width_5", "width_7")]
@@ -91,15 +91,17 @@ def test_preprocessing_and_fingerprint(file, model, images, tmp_path):
 
 
 def test_of_no_use(file, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"^image_size=32: --t='.*' takes images of 16 x 16"):
-        load_teacher(file, argument="--t", image_size=32)
+    with pytest.raises(InputError, match=r"^`image_size=32`: `path='.*'` takes images of 16 x 16"):
+        load_teacher(file, image_size=32)
     grey = convert(embedder(channels=1), tmp_path / "grey.onnx")
-    with pytest.raises(InputError, match=r"grey.onnx' takes image tensor\(float\) .*channels last"):
+    with pytest.raises(
+        InputError, match=r"grey.onnx'` takes image tensor\(float\) .*channels last"
+    ):
         load_teacher(grey)
     for name, content in (("empty", b""), ("garbage", b"garbage"), ("cut", file.read_bytes()[:99])):
         (tmp_path / f"{name}.onnx").write_bytes(content)
-        with pytest.raises(InputError, match=rf"^--t='.*{name}.onnx' could not be loaded: "):
-            load_teacher(tmp_path / f"{name}.onnx", argument="--t")
+        with pytest.raises(InputError, match=rf"^`path='.*{name}.onnx'` could not be loaded: "):
+            load_teacher(tmp_path / f"{name}.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(
         InputError, match=r"needs the package .*pip install 'keras_distill\[onnx\]'"

@@ -35,7 +35,9 @@ def test_nothing(images):
 
 
 def test_unknown_name(images):
-    message = r"^preprocessing='tf' is unknown; choose one of 0_255, -1_1, 0_1, imagenet_caffe, im"
+    message = (
+        r"^`preprocessing='tf'` is unknown; choose one of 0_255, -1_1, 0_1, imagenet_caffe, im"
+    )
     for use in (lambda: preprocess(images, "tf"), lambda: Teacher(len, preprocessing="tf")):
         with pytest.raises(InputError, match=message):
             use()

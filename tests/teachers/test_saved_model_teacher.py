@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.errors import InputError
-from keras_distill.serving.bundle import export_embedder
+from keras_distill.serving.export.bundle import export_embedder
 from keras_distill.teachers.loading import load_teacher
 
 
@@ -152,14 +152,17 @@ def test_choices_have_different_fingerprints(choice):
         ({"signature": "serv"}, r"has no signature 'serv' from .*it has .*serve: image float32 \("),
         (
             {"output": "embed"},
-            r"the vectors output='embed'; it has .*embedding float32 \(None, 3\)",
+            r"the vectors `output='embed'`; it has .*embedding float32 \(None, 3\)",
         ),
-        ({"signature": "serve"}, r"has no signature 'serve' .*doubled float32.*signature and out"),
-        ({"signature": "other", "output": "doubled"}, r"signature 'other' .*output='doubled'"),
-        ({"image_size": 8}, r"^image_size=8: teacher='.*choice' takes images of 4 x 4"),
+        (
+            {"signature": "serve"},
+            r"has no signature 'serve' .*doubled float32.*`signature` and `out",
+        ),
+        ({"signature": "other", "output": "doubled"}, r"signature 'other' .*`output='doubled'`"),
+        ({"image_size": 8}, r"^`image_size=8`: `path='.*choice'` takes images of 4 x 4"),
         (
             {"signature": "bytes", "preprocessing": "-1_1"},
-            r"^preprocessing='-1_1': signature 'bytes' of teacher=.* takes uint8 pixels",
+            r"^`preprocessing='-1_1'`: signature 'bytes' of `path=.* takes uint8 pixels",
         ),
     ],
 )
@@ -175,9 +178,9 @@ def test_no_signature_that_fits(tmp_path):
         serve=(pooled, tf.TensorSpec([None, 4, 5, 3])),
         embed=(pooled, tf.TensorSpec([None, 4, 4, 3])),
     )
-    message = r"^--teacher='.*odd' has no .*it has serving_default: .*; embed: .*, serve are consi"
+    message = r"^`path='.*odd'` has no .*it has serving_default: .*; embed: .*, serve are consi"
     with pytest.raises(InputError, match=message):
-        load_teacher(path, argument="--teacher")
+        load_teacher(path)
     with pytest.raises(InputError, match=r"; it has none.*serve_float, serve_uint8"):
         load_teacher(save_functions(tmp_path / "none"))
 
@@ -194,5 +197,5 @@ def test_damaged(file, damage, folder, tmp_path):
         (path / file).unlink()
     else:
         (path / file).write_bytes(b"garbage" if damage == "garbage" else content[:-200])
-    with pytest.raises(InputError, match=r"teacher='.*plain' (could not be loaded: .|is not a )"):
+    with pytest.raises(InputError, match=r"`path='.*plain'` (could not be loaded: .|is not a )"):
         load_teacher(path)

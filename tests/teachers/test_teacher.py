@@ -96,7 +96,7 @@ def test_no_teacher(value):
 
 def test_model_that_is_no_embedder():
     image = keras.Input((8, 8, 3))
-    with pytest.raises(InputError, match=r"^teacher 'map' returns \(None, 8, 8, 3\)"):
+    with pytest.raises(InputError, match=r"^`model` 'map' returns \(None, 8, 8, 3\)"):
         as_teacher(keras.Model(image, keras.layers.ReLU()(image), name="map"))
 
 
@@ -106,8 +106,10 @@ def test_options_of_a_model(images):
     teacher = as_teacher(model, image_size=32, preprocessing="0_1")
     assert (teacher.embedding_dim, teacher.image_size) == (3, 32)
     np.testing.assert_allclose(teacher(images), images.mean(axis=(1, 2)) / 255, rtol=1e-5)
-    with pytest.raises(InputError, match=r"^model is a Teacher already; give image_size and prepr"):
-        as_teacher(teacher, preprocessing="-1_1", argument="model")
+    with pytest.raises(
+        InputError, match=r"^`model` is a Teacher already; give `image_size` and `prepr"
+    ):
+        as_teacher(teacher, preprocessing="-1_1")
 
 
 def test_options_of_a_function(images):
@@ -117,7 +119,7 @@ def test_options_of_a_function(images):
 
 
 def test_size_that_the_model_does_not_take(model):
-    with pytest.raises(InputError, match=r"^image_size=64: teacher '.*' takes images of 32 x 32"):
+    with pytest.raises(InputError, match=r"^`image_size=64`: `model` takes images of 32 x 32"):
         as_teacher(model, image_size=64)
 
 

@@ -24,7 +24,7 @@ def test_npz(ids, save, tmp_path):
     "text",
     ["\n".join(PATHS), "\r\n".join(PATHS) + "\r\n", "\n".join(map(str, IDS)) + "\n"],
 )
-def test_npy_with_ids_beside_it(text, tmp_path):
+def test_npy_with_ids_next_to_it(text, tmp_path):
     np.save(tmp_path / "big.table.npy", VECTORS)
     (tmp_path / "big.table.ids.txt").write_bytes(text.encode())
     np.testing.assert_array_equal(load_teacher(tmp_path / "big.table.npy")(None, IDS), VECTORS)
@@ -33,12 +33,14 @@ def test_npy_with_ids_beside_it(text, tmp_path):
 def test_npy_alone(tmp_path):
     np.save(tmp_path / "table.npy", VECTORS)
     with pytest.raises(
-        InputError, match=r"^--t='.*table\.npy': '.*table\.ids\.txt' does not exist"
+        InputError, match=r"^`path='.*table\.npy'`: '.*table\.ids\.txt' does not exist"
     ):
-        load_teacher(tmp_path / "table.npy", argument="--t")
+        load_teacher(tmp_path / "table.npy")
     (tmp_path / "table.ids.txt").write_text("a.jpg\nb.jpg\n")
-    with pytest.raises(InputError, match=r"^--t='.*npy': ids of shape \(2,\) and vectors of shape"):
-        load_teacher(tmp_path / "table.npy", argument="--t")
+    with pytest.raises(
+        InputError, match=r"^`path='.*npy'`: `ids` have the shape \(2,\) and `vectors`"
+    ):
+        load_teacher(tmp_path / "table.npy")
 
 
 @pytest.mark.parametrize(
@@ -48,14 +50,14 @@ def test_npy_alone(tmp_path):
         ({"x": PATHS, "y": VECTORS}, r" has no array 'ids', only x, y"),
         ({}, r"only nothing"),
         ({"ids": np.array(PATHS, object), "vectors": VECTORS}, r"without pickled objects: Object"),
-        ({"ids": PATHS, "vectors": VECTORS[:, 0]}, r": ids of shape \(3,\) and vectors of shape"),
-        ({"ids": PATHS, "vectors": 0 * VECTORS}, r": vectors are zero"),
+        ({"ids": PATHS, "vectors": VECTORS[:, 0]}, r": `ids` have the shape \(3,\) and `vectors`"),
+        ({"ids": PATHS, "vectors": 0 * VECTORS}, r": `vectors` are zero"),
     ],
 )
 def test_npz_of_no_use(arrays, message, tmp_path):
     np.savez(tmp_path / "table.npz", **arrays)
-    with pytest.raises(InputError, match=rf"^--teacher='.*table\.npz'.*{message}"):
-        load_teacher(tmp_path / "table.npz", argument="--teacher")
+    with pytest.raises(InputError, match=rf"^`path='.*table\.npz'.*{message}"):
+        load_teacher(tmp_path / "table.npz")
 
 
 def packed(array):
@@ -85,7 +87,7 @@ def test_damaged(name, damage, tmp_path):
         reason = "holds no vectors"
     else:
         path.write_bytes(replacement[damage])
-    with pytest.raises(InputError, match=rf"^teacher='.*table\.np.' {reason}"):
+    with pytest.raises(InputError, match=rf"^`path='.*table\.np.'` {reason}"):
         load_teacher(path)
 
 

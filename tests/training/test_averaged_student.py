@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
-from keras_distill.training.distiller import Distiller
-from keras_distill.training.rated_optimizers import RatedAdam
+from keras_distill.training.layerwise_optimizers import LayerwiseAdam
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (16, 8, 8, 3), dtype=np.uint8), np.arange(16) // 2
@@ -25,7 +25,7 @@ class Weights(keras.callbacks.Callback):
 def trained(small_embedder):
     student = small_embedder(image_size=8)
     distiller = Distiller(student, task_loss=BatchHardTriplet(0.5))
-    distiller.compile(RatedAdam(0.01, use_ema=True, ema_momentum=0.6))
+    distiller.compile(LayerwiseAdam(0.01, use_ema=True, ema_momentum=0.6))
     weights = Weights(student)
     averaged = AveragedStudent(distiller, student, [IMAGES[:8], IMAGES[4:]])
 
@@ -57,7 +57,7 @@ class Looks(keras.callbacks.Callback):
 def test_a_naive_average(small_embedder):
     student = small_embedder(image_size=8)
     distiller = Distiller(student, task_loss=BatchHardTriplet(0.5))
-    distiller.compile(RatedAdam(0.01, use_ema=True, ema_momentum=0.6))
+    distiller.compile(LayerwiseAdam(0.01, use_ema=True, ema_momentum=0.6))
     batches = [IMAGES[:8], IMAGES[4:]]
     averaged = AveragedStudent(distiller, student, batches)
     steps, looks = Weights(student), Looks(averaged, student)
@@ -123,5 +123,5 @@ def test_frozen_layers_are_frozen_in_the_copy(trained):
 def test_an_optimizer_without_averages(small_embedder):
     distiller = Distiller(small_embedder(image_size=8), task_loss=BatchHardTriplet())
     distiller.compile("adam")
-    with pytest.raises(ValueError, match=r"keeps no averages; make it with use_ema=True"):
+    with pytest.raises(ValueError, match=r"keeps no averages; make it with `use_ema=True"):
         AveragedStudent(distiller, distiller.student, [])

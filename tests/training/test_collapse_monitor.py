@@ -9,9 +9,9 @@ from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.relative_teacher import RelativeTeacher
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.distiller import Distiller
 from keras_distill.training.embedding_spread import embedding_spread
 from keras_distill.training.resumable_callbacks import ResumableCallbacks
 
@@ -77,8 +77,8 @@ def test_collapse_is_named_once_with_advice(task_loss):
     (sentence,) = said
     assert "collapsed" in sentence
     assert "images of two classes have been as close" in sentence
-    assert "a lower --learning_rate" in sentence
-    assert "--task_loss=semi_hard_triplet" in sentence
+    assert "a lower `learning_rate`" in sentence
+    assert "`task_loss=semi_hard_triplet`" in sentence
     assert "embeddings of length 1" not in sentence
     assert monitor.note.startswith("collapsing? ")
     assert set(monitor.names) < set(history)
@@ -90,15 +90,15 @@ def test_loss_at_the_margin_is_quoted():
     assert history["triplet"][-1] == pytest.approx(0.21, abs=0.02)
     assert history["embedding_std"][-1] > 0.02
     assert f"the loss has stayed at {history['triplet'][1]:.3g}, near the 0.2 of" in sentence
-    assert "--task_loss=soft_triplet" in sentence
+    assert "`task_loss=soft_triplet`" in sentence
 
 
 def test_advice_leaves_out_what_is_done_already():
     _, (sentence,), _ = fit(noise(1e-3), SemiHardTriplet(0.2))
     assert "semi_hard" not in sentence
-    assert "--margin" not in sentence
+    assert "`margin`" not in sentence
     _, (sentence,), _ = fit(noise(1e-3) * 3, BatchHardTriplet(0.0), unit=False)
-    assert "a larger --margin" in sentence
+    assert "a larger `margin`" in sentence
     assert "embeddings of length 1" in sentence
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 CODE = """
-import importlib
+import dataclasses
+import importlib.util
 import json
 
 import keras
@@ -14,15 +15,14 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from keras_distill import Distiller, RatedSGD
+from keras_distill import Distiller, LayerwiseSGD
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.hint import Hint
+from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.projection import build_projection
-from keras_distill.teacher_flags import FEATURE_LOSSES, TEACHER_LOSSES
-from keras_distill.train_flags import TASK_LOSSES
-from keras_distill.training.loss_scaling import CountingLossScale
+from keras_distill.methods.loss_scaling import CountingLossScale
 
 random = np.random.default_rng(0)
 ROWS, STEPS = 12, 10
@@ -48,21 +48,14 @@ def net(seed, batch_norm):
     return keras.Model(image, keras.layers.UnitNormalization()(x))
 
 
-def loss_class(where):
-    module, _, name = where.rpartition(".")
-    return getattr(importlib.import_module(f"keras_distill.losses.{module}"), name)
-
-
-def task_loss(name, **changed):
-    where, options = TASK_LOSSES[name]
-    options = {**options, **changed}
-    if "classes" in options:
-        options["classes"] = range(4)
-    return loss_class(where)(**options)
+def task_loss(name, margin=None, **changed):
+    entry = TASK_LOSSES[name]
+    entry = dataclasses.replace(entry, fixed={**entry.fixed, **changed})
+    return entry.build(classes=range(4), margin=margin)
 
 
 def teacher_losses(*names):
-    return [loss_class(TEACHER_LOSSES[name])() for name in names]
+    return [TEACHER_LOSSES[name].load()() for name in names]
 
 
 def distilled(strategy, batch_norm=False, **settings):
@@ -82,7 +75,7 @@ def value_and_gradient(strategy, batches, **settings):
 
     def step(data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, y, sample_weight = distiller._with_teacher_embedding((x, y, sample_weight))
+        x, y, sample_weight = distiller.prepare((x, y, sample_weight), training=False)
         with tf.GradientTape() as tape:
             y_pred = distiller(x, training=True)
             loss = distiller.compute_loss(x, y, y_pred, sample_weight)
@@ -130,8 +123,8 @@ def train(strategy, optimizer, batches, **settings):
 
 
 @pytest.fixture
-def measure(run_python):
-    return lambda code: json.loads(run_python(CODE + code).splitlines()[-1])
+def measure(run_warm_python):
+    return lambda code: json.loads(run_warm_python(CODE + code).splitlines()[-1])
 
 
 LOSSES = """
@@ -139,7 +132,6 @@ pairs = [("conv", "conv")]
 cases = {}
 for name in TASK_LOSSES:
     if "tfa" not in name:
-        margin = {"margin": 0.5} if "margin" in TASK_LOSSES[name][1] else {}
         cases[name] = (weighted, dict(task_loss=lambda name=name: task_loss(name)))
     elif importlib.util.find_spec("tensorflow_addons") is not None:
         cases[name] = (examples, dict(task_loss=lambda name=name: task_loss(name)))
@@ -191,8 +183,8 @@ settings = {
         ),
     ),
     "rates of their own": (
-        lambda: RatedSGD(
-            0.05, rates=[0.1, 0.1, 1.0, 1.0], momentum=0.9, weight_decay=0.05, use_ema=True
+        lambda: LayerwiseSGD(
+            0.05, multipliers=[0.1, 0.1, 1.0, 1.0], momentum=0.9, weight_decay=0.05, use_ema=True
         ),
         dict(
             task_loss=lambda: task_loss("batch_hard_triplet"),
@@ -200,7 +192,7 @@ settings = {
         ),
     ),
     "clipped": (
-        lambda: RatedSGD(0.2, momentum=0.9, global_clipnorm=0.1, measure_gradients=True),
+        lambda: LayerwiseSGD(0.2, momentum=0.9, global_clipnorm=0.1, measure_gradients=True),
         dict(
             task_loss=lambda: task_loss("batch_hard_triplet", margin=0.5),
             teacher_losses=lambda: teacher_losses("absolute", "relative"),
@@ -282,7 +274,7 @@ print(json.dumps([
     train(
         strategy,
         lambda: CountingLossScale(
-            RatedSGD(0.2, global_clipnorm=0.1, measure_gradients=True), initial_scale=256.0
+            LayerwiseSGD(0.2, global_clipnorm=0.1, measure_gradients=True), initial_scale=256.0
         ),
         marked,
         task_loss=lambda: task_loss("batch_hard_triplet", margin=0.5),

@@ -10,12 +10,12 @@ from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.hint import Hint
 from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.methods.distiller import Distiller
 from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.inner_layers import layer_paths
-from keras_distill.teachers.projection import fit_pca, project
+from keras_distill.teachers.projected_teacher import fit_pca, project
 from keras_distill.teachers.teacher import Teacher, as_teacher
 from keras_distill.teachers.vector_table import VectorTable
-from keras_distill.training.distiller import Distiller
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
@@ -33,12 +33,12 @@ def net(channels, dim, seed):
     features = keras.Input((8, 8, channels), name="features")
     x = keras.layers.Conv2D(2 * channels, 3, strides=2, padding="same")(features)
     x = keras.layers.BatchNormalization(momentum=0.5)(x)
-    trunk = keras.Model(features, keras.layers.ReLU(name="late")(x), name="trunk")
+    backbone = keras.Model(features, keras.layers.ReLU(name="late")(x), name="trunk")
     image = keras.Input((16, 16, 3), name="image")
     x = keras.layers.Rescaling(1 / 127.5, -1, dtype="float32")(image)
     x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", name="conv")(x)
     x = keras.layers.BatchNormalization(momentum=0.5)(x)
-    x = trunk(keras.layers.ReLU(name="early")(x))
+    x = backbone(keras.layers.ReLU(name="early")(x))
     x = keras.layers.Dense(dim)(keras.layers.GlobalAveragePooling2D(name="pooling")(x))
     return keras.Model(image, keras.layers.UnitNormalization(dtype="float32")(x), name="net")
 
@@ -257,7 +257,7 @@ def test_maps_may_be_given_to_a_distiller_that_never_had_a_teacher(build, studen
     x = {"image": IMAGES, "teacher_embedding": embedding, "teacher_features": maps}
     expected = by_hand((embedding, maps), answers(student), distiller.feature_loss_layers[0])
     check(evaluate(distiller, x), expected)
-    with pytest.raises(ValueError, match=r"'trunk/late' is not known; give the teacher, or Hint"):
+    with pytest.raises(ValueError, match=r"'trunk/late' is not known; give `teacher`, or Hint"):
         build(teacher=None)
 
 
@@ -341,17 +341,15 @@ def test_a_teacher_without_layers(build, kind):
     }
     with pytest.raises(InputError) as error:
         build(teacher=others[kind])
-    assert "teacher layer=early, late, trunk/late: only a teacher that is a Keras" in str(
-        error.value
-    )
+    assert "`layers=early, late, trunk/late`: only a teacher that is a Keras" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("pair", "said"),
     [
-        (("top", "early"), "teacher layer='top' is not a layer of teacher 'net' with a feature m"),
-        (("early", "top"), "student layer='top' is not a layer of student 'net' with a feature m"),
-        (("pooling", "early"), "teacher layer='pooling' is not a layer of teacher 'net' with a f"),
+        (("top", "early"), "`layer='top'` is not a layer of `teacher` 'net' with a feature m"),
+        (("early", "top"), "`layer='top'` is not a layer of `student` 'net' with a feature m"),
+        (("pooling", "early"), "`layer='pooling'` is not a layer of `teacher` 'net' with a f"),
     ],
 )
 def test_a_layer_that_is_not_there(build, pair, said):
@@ -449,8 +447,8 @@ print(json.dumps([history, two_history]))
 """
 
 
-def test_two_replicas(run_python):
-    sizes, histories = map(json.loads, run_python(DEVICES).splitlines()[-2:])
+def test_two_replicas(run_warm_python):
+    sizes, histories = map(json.loads, run_warm_python(DEVICES).splitlines()[-2:])
     replicas, moved, apart, statistics = sizes
     assert replicas == 2
     # With the mean over rows, two replicas of 8 take the step of one of 16.

@@ -6,8 +6,8 @@ import tensorflow as tf
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.relative_teacher import RelativeTeacher
-from keras_distill.training.distiller import Distiller
-from keras_distill.training.loss_scaling import CountingLossScale, SkippedSteps
+from keras_distill.methods.distiller import Distiller
+from keras_distill.methods.loss_scaling import CountingLossScale, SkippedSteps
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(16) % 4

@@ -6,7 +6,7 @@ import numpy as np
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.relative_teacher import RelativeTeacher
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(8) // 2
@@ -26,7 +26,7 @@ def build(small_embedder, optimizer):
     return distiller
 
 
-def test_training_goes_on_in_another_process(small_embedder, tmp_path, run_python):
+def test_training_goes_on_in_another_process(small_embedder, tmp_path, run_warm_python):
     distiller = build(small_embedder, keras.optimizers.SGD(0.05, momentum=0.9))
     distiller.fit(IMAGES, LABELS, epochs=2, verbose=0)
     distiller.save(tmp_path / "distiller.keras")
@@ -71,7 +71,7 @@ distiller.fit(data["images"], data["labels"], shuffle=False, verbose=0)
 np.savez(folder / "trained.npz", *distiller.get_weights())
 print(json.dumps(report))
 """
-    report = json.loads(run_python(code, tmp_path))
+    report = json.loads(run_warm_python(code, tmp_path))
     assert report["teacher"] is None
     assert "set distiller.teacher (it is not kept by save())" in report["error"]
     assert (report["momentum"], report["steps"]) == (0.9, 2)

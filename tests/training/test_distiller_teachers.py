@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.methods.distiller import Distiller
 from keras_distill.models.batch_norm_momentum import warmed_up_momentum
 from keras_distill.models.projection import build_projection
 from keras_distill.teachers.teacher import Teacher
 from keras_distill.teachers.vector_table import VectorTable
-from keras_distill.training.distiller import Distiller
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
@@ -204,15 +204,18 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"teacher_losses": [RelativeTeacher()]}, "teacher must both be dicts by the names of the"),
+        (
+            {"teacher_losses": [RelativeTeacher()]},
+            "teacher` must both be dicts by the names of the",
+        ),
         (
             {"teacher": Teacher(abs)},
-            "teacher must both be dicts by the names of the teachers, or n",
+            "teacher` must both be dicts by the names of the teachers, or n",
         ),
         ({"teacher": {"a": abs, "b": abs}}, r"disagree about the teachers \['table'\]"),
         (
             {"teacher": {"a": abs, "b": abs, "table": abs, "c": abs}},
-            r"teacher and teacher_losses disagree about the teachers \['c'\]",
+            r"`teacher` and `teacher_losses` disagree about the teachers \['c'\]",
         ),
         (
             {"teacher": {"a": abs, "b": abs, "tabel": abs}},
@@ -220,11 +223,11 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
         ),
         (
             {"student_projection": build_projection(4, 5)},
-            "student_projection must both be dicts by the names of the teachers, or neither",
+            "student_projection` must both be dicts by the names of the teachers, or neither",
         ),
         (
             {"student_projection": {"c": build_projection(4, 5)}},
-            r"student_projection and teacher_losses disagree about the teachers \['c'\]",
+            r"`student_projection` and `teacher_losses` disagree about the teachers \['c'\]",
         ),
         (
             {
@@ -232,20 +235,20 @@ def test_weights_go_by_teacher_and_loss(build, given, expected):
                 "teacher_losses": [RelativeTeacher()],
                 "student_projection": {"a": build_projection(4, 5)},
             },
-            "student_projection must both be dicts",
+            "student_projection` must both be dicts",
         ),
         (
             {"teacher_loss_weights": {"relative": 1}},
             r"names \['relative'\], but the losses are \['a",
         ),
-        ({"teacher_loss_weights": [1.0]}, r"=\[1.0\] does not match the losses \['a_absolute', "),
+        ({"teacher_loss_weights": [1.0]}, r"=\[1.0\]` does not match the losses \['a_absolute', "),
         (
             {"teacher_losses": {"a": [RelativeTeacher()] * 2, "b": [], "table": []}},
             r"named \['triplet', 'a_relative', 'a_relative'\]; give each a name of its own",
         ),
         (
             {"task_loss": None, "teacher_losses": {"a": [], "b": []}},
-            "needs a task_loss, or teacher_losses",
+            "needs a `task_loss`, or `teacher_losses",
         ),
     ],
 )
@@ -273,15 +276,15 @@ LIVE_WITH = {
             LIVE,
             r"losses \['a_absolute', .*but no teacher, and the batches hold no 'teacher_e",
         ),
-        (None, LIVE_WITH["b"], "there is no answer of the teacher 'a'; 'teacher_embedding' and"),
-        (None, LIVE_WITH["misspelt"], "there is no answer of the teacher 'a'"),
-        (None, LIVE_WITH["one"], "there is no answer of the teacher 'a'"),
-        ("b", LIVE, "there is no answer of the teacher 'a'"),
-        ("b", LIVE_WITH["one"], "there is no answer of the teacher 'a'"),
-        ("single", LIVE, "there is no answer of the teacher 'a'"),
+        (None, LIVE_WITH["b"], "there is no output of the teacher 'a'; 'teacher_embedding' and"),
+        (None, LIVE_WITH["misspelt"], "there is no output of the teacher 'a'"),
+        (None, LIVE_WITH["one"], "there is no output of the teacher 'a'"),
+        ("b", LIVE, "there is no output of the teacher 'a'"),
+        ("b", LIVE_WITH["one"], "there is no output of the teacher 'a'"),
+        ("single", LIVE, "there is no output of the teacher 'a'"),
     ],
 )
-def test_a_teacher_without_an_answer_is_named(build, parts, teacher, x, message):
+def test_a_teacher_without_an_output_is_named(build, parts, teacher, x, message):
     distiller = build(teacher=None)
     teachers = {None: None, "b": {"b": parts["b"]}, "single": parts["a"]}
     distiller.teacher = teachers[teacher]  # as after loading
@@ -292,7 +295,7 @@ def test_a_teacher_without_an_answer_is_named(build, parts, teacher, x, message)
 
 def test_answers_by_name_for_a_teacher_without_one(build):
     distiller = build(teacher=None, teacher_losses=[RelativeTeacher()], teacher_loss_weights=None)
-    with pytest.raises(ValueError, match="there is no answer of the teacher None"):
+    with pytest.raises(ValueError, match="there is no output of the teacher None"):
         distiller.fit(LIVE_WITH["b"], LABELS, verbose=0)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.epoch_report import EpochReport
-from keras_distill.training.run_directory import RunDirectory
 
 
 class Validation(keras.callbacks.Callback):

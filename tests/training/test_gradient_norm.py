@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_distill.training.gradient_norm import GradientNorm
-from keras_distill.training.rated_optimizers import RatedSGD
+from keras_distill.training.layerwise_optimizers import LayerwiseSGD
 
 X = np.array([1.0, 2.0, 3.0], np.float32)
 RATE, EPOCHS, CLIP = 0.03, 3, 1.5
@@ -36,7 +36,7 @@ def norms_by_hand():
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_mean_and_maximum_of_each_epoch_before_clipping(scaled):
-    optimizer = RatedSGD(RATE, measure_gradients=True, global_clipnorm=CLIP)
+    optimizer = LayerwiseSGD(RATE, measure_gradients=True, global_clipnorm=CLIP)
     history = fit(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
     norms = norms_by_hand()
     mean, greatest = norms.mean(axis=1), norms.max(axis=1)

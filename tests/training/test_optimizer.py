@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
 
 
@@ -44,7 +44,7 @@ def test_warmup_longer_than_the_training():
 
 
 def test_unknown_schedule():
-    with pytest.raises(ValueError, match="schedule='linear' is none of 'constant', "):
+    with pytest.raises(ValueError, match="schedule='linear'` is none of 'constant', "):
         build_optimizer(learning_rate=0.1, schedule="linear", steps=1)
 
 

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.errors import InputError
+from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
-from keras_distill.retrieval.metrics import retrieval_metrics
-from keras_distill.training.distiller import Distiller
+from keras_distill.methods.distiller import Distiller
 from keras_distill.training.divergence_guard import TrainingDiverged
 from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
 
@@ -109,7 +109,7 @@ def test_keras_callbacks_watch_the_students_recall(kind, batches, distiller, tmp
         ],
         verbose=0,
     )
-    assert history.epoch == [0, 1]  # nothing was learnt, so nothing got better
+    assert history.epoch == [0, 1]  # nothing was learned, so nothing got better
     expected = naive_recall(distiller.student(IMAGES, training=False).numpy())
     assert history.history["val_recall@1"][0] == pytest.approx(expected)
     (kept,) = tmp_path.iterdir()
@@ -131,15 +131,15 @@ def test_a_model_that_is_trained_itself_and_images_without_labels(small_embedder
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (IMAGES, r"data must be batches \(images, labels\).* not a ndarray"),
-        (tf.data.Dataset.from_tensor_slices(IMAGES), "data must be .* not batches of TensorSpec"),
+        (IMAGES, r"`data` must be batches \(images, labels\).* not a ndarray"),
+        (tf.data.Dataset.from_tensor_slices(IMAGES), "`data` must be .* not batches of TensorSpec"),
         (tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)), r"labels of shape \(\).*batch the"),
         ((IMAGES, np.eye(4)[LABELS]), r"labels of shape \(None, 4\) where \(batch,\) is needed"),
         (
             tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(4).repeat(),
-            "data is endless; give each held-out image once",
+            "`data` is endless; give each held-out image once",
         ),
-        ((IMAGES[:0], LABELS[:0]), "data is empty"),
+        ((IMAGES[:0], LABELS[:0]), "`data` is empty"),
     ],
 )
 def test_data_that_cannot_be_evaluated(data, message):

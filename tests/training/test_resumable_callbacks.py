@@ -12,13 +12,15 @@ from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.proxy_anchor import ProxyAnchor
+from keras_distill.methods.distiller import Distiller
+from keras_distill.methods.loss_scaling import CountingLossScale
+from keras_distill.methods.method import LossTerm, Method
+from keras_distill.runs.checkpoints import CheckpointFolder
 from keras_distill.training.best_epoch import BestEpoch
-from keras_distill.training.checkpoint_folder import CheckpointFolder
 from keras_distill.training.collapse_monitor import CollapseMonitor
-from keras_distill.training.distiller import Distiller
-from keras_distill.training.loss_scaling import CountingLossScale
+from keras_distill.training.layerwise_optimizers import LayerwiseAdam
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
-from keras_distill.training.training_variables import read_variables
+from keras_distill.training.training_variables import OPTIMIZER, assign_variables, read_variables
 
 EPOCHS, STEPS = 4, 3
 
@@ -122,11 +124,12 @@ def compiled(recipe="memory", **compiling):
     return distiller
 
 
-def train(folder, distiller, *others, epochs=EPOCHS, **options):
+def train(folder, distiller, *others, epochs=EPOCHS, watch=True, **options):
     """Trains, and returns the variables at the end and the diary."""
     diary = Diary()
+    monitors = [CollapseMonitor(8, batches=watched())] if watch else []
     callbacks = ResumableCallbacks(
-        [CollapseMonitor(8, batches=watched()), diary, *others],
+        [*monitors, diary, *others],
         model=distiller,
         checkpoints=folder,
         epochs=epochs,
@@ -253,7 +256,9 @@ def test_several_steps_at_once(tmp_path):
         fit(tmp_path / "killed", KillInEpoch())
     assert steps_of(tmp_path / "killed") == [2, 4]
     assert_same(fit(tmp_path / "killed"), expected)
-    with pytest.raises(ValueError, match=r"steps_per_epoch=3 must be a multiple of steps_per_exec"):
+    with pytest.raises(
+        ValueError, match=r"steps_per_epoch=3` must be a multiple of `steps_per_exec"
+    ):
         train(tmp_path, compiled(steps_per_execution=2))
 
 
@@ -270,7 +275,7 @@ def test_other_steps_per_execution(tmp_path):
     callbacks = resume(1)
     callbacks.step = 3
     callbacks._save()
-    with pytest.raises(InputError, match=r"steps_per_execution=2 cannot resume .*step-000003"):
+    with pytest.raises(InputError, match=r"steps_per_execution=2` cannot resume .*step-000003"):
         resume(2)
     assert resume(3).step == 3
 
@@ -290,6 +295,86 @@ def test_a_projection_that_has_seen_no_batch_is_resumed(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path / "killed", projected(), kill_after(4))
     assert_same(train(tmp_path / "killed", projected()), expected)
+
+
+class Rivals(Method):
+    """An embedder against a critic, each with an optimiser of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.embedder, self.critic = embedder(), keras.Sequential([keras.layers.Dense(1)])
+        self.critic.build((None, 4))
+        self.track_losses(["difference"])
+        self.built = True
+
+    def compile(self, optimizer, critic_optimizer, **kwargs):
+        super().compile(optimizer, **kwargs)
+        self.critic_optimizer = critic_optimizer
+
+    def get_product(self):
+        return self.embedder
+
+    @property
+    def optimizers(self):
+        return {"": self.optimizer, "critic": self.critic_optimizer}
+
+    def variables_of(self, optimizer):
+        return (self.critic if optimizer else self.embedder).trainable_variables
+
+    def loss_terms(self, x, y, y_pred, sample_weight, training):
+        verdict = self.critic(y_pred)[:, 0]
+        difference = tf.reduce_mean(tf.abs(verdict - tf.cast(y, tf.float32)))
+        return [LossTerm("difference", difference, rows=tf.shape(verdict)[0])]
+
+    def train_step(self, data):
+        x, y, _ = self.prepare(data, training=True)
+        for name, sign in (("", 1.0), ("critic", -1.0)):
+            with tf.GradientTape() as tape:
+                loss = sign * self.compute_loss(x, y, self(x, training=True))
+            variables = self.variables_of(name)
+            gradients = tape.gradient(loss, [variable.value for variable in variables])
+            self.optimizers[name].apply(gradients, variables)
+        return self.get_metrics_result()
+
+
+def rivals():
+    model = Rivals()
+    counting = LayerwiseAdam(0.05, count_updates=True)
+    model.compile(adam(use_ema=True), counting, run_eagerly=True)
+    return model
+
+
+def test_all_optimizers_of_a_method_are_resumed(tmp_path):
+    def fit(folder, *others):
+        model = rivals()
+        return train(folder, model, *others, watch=False), model
+
+    expected, model = fit(tmp_path / "through")
+    variables = expected[0]
+    for name, optimizer in model.optimizers.items():
+        group = f"optimizer/{name}".rstrip("/")
+        places = [key for key in variables if key.rpartition("/")[0] == group]
+        assert len(places) == len(optimizer.variables)
+        assert variables[f"{group}/0"] == EPOCHS * STEPS  # its iterations
+    for step in (2, 6, 7):
+        with pytest.raises(Killed):
+            fit(tmp_path / "killed", kill_after(step))
+    assert_same(fit(tmp_path / "killed")[0], expected)
+
+
+def test_a_checkpoint_without_the_second_optimizer_is_refused(tmp_path):
+    model = rivals()
+    arrays = read_variables(model)
+    one = {name: array for name, array in arrays.items() if "critic" not in name}
+    with pytest.raises(InputError, match=r"of another model: .* such as 'optimizer/critic/0'"):
+        assign_variables(model, one, OPTIMIZER)
+
+
+def test_names_of_a_single_optimizer_are_those_of_older_checkpoints():
+    distiller = compiled("plain_rate")
+    names = read_variables(distiller)
+    found = [name for name in names if name.startswith("optimizer")]
+    assert found == [f"optimizer/{i}" for i in range(len(distiller.optimizer.variables))]
 
 
 class Recall(keras.callbacks.Callback):
@@ -384,11 +469,13 @@ def test_a_signal_after_an_epoch_without_a_checkpoint_loses_nothing(tmp_path):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(Killed):
-        train(tmp_path, compiled(), kill_after(4), made_of={"images": "a"})
-    with pytest.raises(InputError, match=r"images differs from .*step-000004' .*: b, not a. Put b"):
-        train(tmp_path, compiled(), made_of={"images": "b"})
+        train(tmp_path, compiled(), kill_after(4), provenance={"images": "a"})
+    with pytest.raises(
+        InputError, match=r"^`images` differs from .*step-000004' .*: b, not a. Put b"
+    ):
+        train(tmp_path, compiled(), provenance={"images": "b"})
     with pytest.raises(InputError, match=r"of another model: \d+ variables are stored, and there"):
-        train(tmp_path, compiled("proxies_and_average"), made_of={"images": "a"})
+        train(tmp_path, compiled("proxies_and_average"), provenance={"images": "a"})
     distiller = compiled()
     callbacks = ResumableCallbacks(
         [],
@@ -396,7 +483,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         checkpoints=tmp_path,
         epochs=EPOCHS,
         steps_per_epoch=STEPS,
-        made_of={"images": "a"},
+        provenance={"images": "a"},
     )
     assert (callbacks.step, callbacks.epoch) == (4, 1)
     with pytest.raises(ValueError, match=r"fit began with epoch 0 instead of 1; give it initial_e"):

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from keras_distill.training.run_directory import RunDirectory
+from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.training_curves import draw_training
 
 

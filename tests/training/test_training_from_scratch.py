@@ -21,11 +21,11 @@ def student(tmp_path_factory):
     keras.utils.set_random_seed(0)
     student = build_embedder(
         "mobilenet",
-        trunk_layer="conv_pw_6_relu",
+        backbone_layer="conv_pw_6_relu",
         alpha=0.25,
         image_size=32,
         embedding_dim=16,
-        trunk_weights="none",
+        backbone_weights="none",
     )
     distiller = Distiller(student, task_loss=SemiHardTriplet(0.2))
     distiller.compile(keras.optimizers.Adam(1e-3))

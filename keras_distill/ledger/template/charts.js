@@ -1,4 +1,4 @@
-// Charts: functions of their width that return an SVG, and how they come into the page.
+// Charts: functions of their width that return an SVG, and their place in the page.
 
 /** Shows a chart in a figure, redrawn for its width, with its data as a table. */
 function showChart(id, caption, label, draw, dataTable) {
@@ -38,7 +38,7 @@ const logarithmic = ([a, b], places) => {
   return (value) => scale(Math.log(value));
 };
 
-/** Round numbers within a range, about as many as asked. */
+/** Round numbers within a range, about `count` of them. */
 function ticks([low, high], count) {
   const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -70,18 +70,18 @@ function around(values, room = 0.15) {
   return [Math.max(low - pad, 0), Math.min(high + pad, 1)];
 }
 
-/** First and last step of the chain as bars from 0, what each step changed, and below it the branches. */
+/** First and last stage of the chain as bars from 0, the change of each stage, and the branches below. */
 function waterfall(measure, zoomed) {
-  const value = (step) => pick(step, measure);
-  const whole = (step, name) =>
-    ({ name, from: 0, to: value(step), span: intervalOf(step, measure), total: true });
-  const changed = (step) => {
-    const change = changeIn(step.change, measure), from = value(steps[step.before]);
-    return { name: step.name, from, to: value(step), change, span: change.interval.map((bound) => from + bound) };
+  const value = (stage) => pick(stage, measure);
+  const whole = (stage, name) =>
+    ({ name, from: 0, to: value(stage), span: intervalOf(stage, measure), total: true });
+  const changed = (stage) => {
+    const change = changeIn(stage.change, measure), from = value(stages[stage.before]);
+    return { name: stage.name, from, to: value(stage), change, span: change.interval.map((bound) => from + bound) };
   };
-  const bars = [whole(chain[0], chain[0].name), ...chain.slice(1).map((step) => ({ ...changed(step), joint: true }))];
+  const bars = [whole(chain[0], chain[0].name), ...chain.slice(1).map((stage) => ({ ...changed(stage), joint: true }))];
   if (chain.length > 1) bars.push({ ...whole(chain.at(-1), "left at the end"), joint: true });
-  bars.push(...branches.map((step) => ({ ...changed(step), name: `${step.name}, of the ${steps[step.before].name}` })));
+  bars.push(...branches.map((stage) => ({ ...changed(stage), name: `${stage.name}, of the ${stages[stage.before].name}` })));
   const domain = zoomed ? around(bars.flatMap((bar) => [bar.to, ...bar.span]), 0.2) : [0, 1];
   const longest = Math.max(...bars.map((bar) => textWidth(bar.name, true)));
   return (width) => {
@@ -118,7 +118,7 @@ function waterfall(measure, zoomed) {
   };
 }
 
-/** What a bar says where it has room: all, or at least the value. */
+/** The label of a bar, as far as it has room: everything, or at least the value. */
 function barLabel(bar, { start, end, low, high, left, width, middle }) {
   const parts = bar.total ? [percent(bar.to), `[${range(bar.span)}]`]
     : [points(bar.change.value), pointRange(bar.change.interval), verdictOf(bar.change)];
@@ -133,11 +133,11 @@ function barLabel(bar, { start, end, low, high, left, width, middle }) {
   return null;
 }
 
-/** Recall against K, a line a step. */
+/** Recall against K, one line for each stage. */
 function recallCurve(width) {
   const height = Math.min(360, Math.max(240, width * 0.42)), left = 48, right = width - 16, bottom = height - 40, top = 12;
-  const ks = steps[0].recall_curve.k;
-  const domain = around(steps.flatMap((step) => step.recall_curve.recall), 0.04);
+  const ks = stages[0].recall_curve.k;
+  const domain = around(stages.flatMap((stage) => stage.recall_curve.recall), 0.04);
   const kRange = [1, Math.max(ks.at(-1), 2)];
   const x = logarithmic(kRange, [left, right]), y = linear(domain, [bottom, top]);
   const guide = line(0, top, 0, bottom, "guide");
@@ -145,13 +145,13 @@ function recallCurve(width) {
   const picture = canvas(width, height,
     shareAxis(domain, y, left, right),
     logTicks(kRange, 8).map((k) => text(x(k), bottom + 18, String(k), { class: "tick middle" })),
-    text((left + right) / 2, height - 4, "K: neighbours looked at", { class: "tick middle" }),
-    steps.map((step, number) => svg("path", {
-      class: `curve ${stepClass(number)}`, "stroke-dasharray": dash(number),
-      d: step.recall_curve.recall.map((recall, place) => `${place ? "L" : "M"}${x(ks[place]).toFixed(1)},${y(recall).toFixed(1)}`).join(""),
+    text((left + right) / 2, height - 4, "K: number of neighbours", { class: "tick middle" }),
+    stages.map((stage, number) => svg("path", {
+      class: `curve ${stageClass(number)}`, "stroke-dasharray": dash(number),
+      d: stage.recall_curve.recall.map((recall, place) => `${place ? "L" : "M"}${x(ks[place]).toFixed(1)},${y(recall).toFixed(1)}`).join(""),
     })),
-    steps.map((step, number) => report.ks.filter((k) => k <= ks.at(-1)).map((k) =>
-      mark(number, { transform: `translate(${x(k)},${y(step.recall[k])}) scale(.8)` }))),
+    stages.map((stage, number) => report.ks.filter((k) => k <= ks.at(-1)).map((k) =>
+      mark(number, { transform: `translate(${x(k)},${y(stage.recall[k])}) scale(.8)` }))),
     guide);
   picture.addEventListener("pointermove", (event) => {
     const at = pointerAt(event, picture);
@@ -159,25 +159,24 @@ function recallCurve(width) {
     for (const end of ["x1", "x2"]) guide.setAttribute(end, x(ks[nearest]));
     guide.style.visibility = "visible";
     showTip(event.clientX, event.clientY, el("b", {}, `Recall@${ks[nearest]}`),
-      ...steps.map((step, number) => el("div", { class: "line" }, stepKey(number), percent(step.recall_curve.recall[nearest]))));
+      ...stages.map((stage, number) => el("div", { class: "line" }, stageKey(number), percent(stage.recall_curve.recall[nearest]))));
   });
   picture.addEventListener("pointerleave", () => { guide.style.visibility = "hidden"; hideTip(); });
   return picture;
 }
 
 /**
- * Recall against what a model takes; only models of which that is known. Lines join `groups` of
- * models that are comparable.
+ * Recall against the cost of models with a known cost. Lines join `groups` of comparable models.
  */
 function tradeOff(measure, cost, unit, groups) {
   const shown = groups.flat();
   return (width) => {
     const height = 280, left = 48, right = width - 20, bottom = height - 42, top = 18;
-    const domain = around(shown.flatMap((step) => intervalOf(step, measure)));
-    const costs = shown.map((step) => step.cost[cost]);
+    const domain = around(shown.flatMap((stage) => intervalOf(stage, measure)));
+    const costs = shown.map((stage) => stage.cost[cost]);
     const span = [Math.min(...costs) / 1.8, Math.max(...costs) * 1.8];
     const x = logarithmic(span, [left, right]), y = linear(domain, [bottom, top]);
-    const place = (step) => [x(step.cost[cost]), y(pick(step, measure))];
+    const place = (stage) => [x(stage.cost[cost]), y(pick(stage, measure))];
     const labelled = labelPlaces(left, width, shown.map(place));
     return canvas(width, height,
       shareAxis(domain, y, left, right),
@@ -185,16 +184,16 @@ function tradeOff(measure, cost, unit, groups) {
         line(x(value), top, x(value), bottom, "grid"),
         text(x(value), bottom + 18, String(Number(value.toPrecision(2))), { class: "tick middle" })]),
       text((left + right) / 2, height - 5, `${unit}, less is better`, { class: "tick middle" }),
-      groups.map((group) => svg("path", { class: "way", d: group.map((step, row) => `${row ? "L" : "M"}${place(step)}`).join("") })),
-      shown.map((step) => {
-        const number = numberOf(step), [at, high] = place(step);
-        const [low, top95] = intervalOf(step, measure);
-        const amount = short(step.cost[cost]);
+      groups.map((group) => svg("path", { class: "trend", d: group.map((stage, row) => `${row ? "L" : "M"}${place(stage)}`).join("") })),
+      shown.map((stage) => {
+        const number = numberOf(stage), [at, high] = place(stage);
+        const [low, top95] = intervalOf(stage, measure);
+        const amount = short(stage.cost[cost]);
         return svg("g", {},
-          svg("title", {}, `${step.name} ${amount}`),
-          line(at, y(low), at, y(top95), `whisker-step ${stepClass(number)}`),
+          svg("title", {}, `${stage.name} ${amount}`),
+          line(at, y(low), at, y(top95), `whisker-stage ${stageClass(number)}`),
           mark(number, { transform: `translate(${at},${high})` }),
-          labelled(at, high, `${fitted(step.name, width * 0.4)} ${amount}`));
+          labelled(at, high, `${fitted(stage.name, width * 0.4)} ${amount}`));
       }));
   };
 }

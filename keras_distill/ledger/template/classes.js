@@ -4,8 +4,8 @@ const CLASS_PAGE = 25;
 const classView = { measure: headline, by: "change", descending: false, words: "", count: CLASS_PAGE };
 
 function classRows(measure) {
-  return steps[0].per_class.map((first, number) => {
-    const values = steps.map((step) => pick(step.per_class[number], measure));
+  return stages[0].per_class.map((first, number) => {
+    const values = stages.map((stage) => pick(stage.per_class[number], measure));
     const change = chain.length > 1 && values[0] !== null ? values[chain.length - 1] - values[0] : null;
     return { name: first.class, queries: first.queries, values, change, taken: chain.at(-1).per_class[number].taken_for };
   });
@@ -20,7 +20,7 @@ function showClasses() {
   const shown = rows.slice(0, classView.count);
   byId("classes-lead").textContent =
     `${measure.name} within each class. With few queries in a class, differences are mostly noise.`;
-  const columns = [["name", "Class"], ["queries", "Queries"], ...steps.map((step, number) => [number, breakable(fitted(step.name, 130)), step.name]),
+  const columns = [["name", "Class"], ["queries", "Queries"], ...stages.map((stage, number) => [number, breakable(fitted(stage.name, 130)), stage.name]),
     ...(chain.length > 1 ? [["change", "Change"]] : [])];
   const heading = ([column, label, title]) => el("th", { scope: "col", title, "aria-sort": by === column ? (descending ? "descending" : "ascending") : "none" },
     el("button", { type: "button", class: "sort", onclick: () => sortClasses(column) }, label, el("span", { "aria-hidden": "true" }, by === column ? (descending ? " ↓" : " ↑") : "")));
@@ -43,7 +43,7 @@ function showClasses() {
   more.textContent = `Show ${Math.min(CLASS_PAGE, rows.length - shown.length)} more of ${whole(rows.length - shown.length)}`;
 }
 
-/** First and last step of the chain on a line from 0 to 1. */
+/** First and last stage of the chain on a line from 0 to 1. */
 function dumbbell(values) {
   const [first, last] = [values[0] ?? 0, values[chain.length - 1] ?? 0].map((value) => 8 + 74 * value);
   return svg("svg", { width: 90, height: 16, viewBox: "0 0 90 16", "aria-hidden": "true", class: "dumbbell" },

@@ -1,14 +1,14 @@
 "use strict";
-// What all parts of the page are made of: the data, elements, numbers as text, tables, tips.
+// Basics of all parts of the page: the data, elements, numbers as text, tables, tips.
 
 const { report, pictures } = JSON.parse(document.getElementById("data").textContent);
-const steps = report.steps;
-const embedding = steps.filter((step) => "parameters" in step.cost);
-// The way from the first model to what answers at the end, and other formats of a step of it.
-const chain = steps.filter((step) => !step.branch);
-const branches = steps.filter((step) => step.branch);
-const models = chain.filter((step) => embedding.includes(step));
-const numberOf = (step) => steps.indexOf(step);
+const stages = report.steps;
+const embedding = stages.filter((stage) => "parameters" in stage.cost);
+// The stages from the first model to the end of production, and other formats of one of them.
+const chain = stages.filter((stage) => !stage.branch);
+const branches = stages.filter((stage) => stage.branch);
+const models = chain.filter((stage) => embedding.includes(stage));
+const numberOf = (stage) => stages.indexOf(stage);
 
 const byId = (id) => document.getElementById(id);
 
@@ -49,7 +49,7 @@ function points(difference) {
 const range = ([low, high]) => `${(100 * low).toFixed(1)}–${(100 * high).toFixed(1)}`;
 const pointRange = ([low, high]) => `[${points(low)}, ${points(high)}]`;
 
-/** A positive number with three digits that count. */
+/** A positive number with about three significant digits. */
 function short(value) {
   if (value === null || value === undefined) return "–";
   if (value >= 99.5) return whole(value);
@@ -63,7 +63,7 @@ function verdictOf(change) {
   return change.beyond_noise ? "beyond noise" : "within noise";
 }
 
-// Measures: those of recall first.
+// Measures, recall first.
 
 const measures = [
   ...report.ks.map((k) => ({ name: `Recall@${k}`, path: ["recall", String(k)] })),
@@ -76,13 +76,13 @@ const headline = measures[0];
 // Intervals over queries or over classes, whichever the report shows.
 
 const over = report.intervals_shown;
-const intervalOf = (step, measure) => pick(step.intervals_over[over], measure);
+const intervalOf = (stage, measure) => pick(stage.intervals_over[over], measure);
 const changeIn = (changes, measure) => {
   const change = pick(changes, measure);
   return { value: change.value, ...change.intervals_over[over] };
 };
 
-// Steps keep their colour, mark and dash wherever they appear; the seventh has the first colour again,
+// Stages keep their colour, mark and dash on the whole page; the seventh has the first colour again,
 // with another mark and dash.
 
 const DASHES = ["", "", "9 5", "2 4", "12 4 2 4", "5 3"];
@@ -94,17 +94,17 @@ const MARKS = [
   "M0,7L6.5,-5H-6.5Z",
   "M-2,-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
 ];
-const stepClass = (number) => `step-${number % 6}`;
+const stageClass = (number) => `stage-${number % 6}`;
 const variant = (number) => (number + Math.floor(number / 6)) % 6;
 const dash = (number) => DASHES[variant(number)];
 const mark = (number, attributes) =>
-  svg("path", { d: MARKS[variant(number)], class: `mark ${stepClass(number)}`, ...attributes });
-const stepKey = (number) =>
+  svg("path", { d: MARKS[variant(number)], class: `mark ${stageClass(number)}`, ...attributes });
+const stageKey = (number) =>
   el("span", { class: "key" },
     svg("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, mark(number)),
-    el("span", {}, breakable(steps[number].name)));
+    el("span", {}, breakable(stages[number].name)));
 
-/** A name that may be broken behind the marks within it. */
+/** A name that may be broken after its punctuation marks. */
 const breakable = (name) => name.split(/(?<=[_./\-])/).flatMap((part) => [part, el("wbr")]);
 
 /** Makes a table: a caption, headings, and rows whose first cell is their heading. */
@@ -121,7 +121,7 @@ function tableRow(cells, attributes = {}) {
   return el("tr", attributes, el("th", { scope: "row" }, first), rest.map((cell) => el("td", {}, cell)));
 }
 
-/** Makes buttons of which one is pressed. */
+/** Makes buttons, one of which is pressed. */
 function choices(host, names, chosen, onChoose) {
   const buttons = names.map((name, number) =>
     el("button", {
@@ -141,17 +141,17 @@ function choose(label, options, onchange, attributes = {}) {
       options.map(([value, text]) => el("option", { value }, text))));
 }
 
-// Names of files can be longer than the place for them.
+// Names of files can be longer than the space for them.
 
 const ruler = document.createElement("canvas").getContext("2d");
 
-/** How wide a text of a chart is, in pixels. */
+/** Width of a text in a chart, in pixels. */
 function textWidth(content, bold = false) {
   ruler.font = `${bold ? 600 : 400} 13px ${getComputedStyle(document.body).fontFamily}`;
   return ruler.measureText(content).width;
 }
 
-/** A name that fits a width: what is too long loses its middle, for ends of files tell them apart. */
+/** A name that fits a width; one that is too long loses its middle, as the ends of file names differ. */
 function fitted(name, width) {
   if (textWidth(name, true) <= width) return name;
   for (let kept = name.length - 2; kept > 4; kept--) {
@@ -162,12 +162,12 @@ function fitted(name, width) {
   return `…${name.slice(-4)}`;
 }
 
-// Images and classes. Folders are often called 017.Horned_Lark: that reads "Horned Lark", unless
-// two classes would then be called alike.
+// Images and classes. Folders are often called 017.Horned_Lark: that is shown as "Horned Lark", unless
+// two classes would then have the same name.
 
 const nameOf = (row) => report.images[row].class;
 const spoken = (name) => name.replace(/^\d+[._ -]+/, "").replaceAll("_", " ").trim();
-const classNames = steps[0].per_class.map((row) => row.class);
+const classNames = stages[0].per_class.map((row) => row.class);
 const readable = new Set(classNames.map(spoken)).size === classNames.length && !classNames.map(spoken).includes("");
 const label = (name) => (readable ? spoken(name) : name);
 

@@ -11,25 +11,25 @@ const SHAPES = [
 ];
 
 function showDistances() {
-  const shown = steps.filter((step) => step.backend === "exact" && embedding.includes(step));
+  const shown = stages.filter((stage) => stage.backend === "exact" && embedding.includes(stage));
   byId("distances-lead").append("Distances of pairs of images of the ",
     el("span", { class: "key" }, el("i", { class: "swatch" }), "same class"), " and of ",
     el("span", { class: "key" }, el("i", { class: "swatch other" }), "different classes"),
-    ". The less the two hills overlap, the easier it is to find the right class.");
-  const bins = usedBins(shown.map((step) => step.distances));
-  shown.forEach((step, place) => {
-    const { images, overlap, edges, positive, negative } = step.distances;
-    const number = steps.indexOf(step), id = `distances-${number}`;
+    ". The less the two curves overlap, the easier it is to find the right class.");
+  const bins = usedBins(shown.map((stage) => stage.distances));
+  shown.forEach((stage, place) => {
+    const { images, overlap, edges, positive, negative } = stage.distances;
+    const number = stages.indexOf(stage), id = `distances-${number}`;
     byId("distances").append(el("figure", { id }));
-    showChart(id, el("span", { class: "keys" }, stepKey(number), `overlap ${percent(overlap)}`),
-    `Distances of pairs by the ${step.name}, of ${images} images: the histograms of pairs of one class and of different classes share ${percent(overlap)} of their area.`,
-    distanceHistogram(step.distances, bins[place]),
-    table(`Pairs by distance, ${step.name}, all pairs of ${whole(images)} images`, ["Distance up to", "Same class", "Different classes"],
+    showChart(id, el("span", { class: "keys" }, stageKey(number), `overlap ${percent(overlap)}`),
+    `Distances of pairs of ${images} images in the ${stage.name}: the histograms of pairs of the same class and of different classes share ${percent(overlap)} of their area.`,
+    distanceHistogram(stage.distances, bins[place]),
+    table(`Pairs by distance, ${stage.name}, all pairs of ${whole(images)} images`, ["Distance up to", "Same class", "Different classes"],
       positive.map((count, bin) => [edges[bin + 1].toFixed(2), whole(count), whole(negative[bin])]).filter((row) => row[1] !== "0" || row[2] !== "0")));
   });
 }
 
-/** First and last bin to show of each: one range for all, if they have the same bins. */
+/** First and last bin to show for each stage: one range for all, if they have the same bins. */
 function usedBins(all) {
   const used = all.map(({ positive, negative }) => {
     const counts = positive.map((count, bin) => count + negative[bin] > 0);
@@ -39,7 +39,7 @@ function usedBins(all) {
   return used.map(() => [Math.min(...used.map(([low]) => low)), Math.max(...used.map(([, high]) => high))]);
 }
 
-const mapView = { step: 0, only: null, at: null };
+const mapView = { stage: 0, only: null, at: null };
 const mapClasses = [...new Set(report.map.rows.map(nameOf))].sort((a, b) => a.localeCompare(b));
 const classNumber = new Map(mapClasses.map((name, number) => [name, number]));
 const classMark = (number) => SHAPES[Math.floor(number / HUES) % SHAPES.length];
@@ -47,8 +47,8 @@ const classHue = (number) => `hue-${number % HUES}`;
 
 function setUpMap() {
   const { rows, steps: maps } = report.map;
-  choices(byId("map-steps"), maps.map((one) => steps[one.step].name), 0, (number) => {
-    mapView.step = number;
+  choices(byId("map-stages"), maps.map((one) => stages[one.step].name), 0, (number) => {
+    mapView.stage = number;
     picture.classList.add("moving");
     drawMap();
   });
@@ -68,9 +68,9 @@ function setUpMap() {
   let places = [];
 
   function drawMap() {
-    const one = maps[mapView.step], width = host.clientWidth || 640, height = Math.min(width, 620);
+    const one = maps[mapView.stage], width = host.clientWidth || 640, height = Math.min(width, 620);
     picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    fill(picture, { role: "img", "aria-label": `${whole(rows.length)} images by the ${steps[one.step].name}, coloured by class` }, []);
+    fill(picture, { role: "img", "aria-label": `${whole(rows.length)} images by the ${stages[one.step].name}, coloured by class` }, []);
     const [left, right] = extent(one.places.map((place) => place[0])), [low, high] = extent(one.places.map((place) => place[1]));
     const scale = Math.min((width - 24) / (right - left || 1), (height - 24) / (high - low || 1));
     places = one.places.map(([x, y]) => x === null ? null
@@ -80,7 +80,7 @@ function setUpMap() {
       if (places[number]) dot.style.transform = `translate(${places[number].map((at) => at.toFixed(1)).join("px,")}px)`;
     });
     byId("map-lead").textContent =
-      `The two main directions of the ${steps[one.step].name}'s vectors hold ${percent(one.variance, 0)} of their variance, so what lies together here may be far apart. Maps of other steps are turned to lie alike.`;
+      `The two principal directions of the ${stages[one.step].name}'s vectors hold ${percent(one.variance, 0)} of their variance, so points that are close here may be far apart. Maps of other stages are rotated to match.`;
     byId("map-caption").textContent = `${whole(rows.length)} of ${whole(report.queries_in_all)} images, coloured by class.`;
     tableHost.replaceChildren(centreTable(one));
     point(null);
@@ -121,14 +121,14 @@ function setUpMap() {
   host.addEventListener("pointerleave", () => point(null));
   host.addEventListener("blur", () => point(null));
   host.addEventListener("keydown", (event) => {
-    const way = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape") point(null);
-    if (!way) return;
+    if (!move) return;
     event.preventDefault();
     const chosen = rows.map((_, number) => number).filter(visible);
     if (!chosen.length) return;
     const place = chosen.indexOf(mapView.at);
-    point(chosen[place < 0 ? 0 : (place + way + chosen.length) % chosen.length]);
+    point(chosen[place < 0 ? 0 : (place + move + chosen.length) % chosen.length]);
   });
 
   const buttons = mapClasses.map((name, number) => el("button", {

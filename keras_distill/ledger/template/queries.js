@@ -1,8 +1,8 @@
-// Queries with their galleries: those that changed between two steps, and samples.
+// Queries with their neighbours: changed queries between two stages, and samples.
 
 const PAGE = 12;
 
-/** A query and what some steps answered to it. */
+/** A query and the neighbours that some stages found. */
 function queryCard(row, shown, facts) {
   const query = report.queries[row], image = report.images[row];
   return el("article", { class: "card", "aria-label": `Query ${image.path}` },
@@ -11,24 +11,24 @@ function queryCard(row, shown, facts) {
     alike(query, shown).map((group) => gallery(query, group, row)));
 }
 
-/** Groups of steps, one after the other, that found the same neighbours. */
+/** Groups of stages, one after the other, that found the same neighbours. */
 function alike(query, shown) {
-  const answer = (step) => `${query.neighbours[step]}:${query.first_match[step]}`;
+  const answer = (stage) => `${query.neighbours[stage]}:${query.first_match[stage]}`;
   const groups = [];
-  for (const step of shown) {
+  for (const stage of shown) {
     const last = groups.at(-1);
-    if (last && answer(last[0]) === answer(step)) last.push(step);
-    else groups.push([step]);
+    if (last && answer(last[0]) === answer(stage)) last.push(stage);
+    else groups.push([stage]);
   }
   return groups;
 }
 
 function gallery(query, group, row) {
-  const step = group[0];
+  const stage = group[0];
   return el("div", { class: "answer-row" },
-    el("p", { class: "by" }, el("span", { class: "names" }, group.map(stepKey)), el("small", {}, rankText(query.first_match[step]))),
-    el("ol", { class: "gallery" }, query.neighbours[step].map((neighbour, place) =>
-      neighbourItem(neighbour, query.distances[step][place], nameOf(row)))));
+    el("p", { class: "by" }, el("span", { class: "names" }, group.map(stageKey)), el("small", {}, rankText(query.first_match[stage]))),
+    el("ol", { class: "gallery" }, query.neighbours[stage].map((neighbour, place) =>
+      neighbourItem(neighbour, query.distances[stage][place], nameOf(row)))));
 }
 
 function neighbourItem(neighbour, distance, expected) {
@@ -41,10 +41,10 @@ function neighbourItem(neighbour, distance, expected) {
     el("span", { class: "caption", "aria-hidden": "true" }, label(nameOf(neighbour))));
 }
 
-const depth = Math.max(...steps[0].recall_curve.k);
+const depth = Math.max(...stages[0].recall_curve.k);
 const rankText = (rank) => rank === 1 ? "right at once" : rank ? `first right one at rank ${rank}` : `no right one in ${depth}`;
 
-/** Shows cards of rows, some at a time; returns what shows others. */
+/** Shows cards of rows, some at a time; returns a function that shows others. */
 function pagedCards(host, button, size, card) {
   let rows = [], count = 0;
   const more = () => {
@@ -74,19 +74,19 @@ const filters = { pair: 0, kind: "regressed", class: "", words: "" };
 function setUpQueries() {
   if (!report.comparisons.length) {
     byId("query-filters").hidden = true;
-    byId("query-count").textContent = "There is one step only, so nothing could change.";
+    byId("query-count").textContent = "There is only one stage, so nothing could change.";
     byId("query-more").hidden = true;
     return;
   }
   // Where the most was lost.
   const lost = report.comparisons.map((comparison) => comparison.regressed_count);
-  const single = report.comparisons.map(({ from, to }) => steps[to].before === from);
+  const single = report.comparisons.map(({ from, to }) => stages[to].before === from);
   filters.pair = lost.indexOf(Math.max(...lost.filter((_, number) => single[number])));
   const form = byId("query-filters");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.append(
     choose("Between", report.comparisons.map((comparison, number) =>
-      [number, `${steps[comparison.from].name} → ${steps[comparison.to].name} (${whole(comparison.regressed_count)} worse, ${whole(comparison.improved_count)} better)`]),
+      [number, `${stages[comparison.from].name} → ${stages[comparison.to].name} (${whole(comparison.regressed_count)} worse, ${whole(comparison.improved_count)} better)`]),
     (value) => setFilter({ pair: Number(value), class: "" }), { id: "query-pair" }),
     choose("Queries that", [["regressed", "got worse"], ["improved", "got better"]], (value) => setFilter({ kind: value, class: "" }), { id: "query-kind" }),
     el("label", {}, el("span", {}, "Class"), el("select", { id: "query-class", onchange: (event) => setFilter({ class: event.target.value }) })),
@@ -153,6 +153,6 @@ function showClassQueries(name) {
 }
 
 function setUpSamples() {
-  const all = steps.map((_, number) => number);
+  const all = stages.map((_, number) => number);
   pagedCards(byId("sample-list"), byId("sample-more"), 6, (row) => queryCard(row, all, null))(report.samples);
 }

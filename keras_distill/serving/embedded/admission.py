@@ -1,4 +1,4 @@
-"""Which requests may run now."""
+"""Admission of requests: at most so many at once."""
 
 import threading
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from keras_distill.serving.embedded.refusal import Refusal
 
 
 class Admission:
-    """Lets so many requests run at once, and none any more when the server stops.
+    """Limits the requests that run at once, and admits none when the server stops.
 
     Args:
-        most: Most requests at once.
+        most: Maximum number of requests at once.
     """
 
     def __init__(self, most: int):
@@ -45,18 +45,18 @@ class Admission:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Admits nothing any more."""
+        """Stops admitting requests."""
         with self._changed:
             self._closed = True
 
     def drain(self, seconds: float) -> bool:
-        """Waits for what runs, once it is closed.
+        """Waits for the running requests, after `close`.
 
         Args:
-            seconds: How long at most.
+            seconds: Maximum time to wait.
 
         Returns:
-            Whether everything has ended.
+            Whether all of them have ended.
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, seconds)

@@ -1,4 +1,4 @@
-"""How much is worked on at one time."""
+"""Budget of a resource that concurrent requests share."""
 
 import threading
 from collections import deque
@@ -9,12 +9,13 @@ _SECONDS_BETWEEN_CHECKS = 0.2
 
 
 class Budget:
-    """Lets requests wait while others have so much of something that no more is good.
+    """Lets requests wait while others use up a shared resource, such as memory for pixels.
 
-    They are let in in the order in which they come, so that small ones do not keep a large one out.
+    Requests are admitted in the order in which they arrive, so that small ones do not keep a large
+    one out.
 
     Args:
-        most: Most at one time, such as pixels. A request with more waits until it is alone.
+        most: Maximum amount in use, such as pixels. A request that needs more runs alone.
     """
 
     def __init__(self, most: int):
@@ -25,11 +26,11 @@ class Budget:
 
     @contextmanager
     def taking(self, amount: int, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Takes its share while the block lasts.
+        """Takes an amount of the resource while the block lasts.
 
         Args:
-            amount: Of the request; 0 never waits.
-            check: Called now and then while it waits; raises if nobody waits for it any more.
+            amount: Amount that the request needs; 0 never waits.
+            check: Called now and then while it waits; raises if the caller has given up.
         """
         share = min(amount, self._most)
         place = object()

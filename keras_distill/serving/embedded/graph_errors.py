@@ -1,4 +1,4 @@
-"""What a graph fails with, as what a client is told."""
+"""Refusals for errors of a graph."""
 
 import re
 
@@ -20,10 +20,10 @@ def graph_refusal(error: tf.errors.OpError) -> Refusal:
     r"""Returns the status and the message of a failed operation, without the names of nodes.
 
     Args:
-        error: What TensorFlow raised.
+        error: The error that TensorFlow raised.
 
     Returns:
-        What to raise for it.
+        The refusal to raise instead.
 
     Example:
         >>> text = "Graph execution error:\n\nDetected at node a/b defined at (...):\n"

@@ -1,8 +1,8 @@
-"""The gRPC services, by the official stubs.
+"""gRPC services, by the official stubs.
 
 `model_service_pb2` of tensorflow-serving-api 2.20 was generated for an older protobuf and cannot be
-imported beside protobuf 7. Nothing here needs it: its messages are those of `get_model_status_pb2`
-and `model_management_pb2`, and `model_service_pb2_grpc` imports these alone.
+imported with protobuf 7. Nothing here needs it: its messages come from `get_model_status_pb2` and
+`model_management_pb2`, and `model_service_pb2_grpc` imports these alone.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,15 @@ from keras_distill.serving.embedded.other_inference import multiple_refusal, sin
 from keras_distill.serving.embedded.predicting import Predicting, as_refusal
 from keras_distill.serving.embedded.refusal import Refusal, invalid
 
-# A message travels as a header of HTTP/2, whose length clients limit.
+# An error message is sent as a header of HTTP/2, whose length clients limit.
 _LONGEST_MESSAGE = 4000
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the others are refused as an embedder's.
+    """Predict and GetModelMetadata; other calls are refused, as for any embedder.
 
     Args:
-        predicting: The way of a prediction.
+        predicting: Runs predictions.
     """
 
     def __init__(self, predicting: Predicting):
@@ -45,7 +45,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         spec = request.model_spec
 
         def check_deadline() -> None:
-            # Not active: the caller has given up, by its own clock or for another reason.
+            # Not active: the caller has given up, by its own clock or otherwise.
             if not context.is_active() or context.time_remaining() == 0:
                 message = "The deadline passed before the model was run."
                 raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, message)
@@ -58,7 +58,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         )
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Tells the signatures of a version."""
+        """Returns the signatures of a version."""
         return _answer(context, lambda: model_metadata(self._models, request))
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -88,11 +88,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """States of models, and another configuration.
+    """States of models, and reloading of the configuration.
 
     Args:
         models: The models.
-        folder: Folder of all models, as for `configured_models`.
+        folder: Folder of all models, see `configured_models`.
     """
 
     def __init__(self, models: Models, folder: Path | None):
@@ -100,11 +100,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self._folder = folder
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Tells the states of a model's versions."""
+        """Returns the states of a model's versions."""
         return _answer(context, lambda: model_status(self._models, request))
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Replaces the whole list of models; the answer comes when everything is loaded."""
+        """Replaces the whole list of models; answers when everything is loaded."""
         return _answer(context, lambda: self._reload(request.config))
 
     def _reload(self, config: Any) -> Any:
@@ -142,11 +142,11 @@ def add_services(server: grpc.Server, predicting: Predicting, folder: Path | Non
 
     Args:
         server: The server.
-        predicting: The way of a prediction.
-        folder: Folder of all models, as for `configured_models`.
+        predicting: Runs predictions.
+        folder: Folder of all models, see `configured_models`.
 
     Returns:
-        The health, to be changed when the server starts and stops.
+        The health service, to be changed when the server starts and stops.
     """
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         PredictionService(predicting), server

@@ -1,4 +1,4 @@
-"""How many pixels an image claims to have, told before it is decoded."""
+"""Limit of the pixels that an image claims to have, checked before decoding."""
 
 import struct
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         data: Bytes of the file.
 
     Returns:
-        Height and width in pixels; `None` if there is no header, so that no decoder would get as
-        far as to allocate memory.
+        Height and width in pixels; `None` if there is no header, in which case no decoder would
+        allocate memory.
 
     Example:
         >>> image_size(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x07")
@@ -34,15 +34,15 @@ def image_size(data: bytes) -> tuple[int, int] | None:
 def count_pixels(images: Iterable[bytes], most_pixels: int) -> int:
     """Counts pixels, and refuses images that would take too much memory to decode.
 
-    GIF, BMP and WebP are refused whatever their size: the contract is JPEG and PNG, and a GIF of a
-    thousand frames does not say so in its header.
+    GIF, BMP and WebP are refused whatever their size: the contract is JPEG and PNG, and the header
+    of a GIF does not tell how many frames it has.
 
     Args:
         images: Bytes of files.
-        most_pixels: Most pixels that one may have.
+        most_pixels: Maximum number of pixels of an image.
 
     Returns:
-        Pixels of all together.
+        The pixels of all images together.
 
     Raises:
         Refusal: For the first such image.
@@ -56,7 +56,7 @@ def count_pixels(images: Iterable[bytes], most_pixels: int) -> int:
         if height * width > most_pixels:
             raise invalid(
                 f"An image claims {width}x{height} pixels, more than the {most_pixels} that are "
-                "decoded here (--max_pixels)."
+                "decoded here (the server's max_pixels)."
             )
         total += height * width
     return total
@@ -67,7 +67,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     at = 2
     while (at := data.find(b"\xff", at)) >= 0:
         marker = data[at + 1] if at + 1 < len(data) else _END_OF_IMAGE
-        if marker in (0x00, 0xFF):  # no marker; or a byte that fills up before one
+        if marker in (0x00, 0xFF):  # no marker, or a fill byte before one
             at += 1 if marker else 2
         elif marker in _WITHOUT_LENGTH:
             at += 2

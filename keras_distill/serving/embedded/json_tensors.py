@@ -1,4 +1,4 @@
-"""TF-Serving's JSON and the tensors of a request: a row an instance, or a column an input."""
+"""Conversion between TF-Serving's JSON, by row or by column, and tensors."""
 
 import base64
 import binascii
@@ -25,7 +25,7 @@ def request_tensors(body: Any, signature: Any) -> tuple[dict[str, Any], bool]:
         `TensorProto`s by name, and whether they came as rows.
 
     Raises:
-        Refusal: If it is something else, or a value has not the type of its input.
+        Refusal: If it is something else, or a value does not have the type of its input.
     """
     rows = "instances" in body
     if rows == ("inputs" in body):
@@ -54,11 +54,11 @@ def request_tensors(body: Any, signature: Any) -> tuple[dict[str, Any], bool]:
 
 
 def response_values(outputs: Any, *, rows: bool) -> dict[str, Any]:
-    """Returns the outputs of a response as what becomes JSON.
+    """Returns the outputs of a response as plain values for JSON.
 
     Args:
         outputs: `TensorProto`s by name.
-        rows: Whether to answer row by row, as the request came.
+        rows: Whether to answer row by row, as in the request.
 
     Returns:
         `predictions` or `outputs`; values without name if there is one output.
@@ -73,7 +73,7 @@ def response_values(outputs: Any, *, rows: bool) -> dict[str, Any]:
 
 
 def _columns(instances: Any) -> Any:
-    """Turns rows with names into columns; rows without stay what they are."""
+    """Turns rows with names into columns; rows without names stay unchanged."""
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' has to be a list of values, and not an empty one.")
     if not _is_named(instances[0]):

@@ -1,4 +1,4 @@
-"""What Prometheus is told, by the names of TF-Serving's metrics."""
+"""Prometheus metrics, by TF-Serving's names."""
 
 import time
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from prometheus_client import (
     generate_latest,
 )
 
-# Microseconds, as those of TF-Serving: 10 µs times powers of 1.8.
+# Microseconds, as in TF-Serving: 10 µs times powers of 1.8.
 _BUCKETS = [10 * 1.8**power for power in range(33)]
 
 
 class Metrics:
     """Counts requests and loads, and measures times.
 
-    What counts is a gauge to the library: its counters end in `_total`, TF-Serving's do not, and
-    serving/monitoring asks for TF-Serving's.
+    Counters are gauges of the library, whose own counters end in `_total`: TF-Serving's do not, and
+    serving/monitoring queries TF-Serving's names.
     """
 
     def __init__(self) -> None:
@@ -51,12 +51,12 @@ class Metrics:
         self._requests.labels(model, status).inc()
 
     def count_load(self, path: str, *, success: bool) -> None:
-        """Counts the loading of a version."""
+        """Counts an attempt to load a version."""
         self._loads.labels(path, "success" if success else "fail").inc()
 
     @contextmanager
     def timed(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Measures the time that the block takes, if it ends well."""
+        """Measures the time of the block, if it succeeds."""
         begun = time.perf_counter()
         yield
         microseconds = (time.perf_counter() - begun) * 1e6

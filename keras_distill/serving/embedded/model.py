@@ -1,4 +1,4 @@
-"""A model's versions: loaded, unloaded, found."""
+"""Served model and its versions."""
 
 import gc
 import logging
@@ -18,12 +18,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VersionState:
-    """Where a version is in its life.
+    """State of a version.
 
     Attributes:
         state: `LOADING`, `AVAILABLE`, `UNLOADING` or `END`.
-        code: Why it ended: number of a gRPC status, 0 if nothing went wrong.
-        message: The same in words.
+        code: Reason why it ended: number of a gRPC status, 0 if nothing went wrong.
+        message: The reason in words.
     """
 
     state: str
@@ -32,7 +32,7 @@ class VersionState:
 
 
 class Model:
-    """One model; `refresh` belongs to one thread at a time, the rest to any.
+    """One model. Only one thread at a time may call `refresh`; all else is thread-safe.
 
     Args:
         name: Its name.
@@ -48,13 +48,13 @@ class Model:
         self._failed: set[int] = set()
 
     def refresh(self, config: ModelConfig | None) -> None:
-        """Loads what is new, and then unloads what is not wanted any more.
+        """Loads new versions, and then unloads versions that are no longer wanted.
 
-        While nothing that is wanted can be loaded, what was there before goes on. A version that
-        failed is not tried again, unless its folder goes and another one comes.
+        While none of the wanted versions can be loaded, the loaded ones stay. A version that failed
+        is not tried again, unless its folder disappears and appears again.
 
         Args:
-            config: What is wanted; `None` unloads everything.
+            config: The wanted versions; `None` unloads everything.
         """
         folders = config.folders() if config else {}
         self._failed &= folders.keys()
@@ -67,7 +67,7 @@ class Model:
         self._move_labels(config.labels if config else {})
 
     def find(self, spec: Any) -> Servable:
-        """Returns the version that a `ModelSpec` asks for; the newest by default.
+        """Returns the version that a `ModelSpec` names; the newest by default.
 
         Raises:
             Refusal: If it is not loaded, or the label is unknown.
@@ -105,7 +105,7 @@ class Model:
             _log.info("%s version %d is available", self.name, version)
 
     def _unload(self, version: int) -> None:
-        """Lets a version go; requests that are running keep it until they are done."""
+        """Unloads a version; running requests keep it until they are done."""
         self._set(version, VersionState("UNLOADING"))
         self._loaded = {key: value for key, value in self._loaded.items() if key != version}
         gc.collect()  # a loaded SavedModel refers to itself
@@ -113,14 +113,14 @@ class Model:
         _log.info("%s version %d is unloaded", self.name, version)
 
     def _move_labels(self, labels: dict[str, int]) -> None:
-        """Takes new labels over; one in use moves only to a version that is available."""
+        """Applies new labels; a label in use moves only to a version that is available."""
         moved = {}
         for label, version in labels.items():
             before = self._labels.get(label, version)
             moved[label] = version if version in self._loaded else before
             if moved[label] != version:
                 _log.error(
-                    "%s: label %r stays at version %d, for version %d is not available",
+                    "%s: label %r stays at version %d because version %d is not available",
                     *(self.name, label, before, version),
                 )
         self._labels = moved

@@ -1,4 +1,4 @@
-"""Which models are served, from where, in which versions, by which labels."""
+"""Configuration of served models: folders, versions and labels."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from keras_distill.errors import InputError
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is served of a model.
+    """Configuration of one model.
 
     Attributes:
         name: Its name.
         base_path: Folder of its versions.
-        newest: How many of the newest versions; `None` for all of them.
-        versions: In its place, the numbers of versions.
+        newest: Number of the newest versions to serve; `None` for all versions.
+        versions: Instead of `newest`, the version numbers to serve.
         labels: Version by label.
     """
 
@@ -30,14 +30,14 @@ class ModelConfig:
     labels: dict[str, int] = field(default_factory=dict)
 
     def folders(self) -> dict[int, Path]:
-        """Returns the folders of all versions on disk, by number; hidden ones are not complete."""
+        """Returns the folders of all complete versions, which are not hidden, by number."""
         if not self.base_path.is_dir():
             return {}
         found = (path for path in self.base_path.iterdir() if _is_number(path.name))
         return {int(path.name): path for path in sorted(found) if path.is_dir()}
 
     def chosen(self, numbers: Iterable[int]) -> set[int]:
-        """Returns which of some versions are to be served."""
+        """Returns the versions to serve among the given ones."""
         if self.versions:
             return set(numbers) & self.versions
         return set(sorted(numbers, reverse=True)[: self.newest])
@@ -50,7 +50,7 @@ def scan_models(models: Path) -> list[ModelConfig]:
         models: The folder, as `python -m keras_distill.export --out` fills it.
 
     Returns:
-        One entry a model, for its newest version.
+        One entry for each model, with its newest version.
     """
     configs = (
         ModelConfig(path.name, path)
@@ -65,10 +65,10 @@ def read_config(file: Path, models: Path | None) -> list[ModelConfig]:
 
     Args:
         file: The file.
-        models: As for `configured_models`.
+        models: See `configured_models`.
 
     Returns:
-        One entry a model.
+        One entry for each model.
 
     Raises:
         InputError: If the file or an entry cannot be used.
@@ -78,20 +78,20 @@ def read_config(file: Path, models: Path | None) -> list[ModelConfig]:
         config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
         return configured_models(config, models)
     except (OSError, UnicodeDecodeError, text_format.ParseError, InputError) as error:
-        raise InputError(f"--model_config={file} cannot be used: {error}") from error
+        raise InputError(f"`file={file}` cannot be used: {error}") from error
 
 
 def configured_models(config: Any, models: Path | None) -> list[ModelConfig]:
-    """Returns what a `ModelServerConfig` says.
+    """Returns the models of a `ModelServerConfig`.
 
     Args:
         config: The message.
-        models: Folder of all models, in which the last part of each `base_path` is sought, so that
-            a file for the container, or a stranger's, opens no other folder; `None` takes the paths
-            as they are.
+        models: Folder of all models, in which the last part of each `base_path` is looked up, so
+            that a configuration for the container, or a stranger's, opens no other folder; `None`
+            uses the paths unchanged.
 
     Returns:
-        One entry a model.
+        One entry for each model.
 
     Raises:
         InputError: If an entry cannot be used.
@@ -103,7 +103,7 @@ def configured_models(config: Any, models: Path | None) -> list[ModelConfig]:
     names = [config.name for config in configs]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"name: {name!r} is there twice.")
+            raise InputError(f"name: {name!r} occurs twice.")
     return configs
 
 

@@ -1,4 +1,4 @@
-"""What is told of models: states and signatures."""
+"""States and signatures of models, as messages."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def model_metadata(models: Models, request: Any) -> get_model_metadata_pb2.GetMo
     """Answers a `GetModelMetadataRequest` with the signatures of a version.
 
     Raises:
-        Refusal: If there is no such version, or something else is asked for.
+        Refusal: If there is no such version, or another kind of metadata is requested.
     """
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
@@ -61,7 +61,7 @@ def model_metadata(models: Models, request: Any) -> get_model_metadata_pb2.GetMo
 
 
 def signature_map(signatures: dict[str, Any]) -> get_model_metadata_pb2.SignatureDefMap:
-    """Returns SignatureDefs by name as the message that holds them."""
+    """Returns SignatureDefs by name as a message."""
     signature_defs = get_model_metadata_pb2.SignatureDefMap()
     for name, signature in signatures.items():
         signature_defs.signature_def[name].CopyFrom(signature)

@@ -19,7 +19,7 @@ class Models:
     """The models that are served, brought up to date whenever `refresh` is called.
 
     Args:
-        wanted: Tells which models are to be served, each time anew.
+        wanted: Returns the models to serve; called on each refresh.
         load: Loads a version from its folder; raises `Refusal`.
     """
 
@@ -35,10 +35,10 @@ class Models:
         self._closed = threading.Event()
 
     def refresh(self, wanted: Callable[[], list[ModelConfig]] | None = None) -> None:
-        """Loads and unloads what has come and gone on disk and in the configuration.
+        """Loads and unloads versions as they appear and disappear on disk or in the configuration.
 
         Args:
-            wanted: Tells from now on which models are to be served.
+            wanted: Returns the models to serve from now on.
 
         Raises:
             InputError: If the configuration cannot be used; nothing has changed then.
@@ -47,18 +47,18 @@ class Models:
             configs = {config.name: config for config in (wanted or self._wanted)()}
             if wanted is not None:
                 self._wanted = wanted
-                _log.info("a reload request has named the models; that counts until the next one")
+                _log.info("a reload request has set the models; they stay until the next one")
             for name in configs.keys() - self._models.keys():
                 self._models = {**self._models, name: Model(name, self._load)}
-            # Those that go come last: nothing is taken away before the new is there.
+            # Removed models come last: nothing is unloaded before new versions are there.
             for name in sorted(self._models, key=lambda name: (name not in configs, name)):
                 self._models[name].refresh(configs.get(name))
 
     def poll(self, seconds: float) -> None:
-        """Refreshes again and again, until `close`.
+        """Refreshes repeatedly until `close`.
 
         Args:
-            seconds: Pause in between.
+            seconds: Pause between two refreshes.
         """
         while not self._closed.wait(seconds):
             try:
@@ -71,7 +71,7 @@ class Models:
         self._closed.set()
 
     def find(self, spec: Any) -> Servable:
-        """Returns the version of a model that a `ModelSpec` asks for.
+        """Returns the version of a model that a `ModelSpec` names.
 
         Raises:
             Refusal: If the spec names none, or one that is not loaded.
@@ -92,9 +92,9 @@ class Models:
         return self._models[name].states if name in self._models else {}
 
     def available(self) -> dict[str, list[int]]:
-        """Returns the versions that can be asked, by model."""
+        """Returns the available versions, by model."""
         return {name: model.available for name, model in sorted(self._models.items())}
 
     def known(self, name: str) -> str:
-        """Returns a name if there is such a model, else nothing: what may label a metric."""
+        """Returns a name if there is such a model, else an empty one: a label for metrics."""
         return name if name in self._models else ""

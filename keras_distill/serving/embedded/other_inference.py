@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference, of which an embedder has none."""
+"""Refusals of Classify, Regress and MultiInference, which embedders do not support."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ _NOUNS = {
 
 
 def single_refusal(servable: Servable, signature: str, method: str) -> Refusal:
-    """Returns what TF-Serving answers to Classify and Regress for such a model.
+    """Returns the refusal of TF-Serving to Classify and Regress for such a model.
 
     Args:
-        servable: The version that was asked.
+        servable: The requested version.
         signature: Name of the signature in the request.
         method: `tensorflow/serving/classify` or `tensorflow/serving/regress`.
     """
@@ -29,10 +29,10 @@ def single_refusal(servable: Servable, signature: str, method: str) -> Refusal:
 
 
 def multiple_refusal(servable: Servable, tasks: Any) -> Refusal:
-    """Returns what TF-Serving answers to MultiInference for such a model.
+    """Returns the refusal of TF-Serving to MultiInference for such a model.
 
     Args:
-        servable: The version that was asked.
+        servable: The requested version.
         tasks: The `InferenceTask`s of the request.
     """
     task = tasks[0]

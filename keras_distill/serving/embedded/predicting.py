@@ -1,4 +1,4 @@
-"""The way of a prediction, whichever interface it came by."""
+"""Handling of predictions, common to gRPC and REST."""
 
 import logging
 from collections.abc import Callable
@@ -15,12 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 class Predicting:
-    """Admits, finds, runs and counts.
+    """Admits, runs and counts predictions.
 
     Args:
         models: The models.
-        admission: Which requests may run.
-        metrics: What is counted.
+        admission: Admission of requests.
+        metrics: Metrics that count them.
     """
 
     def __init__(self, models: Models, admission: Admission, metrics: Metrics):
@@ -35,19 +35,19 @@ class Predicting:
         predict: Callable[[], Any],
         check_deadline: Callable[[], None] = lambda: None,
     ) -> Any:
-        """Lets a prediction run.
+        """Runs a prediction.
 
         Args:
             model: Name of the model, for the metrics.
             entrypoint: `GRPC` or `REST`, for the metrics.
-            predict: Makes the answer.
-            check_deadline: Raises if nobody waits for the answer any more.
+            predict: Computes the answer.
+            check_deadline: Raises if the caller has given up.
 
         Returns:
             The answer.
 
         Raises:
-            Refusal: If there is none, whatever the reason.
+            Refusal: If there is no answer, whatever the reason.
         """
         model = self.models.known(model)
         status = grpc.StatusCode.OK
@@ -64,13 +64,13 @@ class Predicting:
 
 
 def as_refusal(error: Exception) -> Refusal:
-    """Returns what a client is told of an error: nothing of what was not foreseen.
+    """Returns the refusal that a client gets for an error; it hides unexpected errors.
 
     Args:
-        error: What was raised.
+        error: The exception that was raised.
 
     Returns:
-        The error itself if it is a refusal; else another one, and the log has the rest.
+        The exception itself if it is a refusal; otherwise a general one, and the log has the rest.
     """
     if isinstance(error, Refusal):
         return error

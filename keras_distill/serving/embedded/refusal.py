@@ -1,14 +1,14 @@
-"""A request that is answered with a status other than OK."""
+"""Refusal of a request: a status other than OK."""
 
 import grpc
 
 
 class Refusal(Exception):
-    """What a request is answered with instead of a result.
+    """Answer to a request instead of a result.
 
     Args:
-        code: Status of gRPC; `rest.py` gives the one of HTTP that belongs to it.
-        message: What the client is told.
+        code: Status of gRPC; `rest.py` maps it to a status of HTTP.
+        message: Message to the client.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):

@@ -1,4 +1,4 @@
-"""Whether a request fits a signature, told in TF-Serving's words before anything is run."""
+"""Checks of a request against a signature, with TF-Serving's messages."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def find_signature(signatures: Any, name: str) -> Any:
 
 
 def check_names(signature: Any, given: Collection[str]) -> None:
-    """Refuses inputs that are not those of the signature.
+    """Refuses inputs whose names differ from the signature.
 
     Args:
         signature: The SignatureDef.
@@ -54,7 +54,7 @@ def check_names(signature: Any, given: Collection[str]) -> None:
 
 
 def chosen_outputs(signature: Any, wanted: Sequence[str]) -> list[str]:
-    """Returns the names of the outputs that a request asks for.
+    """Returns the names of the outputs that a request wants.
 
     Args:
         signature: The SignatureDef.
@@ -75,7 +75,7 @@ def chosen_outputs(signature: Any, wanted: Sequence[str]) -> list[str]:
 
 
 def check_arrays(signature: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Refuses arrays of another type or shape than those of the signature, and empty batches.
+    """Refuses arrays of another type or shape than in the signature, and empty batches.
 
     Args:
         signature: The SignatureDef.

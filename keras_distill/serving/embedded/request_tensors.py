@@ -1,4 +1,4 @@
-"""The tensors of requests and answers as arrays."""
+"""Conversion between tensors of requests or answers and arrays."""
 
 import math
 from typing import Any
@@ -12,13 +12,13 @@ from keras_distill.serving.embedded.refusal import Refusal, invalid
 def read_tensor(name: str, tensor: Any, most_bytes: int) -> np.ndarray:
     """Returns the array that a `TensorProto` holds.
 
-    A message of thirty bytes can stand for a terabyte, as one number that is to be repeated; so
-    the claimed size is looked at first.
+    A message of thirty bytes can stand for a terabyte, as one number that is repeated; so the
+    claimed size is checked first.
 
     Args:
         name: Name of the input, for the message.
         tensor: The tensor.
-        most_bytes: Most bytes that its numbers may fill.
+        most_bytes: Maximum size of its numbers in bytes.
 
     Returns:
         The array; of `bytes` objects if it holds strings.
@@ -38,7 +38,8 @@ def read_tensor(name: str, tensor: Any, most_bytes: int) -> np.ndarray:
         if numbers and count * dtype.size > most_bytes:
             raise invalid(
                 f"tensor parsing error: {name} of shape {list(sizes)} claims {count * dtype.size} "
-                f"bytes, more than the {most_bytes} that are accepted (--max_message_megabytes)."
+                f"bytes, more than the {most_bytes} that are accepted (the server's "
+                "max_message_megabytes)."
             )
         if numbers and tensor.tensor_content:
             return np.frombuffer(tensor.tensor_content, dtype.as_numpy_dtype).reshape(sizes)

@@ -1,4 +1,4 @@
-"""The REST interface, a WSGI application."""
+"""REST interface, a WSGI application."""
 
 import json
 import re
@@ -51,9 +51,9 @@ class Rest:
     """Predict, metadata and status of models, and the metrics.
 
     Args:
-        predicting: The way of a prediction.
-        metrics: What Prometheus is told.
-        secret: What callers have to know; `None` if nothing.
+        predicting: Runs predictions.
+        metrics: Metrics for Prometheus.
+        secret: Secret that callers must send; `None` for none.
     """
 
     def __init__(self, predicting: Predicting, metrics: Metrics, secret: bytes | None):

@@ -1,4 +1,4 @@
-"""The server of HTTP under the REST interface."""
+"""HTTP server of the REST interface."""
 
 import socket
 import threading
@@ -10,14 +10,14 @@ from waitress import wasyncore
 
 
 class RestServer:
-    """Waitress with a start and a gentle end; its port is taken when it is made.
+    """Waitress with a graceful shutdown; its port is bound by the constructor.
 
     Args:
         application: The WSGI application.
         host: Address to listen at.
         port: Port; 0 for a free one.
-        threads: How many requests are answered at once; the others wait.
-        most_bytes: Most bytes of a body; longer ones are answered with status 413.
+        threads: Number of requests that are answered at once; others wait.
+        most_bytes: Maximum size of a body in bytes; longer ones get status 413.
 
     Raises:
         OSError: If the port cannot be taken.
@@ -39,24 +39,24 @@ class RestServer:
         self._loop = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts to answer requests."""
         self._loop.start()
 
     def take_nothing_new(self) -> None:
-        """Accepts no connections any more."""
+        """Stops accepting connections."""
         self._server.accepting = False
 
     def close(self, seconds: float) -> None:
-        """Sends what is to be sent, and closes everything.
+        """Sends pending answers, and closes everything.
 
         Args:
-            seconds: How long it may take to send.
+            seconds: Maximum time to send them.
         """
         end = time.monotonic() + seconds
         while self._is_busy() and time.monotonic() < end:
             time.sleep(0.01)
         if self._loop.is_alive():
-            # Within the loop: it may be waiting for what is closed.
+            # Within the loop, which may be waiting for a socket that is closed.
             self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._sockets))
             self._loop.join()
         else:

@@ -1,4 +1,4 @@
-"""The secret that callers have to know."""
+"""Shared secret that callers must send."""
 
 import hmac
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import grpc
 
 HEADER = "authorization"
 REFUSED = "Give the server's secret: a header authorization: Bearer SECRET."
-# Load balancers and Kubernetes ask for the health, and cannot keep a secret.
+# Load balancers and Kubernetes check the health, and cannot keep a secret.
 _OPEN = "/grpc.health.v1.Health/"
 
 
 def knows(secret: bytes, header: str | bytes | None) -> bool:
-    """Whether a header holds the secret; takes the same time however much of it is right.
+    """Whether a header holds the secret, compared in constant time.
 
     Args:
         secret: The secret.
@@ -28,7 +28,7 @@ def knows(secret: bytes, header: str | bytes | None) -> bool:
 
 
 class SecretInterceptor(grpc.ServerInterceptor):
-    """Refuses calls without the secret before their message is read, except for the health.
+    """Refuses calls without the secret before their message is read, except health checks.
 
     Args:
         secret: The secret.
@@ -40,7 +40,7 @@ class SecretInterceptor(grpc.ServerInterceptor):
         def refuse(_: Any, context: grpc.ServicerContext) -> None:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSED)
 
-        # A handler of one message would wait in its thread until that has come.
+        # A handler of a single message would wait in its thread until that arrives.
         self._refusal = grpc.stream_unary_rpc_method_handler(refuse)
 
     def intercept_service(

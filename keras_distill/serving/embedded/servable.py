@@ -1,4 +1,4 @@
-"""A version of a model in memory."""
+"""Loaded version of a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ from keras_distill.serving.embedded.request_checks import (
 from keras_distill.serving.embedded.request_tensors import read_tensor, write_tensor
 
 DEFAULT_SIGNATURE = "serving_default"
-# How TF-Serving's REST interface, too, tells inputs that are files from inputs that are text.
+# TF-Serving's REST interface also tells inputs of files from inputs of text by this suffix.
 _FILES = "_bytes"
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What a request may cost.
+    """Limits of a request, and of all requests together.
 
     Attributes:
-        most_bytes: Most bytes of an input, once unpacked.
-        most_pixels: Most pixels of an image.
-        pixels: Those that are decoded at one time, in all requests; they fill memory.
-        rows: Images in the graph at one time, in all requests; caches hold only so many.
+        most_bytes: Maximum size of an input in bytes, once unpacked.
+        most_pixels: Maximum number of pixels of an image.
+        pixels: Pixels that are decoded at a time in all requests; they fill memory.
+        rows: Images in the graph at a time in all requests; processor caches hold only so many.
     """
 
     most_bytes: int
@@ -47,13 +47,13 @@ class RequestLimits:
 
 
 class Servable:
-    """A SavedModel that answers requests; several threads may ask at once.
+    """SavedModel that answers requests, of several threads at once.
 
     Args:
         folder: The folder of the version.
         name: Name of the model.
         version: Number of the version.
-        limits: What a request may cost.
+        limits: Limits of requests.
 
     Raises:
         Refusal: If it cannot be loaded.
@@ -65,7 +65,7 @@ class Servable:
         self._limits = limits
         try:
             file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-            # Kept, for its variables live as long as it does.
+            # Kept because its variables live only as long as it does.
             self._model = tf.saved_model.load(str(folder))
             (graph,) = (graph for graph in file.meta_graphs if "serve" in graph.meta_info_def.tags)
         except FileNotFoundError as error:
@@ -83,7 +83,8 @@ class Servable:
 
         Args:
             request: The `PredictRequest`.
-            check_deadline: Called right before the model is run; raises if nobody waits any more.
+            check_deadline: Called right before the model is run; raises if the caller
+                has given up.
 
         Returns:
             The answer.

@@ -1,4 +1,4 @@
-"""The server: ports, threads, start and end."""
+"""Embedded server: ports, threads, start and shutdown."""
 
 import logging
 import os
@@ -29,32 +29,32 @@ from keras_distill.serving.embedded.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
 
-# Threads for what is asked beside predictions, and to refuse what is too much.
+# Threads for requests other than predictions, and for refusing excess ones.
 _SPARE_THREADS = 8
 _MOST_WAITING = 1000
-# For answers that are made, but not yet sent.
+# For answers that are computed but not yet sent.
 _ANSWERING_SECONDS = 0.5
-# How many of the largest images are decoded at one time.
+# Number of the largest images that are decoded at a time.
 _LARGEST_AT_ONCE = 2
-# Of the client and of a batch in the graph: so one for each core, and another that gets ready.
+# Batches of the client and of the graph; one runs on each core, and another one gets ready.
 _LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How a server is reached, and what a request may cost.
+    """Addresses, credentials and limits of a server.
 
     Attributes:
         host: Address to listen at.
         port: Port for gRPC; 0 for a free one.
         rest_port: Port for REST and metrics; 0 for a free one, `None` for none.
-        max_concurrent: Most predictions at once.
-        max_message_bytes: Most bytes of a message of gRPC, and of an input once unpacked.
-        max_body_bytes: Most bytes of a body of REST.
-        max_pixels: Most pixels of an image.
-        poll_seconds: Pause between two looks at the disk; 0 for a single look.
-        credentials: Those of TLS; `None` for plain text.
-        secret: What callers have to know; `None` if nothing.
+        max_concurrent: Maximum number of predictions at once.
+        max_message_bytes: Maximum size of a gRPC message in bytes, and of an input once unpacked.
+        max_body_bytes: Maximum size of a REST body in bytes.
+        max_pixels: Maximum number of pixels of an image.
+        poll_seconds: Pause between two looks at the disk; 0 looks only once.
+        credentials: TLS credentials; `None` for plain text.
+        secret: Secret that callers must send; `None` for none.
     """
 
     host: str
@@ -70,16 +70,16 @@ class ServerSettings:
 
 
 class EmbeddedServer:
-    """A server, whose ports are taken when it is made.
+    """Server for gRPC and REST; its ports are bound by the constructor.
 
     Args:
-        settings: How it is reached.
-        wanted: Tells which models are to be served, each time anew.
+        settings: Its settings.
+        wanted: Returns the models to serve; called on each refresh.
         folder: Folder of all models, outside of which no client can have a model loaded; `None`
             for any.
 
     Raises:
-        InputError: If a port cannot be taken.
+        InputError: If a port cannot be bound.
     """
 
     def __init__(
@@ -136,19 +136,19 @@ class EmbeddedServer:
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, seconds: float) -> bool:
-        """Takes nothing new, and waits for what runs.
+        """Refuses new requests, and waits for the running ones.
 
-        Until the process ends, or `close`, what is new is refused as UNAVAILABLE, on which clients
-        try again.
+        Until the process ends, or `close`, new requests are refused as UNAVAILABLE, which clients
+        retry.
 
         Args:
-            seconds: How long what runs may take.
+            seconds: Maximum time to wait.
 
         Returns:
-            Whether everything has ended.
+            Whether all requests have ended.
         """
         end = time.monotonic() + seconds
-        self._admission.close()  # before anybody hears of it, and counts on it
+        self._admission.close()  # before clients learn of it and rely on it
         self._health.enter_graceful_shutdown()
         self.models.close()
         if self._rest is not None:
@@ -161,10 +161,10 @@ class EmbeddedServer:
         return drained
 
     def close(self) -> None:
-        """Closes gRPC's port and connections, in a process that goes on.
+        """Closes gRPC's port and connections, in a process that continues.
 
-        The end of a process does it better: gRPC tells a call that comes in this moment that it was
-        CANCELLED (github.com/grpc/grpc/issues/41785), and on that no client tries again.
+        The end of the process is better: here gRPC answers a call that arrives in this moment with
+        CANCELLED (github.com/grpc/grpc/issues/41785), which no client retries.
         """
         self._grpc.stop(0).wait()
 
@@ -191,19 +191,19 @@ class EmbeddedServer:
                 return self._grpc.add_insecure_port(place)
             return self._grpc.add_secure_port(place, self._settings.credentials)
         except RuntimeError as error:
-            raise _port_error("port", place) from error
+            raise _port_error(f"`port={self._settings.port}`", place) from error
 
     def _make_rest(self, application: Rest, threads: int) -> RestServer:
         host, port = self._settings.host, self._settings.rest_port or 0
         try:
             return RestServer(application, host, port, threads, self._settings.max_body_bytes)
         except OSError as error:
-            raise _port_error("rest_port", _address(host, port)) from error
+            raise _port_error(f"`rest_port={port}`", _address(host, port)) from error
 
 
-def _port_error(flag: str, place: str) -> InputError:
+def _port_error(setting: str, place: str) -> InputError:
     return InputError(
-        f"--{flag}: cannot listen at {place}; is it in use? Name another, or 0 for any."
+        f"{setting}: cannot listen at {place}; is it in use? Choose another port, or 0 for any."
     )
 
 

@@ -1,4 +1,4 @@
-"""The requests that a new version answers before any client's."""
+"""Warm-up of a new version by recorded requests."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ _MOST = 1000
 
 
 def warm_up(servable: Any, folder: Path) -> int:
-    """Replays the requests that a version brings along, as TF-Serving does.
+    """Replays the warm-up requests of a version, as TF-Serving does.
 
     Args:
         servable: The version, loaded.
-        folder: Its folder, with a TFRecord file of `PredictionLog`s or without.
+        folder: Its folder, which may hold a TFRecord file of `PredictionLog`s.
 
     Returns:
-        How many there were.
+        The number of requests.
 
     Raises:
         Refusal: If one fails, or the file cannot be read.

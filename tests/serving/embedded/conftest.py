@@ -1,5 +1,6 @@
 """One server for the session, and what the tests send to it."""
 
+import functools
 import io
 import json
 import os
@@ -25,16 +26,16 @@ def export():
     import keras
 
     from keras_distill.models.embedder import build_embedder
-    from keras_distill.serving.bundle import export_embedder
+    from keras_distill.serving.export.bundle import export_embedder
 
     keras.utils.set_random_seed(0)
     model = build_embedder(
         "mobilenet",
-        trunk_layer="conv_pw_1_relu",
+        backbone_layer="conv_pw_1_relu",
         alpha=0.25,
         image_size=SIZE,
         embedding_dim=DIM,
-        trunk_weights="none",
+        backbone_weights="none",
     )
 
     def export(models, name="student", version=1):
@@ -50,11 +51,11 @@ def exported(export, tmp_path_factory):
 
 
 @contextmanager
-def running(*flags):
+def running(nursery, *flags):
     """A server as a process, stopped by SIGTERM."""
     command = [sys.executable, "-m", "keras_distill.serve", "--port=0", "--rest_port=0", *flags]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = nursery.popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
 
         def read_log():
             log.seek(0)
@@ -73,14 +74,14 @@ def running(*flags):
 
 
 @pytest.fixture(scope="session")
-def server_process():
-    return running
+def server_process(nursery):
+    return functools.partial(running, nursery)
 
 
 @pytest.fixture(scope="session")
-def embedded(exported):
+def embedded(exported, server_process):
     """The embedded server with the model `student`; it must have lived to the end."""
-    with running(f"--models={exported.parents[1]}", "--max_message_megabytes=8") as server:
+    with server_process(f"--models={exported.parents[1]}", "--max_message_megabytes=8") as server:
         server.version = exported
         yield server
         assert server.process.poll() is None
@@ -94,7 +95,7 @@ def tensorflow_serving(export):
         pytest.skip("KERAS_DISTILL_TFS_ADDRESS names no server")
     from pathlib import Path
 
-    from keras_distill.serving.client import EmbeddingClient
+    from keras_distill.serving.client.client import EmbeddingClient
 
     models = Path(os.environ["KERAS_DISTILL_TFS_MODELS"])
     if not (models / "student" / "1").exists():

@@ -10,9 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from keras_distill.errors import InputError
-from keras_distill.serving.channel import Tls
-from keras_distill.serving.client import EmbeddingClient
-from keras_distill.serving.client_errors import ServingError
+from keras_distill.serving.client.channel import Tls
+from keras_distill.serving.client.client import EmbeddingClient
+from keras_distill.serving.client.errors import ServingError
 from keras_distill.serving.embedded.credentials import tls_credentials
 
 
@@ -108,7 +108,7 @@ def test_the_health_needs_no_secret(guarded, known):
         assert stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
 
 
-def test_rest_asks_for_the_secret_too(guarded, ask):
+def test_rest_requires_the_secret_too(guarded, ask):
     for path in ("/v1/models/student", "/monitoring/prometheus/metrics", "/"):
         assert ask(guarded.rest, path)[0] == 401
         secret = {"authorization": "Bearer open sesame"}
@@ -129,12 +129,12 @@ def test_unusable_files(certificates, tmp_path):
     server, key = certificates / "server.crt", certificates / "server.key"
     assert tls_credentials("", "", "") is None
     for files, message in (
-        ((server, "", ""), "TLS needs both --tls_certificate and --tls_key"),
+        ((server, "", ""), "TLS needs both `certificate` and `key`"),
         (("", "", certificates / "ca.crt"), "TLS needs both"),
         ((server, certificates / "client.key", ""), "are no pair of PEM files"),
-        ((tmp_path / "x", key, ""), "--tls_certificate=.*/x and .* No such file"),
-        ((server, key, key), "--client_ca=.*server.key is no PEM file"),
-        ((server, key, tmp_path / "x"), "--client_ca=.*/x is no PEM file.*No such file"),
+        ((tmp_path / "x", key, ""), "`certificate=.*/x` and .* No such file"),
+        ((server, key, key), "`client_ca=.*server.key` is no PEM file"),
+        ((server, key, tmp_path / "x"), "`client_ca=.*/x` is no PEM file.*No such file"),
     ):
         with pytest.raises(InputError, match=message):
             tls_credentials(*map(str, files))

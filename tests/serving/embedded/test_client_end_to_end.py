@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.serving.async_client import AsyncEmbeddingClient
-from keras_distill.serving.client import EmbeddingClient
-from keras_distill.serving.client_errors import ServingError
-from keras_distill.serving.golden_pairs import read_golden
-from keras_distill.serving.rest_client import RestClient
-from keras_distill.serving.smoke import smoke_test
+from keras_distill.serving.client.async_client import AsyncEmbeddingClient
+from keras_distill.serving.client.client import EmbeddingClient
+from keras_distill.serving.client.errors import ServingError
+from keras_distill.serving.client.golden_pairs import read_golden
+from keras_distill.serving.client.rest_client import RestClient
+from keras_distill.serving.client.smoke import smoke_test
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_bad_image_among_32(client, encode):
     assert result.version == 1
 
 
-def test_what_the_server_says_of_the_model(client):
+def test_model_metadata_of_the_server(client):
     model = client.connect()
     assert (model.version, model.dim, model.image_shape) == (1, 32, (32, 32, 3))
     assert [(state.version, state.state) for state in client.status()] == [(1, "AVAILABLE")]

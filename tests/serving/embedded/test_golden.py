@@ -28,7 +28,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from keras_distill.serving.golden_pairs import read_golden
+from keras_distill.serving.client.golden_pairs import read_golden
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "serving.json").read_text())
 SIZE = 32
@@ -331,7 +331,7 @@ def test_rest_gives_the_values_of_the_export(server, ask, signature, times):
         np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
-def test_all_cases_are_asked(requests, rest_requests):
+def test_all_cases_are_queried(requests, rest_requests):
     assert requests.keys() == {golden["case"] for golden in GOLDEN["grpc"]}
     assert rest_requests.keys() == {golden["case"] for golden in GOLDEN["rest"]}
 

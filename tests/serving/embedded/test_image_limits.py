@@ -45,7 +45,7 @@ def test_no_bytes_are_too_strange(data):
         assert size is None or all(0 <= side < 2**32 for side in size)
 
 
-def test_what_is_refused(encode):
+def test_refused_requests(encode):
     good = encode(40, 45)
     assert count_pixels([good, b"", b"no image", good, good[:9]], 40 * 45) == 2 * 40 * 45
     with pytest.raises(Refusal, match="An image claims 45x40 pixels, more than the 1799 "):

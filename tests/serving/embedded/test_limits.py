@@ -75,7 +75,7 @@ def test_images_that_claim_too_many_pixels(embedded, stub, encode):
         assert code == "INVALID_ARGUMENT"
         assert message == (
             f"An image claims {size} pixels, more than the 100000000 that are decoded here "
-            "(--max_pixels)."
+            "(the server's max_pixels)."
         )
     assert server.memory_info().rss < before + 50 * MEGABYTE
 

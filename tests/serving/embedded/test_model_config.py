@@ -67,14 +67,14 @@ def test_policies(models, tmp_path, policy, newest, versions):
         (
             'model_config_list { config { name: "a" base_path: "photos" } '
             'config { name: "a" base_path: "photos" } }',
-            "name: 'a' is there twice",
+            "name: 'a' occurs twice",
         ),
     ],
 )
 def test_unusable_files(models, tmp_path, text, message):
     file = tmp_path / "models.config"
     file.write_text(text)
-    with pytest.raises(InputError, match=rf"--model_config=.* cannot be used: .*{message}"):
+    with pytest.raises(InputError, match=rf"`file=.*` cannot be used: .*{message}"):
         read_config(file, models)
 
 

@@ -84,7 +84,7 @@ def test_the_newest_version_is_served_and_the_new_is_loaded_before_the_old_goes(
     assert world.loads == [6, 7]
 
 
-def test_a_version_that_fails_ends_with_its_error_and_the_older_goes_on(world, models):
+def test_a_version_that_fails_ends_with_its_error_and_the_older_one_stays(world, models):
     world.put(1)
     models.refresh()
     world.put(2, content="no warm-up")
@@ -206,7 +206,7 @@ def test_a_configuration_that_cannot_be_used_changes_nothing(world, models):
         ),
     ],
 )
-def test_what_is_not_there(models, spec, code, message):
+def test_missing_models_and_versions(models, spec, code, message):
     with pytest.raises(Refusal) as refusal:
         models.find(model_pb2.ModelSpec(**spec))
     assert (refusal.value.code, refusal.value.message) == (code, message)

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from keras_distill.serving.client import EmbeddingClient
-from keras_distill.serving.client_errors import ServingError
+from keras_distill.serving.client.client import EmbeddingClient
+from keras_distill.serving.client.errors import ServingError
 
 OPERATORS = Path(__file__).parents[3] / "serving" / "config" / "models.config"
 

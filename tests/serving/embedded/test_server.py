@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from keras_distill.serving.client import EmbeddingClient
+from keras_distill.serving.client.client import EmbeddingClient
 from keras_distill.serving.embedded import server as server_module
 from keras_distill.serving.embedded.model_config import scan_models
 from keras_distill.serving.embedded.refusal import Refusal
@@ -159,7 +159,7 @@ def test_work_whose_deadline_has_passed_is_not_run(serve, slow, stub_of):
     assert seen == [CODES.DEADLINE_EXCEEDED]
 
 
-def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new(serve, slow, stub_of):
+def test_a_stopping_server_finishes_running_requests_and_refuses_new_ones(serve, slow, stub_of):
     server = serve()
     stub, health = stub_of(server), stub_of(server, health_pb2_grpc.HealthStub)
     states = health.Watch(health_pb2.HealthCheckRequest())
@@ -180,7 +180,7 @@ def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new(serve, slow,
     assert ended == [True]
 
 
-def test_what_takes_longer_than_the_drain_is_cut_off(serve, slow, stub_of):
+def test_requests_longer_than_the_drain_are_cut_off(serve, slow, stub_of):
     server = serve()
     running = stub_of(server).Predict.future(request())
     assert slow.running.acquire(timeout=60)

@@ -1,0 +1,1 @@
+"""Replicas and processes of a distributed training."""

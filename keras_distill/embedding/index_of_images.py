@@ -1,0 +1,115 @@
+"""Index of images: embeds them, and indexes their embeddings."""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.embedding.picture_embedder import load_embedder
+from keras_distill.embedding.resumable import embed_resumably
+from keras_distill.retrieval.index_changes import add_to_index, build_index, rebuild_index
+from keras_distill.retrieval.index_manifest import UNFINISHED
+from keras_distill.retrieval.index_parts import IndexEntries
+from keras_distill.retrieval.vector_index import VectorIndex
+from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
+from keras_distill.teachers.teacher import Teacher
+
+
+def build_index_of_images(
+    folder: Path,
+    images: ImageSet,
+    model: str,
+    *,
+    image_size: int | None = None,
+    batch_size: int = 64,
+    backend: str = "auto",
+    overwrite: bool = False,
+) -> VectorIndex:
+    """Embeds images and builds an index of them; resumes a build that was interrupted.
+
+    Args:
+        folder: The index.
+        images: The images.
+        model: The model, as for `load_teacher`.
+        image_size: Height and width of the images in pixels, for a model that takes any size.
+        batch_size: Images that are embedded at once.
+        backend: Search backend, see `build_searcher`.
+        overwrite: Whether to replace an index that is already there.
+
+    Returns:
+        The index.
+
+    Raises:
+        InputError: As `load_embedder`, `embed_resumably` and `build_index` do.
+    """
+    embedder, size = load_embedder(model, image_size)
+    entries, fingerprint = _embed(embedder, images, folder, size, batch_size)
+    index = build_index(
+        folder,
+        entries,
+        embedder=fingerprint,
+        backend=backend,
+        details={"model": model, "image_size": size},
+        overwrite=overwrite,
+    )
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    return index
+
+
+def add_images_to_index(
+    index: VectorIndex,
+    images: ImageSet,
+    model: str,
+    *,
+    image_size: int | None = None,
+    batch_size: int = 64,
+    rebuild: bool = False,
+) -> tuple[VectorIndex, int]:
+    """Embeds the images that an index does not have yet, and adds them.
+
+    Args:
+        index: The index.
+        images: The images, new and old.
+        model: The model that made the index, as for `load_teacher`.
+        image_size: Height and width of the images in pixels, for a model that takes any size.
+        batch_size: Images that are embedded at once.
+        rebuild: Whether to merge all parts and build the searcher again.
+
+    Returns:
+        The index, and the number of images that were new.
+
+    Raises:
+        InputError: As `load_embedder`, `embed_resumably` and `add_to_index` do.
+    """
+    folder = index.folder
+    new = images.select(index.lacks(index.named(images.paths, images.root)))
+    if not rebuild:
+        index.check_loose(added=len(new))
+    if not len(new):
+        return (rebuild_index(folder) if rebuild else index), 0
+    embedder, size = load_embedder(model, image_size, index)
+    entries, fingerprint = _embed(embedder, new, folder, size, batch_size)
+    index = add_to_index(folder, entries, embedder=fingerprint, rebuild=rebuild)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    return index, len(new)
+
+
+def _embed(
+    embedder: Teacher, images: ImageSet, folder: Path, image_size: int, batch_size: int
+) -> tuple[IndexEntries, str]:
+    """Embeds images, with progress; finished shards are kept in the folder of the index."""
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("embedding", total=len(images))
+        vectors = embed_resumably(
+            embedder,
+            images,
+            folder / UNFINISHED,
+            image_size=image_size,
+            batch_size=batch_size,
+            on_rows=lambda rows: progress.advance(task, rows),
+        )
+    entries = IndexEntries(vectors, images.paths, images.labels, images.class_names, images.root)
+    return entries, embedder_fingerprint(embedder, image_size)

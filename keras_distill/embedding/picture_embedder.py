@@ -1,0 +1,52 @@
+"""Loading of a model that embeds pictures, alone or for an index."""
+
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.retrieval.vector_index import VectorIndex
+from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
+from keras_distill.teachers.image_size import needed_image_size
+from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.teacher import Teacher
+
+
+def load_embedder(
+    model: str,
+    image_size: int | None = None,
+    index: VectorIndex | None = None,
+    *,
+    other_model: bool = False,
+) -> tuple[Teacher, int]:
+    """Loads a model that embeds pictures.
+
+    Args:
+        model: What `load_teacher` takes, except for a table of vectors.
+        image_size: Height and width of the images, in pixels, for a model that takes any size.
+        index: The index that the embeddings are compared with, or added to.
+        other_model: Whether to accept another model than the model of the index.
+
+    Returns:
+        The model, and the height and width of the images that it sees, in pixels.
+
+    Raises:
+        InputError: If it cannot be loaded, or is not the model of the index.
+    """
+    with renamed_arguments(path="model"):
+        embedder = load_teacher(model)
+    if embedder.needs_ids:
+        raise InputError(
+            f"`model={model}` is a table of vectors, which reads no pixels; give a model."
+        )
+    made_at = None if index is None else index.manifest.get("image_size")
+    with renamed_arguments(model=f"model={model}", embedder=f"model={model}"):
+        size = needed_image_size(embedder.image_size, image_size, made_at)
+        fingerprint = None
+        if index is not None and not other_model:
+            fingerprint = embedder_fingerprint(embedder, size)
+    if index is not None and not other_model:
+        try:
+            index.check_embedder(fingerprint)
+        except InputError as error:
+            raise InputError(
+                f"`model={model}`: {error} If one learned to embed like the other, "
+                "`other_model=True` trusts it."
+            ) from error
+    return embedder, size

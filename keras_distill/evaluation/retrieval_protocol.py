@@ -1,0 +1,144 @@
+"""Retrieval protocol: every image is a query against all others."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.errors import InputError
+from keras_distill.evaluation.asymmetric import asymmetric_metrics, check_equal_widths
+from keras_distill.evaluation.evaluated_model import load_gallery_model, load_student
+from keras_distill.evaluation.metric_figures import MEANING, by_measure, figures
+from keras_distill.evaluation.metric_tables import (
+    asymmetric_figures,
+    asymmetric_sentences,
+    metrics_table,
+)
+from keras_distill.evaluation.protocol_result import ProtocolResult
+from keras_distill.evaluation.retrieval_metrics import RetrievalMetrics, retrieval_metrics
+from keras_distill.evaluation.retrieval_warnings import chance_recall, retrieval_warnings
+from keras_distill.settings.evaluation import EvaluateSettings, parse_ks, parse_map_ks
+
+_Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def evaluate(
+    settings: EvaluateSettings, images: ImageSet, *, seen: bool, console: Console
+) -> ProtocolResult:
+    """Measures retrieval by the model, or by the model in another model's gallery.
+
+    Args:
+        settings: The settings, checked.
+        images: The images that are queries and gallery.
+        seen: Whether the model is known to have been trained on one of their classes.
+        console: Where progress is shown.
+
+    Returns:
+        The result.
+
+    Raises:
+        InputError: If a model cannot embed the images, or the two cannot be compared.
+    """
+    student, teacher = load_student(settings, images), load_gallery_model(settings, images)
+    if teacher is not None:
+        _check_comparable(student.model.embedding_dim, teacher.model.embedding_dim)
+    begun = time.perf_counter()
+    over = settings.shown_intervals(seen=seen, classes=len(images.classes))
+    class_names = images.class_names if settings.per_class else None
+    sides = student.embed_sides(settings, images, console)
+    title = f"{settings.model} on {settings.dataset} ({settings.split})"
+    if teacher is None:
+        columns, measured, closing = _measured(settings, sides, class_names)
+    else:
+        teachers_sides = teacher.embed_sides(settings, images, console)
+        columns, measured, closing = _measured_asymmetrically(
+            settings, sides, teachers_sides, class_names, over
+        )
+        sides = sides[0], teachers_sides[1], sides[2]
+        title += f", with the gallery of {settings.gallery_model}"
+    if settings.degrade:
+        title += f", {settings.degrade} on {settings.degrade_side}"
+    seconds = time.perf_counter() - begun
+    metrics = next(iter(columns.values()))
+    count = f"{metrics.queries} queries of {len(images.classes)} classes in {seconds:.1f} s"
+    return ProtocolResult(
+        figures=by_measure(metrics.means),
+        intervals=measured["intervals"],
+        table=metrics_table(title, columns, over),
+        notes=(f"Intervals over {over} show {MEANING[over]}.", *closing, count),
+        warnings=retrieval_warnings(metrics, *sides[:2]),
+        more={
+            "queries": metrics.queries,
+            "gallery": metrics.gallery,
+            "protocol": "leave-one-out",
+            "backend": "exact",
+            "degrade": settings.degrade or None,
+            "degrade_side": settings.degrade_side if settings.degrade else None,
+            **measured,
+            "chance": {"recall": {str(k): chance_recall(sides[2], k) for k in metrics.recall}},
+            "intervals_shown": over,
+            "seconds": round(seconds, 3),
+            "index": {"dim": sides[0].shape[1], "metric": "euclidean", "dtype": "float32"},
+        },
+    )
+
+
+def _check_comparable(student: int | None, teacher: int | None) -> None:
+    """Checks the widths of both models, and names their settings and the settings of `train`."""
+    try:
+        check_equal_widths(student, teacher)
+    except InputError as error:
+        named = error.renamed(student="model", teacher="gallery_model")
+        raise InputError(
+            f"{named} `train` does the first with --teacher_projection=pca, and its run holds "
+            f"projected_teacher.keras; it does the second with --embedding_dim={teacher}."
+        ) from error
+
+
+def _measured(
+    settings: EvaluateSettings, sides: _Sides, class_names: Sequence[str] | None
+) -> tuple[dict[str, RetrievalMetrics], dict[str, Any], list[str]]:
+    """Measures one model: the columns of the table, the figures, and more notes."""
+    queries, gallery, labels = sides
+    metrics = retrieval_metrics(
+        queries,
+        labels,
+        ks=parse_ks(settings.ks),
+        map_ks=parse_map_ks(settings.map_ks),
+        gallery_embeddings=gallery,
+        gallery_labels=labels,
+        leave_one_out=True,
+    )
+    return {"": metrics}, figures(metrics, class_names), []
+
+
+def _measured_asymmetrically(
+    settings: EvaluateSettings,
+    sides: _Sides,
+    teachers_sides: _Sides,
+    class_names: Sequence[str] | None,
+    over: str,
+) -> tuple[dict[str, RetrievalMetrics], dict[str, Any], list[str]]:
+    """Measures the student in the teacher's gallery and both alone; returns as `_measured` does."""
+    _check_comparable(sides[0].shape[1], teachers_sides[1].shape[1])
+    pair = asymmetric_metrics(
+        sides[:2],
+        teachers_sides[:2],
+        sides[2],
+        ks=parse_ks(settings.ks),
+        map_ks=parse_map_ks(settings.map_ks),
+    )
+    columns = {
+        "student → teacher": pair.asymmetric,
+        "student → student": pair.student,
+        "teacher → teacher": pair.teacher,
+    }
+    asymmetric = asymmetric_figures(pair, class_names)
+    measured = {
+        **asymmetric["student_to_teacher"],
+        "asymmetric": {"gallery_model": settings.gallery_model, **asymmetric},
+    }
+    return columns, measured, asymmetric_sentences(pair, over).splitlines()

@@ -1,0 +1,1 @@
+"""Methods: Keras models whose training step is an algorithm."""

@@ -1,0 +1,1 @@
+"""Recipes: from settings to the stages of a training."""

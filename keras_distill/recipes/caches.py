@@ -1,0 +1,110 @@
+"""Caches that the settings name."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from rich.console import Console
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pixel_cache import PixelCache
+from keras_distill.data.view_cache import ViewCache
+from keras_distill.errors import renamed_arguments
+from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.progress import work_progress
+from keras_distill.settings.teachers import parse_cache
+from keras_distill.teachers.cache import TeacherCache
+from keras_distill.teachers.teacher import Teacher
+
+
+def open_teacher_caches(
+    settings: DistillSettings,
+    teachers: Mapping[str, Teacher],
+    images: ImageSet,
+    *,
+    image_size: int,
+    layers: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> dict[str, TeacherCache]:
+    """Opens the cache of each teacher that looks at pixels, if the settings name caches.
+
+    Args:
+        settings: The settings.
+        teachers: The teachers by name.
+        images: The training images.
+        image_size: Height and width of the views for teachers of any size, in pixels.
+        layers: Inner layers of each teacher whose feature maps are kept too, as `TeacherCache`
+            takes them.
+
+    Returns:
+        The caches by the teachers' names.
+    """
+    mode = parse_cache("teacher_cache", settings.teacher_cache)
+    if mode == "off":
+        return {}
+    return {
+        name: TeacherCache(
+            teacher,
+            images,
+            Path(settings.cache_dir).expanduser(),
+            image_size=teacher.image_size or image_size,
+            views=mode if isinstance(mode, int) else None,
+            least_area=settings.crop_area,
+            seed=settings.seed,
+            layers=layers.get(name, {}),
+        )
+        for name, teacher in teachers.items()
+        if not teacher.needs_ids
+    }
+
+
+def open_image_cache(
+    settings: DistillSettings, images: ImageSet, *, image_size: int
+) -> PixelCache | None:
+    """Opens the cache of decoded views, if the settings name one; arguments as above."""
+    views = parse_cache("image_cache", settings.image_cache)
+    if not isinstance(views, int):
+        return None
+    return PixelCache(
+        images,
+        Path(settings.cache_dir).expanduser(),
+        image_size=image_size,
+        views=views,
+        least_area=settings.crop_area,
+        seed=settings.seed,
+    )
+
+
+def fill_caches(
+    caches: Mapping[str, ViewCache], views: int | None, settings: DistillSettings, console: Console
+) -> None:
+    """Computes the missing entries of caches, with progress and the time left.
+
+    Args:
+        caches: The caches by title.
+        views: Views to fill, from the first; all by default.
+        settings: The settings.
+        console: Console that shows progress.
+
+    Raises:
+        InputError: If a cache would be too large, or cannot be written.
+    """
+    for cache in caches.values():
+        with renamed_arguments(max_gb="cache_max_gb"):
+            cache.check_space(settings.cache_max_gb, views)
+    say = functools.partial(console.print, highlight=False, soft_wrap=True)
+    for title, cache in caches.items():
+        missing = cache.missing_rows(views)
+        place = f"{cache.folder} ({cache.nbytes(views) / 1e6:.3g} MB)"
+        if cache.views is None:
+            say(
+                f"{title}: --teacher_cache=clean is an approximation: the teacher sees the centre "
+                "of each image, whatever crop the student sees."
+            )
+        if not missing:
+            say(f"{title}: cache {place} is complete")
+            continue
+        say(f"{title}: {missing} views to compute for the cache {place}")
+        with work_progress(title, missing, "views", console) as advance:
+            cache.fill(views, on_rows=advance)

@@ -1,0 +1,140 @@
+"""Batches of a distillation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pipeline import training_batches
+from keras_distill.data.pixel_cache import PixelCache
+from keras_distill.distribution.replicas import Replicas
+from keras_distill.recipes.teachers import RecipeTeachers
+from keras_distill.settings.distill import DistillSettings
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Division of images into batches.
+
+    Attributes:
+        unlabelled_per_batch: Unlabelled rows of a batch.
+        size: Rows of a batch, of all replicas.
+        steps_per_epoch: Batches in an epoch.
+        settings: Names of the settings that the size comes from.
+        images: Number of images, in words.
+    """
+
+    unlabelled_per_batch: int
+    size: int
+    steps_per_epoch: int
+    settings: str
+    images: str
+
+
+def plan_batches(settings: DistillSettings, images: ImageSet) -> BatchPlan:
+    """Decides how images are divided into batches.
+
+    Args:
+        settings: The settings.
+        images: The training images, unlabelled ones last.
+
+    Returns:
+        The plan.
+    """
+    unlabelled = int((images.labels < 0).sum())
+    labelled = len(images) - unlabelled
+    labelled_per_batch = settings.classes_per_batch * settings.images_per_class
+    unlabelled_per_batch = settings.unlabelled_per_batch if unlabelled else 0
+    named = "`classes_per_batch` x `images_per_class`"
+    return BatchPlan(
+        unlabelled_per_batch=unlabelled_per_batch,
+        size=labelled_per_batch + unlabelled_per_batch,
+        steps_per_epoch=settings.steps_per_epoch or max(round(labelled / labelled_per_batch), 1),
+        settings=f"{named} + `unlabelled_per_batch`" if unlabelled else named,
+        images=f"{labelled} images of {len(images.classes)} classes"
+        + (f" and {unlabelled} unlabelled" if unlabelled else ""),
+    )
+
+
+@dataclass(frozen=True)
+class DistillBatches:
+    """Makes the batches of a distillation, each a function of (seed, step) alone.
+
+    Attributes:
+        settings: The settings.
+        images: The training images.
+        image_size: Height and width of the student's images, in pixels.
+        teachers: The teachers.
+        cache: Cache of decoded views, if there is one.
+        plan: Division of the images into batches.
+        replicas: The replicas.
+    """
+
+    settings: DistillSettings
+    images: ImageSet
+    image_size: int
+    teachers: RecipeTeachers
+    cache: PixelCache | None
+    plan: BatchPlan
+    replicas: Replicas
+
+    def from_step(self, first_step: int) -> tf.data.Dataset:
+        """Makes the batches of this process' replicas from a step on, with the teachers' inputs."""
+        teachers = self.teachers
+        degraded = bool(self.settings.degrade)
+        return self._make(
+            teacher_image_size=teachers.image_sizes(self.image_size, degraded=degraded),
+            cached_image=self._cached_image,
+            teacher_embedding=teachers.lookup(),
+            teacher_features=teachers.lookup_features(),
+            first_step=first_step,
+            replicas=self.replicas.count,
+            own_replicas=self.replicas.own,
+        )
+
+    def without_teachers(self) -> tf.data.Dataset:
+        """Makes whole batches from the first step on, without the teachers' inputs."""
+        return self._make(cached_image=self._cached_image)
+
+    def examples(self, count: int) -> dict[str, tf.Tensor]:
+        """Returns the first images of the first batch as the student and each teacher see them.
+
+        Args:
+            count: Number of images.
+
+        Returns:
+            Images `(count, height, width, 3)` by the model that sees them.
+        """
+        looking = {
+            name: teacher
+            for name, teacher in self.teachers.teachers.items()
+            if not teacher.needs_ids
+        }
+        sizes = {name: teacher.image_size or self.image_size for name, teacher in looking.items()}
+        x, _ = next(iter(self._make(teacher_image_size=sizes or None)))
+        seen = {"student": x["image"]}
+        if sizes:
+            for name, images in x["teacher_image"].items():
+                seen[f"teacher_{name}" if name else "teacher"] = images
+        return {name: images[:count] for name, images in seen.items()}
+
+    @property
+    def _cached_image(self) -> Any:
+        return None if self.cache is None else self.cache.lookup
+
+    def _make(self, **inputs: Any) -> tf.data.Dataset:
+        settings = self.settings
+        return training_batches(
+            self.images,
+            image_size=self.image_size,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            classes_per_batch=settings.classes_per_batch,
+            images_per_class=settings.images_per_class,
+            unlabelled_per_batch=self.plan.unlabelled_per_batch,
+            least_area=settings.crop_area,
+            degrade=settings.degrade,
+            views=self.teachers.views if self.cache is None else self.cache.views,
+            seed=settings.seed,
+            **inputs,
+        )

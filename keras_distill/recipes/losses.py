@@ -1,0 +1,112 @@
+"""Losses that the settings name."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from keras_distill.errors import InputError
+from keras_distill.losses.cross_batch_memory import CrossBatchMemory
+from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
+from keras_distill.losses.task_loss import TaskLoss
+from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.models.inner_layers import find_path, matching_stages
+from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.teachers import parse_layer_pairs
+from keras_distill.teachers.teacher import Teacher
+
+
+def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss | None:
+    """Builds the loss on the labels.
+
+    Args:
+        settings: The settings.
+        classes: Labels of the training classes, int64 `(n,)`.
+
+    Returns:
+        The loss, with a memory if `memory` is not 0; `None` for `task_loss=none`.
+
+    Raises:
+        InputError: If the loss cannot have a memory.
+    """
+    if settings.task_loss == "none":
+        return None
+    loss: TaskLoss = TASK_LOSSES[settings.task_loss].build(classes=classes, margin=settings.margin)
+    if settings.memory:
+        if not loss.takes_references:
+            compared = (
+                "the images of a batch with each other alone"
+                if loss.layer is None
+                else "images with class vectors, not with other images"
+            )
+            raise InputError(
+                f"`memory={settings.memory}`: `task_loss={settings.task_loss}` compares "
+                f"{compared}; leave the memory out."
+            )
+        loss = CrossBatchMemory(loss, settings.memory)
+    return loss
+
+
+def build_teacher_losses(
+    settings: DistillSettings,
+    weights: Mapping[str, Mapping[str, float]],
+    teachers: Mapping[str, Teacher],
+    student: keras.Model,
+) -> dict[str, list[TeacherLoss]]:
+    """Builds the losses against each teacher.
+
+    Args:
+        settings: The settings.
+        weights: Weight of each loss by teacher, as of `parse_teacher_losses`.
+        teachers: The teachers by name.
+        student: The student.
+
+    Returns:
+        The losses by teacher.
+
+    Raises:
+        InputError: If a loss on inner layers names layers that do not exist.
+    """
+    return {
+        teacher: [
+            TEACHER_LOSSES[loss].load()(_pairs(loss, settings, teachers[teacher], student))
+            if loss in FEATURE_LOSSES
+            else TEACHER_LOSSES[loss].load()()
+            for loss in own
+        ]
+        for teacher, own in weights.items()
+    }
+
+
+def _pairs(
+    loss: str, settings: DistillSettings, teacher: Teacher, student: keras.Model
+) -> list[tuple[str, str]]:
+    if not isinstance(teacher.owner, keras.Model):
+        given = (
+            f"`{loss}`"
+            if getattr(settings, loss)
+            else f"`teacher_losses={settings.teacher_losses}`"
+        )
+        raise InputError(
+            f"{given}: {loss} needs a teacher that is a Keras model, whose inner layers can be "
+            "compared; give a .keras file, or leave it out."
+        )
+    name = f"{loss}_layers"
+    value = getattr(settings, name)
+    pairs = parse_layer_pairs(name, value)
+    for layers in pairs:
+        for side, model, layer in zip(
+            ("teacher", "student"), (teacher.owner, student), layers, strict=True
+        ):
+            try:
+                find_path(model, layer, maps_only=True)
+            except InputError as error:
+                said = error.renamed(layer=f"{side}_layer", model=side)
+                raise InputError(f"`{name}={value}`: {said}") from error
+    if pairs:
+        return pairs
+    try:
+        stages = matching_stages(teacher.owner, student)
+    except InputError as error:
+        raise InputError(f"`{name}` is empty: {error}") from error
+    return [stages[len(stages) // 2]] if loss == "hint" else stages[1:] or stages

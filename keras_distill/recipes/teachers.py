@@ -1,0 +1,302 @@
+"""Teachers that the settings name, with their caches and projections."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.data.pipeline import view_batches
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.registry import SAME_SPACE_LOSSES
+from keras_distill.models.inner_layers import map_layers
+from keras_distill.models.projection import build_projection
+from keras_distill.publishing import published_file
+from keras_distill.recipes.caches import fill_caches, open_teacher_caches
+from keras_distill.recipes.losses import build_teacher_losses
+from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.teachers import parse_cache, parse_teachers, per_teacher
+from keras_distill.teachers.cache import TeacherCache
+from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
+from keras_distill.teachers.teacher import Teacher
+
+
+@dataclass
+class RecipeTeachers:
+    """The teachers that the settings name, by name; a single one is called `""`.
+
+    Attributes:
+        teachers: The teachers, projected where the settings say so.
+        caches: Their caches; a teacher that is evaluated at each step has none.
+        views: Different views of an image in training; `None` for a new one in each epoch.
+        losses: The losses against each teacher.
+        live: Teachers that are evaluated at each step, because they have no cache, or not for
+            everything.
+        pca: The PCA of each teacher that has one.
+        student_projections: Maps from the student's embedding into a teacher's space.
+    """
+
+    teachers: dict[str, Teacher]
+    caches: dict[str, TeacherCache]
+    views: int | None
+    losses: dict[str, list[Any]]
+    live: set[str]
+    pca: dict[str, keras.Model]
+    student_projections: dict[str, keras.Model]
+
+    def single(self, values: dict[str, Any]) -> Any:
+        """Returns the only teacher's value, the dict if they have names, `None` if it is empty."""
+        return values.get("", values) if values else None
+
+    def image_sizes(self, image_size: int, *, degraded: bool = False) -> Any:
+        """Returns `teacher_image_size` of `training_batches` for the teachers that are live.
+
+        Args:
+            image_size: Height and width of the student's images, in pixels.
+            degraded: Whether the student's images are degraded, so that no teacher may see them.
+        """
+        sizes = {
+            name: teacher.image_size or image_size
+            for name, teacher in self.teachers.items()
+            if name in self.live and (degraded or teacher.image_size not in (None, image_size))
+        }
+        return self.single(sizes)
+
+    def lookup(self) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
+        """Returns `teacher_embedding` of `training_batches` for the teachers that have a cache."""
+        if not self.caches:
+            return None
+
+        def look_up(rows: tf.Tensor, views: tf.Tensor) -> Any:
+            found = {name: cache.lookup(rows, views) for name, cache in self.caches.items()}
+            for name in found.keys() & self.pca.keys():
+                found[name] = self.pca[name](found[name])
+            return self.single(found)
+
+        return look_up
+
+    def lookup_features(self) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
+        """Returns `teacher_features` of `training_batches` for the teachers that cache them."""
+        caches = {name: cache for name, cache in self.caches.items() if cache.layers}
+        if not caches:
+            return None
+        return lambda rows, views: self.single(
+            {name: cache.lookup_features(rows, views) for name, cache in caches.items()}
+        )
+
+    def save_projections(self, folder: Path) -> list[Path]:
+        """Writes the PCA of each teacher, and the teacher with it, into a folder."""
+        written = []
+        for name, projection in self.pca.items():
+            suffix = f"_{name}" if name else ""
+            path = folder / f"teacher_pca{suffix}.keras"
+            with published_file(path) as temporary:
+                projection.save(temporary)
+            written += [
+                path,
+                save_projected_teacher(self.teachers[name], folder, f"projected_teacher{suffix}"),
+            ]
+        return [path for path in written if path is not None]
+
+
+def prepare_teachers(
+    settings: DistillSettings,
+    images: ImageSet,
+    opened: Mapping[str, Teacher],
+    *,
+    student: keras.Model,
+    weights: Mapping[str, Mapping[str, float]],
+    console: Console,
+) -> RecipeTeachers:
+    """Projects the teachers and fills their caches as far as this run needs them.
+
+    Args:
+        settings: The settings.
+        images: The training images.
+        opened: The teachers, as of `open_teachers`.
+        student: The student.
+        weights: Weight of each loss by teacher, as of `parse_teacher_losses`.
+        console: Console that shows progress.
+
+    Returns:
+        The teachers.
+
+    Raises:
+        InputError: If one of them cannot be used.
+    """
+    image_size, embedding_dim = student.input_shape[1], student.output_shape[1]
+    teachers = dict(opened)
+    losses = build_teacher_losses(settings, weights, teachers, student)
+    same_space = {name for name, own in weights.items() if SAME_SPACE_LOSSES & set(own)}
+    projections = per_teacher("teacher_projection", settings.teacher_projection, list(teachers))
+    for name, teacher in teachers.items():
+        _check_width(teacher, projections[name], embedding_dim, settings, needed=name in same_space)
+    mode = parse_cache("teacher_cache", settings.teacher_cache)
+    layers = feature_layers(losses, teachers, student)
+    cached_layers = layers if settings.cache_features else {}
+    caches = open_teacher_caches(
+        settings, teachers, images, image_size=image_size, layers=cached_layers
+    )
+    live = {name for name in teachers if name not in caches}
+    if not settings.cache_features:
+        live |= {name for name, own in layers.items() if own}
+    if settings.image_cache != "off":
+        _check_cached_size(settings, {name: teachers[name] for name in sorted(live)}, image_size)
+    views = max(settings.epochs, 1 if "pca" in projections.values() else 0)
+    if views:
+        named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
+        fill_caches(named, views, settings, console)
+    pca, student_projections = {}, {}
+    for name, teacher in teachers.items():
+        if projections[name] == "pca":
+            vectors = _training_vectors(teacher, caches.get(name), images, image_size)
+            if vectors.shape[1] < embedding_dim:  # known only now
+                raise _too_narrow(vectors.shape[1], embedding_dim)
+            pca[name] = fit_pca(vectors, embedding_dim)
+            teachers[name] = project(teacher, pca[name])
+        elif projections[name] == "student" and name in same_space:
+            student_projections[name] = build_projection(
+                embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
+            )
+    return RecipeTeachers(
+        teachers,
+        caches,
+        mode if isinstance(mode, int) and caches else None,
+        losses,
+        live,
+        pca,
+        student_projections,
+    )
+
+
+def feature_layers(
+    losses: Mapping[str, list[Any]], teachers: Mapping[str, Teacher], student: keras.Model
+) -> dict[str, dict[str, tuple[int, int] | None]]:
+    """Finds the inner layers that each teacher's losses compare.
+
+    Args:
+        losses: The losses against each teacher.
+        teachers: The teachers by name.
+        student: The student.
+
+    Returns:
+        For each teacher its layers, and the sizes to which their maps may be reduced; see
+        `FeatureLoss.energy_sizes`.
+    """
+    found: dict[str, dict[str, tuple[int, int] | None]] = {}
+    for name, own in losses.items():
+        layers = found[name] = {}
+        for loss in own:
+            if isinstance(loss, FeatureLoss):
+                sizes = loss.energy_sizes(
+                    _map_shapes(teachers[name].owner, loss.teacher_layers),
+                    _map_shapes(student, loss.student_layers),
+                )
+                for layer, size in sizes.items():
+                    layers[layer] = size if layers.get(layer, size) == size else None
+    return found
+
+
+def _map_shapes(model: keras.Model, layers: list[str]) -> dict[str, tuple[int | None, ...]]:
+    return {name: layer.output.shape for name, layer in map_layers(model, layers).items()}
+
+
+def open_teachers(settings: DistillSettings, images: ImageSet) -> dict[str, Teacher]:
+    """Loads the teachers that the settings name."""
+    paths = parse_teachers(settings.teacher)
+    own = {
+        flag: per_teacher(flag, getattr(settings, flag), list(paths))
+        for flag in (
+            "teacher_output",
+            "teacher_signature",
+            "teacher_image_size",
+            "teacher_preprocessing",
+        )
+    }
+    teachers = {}
+    for name, path in paths.items():
+        size = own["teacher_image_size"][name]
+        preprocessing = own["teacher_preprocessing"][name] or "0_255"
+        with renamed_arguments(
+            path="teacher",
+            output="teacher_output",
+            signature="teacher_signature",
+            image_size="teacher_image_size",
+            preprocessing="teacher_preprocessing",
+            model=f"teacher={path}",
+        ):
+            teacher = load_teacher(
+                path,
+                output=own["teacher_output"][name],
+                signature=own["teacher_signature"][name],
+                image_size=int(size) if size else None,
+                preprocessing=preprocessing,
+            )
+        teacher.check_covers(images)
+        teachers[name] = teacher
+    return teachers
+
+
+def _check_width(
+    teacher: Teacher, projection: str, width: int, settings: DistillSettings, *, needed: bool
+) -> None:
+    dim = teacher.embedding_dim
+    if projection == "pca" and dim is not None and dim < width:
+        raise _too_narrow(dim, width)
+    if needed and projection in ("", "none") and dim not in (None, width):
+        raise InputError(
+            f"`teacher_losses={settings.teacher_losses}`: such a loss needs equal widths, "
+            f"but the teacher's embedding has {dim} and the student's {width}; give "
+            f"`embedding_dim={dim}`, `teacher_projection=pca` or student, or "
+            "`teacher_losses=relative`."
+        )
+
+
+def _check_cached_size(
+    settings: DistillSettings, live: Mapping[str, Teacher], image_size: int
+) -> None:
+    for teacher in live.values():
+        if teacher.image_size not in (None, image_size):
+            raise InputError(
+                f"`image_cache={settings.image_cache}` holds images of {image_size} pixels, but "
+                f"the teacher takes {teacher.image_size} pixels and is evaluated at each step; "
+                "keep its outputs with `teacher_cache` and `cache_features`, or leave the image "
+                "cache out."
+            )
+
+
+def _too_narrow(dim: int, width: int) -> InputError:
+    return InputError(
+        f"`teacher_projection=pca` cannot widen the teacher's {dim} dimensions to the student's "
+        f"{width}; give `embedding_dim={dim}` or less, or `teacher_projection=student`."
+    )
+
+
+def _width(teacher: Teacher) -> int:
+    if teacher.embedding_dim is None:
+        raise InputError(
+            "`teacher_projection=student` needs a teacher whose width is known before it is run."
+        )
+    return teacher.embedding_dim
+
+
+def _training_vectors(
+    teacher: Teacher, cache: TeacherCache | None, images: ImageSet, image_size: int
+) -> np.ndarray:
+    """The teacher's embeddings of the labelled images: their first view, or their centre."""
+    rows = np.flatnonzero(images.labels >= 0)
+    if teacher.needs_ids:
+        return teacher(None, images.ids[rows]).numpy()
+    if cache is not None:
+        return cache.lookup(rows, np.zeros_like(rows)).numpy()
+    batches = view_batches(
+        images.select(rows), image_size=teacher.image_size or image_size, view=None
+    )
+    return np.concatenate([teacher(pixels, ids).numpy() for pixels, ids in batches])

@@ -1,0 +1,1 @@
+"""Runs on disk: directory, checkpoints, settings, stages."""

@@ -1,0 +1,187 @@
+"""Origin of a model: its run, data and results."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_distill.data.published_sets import PUBLISHED_SETS
+from keras_distill.errors import InputError
+from keras_distill.runs.directory import RunDirectory
+from keras_distill.runs.settings import read_settings, run_of
+from keras_distill.settings.data import DATASETS, parse_unlabelled
+from keras_distill.settings.distill import DistillSettings
+
+_LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
+_OF_TRAINING = ("backbone", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
+_OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "classes")
+
+
+def model_origin(
+    model: str, *, results: Sequence[str] = (), data_licence: str = ""
+) -> dict[str, Any]:
+    """Gathers the origin of a model, for `export_embedder`; nothing is guessed.
+
+    Args:
+        model: A `.keras` file or a run directory.
+        results: Files that `evaluate --json` wrote. Those in the run directory that are about this
+            model, and not older than it, are found automatically.
+        data_licence: Licence of the data, if the user states one.
+
+    Returns:
+        `model`, `training`, `training_classes` (their names), `data`, `data_licence` and `recall`,
+        as far as they are known.
+
+    Raises:
+        InputError: If a result cannot be read, or is something else.
+    """
+    origin: dict[str, Any] = {"model": model, "recall": []}
+    run = run_of(model)
+    if run is not None:
+        settings = _readable_settings(run)
+        if settings is not None and settings.dataset:
+            origin["data"] = settings.dataset
+            origin["data_licence"] = _LICENCES.get(settings.dataset)
+        chosen = {
+            name: str(value)
+            for name in _OF_TRAINING
+            if settings is not None
+            and name in settings.given
+            and (value := getattr(settings, name)) != ""
+        }
+        if chosen:
+            origin["training"] = chosen
+        if classes := _training_classes(run):
+            origin["training_classes"] = classes
+        origin["recall"] += _validation(run) + _results_in(run)
+    if data_licence:
+        origin["data_licence"] = data_licence
+    known = {json.dumps(result, sort_keys=True) for result in origin["recall"]}
+    for file in results:
+        result = _read_result(Path(file))
+        if result is None:
+            raise InputError(
+                f"`results={file}` is not a result of an evaluation; give a file that "
+                "`python -m keras_distill.evaluate --json=FILE` wrote."
+            )
+        if json.dumps(result, sort_keys=True) not in known:
+            origin["recall"].append(result)
+    return origin
+
+
+def is_at_hand(dataset: str, data_dir: str) -> bool:
+    """Tells whether a data set is on this machine, so that nothing is downloaded or drawn.
+
+    Args:
+        dataset: Its name, or `folder:PATH`.
+        data_dir: Folder of the data sets.
+    """
+    if dataset not in DATASETS:
+        return True
+    name = PUBLISHED_SETS[dataset].builder if dataset in PUBLISHED_SETS else dataset
+    return any((Path(data_dir).expanduser() / "keras_distill").glob(f"{name}-*"))
+
+
+def run_test_images(model: str) -> Any:
+    """Returns the test images of `run_dataset`, an `ImageSet`, or `None`."""
+    dataset = run_dataset(model)
+    return None if dataset is None else dataset.test
+
+
+def run_dataset(model: str) -> Any:
+    """Finds the data set of the run that a model comes from, if it is on this machine.
+
+    Args:
+        model: A `.keras` file or a run directory.
+
+    Returns:
+        A `Dataset`; `None` if the run names none that can be read.
+    """
+    run = run_of(model)
+    settings = _readable_settings(run) if run is not None else None
+    if settings is None or not settings.dataset:
+        return None
+    data_dir = settings.data_dir
+    if not is_at_hand(settings.dataset, data_dir):
+        return None
+    from keras_distill.data.dataset import load_dataset
+
+    unlabelled, unlabelled_classes = parse_unlabelled(settings.unlabelled)
+    if unlabelled and not is_at_hand(unlabelled, data_dir):
+        unlabelled = ""
+    try:
+        return load_dataset(
+            settings.dataset,
+            data_dir=data_dir,
+            train_classes=settings.train_classes,
+            validation_classes=settings.validation_classes,
+            test_classes=settings.test_classes,
+            unlabelled=unlabelled,
+            unlabelled_classes=unlabelled_classes,
+        )
+    except InputError:
+        return None
+
+
+def _readable_settings(run: RunDirectory) -> DistillSettings | None:
+    """The settings of a run; `None` if they are of another program, or damaged."""
+    try:
+        return read_settings(run)
+    except InputError:
+        return None
+
+
+def _training_classes(run: RunDirectory) -> list[str]:
+    """The names of the training classes, from the run or its data set."""
+    try:
+        return [str(name) for name in json.loads(run.summary.read_text())["train_classes"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        dataset = run_dataset(str(run.path))
+    if dataset is None:
+        return []
+    return [dataset.train.class_names[label] for label in dataset.train.classes]
+
+
+def _validation(run: RunDirectory) -> list[dict[str, Any]]:
+    """The recall of the epoch that was kept."""
+    try:
+        summary = json.loads(run.summary.read_text())
+        recall = summary["validation"]["recall"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [
+        {"model": str(run.product), "data": summary.get("dataset"), "split": "validation"}
+        | {"recall": recall}
+    ]
+
+
+def _results_in(run: RunDirectory) -> list[dict[str, Any]]:
+    if not run.product.is_file():
+        return []
+    ours = {run.path.resolve(), run.product.resolve()}
+    found = []
+    for file in sorted(run.path.glob("*.json")):
+        result = _read_result(file)
+        stale = file.stat().st_mtime < run.product.stat().st_mtime
+        if result is not None and not stale and Path(result["model"]).resolve() in ours:
+            found.append(result)
+    return found
+
+
+def _read_result(file: Path) -> dict[str, Any] | None:
+    """The part of a result of `evaluate` for a model card; `None` for any other file."""
+    try:
+        whole = json.loads(file.read_text())
+        result = {name: whole[name] for name in _OF_RESULT}
+        result["recall"] = {str(int(k)): float(value) for k, value in whole["recall"].items()}
+        result["model"] = str(result["model"])
+    except OSError as error:
+        raise InputError(f"{str(file)!r} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if whole.get("degrade"):
+        result["data"] = f"{result['data']}, {whole['degrade']} on {whole.get('degrade_side')}"
+    if whole.get("asymmetric"):
+        gallery = whole["asymmetric"].get("gallery_model")
+        result["data"] = f"{result['data']}, in the gallery of {gallery}"
+    return result

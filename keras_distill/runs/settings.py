@@ -1,0 +1,171 @@
+"""Settings of a run, and their use by other commands."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from keras_distill.errors import InputError
+from keras_distill.runs.directory import RunDirectory
+from keras_distill.settings.command import Command
+from keras_distill.settings.data import DataSettings
+from keras_distill.settings.recipes import train_command
+from keras_distill.settings.teachers import parse_teachers, per_teacher
+from keras_distill.settings.training import TrainSettings
+
+_D = TypeVar("_D", bound=DataSettings)
+
+# Each with its details, which do not apply to another value of it.
+_DETAILS = {
+    "dataset": ("data_dir", "train_classes", "validation_classes", "test_classes"),
+    "teacher": (
+        "teacher_output",
+        "teacher_signature",
+        "teacher_image_size",
+        "teacher_preprocessing",
+    ),
+    "image_size": (),
+    "degrade": (),
+}
+_SPLIT = ("train_classes", "validation_classes", "test_classes")
+
+
+def run_of(model: str | Path) -> RunDirectory | None:
+    """Finds the run that a model was trained in.
+
+    Args:
+        model: A run directory or the `student.keras` in it.
+
+    Returns:
+        The run; `None` if the model belongs to none, or the run tells no settings.
+    """
+    path = Path(model)
+    run = RunDirectory(path if path.is_dir() else path.parent)
+    is_student = path.is_dir() or path.name == run.product.name
+    return run if is_student and run.flags.is_file() else None
+
+
+def read_settings(run: RunDirectory, kind: type[TrainSettings] | None = None) -> Any:
+    """Reads the settings that a run directory was made with.
+
+    Args:
+        run: The run directory.
+        kind: Class of the settings, which has to know all flags; by default the class of the
+            recipe, and unknown flags of former versions are ignored.
+
+    Returns:
+        The settings, not checked; all of `flags.txt` are `given`.
+
+    Raises:
+        InputError: If there are none, or they are not of a training.
+    """
+    if not run.flags.is_file():
+        raise InputError(f"{str(run.path)!r} is not a run directory: it has no {run.flags.name}.")
+    arguments = [f"--flagfile={run.flags}"]
+    if kind is None:
+        return train_command(arguments).parse(arguments, known_only=True)
+    return Command("keras_distill.train", "", kind).parse(arguments)
+
+
+def inherit_settings(
+    settings: _D, run: RunDirectory, names: Iterable[str]
+) -> tuple[_D, dict[str, Any]]:
+    """Takes settings from a run that the command line leaves open.
+
+    The details of a setting are taken together with it, and not for another value: the classes of
+    the run belong to its data set, also if the command line names the same one again.
+
+    Args:
+        settings: The settings of a command.
+        run: The run directory; nothing is taken from one without `flags.txt`.
+        names: Some of `dataset`, `teacher`, `image_size`, `degrade`.
+
+    Returns:
+        The settings, and the values that were taken from the run, by name, without empty ones.
+
+    Raises:
+        InputError: If a setting of the run cannot be used here.
+    """
+    if not run.flags.is_file():
+        return settings, {}
+    written = read_settings(run)
+    inherited = {}
+    for name in names:
+        again = name == "dataset" and settings.dataset and _same_data(settings.dataset, written)
+        if not getattr(written, name, None) or (name in settings.given and not again):
+            continue
+        for each in (name, *_DETAILS[name]):
+            if each in written.given and getattr(written, each) and each not in settings.given:
+                inherited[each] = getattr(written, each)
+    source = f"from {run.flags}; its relative paths start where it was trained"
+    _take_the_only_teacher(inherited, source)
+    numbers = {f.name for f in dataclasses.fields(settings) if f.metadata.get("least") is not None}
+    settings = settings.replace(
+        given=settings.given | inherited.keys(),
+        **{name: int(value) if name in numbers else value for name, value in inherited.items()},
+    )
+    if "dataset" in inherited:
+        try:
+            DataSettings.check(settings)
+        except InputError as error:
+            raise InputError(f"{error} This is {source}. Give `dataset=folder:PATH`.") from error
+    return settings, inherited
+
+
+def said_of_settings(settings: DataSettings, run: RunDirectory, inherited: dict[str, Any]) -> str:
+    """Says which settings come from a run, and that its classes do not apply to other data.
+
+    Args:
+        settings: The settings, as of `inherit_settings`.
+        run: The run directory.
+        inherited: The values that were taken from the run.
+
+    Returns:
+        Lines; empty if there is nothing to say.
+    """
+    if not run.flags.is_file():
+        return ""
+    written, lines = read_settings(run), []
+    if inherited:
+        text = ", ".join(f"--{name}={value}" for name, value in inherited.items())
+        lines.append(f"From {run.flags}: {text}")
+    split = [f"--{name}={value}" for name in _SPLIT if (value := getattr(written, name))]
+    if split and written.dataset and not _same_data(settings.dataset, written):
+        lines.append(
+            f"--dataset={settings.dataset} is not the data set of the run, {written.dataset}: its "
+            f"classes ({', '.join(split)}) are not taken over."
+        )
+    return "\n".join(lines)
+
+
+def _same_data(dataset: str, written: Any) -> bool:
+    """Whether a data set is the one that a run was trained on."""
+    names = (dataset, getattr(written, "dataset", ""))
+    paths = [
+        Path(name.removeprefix("folder:")).expanduser().resolve()
+        for name in names
+        if name.startswith("folder:")
+    ]
+    return paths[0] == paths[1] if len(paths) == len(names) else names[0] == names[1]
+
+
+def _take_the_only_teacher(inherited: dict[str, Any], source: str) -> None:
+    """Checks the teacher, and removes the name that it may have."""
+    try:
+        teachers = parse_teachers(inherited.get("teacher", ""))
+    except InputError as error:
+        raise InputError(
+            f"{error} This is {source}. Give `teacher=PATH`, or `teacher=` to leave it out."
+        ) from error
+    if len(teachers) > 1:
+        raise InputError(
+            f"the run has several teachers, {', '.join(teachers)}; choose the one to begin with by "
+            "`teacher=PATH`, or leave all out by `teacher=`."
+        )
+    for name, path in teachers.items():
+        for setting in _DETAILS["teacher"]:
+            if setting in inherited:
+                inherited[setting] = per_teacher(setting, inherited[setting], [name])[name]
+                if not inherited[setting]:
+                    del inherited[setting]
+        inherited["teacher"] = str(path)

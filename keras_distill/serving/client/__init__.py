@@ -1,0 +1,1 @@
+"""Client of TF-Serving, without TensorFlow and Keras."""

@@ -1,0 +1,1 @@
+"""Settings of the commands: flags, help and exit codes."""

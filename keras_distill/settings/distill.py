@@ -1,0 +1,175 @@
+"""Settings of the recipe `distill`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.losses.addons_losses import check_addons
+from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES
+from keras_distill.models.backbones import BACKBONES
+from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
+from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.teacher_losses import named_losses, teacher_loss_weights
+from keras_distill.settings.teachers import TeacherSettings
+from keras_distill.settings.training import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentSettings(Settings, group="Student"):
+    """Student."""
+
+    backbone: str = setting(
+        "mobilenet", f"One of {', '.join(BACKBONES)}.", choices=list(BACKBONES), formerly="trunk"
+    )
+    alpha: float = setting(1.0, "Width multiplier of a MobileNet backbone, e.g. 0.25.")
+    image_size: int | None = setting(
+        None, "Pixels a side; the backbone's own if not given.", least=32
+    )
+    embedding_dim: int = setting(512, "Width of the embedding; 0 for no head.", least=0)
+    backbone_weights: str = setting(
+        "imagenet",
+        "imagenet (fetched by Keras), none, or the path of a .weights.h5 file.",
+        formerly="trunk_weights",
+    )
+    backbone_layer: str = setting(
+        "", "End the backbone after this layer; a wrong name lists them.", formerly="trunk_layer"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings(Settings, group="Loss"):
+    """Loss."""
+
+    task_loss: str = setting(
+        "batch_hard_triplet",
+        f"Loss on the labels, one of {', '.join(TASK_LOSSES)}, none. Batch-hard for pretrained "
+        "backbones, semi-hard to start from random weights, none to learn from the teacher alone. "
+        "Names with tfa: are losses of TensorFlow Addons.",
+        choices=[*TASK_LOSSES, "none"],
+    )
+    margin: float | None = setting(
+        None,
+        "Margin, for the losses that have one; by default 0.2 for triplets (the paper's code has "
+        "0), 1 for lifted_structure, tfa:lifted_struct and tfa:contrastive, 0.1 for proxy_anchor, "
+        "0.5 (radians) for arc_face.",
+    )
+    memory: int = setting(
+        0,
+        "Compare each batch also with this many embeddings of earlier ones (cross-batch memory).",
+        least=0,
+    )
+    task_weight: float = setting(1.0, "Weight of the loss on the labels.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings(Settings, group="Training"):
+    """Batches of classes, and the augmentation of their images."""
+
+    classes_per_batch: int = setting(8, "Classes in a batch.", least=2)
+    images_per_class: int = setting(8, "Images of each class in a batch.", least=1)
+    unlabelled_per_batch: int = setting(16, "Images of --unlabelled added to each batch.", least=1)
+    crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
+    degrade: str = setting(
+        "",
+        f"Degradations of the student's images, in this order, some of {SYNTAX}; the teacher sees "
+        "the same crops without them. Validation images are degraded too.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings(
+    DataSettings, StudentSettings, TeacherSettings, LossSettings, TrainSettings, BatchSettings
+):
+    """Settings of the recipe `distill`: an embedder, from a teacher or from labels alone."""
+
+    unlabelled: str = setting(
+        "",
+        "A data set as in --dataset, or its classes A:B as in folder:photos:50:75, whose images "
+        "are learned from without labels: they enter the teacher losses only.",
+        group="Data",
+    )
+
+    def check(self) -> None:
+        """Rejects what cannot work before anything slow is loaded.
+
+        Raises:
+            InputError: If a flag cannot be used, or has no effect.
+        """
+        DataSettings.check(self)
+        TeacherSettings.check(self)
+        TrainSettings.check(self)
+        if self.freeze_epochs and not self.embedding_dim:
+            raise InputError(
+                f"--freeze_epochs={self.freeze_epochs} with --embedding_dim=0 leaves no weights to "
+                "train; give the student a head."
+            )
+        if self.patience and not self.validation_classes:
+            raise InputError(f"--patience={self.patience} needs --validation_classes.")
+        if self.unlabelled:
+            check_name("unlabelled", self.unlabelled, parse_unlabelled(self.unlabelled)[0])
+            if not self.teacher:
+                raise InputError(
+                    f"--unlabelled={self.unlabelled}: without --teacher there is nothing to learn "
+                    "from unlabelled images; give one, or leave them out."
+                )
+        entry = TASK_LOSSES.get(self.task_loss)  # none for "none"
+        if self.margin is not None and (entry is None or entry.margin is None):
+            raise InputError(
+                f"--margin={self.margin}: --task_loss={self.task_loss} has no margin to set; leave "
+                "it out."
+            )
+        library, _, loss = self.task_loss.rpartition(":")
+        if library == "tfa":
+            with renamed_arguments(loss=f"task_loss={self.task_loss}"):
+                check_addons(loss)
+        if not 0.0 < self.crop_area <= 1.0:
+            raise InputError(f"--crop_area={self.crop_area} must be above 0 and at most 1.")
+        image_size = self.image_size or BACKBONES[self.backbone].image_size
+        parse_degradations(self.degrade, image_size=image_size)
+        self._check_losses()
+
+    def _check_losses(self) -> None:
+        """Rejects losses that leave nothing to learn."""
+        weights = teacher_loss_weights(self, self.dataset)
+        if not any(weights.values()) and self.task_loss == "none" and self.epochs:
+            raise InputError(
+                "--task_loss=none leaves nothing to learn from; give --teacher and "
+                "--teacher_losses."
+            )
+        learned = {loss for own in weights.values() for loss in own}
+        inner = self.task_loss == "none" and learned and learned <= FEATURE_LOSSES
+        if inner and self.embedding_dim:
+            raise InputError(
+                f"--task_loss=none with {' and '.join(sorted(learned))} alone leaves the embedding "
+                "as it was initialised; add a loss on embeddings, such as relative, or "
+                "--embedding_dim=0."
+            )
+        if self.memory and self.task_loss == "none":
+            raise InputError(f"--memory={self.memory} has no effect with --task_loss=none.")
+        path = self.backbone_weights
+        if path not in ("imagenet", "none") and not Path(path).exists():
+            raise InputError(f"--backbone_weights={path} does not exist.")
+
+    def resolved(self) -> "DistillSettings":
+        """Returns the settings with the teacher losses that are used."""
+        return self.replace(teacher_losses=named_losses(self))
+
+
+def load_training_images(settings: DistillSettings) -> tuple[Any, Any, list[str]]:
+    """Loads the images of a training.
+
+    Args:
+        settings: The settings.
+
+    Returns:
+        The `ImageSet` of the training split, followed by the unlabelled images; the `ImageSet` of
+        the validation split or `None`; and the relative paths of the images that were skipped.
+
+    Raises:
+        InputError: As `load_images`.
+    """
+    splits, skipped = load_images(settings, "train", "validation", unlabelled=settings.unlabelled)
+    train, validation, unlabelled = splits
+    return train if unlabelled is None else train.with_unlabelled(unlabelled), validation, skipped

@@ -1,0 +1,66 @@
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_distill.data.image_set import ImageSet
+from keras_distill.losses.attention_maps import AttentionMaps
+from keras_distill.losses.hint import Hint
+from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.recipes.teachers import RecipeTeachers, _training_vectors, feature_layers
+
+
+def opened(sizes, asked):
+    teachers = {name: SimpleNamespace(image_size=size) for name, size in sizes.items()}
+    return RecipeTeachers(teachers, {}, None, {}, set(asked), {}, {})
+
+
+def test_teachers_that_are_asked_about_another_size_get_images_of_it():
+    several = opened({"same": 32, "any": None, "large": 40, "cached": 48}, ["same", "any", "large"])
+    assert several.image_sizes(32) == {"large": 40}
+    assert opened({"": 32}, [""]).image_sizes(32) is None
+    assert opened({"": 40}, [""]).image_sizes(32) == 40
+
+
+def test_all_teachers_that_are_asked_get_good_images_where_the_student_gets_none():
+    several = opened({"same": 32, "any": None, "large": 40, "cached": 48}, ["same", "any", "large"])
+    assert several.image_sizes(32, degraded=True) == {"same": 32, "any": 32, "large": 40}
+    assert opened({"": None}, [""]).image_sizes(32, degraded=True) == 32
+    assert opened({"": 40}, []).image_sizes(32, degraded=True) is None
+
+
+def embedder(size):
+    image = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="same", name="fine")(image)
+    x = keras.layers.Conv2D(7, 3, strides=2, padding="same", name="coarse")(x)
+    return keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
+
+
+def test_attention_alone_needs_less_than_a_map():
+    teachers = {name: SimpleNamespace(owner=embedder(32)) for name in "abc"}
+    both = AttentionMaps([("fine", "fine"), ("coarse", "coarse")])
+    losses = {
+        "a": [RelativeTeacher(), both],
+        "b": [both, Hint([("fine", "fine")])],
+        "c": [both, AttentionMaps([("coarse", "fine")])],
+    }
+    assert feature_layers(losses, teachers, embedder(16)) == {
+        "a": {"fine": (8, 8), "coarse": (4, 4)},
+        "b": {"fine": None, "coarse": (4, 4)},
+        "c": {"fine": (8, 8), "coarse": None},
+    }
+
+
+class Table:
+    needs_ids = True
+
+    def __call__(self, images, ids):
+        return tf.cast(ids[:, None], tf.float32)
+
+
+def test_pca_is_fitted_on_labelled_images(tmp_path):
+    paths = np.array([f"{row}.jpg" for row in range(5)])
+    images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
+    vectors = _training_vectors(Table(), None, images, 32)
+    np.testing.assert_array_equal(vectors, np.float32(images.ids[[0, 2, 3], None]))

@@ -1,0 +1,66 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+PROGRAM = Path(__file__).parents[1] / "recipes" / "two_stages.py"
+
+
+def train(folder, *kill):
+    return subprocess.run(
+        [sys.executable, PROGRAM, folder, *kill], capture_output=True, text=True, timeout=300
+    )
+
+
+def weights(file):
+    return keras.models.load_model(file, compile=False).get_weights()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two_stages") / "run"
+    ended = train(folder)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return folder, ended.stdout
+
+
+def test_stages_are_trained_one_after_the_other_in_folders_of_their_own(uninterrupted):
+    folder, said = uninterrupted
+    assert said.splitlines()[-1] == str(folder / "summary.json")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary["stages"]) == ["learn", "refine"]
+    for name in ("learn", "refine"):
+        assert summary["stages"][name] == str(folder / name / "summary.json")
+        lines = (folder / name / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [5, 10]
+        errors = [json.loads(line)["val_error"] for line in lines]
+        own = json.loads((folder / name / "summary.json").read_text())["validation"]
+        assert (own["value"], own["epoch"]) == (min(errors), 1 + errors.index(min(errors)))
+    for one, other in zip(
+        weights(folder / "model.keras"), weights(folder / "refine" / "model.keras"), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_killed_in_each_stage_ends_as_if_it_had_not_been(uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    assert train(folder, "learn", "3").returncode == 9
+    assert not (folder / "learn" / "model.keras").exists()
+    assert train(folder, "refine", "8").returncode == 9
+    learned = (folder / "learn" / "model.keras").stat().st_mtime_ns
+    ended = train(folder)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "stage learn is finished" in ended.stdout
+    assert "resuming after step 6" in ended.stdout
+    assert (folder / "learn" / "model.keras").stat().st_mtime_ns == learned
+    for name in ("learn", "refine"):
+        for one, other in zip(
+            weights(folder / name / "model.keras"),
+            weights(uninterrupted[0] / name / "model.keras"),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)

@@ -1,4 +1,5 @@
 import fcntl
+import gc
 import io
 import itertools
 import json
@@ -174,6 +175,8 @@ def few_files():
     @contextmanager
     def limited(more):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        gc.collect()  # what other tests have left would close files, and free numbers, meanwhile
+        gc.disable()
         # The listing itself takes a number, which is free again afterwards.
         taken = {
             int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")
@@ -185,6 +188,7 @@ def few_files():
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            gc.enable()
 
     return limited
 

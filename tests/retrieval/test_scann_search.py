@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +56,19 @@ def test_more_neighbours_than_the_leaves_hold(tree, vectors):
     few = ScannSearcher(vectors, ScannSettings(LEAVES, 1, reorder=1, reorder_factor=1))
     assert few.search(vectors[:20], k=500).agreement.share > 0.5
     assert (few.search(vectors[:20], k=500).indices >= 0).all()
+
+
+def test_places_without_a_neighbour_name_no_row(vectors, monkeypatch):
+    def too_few(queries, k, reorder, leaves):
+        scores = np.zeros((len(queries), k), np.float32)
+        scores[:, 2:] = np.nan  # as of ScaNN, whose indices are 0 there
+        return np.zeros((len(queries), k), np.uint32), scores
+
+    searcher = ScannSearcher(vectors, ScannSettings(LEAVES, 1, reorder=1, reorder_factor=1))
+    monkeypatch.setattr(searcher, "_scann", SimpleNamespace(search_batched_parallel=too_few))
+    indices, distances = searcher._squared(vectors[:3], 4)
+    assert indices.tolist() == [[0, 0, -1, -1]] * 3
+    assert np.isinf(distances).tolist() == [[False, False, True, True]] * 3
 
 
 @pytest.mark.parametrize(("k", "leaves"), [(20, 2), (50, 5)])

@@ -101,6 +101,7 @@ class _Loop:
 
     context: StageContext
     training: Training
+    batches: tf.data.Dataset | None
     settings: TrainSettings
     checkpoints: CheckpointFolder
     report: EpochReport
@@ -139,6 +140,8 @@ def _run_stage(
         _set_up_keras(settings)
         training = stage.build(context)
         check_profile(settings, training.epochs * training.steps_per_epoch)
+        # Before anything is written or removed, since the settings may be refused here.
+        batches = training.batches(context.first_step) if training.epochs else None
         if resumes:
             run.resume(flags_text, context.first_step)
             checkpoints.remove_leftovers()
@@ -146,9 +149,8 @@ def _run_stage(
             run.begin(flags_text)
         if replicas.is_chief:
             training.on_begin()
-        loop = _Loop(
-            context, training, settings, checkpoints, *_watchers(training, settings, context)
-        )
+        watchers = _watchers(training, settings, context)
+        loop = _Loop(context, training, batches, settings, checkpoints, *watchers)
         best_checkpoint: Path | None = None
         summary = dict(training.summary)
         if training.epochs:
@@ -234,7 +236,7 @@ def _fit(loop: _Loop) -> tuple[int, ResumableCallbacks]:
         )
         try:
             training.model.fit(
-                replicas.distribute(training.batches(context.first_step)),
+                replicas.distribute(loop.batches),
                 initial_epoch=callbacks.epoch,
                 epochs=training.epochs,
                 steps_per_epoch=training.steps_per_epoch,

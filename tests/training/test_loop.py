@@ -7,6 +7,13 @@ import keras
 import numpy as np
 import pytest
 
+from keras_distill.distribution.replicas import open_replicas
+from keras_distill.errors import InputError
+from keras_distill.runs.directory import RunDirectory
+from keras_distill.runs.stage import Stage, Training
+from keras_distill.settings.training import TrainSettings
+from keras_distill.training.loop import run_stages
+
 PROGRAM = Path(__file__).parents[1] / "recipes" / "two_stages.py"
 
 
@@ -44,6 +51,26 @@ def test_stages_are_trained_one_after_the_other_in_folders_of_their_own(uninterr
         weights(folder / "model.keras"), weights(folder / "refine" / "model.keras"), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_batches_that_are_refused_leave_the_former_run(tmp_path):
+    run = RunDirectory(tmp_path / "run", product="model.keras")
+    run.begin("--epochs=1\n")
+    run.product.write_text("former")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def refuse(first_step):
+        raise InputError("`batch=0` is too small.")
+
+    training = Training(model, model, refuse, epochs=1, steps_per_epoch=1, batch_size=1)
+    stages = [Stage("only", lambda context: training)]
+    replicas = open_replicas("none", None)
+    with pytest.raises(InputError, match="`batch=0`"):
+        run_stages(stages, run, TrainSettings(), replicas, flags_text="", resumes=False)
+    assert run.product.read_text() == "former"
+    assert run.flags.read_text() == "--epochs=1\n"
+    run.unlock()
 
 
 def test_a_run_killed_in_each_stage_ends_as_if_it_had_not_been(uninterrupted, tmp_path):

@@ -10,6 +10,7 @@ from keras_distill.data.degradation_syntax import parse_degradations
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches
+from keras_distill.embedding.named_teacher import load_named_teacher
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.teachers.image_size import needed_image_size
@@ -96,21 +97,15 @@ def load_gallery_model(settings: EvaluateSettings, images: ImageSet) -> Evaluate
     """Loads the model that embeds the gallery, if there is one; arguments as in `load_student`."""
     if not settings.gallery_model:
         return None
-    with renamed_arguments(
-        path="gallery_model",
-        output="gallery_output",
-        signature="gallery_signature",
-        image_size="gallery_image_size",
-        preprocessing="gallery_preprocessing",
-        model=f"gallery_model={settings.gallery_model}",
-    ):
-        teacher = load_teacher(
-            settings.gallery_model,
-            output=settings.gallery_output,
-            signature=settings.gallery_signature,
-            image_size=settings.gallery_image_size,
-            preprocessing=settings.gallery_preprocessing,
-        )
+    teacher = load_named_teacher(
+        "gallery_model",
+        settings.gallery_model,
+        details="gallery",
+        output=settings.gallery_output,
+        signature=settings.gallery_signature,
+        image_size=settings.gallery_image_size,
+        preprocessing=settings.gallery_preprocessing,
+    )
     return _checked(settings, "gallery_model", "gallery_image_size", teacher, images)
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from keras_distill.data.image_set import ImageSet
 from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.embedding.jpeg_model import JpegModel, takes_files
+from keras_distill.embedding.named_teacher import load_named_teacher
 from keras_distill.embedding.pixel_model import PixelModel
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.ledger.cost import index_cost, model_cost
@@ -52,21 +53,15 @@ def load_chain(
     size = student.image_size
     models: list[ChainModel] = [student]
     if settings.teacher:
-        with renamed_arguments(
-            path="teacher",
-            output="teacher_output",
-            signature="teacher_signature",
-            image_size="teacher_image_size",
-            preprocessing="teacher_preprocessing",
-            model=f"teacher={settings.teacher}",
-        ):
-            teacher = load_teacher(
-                settings.teacher,
-                output=settings.teacher_output,
-                signature=settings.teacher_signature,
-                image_size=settings.teacher_image_size,
-                preprocessing=settings.teacher_preprocessing,
-            )
+        teacher = load_named_teacher(
+            "teacher",
+            settings.teacher,
+            details="teacher",
+            output=settings.teacher_output,
+            signature=settings.teacher_signature,
+            image_size=settings.teacher_image_size,
+            preprocessing=settings.teacher_preprocessing,
+        )
         path = latest_version(Path(settings.teacher))
         models.insert(0, _pixel_model("teacher", path, teacher, images, size))
     if settings.export:

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
-from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.embedding.named_teacher import load_named_teacher
+from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.registry import SAME_SPACE_LOSSES
 from keras_distill.models.inner_layers import map_layers
@@ -23,7 +24,6 @@ from keras_distill.recipes.losses import build_teacher_losses
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import parse_cache, parse_teachers, per_teacher
 from keras_distill.teachers.cache import TeacherCache
-from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
 from keras_distill.teachers.teacher import Teacher
 
@@ -223,22 +223,15 @@ def open_teachers(settings: DistillSettings, images: ImageSet) -> dict[str, Teac
     teachers = {}
     for name, path in paths.items():
         size = own["teacher_image_size"][name]
-        preprocessing = own["teacher_preprocessing"][name] or "0_255"
-        with renamed_arguments(
-            path="teacher",
-            output="teacher_output",
-            signature="teacher_signature",
-            image_size="teacher_image_size",
-            preprocessing="teacher_preprocessing",
-            model=f"teacher={path}",
-        ):
-            teacher = load_teacher(
-                path,
-                output=own["teacher_output"][name],
-                signature=own["teacher_signature"][name],
-                image_size=int(size) if size else None,
-                preprocessing=preprocessing,
-            )
+        teacher = load_named_teacher(
+            "teacher",
+            path,
+            details="teacher",
+            output=own["teacher_output"][name],
+            signature=own["teacher_signature"][name],
+            image_size=int(size) if size else None,
+            preprocessing=own["teacher_preprocessing"][name] or "0_255",
+        )
         teacher.check_covers(images)
         teachers[name] = teacher
     return teachers

@@ -171,10 +171,12 @@ def small_disk():
 @pytest.fixture(scope="session")
 def few_files():
     """A context in which this process can open so many files more and no others."""
+    from keras_distill.data import shard_store
 
     @contextmanager
     def limited(more):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        shard_store._map.cache_clear()  # a store would close other tests' files to open its own
         gc.collect()  # what other tests have left would close files, and free numbers, meanwhile
         gc.disable()
         # The listing itself takes a number, which is free again afterwards.

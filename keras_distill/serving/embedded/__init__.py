@@ -1,1 +1,1 @@
-"""Embedded model server: TF-Serving's interface over `tf.saved_model.load`."""
+"""Embedded model server: TF-Serving's interface over a session of TensorFlow."""

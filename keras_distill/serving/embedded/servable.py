@@ -23,6 +23,7 @@ from keras_distill.serving.embedded.request_checks import (
     find_signature,
 )
 from keras_distill.serving.embedded.request_tensors import read_tensor, write_tensor
+from keras_distill.serving.export.session_model import SessionModel
 
 DEFAULT_SIGNATURE = "serving_default"
 # TF-Serving's REST interface also tells inputs of files from inputs of text by this suffix.
@@ -65,9 +66,8 @@ class Servable:
         self._limits = limits
         try:
             file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-            # Kept because its variables live only as long as it does.
-            self._model = tf.saved_model.load(str(folder))
             (graph,) = (graph for graph in file.meta_graphs if "serve" in graph.meta_info_def.tags)
+            self._model = SessionModel(folder)
         except FileNotFoundError as error:
             raise Refusal(grpc.StatusCode.NOT_FOUND, f"No SavedModel in {folder}.") from error
         except tf.errors.OpError as error:
@@ -124,11 +124,9 @@ class Servable:
     def _run(
         self, name: str, arrays: dict[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        if name not in self._model.signatures:  # the initialiser of the graph is no function
+        if name not in self._model.signatures:  # the initialiser of the graph answers nothing
             find_signature({}, name)
-        tensors = {key: tf.constant(array) for key, array in arrays.items()}
         try:
-            results = self._model.signatures[name](**tensors)
-            return {key: results[key].numpy() for key in outputs}
+            return self._model.call(name, arrays, outputs)
         except tf.errors.OpError as error:
             raise graph_refusal(error) from error

@@ -1,4 +1,7 @@
 import contextlib
+import gc
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -49,3 +52,27 @@ def test_requests_share_the_rows_in_the_graph(folder):
     assert checks(3, taken=2) == [2, 1]
     assert checks(100, taken=1) == [3, 0]
     assert rows._free == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of this process in /proc")
+def test_the_threads_of_batches_end_with_the_model(tmp_path):
+    """Each wakes up a thousand times a second, of every version that was ever loaded."""
+    module = tf.Module()
+    double = tf.nondifferentiable_batch_function(4, 8, 0, autograph=False)(lambda rows: rows * 2)
+    function = tf.function(lambda rows, factor: {"product": double(rows) * factor})
+    specs = tf.TensorSpec([None, 2], name="rows"), tf.TensorSpec([], name="factor")
+    signature = function.get_concrete_function(*specs)
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": signature})
+
+    def threads_of_another():
+        servable = Servable(tmp_path, "model", 1, RequestLimits(10**6, 10**6, Budget(1), Budget(8)))
+        product = servable.predict(request(1)).outputs["product"]
+        assert tf.make_ndarray(product).tolist() == [[6, 6]]
+        loaded = len(os.listdir("/proc/self/task"))
+        del servable
+        gc.collect()
+        return loaded, len(os.listdir("/proc/self/task"))
+
+    threads_of_another()
+    loaded, unloaded = threads_of_another()
+    assert loaded >= unloaded + 4

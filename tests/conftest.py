@@ -65,6 +65,20 @@ def run_warm_python(nursery):
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_batch_threads():
+    """Lets models exported by this process have one thread for batches, not four.
+
+    Those of each model that `tf.saved_model.load` loads stay as long as the process, and wake up a
+    thousand times a second.
+    """
+    from keras_distill.serving.export import graph_batching
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(graph_batching.SETTINGS, "num_batch_threads", 1)
+        yield
+
+
 @pytest.fixture
 def dtype_policy():
     """Sets Keras' dtype policy for one test."""

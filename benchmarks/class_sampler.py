@@ -1,4 +1,4 @@
-"""What drawing a batch costs with 50,000 classes, against the same with 50.
+"""Cost of drawing a batch with 50,000 classes, against the same with 50.
 
     python benchmarks/class_sampler.py
 

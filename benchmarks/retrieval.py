@@ -1,4 +1,4 @@
-"""What search costs: exact, against FAISS' flat index, and with ScaNN, against exact.
+"""Cost of search: exact, against FAISS' flat index, and with ScaNN, against exact.
 
     python benchmarks/retrieval.py
     python benchmarks/retrieval.py --cases=cost --plot=benchmarks/retrieval_cost.png

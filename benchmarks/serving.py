@@ -1,4 +1,4 @@
-"""What serving costs: the same exported model called in-process, and asked over gRPC.
+"""Cost of serving: the same exported model called in-process, and over gRPC.
 
     python benchmarks/serving.py
     python benchmarks/serving.py --target=gpu-box:8500 --model=birds --cases=grid

@@ -1,4 +1,4 @@
-"""What a training step costs, and what distillation adds to it.
+"""Cost of a training step, and of what distillation adds to it.
 
     python benchmarks/train_step.py
     python benchmarks/train_step.py --images=../shared/data/birds100/images --torch_python=python3

@@ -86,6 +86,12 @@ def test_modules_have_telling_names(module):
     assert not {"utils", "helpers", "common", "misc"} & set(module.split("."))
 
 
+def test_first_lines_name_the_modules():
+    for module, path in MODULES.items():
+        line = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
+        assert line.split()[0] not in {"What", "Which", "Whether", "How"}, f"{module}: {line}"
+
+
 def test_the_root_holds_commands_and_the_ground_only():
     assert len(list(FOLDER.glob("*.py"))) <= 18
     for module, path in MODULES.items():

@@ -1,4 +1,4 @@
-"""What is marked `beam` runs by `make beam`, in an environment with Apache Beam."""
+"""Bulk embedding on Beam; tests marked `beam` run by `make beam`, with Apache Beam."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""What `evaluate`, and the validation of `train`, say of measurements that mean nothing."""
+"""Warnings of `evaluate`, and of `train`'s validation, about measurements that mean nothing."""
 
 import json
 import shutil

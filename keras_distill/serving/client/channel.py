@@ -1,4 +1,4 @@
-"""How the client reaches a server."""
+"""gRPC channel of a client: its options, encryption and calls."""
 
 from dataclasses import dataclass
 from os import PathLike

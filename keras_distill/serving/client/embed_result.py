@@ -1,4 +1,4 @@
-"""What came of the images that the client was given."""
+"""Embeddings of the images that the client was given."""
 
 from dataclasses import dataclass
 

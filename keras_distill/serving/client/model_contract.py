@@ -1,4 +1,4 @@
-"""What a served model has to be for the client: the signatures of an exported model."""
+"""Contract of a served model: the signatures that an exported model has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which model of which server."""
+"""Reference to a model of a server."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which images share a request."""
+"""Batches of images that share a request."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""What a server of models answers by HTTP."""
+"""Client of the REST interface of a model server."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What the blocking and the asynchronous client have in common."""
+"""Arguments that the blocking and the asynchronous client share."""
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence

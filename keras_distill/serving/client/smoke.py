@@ -1,4 +1,4 @@
-"""Whether a served model answers as it should."""
+"""Smoke test of a served model."""
 
 import io
 from collections.abc import Sequence

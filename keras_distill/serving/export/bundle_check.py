@@ -1,4 +1,4 @@
-"""Whether an exported model is fit to be served."""
+"""Check of an exported model before it is served."""
 
 from pathlib import Path
 

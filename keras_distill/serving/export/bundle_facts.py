@@ -1,4 +1,4 @@
-"""What an exported model says of itself to machines."""
+"""Machine-readable facts about an exported model."""
 
 import datetime
 import importlib.metadata

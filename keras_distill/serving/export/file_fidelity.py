@@ -1,4 +1,4 @@
-"""Whether an exported file gives the outputs of the Keras model."""
+"""Closeness of an exported file's outputs to the outputs of the Keras model."""
 
 import math
 from dataclasses import dataclass

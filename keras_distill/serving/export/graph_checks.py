@@ -1,4 +1,4 @@
-"""What TF-Serving would stumble over, found in the graph of a SavedModel without running it."""
+"""Faults that TF-Serving would meet, found in the graph of a SavedModel without running it."""
 
 from collections import Counter
 from collections.abc import Iterator

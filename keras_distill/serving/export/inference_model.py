@@ -1,4 +1,4 @@
-"""What is converted of a model."""
+"""Float32 copy of a model, from which files are converted."""
 
 import keras
 

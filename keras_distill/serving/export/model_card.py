@@ -1,4 +1,4 @@
-"""What an exported model says of itself to people."""
+"""Model card of an exported model, for people."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What one request may cost, checked in the graph before anything is decoded or computed.
+"""Bounds of one request, checked in the graph before anything is decoded or computed.
 
 TF-Serving bounds neither the rows nor the pixels. A string stands for as many rows as the shape of
 its tensor claims, so that 2 kB could be decoded 100,000 times.

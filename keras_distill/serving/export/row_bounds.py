@@ -1,4 +1,4 @@
-"""Whether a SavedModel counts the rows that it is sent."""
+"""Check that a SavedModel counts the rows that it receives."""
 
 from typing import Any
 

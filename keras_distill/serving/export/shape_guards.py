@@ -1,4 +1,4 @@
-"""Whether a SavedModel checks the shapes that it is sent."""
+"""Check that a SavedModel verifies the shapes that it receives."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What takes a tensor of a graph first, through nested functions."""
+"""First uses of a tensor in a graph, through nested functions."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What would cost too much costs an error, and the server lives."""
+"""Limits of the server: what would cost too much costs an error, and the server lives."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""What TF-Serving makes of a version that is still being copied."""
+"""TF-Serving with a version that is still being copied."""
 
 import ctypes
 import shutil

@@ -1,8 +1,9 @@
 """Run loop of all recipes: resume, checkpoints, signals, replicas, report and curves."""
 
 import contextlib
+import functools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,25 +63,28 @@ def run_stages(
         InputError: If the settings or the input cannot be used.
     """
     console = Console(quiet=not replicas.is_chief)
+    common = _Common(settings, replicas, console, flags_text)
     if len(stages) == 1:
-        return _run_stage(stages[0], run, settings, replicas, console, flags_text, resumes, {})
-    if not resumes:
-        for stage in stages:
-            shutil.rmtree(run.path / stage.name, ignore_errors=True)
-        run.begin(flags_text)
+        return _run_stage(stages[0], run, common, {}, resumes=resumes)
     products: dict[str, Path] = {}
     summaries = {}
     for stage in stages:
         folder = RunDirectory(
             run.path / stage.name, writes=replicas.is_chief, product=run.product.name
         )
-        if folder.summary.exists():
+        # The first stage removes a former run, once it is built.
+        removes = not resumes and stage is stages[0]
+        if folder.summary.exists() and not removes:
             console.print(f"stage {stage.name} is finished", highlight=False)
         else:
             console.print(f"stage {stage.name}", highlight=False)
-            begun = folder.flags.exists()
             code = _run_stage(
-                stage, folder, settings, replicas, console, flags_text, begun, products
+                stage,
+                folder,
+                common,
+                products,
+                resumes=folder.flags.exists() and not removes,
+                before=functools.partial(_begin_run, run, stages, common) if removes else None,
             )
             replicas.largest(0)  # until the first process has written the product
             if code != SUCCESS:
@@ -93,6 +97,25 @@ def run_stages(
         run.write_summary({**folder.read_summary(), "run_dir": str(run.path), "stages": summaries})
         console.print(run.summary, highlight=False, soft_wrap=True)
     return SUCCESS
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What the stages of a run have in common."""
+
+    settings: TrainSettings
+    replicas: Replicas
+    console: Console
+    flags_text: str
+
+
+def _begin_run(run: RunDirectory, stages: Sequence[Stage], common: _Common) -> None:
+    """Begins a run of several stages, and removes those of a former one."""
+    if common.replicas.is_chief:
+        run.lock()
+        for stage in stages:
+            shutil.rmtree(run.path / stage.name, ignore_errors=True)
+        run.begin(common.flags_text)
 
 
 @dataclass(frozen=True)
@@ -112,13 +135,14 @@ class _Loop:
 def _run_stage(
     stage: Stage,
     run: RunDirectory,
-    settings: TrainSettings,
-    replicas: Replicas,
-    console: Console,
-    flags_text: str,
-    resumes: bool,
+    common: _Common,
     products: dict[str, Path],
+    *,
+    resumes: bool,
+    before: Callable[[], None] | None = None,
 ) -> int:
+    """Trains one stage; calls `before` once nothing can be refused any more."""
+    settings, replicas = common.settings, common.replicas
     checkpoints = CheckpointFolder(
         run.checkpoints,
         keep=settings.keep_checkpoints,
@@ -126,7 +150,7 @@ def _run_stage(
         afresh="--overwrite",
     )
     newest = checkpoints.newest() if resumes else None
-    context = StageContext(run, replicas, console, newest, products)
+    context = StageContext(run, replicas, common.console, newest, products)
     if resumes:
         context.say(f"{run.path}: resuming after step {context.first_step}")
     replicas.check_agreement(
@@ -142,11 +166,13 @@ def _run_stage(
         check_profile(settings, training.epochs * training.steps_per_epoch)
         # Before anything is written or removed, since the settings may be refused here.
         batches = training.batches(context.first_step) if training.epochs else None
+        if before is not None:
+            before()
         if resumes:
-            run.resume(flags_text, context.first_step)
+            run.resume(common.flags_text, context.first_step)
             checkpoints.remove_leftovers()
         else:
-            run.begin(flags_text)
+            run.begin(common.flags_text)
         if replicas.is_chief:
             training.on_begin()
         watchers = _watchers(training, settings, context)

@@ -53,24 +53,55 @@ def test_stages_are_trained_one_after_the_other_in_folders_of_their_own(uninterr
         np.testing.assert_array_equal(one, other)
 
 
-def test_batches_that_are_refused_leave_the_former_run(tmp_path):
-    run = RunDirectory(tmp_path / "run", product="model.keras")
-    run.begin("--epochs=1\n")
-    run.product.write_text("former")
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-
-    def refuse(first_step):
+@pytest.mark.parametrize("names", [["only"], ["learn", "refine"]])
+@pytest.mark.parametrize("refused_by", ["build", "batches"])
+def test_what_is_refused_before_the_first_step_leaves_the_former_run(tmp_path, names, refused_by):
+    def refuse(argument):
         raise InputError("`batch=0` is too small.")
 
-    training = Training(model, model, refuse, epochs=1, steps_per_epoch=1, batch_size=1)
-    stages = [Stage("only", lambda context: training)]
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    refused = Training(model, model, refuse, epochs=1, steps_per_epoch=1, batch_size=1)
+    build = {"build": refuse, "batches": lambda context: refused}[refused_by]
+    run = RunDirectory(tmp_path / "run", product="model.keras")
+    folders = [run.path] if len(names) == 1 else [run.path, *(run.path / n for n in names)]
+    for folder in folders:
+        former = RunDirectory(folder, product="model.keras")
+        former.begin("--epochs=1\n")
+        former.product.write_text("former")
+        former.unlock()
     replicas = open_replicas("none", None)
+    stages = [Stage(name, build) for name in names]
     with pytest.raises(InputError, match="`batch=0`"):
         run_stages(stages, run, TrainSettings(), replicas, flags_text="", resumes=False)
-    assert run.product.read_text() == "former"
-    assert run.flags.read_text() == "--epochs=1\n"
     run.unlock()
+    for folder in folders:
+        assert (folder / "model.keras").read_text() == "former"
+        assert (folder / "flags.txt").read_text() == "--epochs=1\n"
+
+
+def test_a_run_of_several_stages_replaces_a_former_one(tmp_path, capfd):
+    def build(context):
+        assert set(context.products) == set(names[: names.index(context.run.path.name)])
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        return Training(model, model, lambda step: None, epochs=0, steps_per_epoch=1, batch_size=1)
+
+    names = ["learn", "refine"]
+    stages = [Stage(name, build) for name in names]
+    replicas = open_replicas("none", None)
+    for text in ("--epochs=1\n", "--epochs=2\n"):
+        run = RunDirectory(tmp_path / "run", product="model.keras")
+        capfd.readouterr()
+        assert (
+            run_stages(stages, run, TrainSettings(), replicas, flags_text=text, resumes=False) == 0
+        )
+        run.unlock()
+        assert "is finished" not in capfd.readouterr().out
+        for folder in (run.path, *(run.path / name for name in names)):
+            assert (folder / "flags.txt").read_text() == text
+            assert not (folder / "left").exists()
+            (folder / "left").touch()
+        (run.path / "left").unlink()
 
 
 def test_a_run_killed_in_each_stage_ends_as_if_it_had_not_been(uninterrupted, tmp_path):

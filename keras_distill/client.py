@@ -32,9 +32,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from keras_distill.errors import as_flags
 from keras_distill.publishing import published_file
 from keras_distill.settings.client import ClientCommandSettings
 from keras_distill.settings.command import FAILURE, SOME_REFUSED, SUCCESS, Command
+from keras_distill.settings.settings import names_of
 
 VERBS = ("embed", "predict", "status", "wait", "smoke")
 COMMAND = Command("keras_distill.client", __doc__, ClientCommandSettings, VERBS)
@@ -143,7 +145,7 @@ def _smoke(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str,
     from keras_distill.serving.client.smoke import smoke_test
 
     folder = settings.golden
-    golden = read_golden(Path(folder), argument="--golden") if folder else []
+    golden = read_golden(Path(folder)) if folder else []
     rest = open_rest_client(settings, settings.rest) if settings.rest else None
     tested = smoke_test(client, golden, rest)
     if settings.json != "-":
@@ -153,7 +155,7 @@ def _smoke(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str,
 
         Console().print(smoke_table(client.reference, tested))
     for warning in tested.warnings:
-        print(f"client: warning: {warning}", file=sys.stderr)
+        print(f"client: warning: {as_flags(warning, names_of(settings))}", file=sys.stderr)
     for fault in tested.faults:
         print(f"client: {fault}", file=sys.stderr)
     return FAILURE if tested.faults else SUCCESS, asdict(tested)

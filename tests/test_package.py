@@ -1,6 +1,7 @@
 import ast
 import graphlib
 import importlib.metadata
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,41 @@ def test_first_lines_name_the_modules():
     for module, path in MODULES.items():
         line = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
         assert line.split()[0] not in {"What", "Which", "Whether", "How"}, f"{module}: {line}"
+
+
+# Rooms that deal in flags, and modules that quote flag files or print command lines.
+OF_FLAGS = {"commands", "settings", "demo", "ablation", "diagnosis"}
+QUOTING = {"runs.settings", "runs.checkpoints", "serving.export.model_card"}
+OF_TF_SERVING = {
+    "--grpc_max_threads",
+    "--model_config_file",
+    "--model_name",
+    "--monitoring_config_file",
+}
+
+
+def messages(module):
+    """The texts of a module that are not documentation, with X for what is filled in."""
+    tree = ast.parse(MODULES[module].read_text())
+    passed = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if id(node) in passed:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            passed |= {id(part) for part in node.values}
+            parts = [each.value if isinstance(each, ast.Constant) else "X" for each in node.values]
+            yield "".join(parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_messages_below_the_commands_name_arguments():
+    for module in set(MODULES) - QUOTING:
+        if room(module) not in OF_FLAGS:
+            for text in messages(module):
+                without_commands = re.sub("`[^`]*`", "", text)
+                flags = set(re.findall("(?<![a-z-])--[a-z_]{2,}", without_commands))
+                assert flags <= OF_TF_SERVING, f"{module}: {text!r}"
 
 
 def test_the_root_holds_commands_and_the_ground_only():

@@ -93,8 +93,8 @@ def _check_comparable(student: int | None, teacher: int | None) -> None:
     except InputError as error:
         named = error.renamed(student="model", teacher="gallery_model")
         raise InputError(
-            f"{named} `train` does the first with --teacher_projection=pca, and its run holds "
-            f"projected_teacher.keras; it does the second with --embedding_dim={teacher}."
+            f"{named} `train --teacher_projection=pca` does the first, and its run holds "
+            f"projected_teacher.keras; `train --embedding_dim={teacher}` does the second."
         ) from error
 
 

@@ -89,7 +89,7 @@ class TeacherLossEntry(LossEntry):
 
 _ADDONS = "tensorflow_addons.AddonsLoss"
 
-#: Losses on labels, by the value of `--task_loss`; `tfa:` stands for TensorFlow Addons.
+#: Losses on labels, by the value of the setting `task_loss`; `tfa:` stands for TensorFlow Addons.
 TASK_LOSSES = {
     "batch_hard_triplet": TaskLossEntry("batch_hard_triplet.BatchHardTriplet", 0.2),
     "soft_triplet": TaskLossEntry("batch_hard_triplet.BatchHardTriplet", fixed={"margin": "soft"}),
@@ -116,7 +116,7 @@ TASK_LOSSES = {
 # Weights of the paper's code are for batches of 32 = 4 classes x 8 images. For the relative teacher
 # on CUB it has 0.30 in its table of settings and 0.10 in the line that was run last. The weights
 # of RKD come from its authors' code for metric learning, all others from RepDistiller.
-#: Losses on the outputs of teacher and student, by their names in `--teacher_losses`.
+#: Losses on the outputs of teacher and student, by their names in the setting `teacher_losses`.
 TEACHER_LOSSES = {
     "absolute": TeacherLossEntry(
         "absolute_teacher.AbsoluteTeacher",

@@ -11,9 +11,10 @@ from rich.console import Console
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_cache import PixelCache
 from keras_distill.data.view_cache import ViewCache
-from keras_distill.errors import renamed_arguments
+from keras_distill.errors import as_flags, renamed_arguments
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.progress import work_progress
+from keras_distill.settings.settings import names_of
 from keras_distill.settings.teachers import parse_cache
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher
@@ -98,10 +99,11 @@ def fill_caches(
         missing = cache.missing_rows(views)
         place = f"{cache.folder} ({cache.nbytes(views) / 1e6:.3g} MB)"
         if cache.views is None:
-            say(
-                f"{title}: --teacher_cache=clean is an approximation: the teacher sees the centre "
+            text = (
+                f"{title}: `teacher_cache=clean` is an approximation: the teacher sees the centre "
                 "of each image, whatever crop the student sees."
             )
+            say(as_flags(text, names_of(settings)))
         if not missing:
             say(f"{title}: cache {place} is complete")
             continue

@@ -95,4 +95,4 @@ def _validation_warnings(validation: ImageSet | None, recall: float | None = Non
     found = class_size_warnings(validation.labels)
     if recall is not None:
         found += chance_warnings(validation.labels, recall)
-    return [f"--validation_classes: {sentence}" for sentence in found]
+    return [f"validation classes: {sentence}" for sentence in found]

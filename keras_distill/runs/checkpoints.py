@@ -33,12 +33,10 @@ class Checkpoint:
     Attributes:
         step: Steps that had been made.
         path: Its folder.
-        afresh: How a training is begun again, for messages.
     """
 
     step: int
     path: Path
-    afresh: str = "another folder"
 
     def state(self) -> dict[str, Any]:
         """Reads the values that are not arrays."""
@@ -71,7 +69,7 @@ class Checkpoint:
                 raise InputError(
                     f"{_CALLED.get(name, f'`{name}`')} differs from what {str(self.path)!r} was "
                     f"trained with: {value}, not {before[name]}. Put back what was there, or "
-                    f"begin again with {self.afresh}."
+                    "begin again in another folder."
                 )
 
     def damage(self) -> str:
@@ -96,33 +94,24 @@ class CheckpointFolder:
         path: The folder; need not exist.
         keep: Number of checkpoints to keep, the newest.
         writes: Whether this process writes here; in one that does not, `save` does nothing.
-        afresh: How a training is begun again, for messages.
 
     Raises:
         ValueError: If none would be kept.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        keep: int = 2,
-        writes: bool = True,
-        afresh: str = Checkpoint.afresh,
-    ):
+    def __init__(self, path: str | Path, *, keep: int = 2, writes: bool = True):
         if keep < 1:
             raise ValueError(f"keep={keep} must be at least 1.")
         self.path = Path(path)
         self._keep = keep
         self._writes = writes
-        self._afresh = afresh
         self._damage: dict[Path, str] = {}  # of those that were looked at
 
     def all(self) -> list[Checkpoint]:
         """Lists the checkpoints, damaged ones too, from the newest to the oldest."""
         folders = self.path.iterdir() if self.path.is_dir() else ()
         found = [
-            Checkpoint(int(match[1]), folder, self._afresh)
+            Checkpoint(int(match[1]), folder)
             for folder in folders
             if (match := re.fullmatch(r"step-(\d+)", folder.name))
         ]
@@ -150,8 +139,7 @@ class CheckpointFolder:
                 return checkpoint
         if found:
             raise InputError(
-                f"all checkpoints in {str(self.path)!r} are damaged; begin again with "
-                f"{self._afresh}."
+                f"all checkpoints in {str(self.path)!r} are damaged; begin again in another folder."
             )
         return None
 

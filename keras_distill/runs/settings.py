@@ -132,8 +132,8 @@ def said_of_settings(settings: DataSettings, run: RunDirectory, inherited: dict[
     split = [f"--{name}={value}" for name in _SPLIT if (value := getattr(written, name))]
     if split and written.dataset and not _same_data(settings.dataset, written):
         lines.append(
-            f"--dataset={settings.dataset} is not the data set of the run, {written.dataset}: its "
-            f"classes ({', '.join(split)}) are not taken over."
+            f"{settings.dataset} is not the data set of the run, {written.dataset}: its classes "
+            f"({', '.join(split)}) are not taken over."
         )
     return "\n".join(lines)
 

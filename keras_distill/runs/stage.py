@@ -1,6 +1,7 @@
 """Stage of a run: one training in a folder of its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_distill.distribution.replicas import Replicas
+from keras_distill.errors import InputError
 from keras_distill.runs.checkpoints import Checkpoint
 from keras_distill.runs.directory import RunDirectory
 
@@ -75,6 +77,19 @@ class Training:
     on_end: Callable[[Path], None] = lambda product: None
 
 
+@contextlib.contextmanager
+def advising_overwrite() -> Iterator[None]:
+    """Within `with`, adds to an `InputError` that the setting `overwrite` replaces the run.
+
+    Raises:
+        InputError: The error with the advice.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error} `overwrite` replaces this run.") from error
+
+
 @dataclass(frozen=True)
 class StageContext:
     """Context in which a stage is built.
@@ -112,7 +127,8 @@ class StageContext:
             InputError: If something differs.
         """
         if self.checkpoint is not None:
-            self.checkpoint.check_provenance(provenance)
+            with advising_overwrite():
+                self.checkpoint.check_provenance(provenance)
 
 
 @dataclass(frozen=True)

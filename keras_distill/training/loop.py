@@ -18,7 +18,7 @@ from keras_distill.methods.loss_scaling import SkippedSteps
 from keras_distill.publishing import published_file
 from keras_distill.runs.checkpoints import CheckpointFolder
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.stage import Stage, StageContext, Training
+from keras_distill.runs.stage import Stage, StageContext, Training, advising_overwrite
 from keras_distill.settings.command import DIVERGED, INTERRUPTED, SUCCESS, TERMINATED
 from keras_distill.settings.settings import fixed_values, names_of
 from keras_distill.settings.training import TrainSettings
@@ -33,8 +33,6 @@ from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.tensorboard_callbacks import check_profile, tensorboard_callbacks
 from keras_distill.training.training_curves import draw_training
 from keras_distill.version import __version__
-
-_AGAIN = ("the same command", "the same command without --overwrite")
 
 
 def run_stages(
@@ -144,12 +142,10 @@ def _run_stage(
     """Trains one stage; calls `before` once nothing can be refused any more."""
     settings, replicas = common.settings, common.replicas
     checkpoints = CheckpointFolder(
-        run.checkpoints,
-        keep=settings.keep_checkpoints,
-        writes=replicas.is_chief,
-        afresh="--overwrite",
+        run.checkpoints, keep=settings.keep_checkpoints, writes=replicas.is_chief
     )
-    newest = checkpoints.newest() if resumes else None
+    with advising_overwrite():
+        newest = checkpoints.newest() if resumes else None
     context = StageContext(run, replicas, common.console, newest, products)
     if resumes:
         context.say(f"{run.path}: resuming after step {context.first_step}")
@@ -274,15 +270,13 @@ def _fit(loop: _Loop) -> tuple[int, ResumableCallbacks]:
             report.stop()
             kept = loop.checkpoints.newest()
             advice = renamed(str(error), {"global_clipnorm": "clip_norm"})
-            context.say(
-                f"train: {as_flags(advice, names_of(settings))}\n"
-                f"The last good checkpoint: {kept.path if kept else 'none was saved'}."
-            )
+            kept_path = kept.path if kept else "none was saved"
+            _advise(context, settings, f"{advice}\nThe last good checkpoint: {kept_path}.")
             return DIVERGED, callbacks
         except TrainingInterrupted as error:
             report.stop()
-            again = _AGAIN[settings.overwrite]
-            context.say(f"train: stopped by {error}; {again} resumes it.")
+            without = " without `overwrite`" if settings.overwrite else ""
+            _advise(context, settings, f"stopped by {error}; the same command{without} resumes it.")
             return INTERRUPTED if error.signal == error.signal.SIGINT else TERMINATED, callbacks
         finally:
             report.stop()
@@ -290,6 +284,11 @@ def _fit(loop: _Loop) -> tuple[int, ResumableCallbacks]:
                 with contextlib.suppress(InputError):  # a full disk has been reported already
                     draw_training(run, losses=training.model.metrics_names)
     return SUCCESS, callbacks
+
+
+def _advise(context: StageContext, settings: TrainSettings, text: str) -> None:
+    """Prints advice in the name of the command, with settings as its flags."""
+    context.say(f"train: {as_flags(text, names_of(settings))}")
 
 
 def _figures(loop: _Loop, steps: int) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from keras_distill.distribution.cluster import Cluster, wait_for_workers
 from keras_distill.distribution.replicas import Replicas, open_replicas
+from keras_distill.errors import as_flags
 from keras_distill.settings.command import WORKER_LOST
+from keras_distill.settings.settings import names_of
 from keras_distill.settings.training import TrainSettings
 
 
@@ -31,11 +33,11 @@ def run_on_replicas(
         wait_for_workers(cluster)
     replicas = open_replicas(settings.distribution, cluster)
     if settings.distribution == "mirrored" and replicas.count == 1:
-        print(
-            f"train: --distribution=mirrored has {replicas.devices} only; leave it out, or let "
-            "python -m keras_distill.doctor find out why there is no other device.",
-            file=sys.stderr,
+        text = (
+            f"`distribution=mirrored` has {replicas.devices} only; leave it out, or let "
+            "python -m keras_distill.doctor find out why there is no other device."
         )
+        print(f"train: {as_flags(text, names_of(settings))}", file=sys.stderr)
     try:
         code = train(replicas)
         replicas.largest(0)  # until worker 0 has written everything

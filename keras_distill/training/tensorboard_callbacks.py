@@ -15,7 +15,7 @@ def check_profile(settings: TrainSettings, steps: int) -> None:
     """Rejects profiling of steps after the last one.
 
     Raises:
-        InputError: If `--profile` names a step after the last one.
+        InputError: If `profile` names a step after the last one.
     """
     profiled = profile_of(settings)
     if profiled and settings.epochs and profiled[-1] > steps:
@@ -37,7 +37,7 @@ def tensorboard_callbacks(
         report: The callback that makes the record of an epoch.
 
     Returns:
-        The callbacks; none with `--notensorboard`, and in processes that do not write.
+        The callbacks; none without `tensorboard`, and in processes that do not write.
     """
     if not (settings.tensorboard and context.replicas.is_chief):
         return []

@@ -84,7 +84,7 @@ def test_a_validation_class_alone(here, photos, tiny, tmp_path):
     given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={tmp_path / 'run'}"]
     ended = here("train", *given, "--validation_classes=3:4")
     assert ended.code == 0
-    expected = "--validation_classes: All 10 images are of one class, so every measure is 1"
+    expected = "validation classes: All 10 images are of one class, so every measure is 1"
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["validation"]["recall"]["1"] == 1.0
     assert [warning.startswith(expected) for warning in summary["warnings"]] == [True]
@@ -124,5 +124,5 @@ def test_statistics_that_lag_are_named_in_the_summary(here, photos, tiny, tmp_pa
     assert summary["collapsed"] is True
     assert summary["collapse_cause"] == "batch_norm_statistics"
     (warning,) = summary["warnings"]
-    assert warning.startswith("--validation_classes: Recall@1 ")
+    assert warning.startswith("validation classes: Recall@1 ")
     assert "cannot be told from chance, 0.4737 on these 20 images of 2 classes." in warning

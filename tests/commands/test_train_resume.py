@@ -249,7 +249,8 @@ def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write
             f"--{flag}={tmp_path / name} differs from what '{run.checkpoints}/step-000002' was "
             "trained with: "
         ) in ended.err
-        assert "Put back what was there, or begin again with --overwrite.\n" in ended.err
+        assert "Put back what was there, or begin again in another folder. " in ended.err
+        assert "folder. --overwrite replaces this run.\n" in ended.err
         (tmp_path / name).write_bytes(former)
     assert before == {file: file.read_bytes() for file in before}
     assert caches == list((tmp_path / "cache").iterdir())

@@ -7,8 +7,9 @@ from rich.console import Console
 from keras_distill.errors import InputError
 from keras_distill.recipes.caches import fill_caches
 from keras_distill.settings import progress as work_progress
+from keras_distill.settings.distill import DistillSettings
 
-FLAGS = SimpleNamespace(cache_max_gb=1.0)
+SETTINGS = DistillSettings(cache_max_gb=1.0)
 
 
 class Slow:
@@ -45,7 +46,7 @@ def clock(monkeypatch):
 
 def printed(caches, views=4, **options):
     console = Console(file=io.StringIO(), width=40, **options)
-    fill_caches(caches, views, FLAGS, console)
+    fill_caches(caches, views, SETTINGS, console)
     return console.file.getvalue()
 
 

@@ -70,7 +70,7 @@ def test_one_that_lacks_a_file_is_damaged_and_all_damaged_is_an_error(tmp_path):
     (tmp_path / "step-000006" / "arrays.npz").unlink()
     (tmp_path / "step-000005" / "manifest.json").write_text("[]")
     with pytest.raises(
-        InputError, match=r"all checkpoints in .* are damaged; begin again with another fo"
+        InputError, match=r"all checkpoints in .* are damaged; begin again in another fo"
     ):
         folder.newest()
 

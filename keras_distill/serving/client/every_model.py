@@ -52,7 +52,7 @@ def _model_names(settings: ConnectionSettings) -> tuple[str, list[str]]:
         raise InputError(str(error)) from error
     if not settings.rest and not settings.address.endswith(":8500"):
         raise InputError(
-            "--model is required, or --rest=HOST:PORT: TF-Serving lists no models by gRPC, but the "
+            "`model` is required, or `rest=HOST:PORT`: TF-Serving lists no models by gRPC, but the "
             "metrics at its REST port tell of them."
         )
     rest = settings.rest or f"{settings.address.rpartition('/')[2].removesuffix(':8500')}:8501"
@@ -62,9 +62,9 @@ def _model_names(settings: ConnectionSettings) -> tuple[str, list[str]]:
     except ServingError as error:
         why = str(error).rstrip(".")
         raise InputError(
-            "--model is required here: TF-Serving lists no models by gRPC, and its metrics, which "
-            f"tell of them, cannot be read: {why}. Give --rest=HOST:PORT, the REST port of a "
+            "`model` is required here: TF-Serving lists no models by gRPC, and its metrics, which "
+            f"tell of them, cannot be read: {why}. Give `rest=HOST:PORT`, the REST port of a "
             "server with --monitoring_config_file; or take the name from the server's "
-            "--model_config_file (name: ...) or its --model_name, and give it by --model."
+            "--model_config_file (name: ...) or its --model_name, and give it by `model`."
         ) from error
     return client.url, names

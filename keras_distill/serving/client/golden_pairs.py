@@ -102,12 +102,11 @@ def write_golden(folder: Path, pairs: Sequence[GoldenPair]) -> None:
         file.write_bytes(log.SerializeToString(deterministic=True))
 
 
-def read_golden(folder: Path, *, argument: str = "golden") -> list[GoldenPair]:
+def read_golden(golden: Path) -> list[GoldenPair]:
     """Reads the pairs of an exported model.
 
     Args:
-        folder: Folder of the version, or the folder of the pairs themselves.
-        argument: Name of the argument that an error message should name.
+        golden: Folder of the version, or the folder of the pairs themselves.
 
     Returns:
         The pairs, sorted by signature, then by output.
@@ -115,18 +114,18 @@ def read_golden(folder: Path, *, argument: str = "golden") -> list[GoldenPair]:
     Raises:
         InputError: If there are none, or a file holds something else.
     """
-    inner = folder / GOLDEN_FOLDER
-    files = sorted((inner if inner.is_dir() else folder).glob("*.pb"))
+    inner = golden / GOLDEN_FOLDER
+    files = sorted((inner if inner.is_dir() else golden).glob("*.pb"))
     files = [file for file in files if file.stem in INPUTS]
     if not files:
         raise InputError(
-            f"{argument}={folder} has no golden requests; give the folder of a version that "
+            f"`golden={golden}` has no golden requests; give the folder of a version that "
             "`python -m keras_distill.export` wrote, such as models/photos/1."
         )
-    return [pair for file in files for pair in _read(file, argument)]
+    return [pair for file in files for pair in _read(file)]
 
 
-def _read(file: Path, argument: str) -> list[GoldenPair]:
+def _read(file: Path) -> list[GoldenPair]:
     try:
         log = PredictLog.FromString(file.read_bytes())
         # Without an answer it is no pair, which decoding says.
@@ -141,7 +140,6 @@ def _read(file: Path, argument: str) -> list[GoldenPair]:
             pairs.append(pair)
     except (DecodeError, ValueError, KeyError, OSError) as error:
         raise InputError(
-            f"{argument}: {str(file)!r} is no golden request ({error}); it was damaged. "
-            "Export again."
+            f"{str(file)!r} is no golden request ({error}); it was damaged. Export again."
         ) from error
     return pairs

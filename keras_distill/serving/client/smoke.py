@@ -88,7 +88,7 @@ def smoke_test(
     ]
     warnings = [
         f"{text}; files are decoded or cropped otherwise than by an export. The golden requests "
-        "tell whether the model is right: give --golden, the folder of the exported version"
+        "tell whether the model is right: give `golden`, the folder of the exported version"
         for names, text in disagree
         if names == _OF_FILES and not golden
     ]

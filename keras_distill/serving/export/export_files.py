@@ -3,12 +3,13 @@
 import json
 import time
 
-from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.errors import InputError, as_flags, renamed, renamed_arguments
 from keras_distill.models.loading import load_model
 from keras_distill.models.product import product_shape
 from keras_distill.serving.export.export_images import export_images
 from keras_distill.serving.export.model_file import check_packages, export_file
 from keras_distill.settings.export import ExportSettings
+from keras_distill.settings.settings import names_of
 
 
 def export_files(settings: ExportSettings) -> bool:
@@ -47,7 +48,9 @@ def export_files(settings: ExportSettings) -> bool:
                 said={"images": source, "seed": settings.seed},
             )
         except RuntimeError as error:
-            print(f"export: {settings.format} {precision}: {error}")
+            said = renamed(str(error), {"calibration": "calibration_images"})
+            said = as_flags(said, names_of(settings))
+            print(f"export: {settings.format} {precision}: {said}")
             all_close = False
             continue
         card = json.loads(file.with_suffix(".json").read_text())

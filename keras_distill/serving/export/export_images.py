@@ -50,14 +50,16 @@ def export_images(
     drawn = images.select(order[: _SPARE * wanted]).without_labels()
     readable, _ = drop_unreadable(drawn)
     if not len(readable):
-        raise InputError(f"none of {len(drawn)} images in {source} is readable.")
+        raise InputError(
+            f"none of {len(drawn)} images in {source} is readable; give others by `calibration`."
+        )
     pixels = _pixels(readable.select(np.arange(min(wanted, len(readable)))), image_size)
     return pixels[-_COMPARED:], pixels[: settings.calibration_images], source
 
 
 def _images(model: str, settings: FileSettings) -> tuple[ImageSet, str] | None:
     if settings.calibration:
-        return read_pictures(settings.calibration), f"--calibration={settings.calibration}"
+        return read_pictures(settings.calibration), str(settings.calibration)
     run = RunDirectory(model)
     if not run.flags.is_file():
         return None
@@ -79,7 +81,7 @@ def _images(model: str, settings: FileSettings) -> tuple[ImageSet, str] | None:
         if "int8" in settings.precisions:
             raise InputError(
                 f"{error} This is the data set of {model}, whose training classes calibrate int8; "
-                "give --calibration=FOLDER."
+                "give `calibration=FOLDER`."
             ) from error
         return None
     return dataset.train, f"the training classes of {name}"

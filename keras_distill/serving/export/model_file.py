@@ -203,13 +203,13 @@ def _advice(fidelity: FileFidelity, precision: str) -> str:
         return "That is no rounding: the file is broken."
     finer = {
         "float32": "",
-        "int8": "More --calibration_images, like those that it will see, or a finer --precision "
-        "bring it closer. ",
-    }.get(precision, "A finer --precision is closer. ")
+        "int8": "A larger `calibration`, of images like those that it will see, or a finer "
+        "`precision` brings it closer. ",
+    }.get(precision, "A finer `precision` is closer. ")
     if fidelity.measure != "cosine":
-        return f"{finer}If it may be close enough, --least_closeness={passing:g} takes it."
+        return f"{finer}If it may be close enough, `least_closeness={passing:g}` takes it."
     return (
-        f"{finer}If it may be close enough, --least_cosine={passing:g} takes it, and "
+        f"{finer}If it may be close enough, `least_cosine={passing:g}` takes it, and "
         "`report --format=FILE` measures what its recall loses."
     )
 

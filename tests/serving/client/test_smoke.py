@@ -144,7 +144,7 @@ def test_swapped_channels_and_transposition_do_not_go_unnoticed(smoke, served):
         )
         (warning,) = smoke().warnings
         assert "serving_default, serve_uint8 disagree: cosine " in warning
-        assert "give --golden" in warning
+        assert "give `golden`" in warning
 
 
 def test_another_crop_is_no_fault_and_golden_requests_settle_it(smoke, served, golden):

@@ -167,9 +167,9 @@ def test_the_advice_of_a_refusal_works(small_embedder, images, monkeypatch, tmp_
 
     write_litert = model_file.write_litert
     monkeypatch.setattr(model_file, "write_litert", write)
-    with pytest.raises(RuntimeError, match=r"--least_cosine=0\.\d+ takes it, and") as refused:
+    with pytest.raises(RuntimeError, match=r"`least_cosine=0\.\d+` takes it, and") as refused:
         export_file(model, tmp_path, images)
-    bound = float(str(refused.value).partition("--least_cosine=")[2].partition(" ")[0])
+    bound = float(str(refused.value).partition("`least_cosine=")[2].partition("`")[0])
     file = export_file(model, tmp_path, images, least_cosine=bound)
     assert json.loads(file.with_suffix(".json").read_text())["cosine"]["asked"] == bound
     for wrong in (0.0, 1.5):

@@ -263,9 +263,9 @@ def test_the_advice_of_a_refusal_works(model, monkeypatch, tmp_path):
         write(copy, file, **options)
 
     monkeypatch.setattr(model_file, "write_litert", bent)
-    with pytest.raises(RuntimeError, match=r"--least_closeness=0\.\d+ takes it\.$") as refused:
+    with pytest.raises(RuntimeError, match=r"`least_closeness=0\.\d+` takes it\.$") as refused:
         export_file(model, tmp_path, noise(24))
-    bound = float(str(refused.value).partition("--least_closeness=")[2].removesuffix(" takes it."))
+    bound = float(str(refused.value).partition("`least_closeness=")[2].removesuffix("` takes it."))
     card = export_file(model, tmp_path, noise(24), least_closeness=bound).with_suffix(".json")
     outputs = json.loads(card.read_text())["closeness"].values()
     assert {output["asked"] for output in outputs} == {bound}

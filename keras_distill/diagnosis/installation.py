@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, as_flags
 
 OK, MISSING, BROKEN, UNKNOWN = "ok", "missing", "broken", "unknown"
 LEAST_DISK_GB = 1.0
+_FLAGS = ("dataset", "data_dir", "out")  # what the checks take from the command line
 
 
 @dataclass(frozen=True)
@@ -260,4 +261,5 @@ def check_cpu() -> Finding:
 
 def _in_a_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return (text if isinstance(error, InputError) else f"{type(error).__name__}: {text}")[:300]
+    named = as_flags(text, _FLAGS) if isinstance(error, InputError) else ""
+    return (named or f"{type(error).__name__}: {text}")[:300]

@@ -1,3 +1,4 @@
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -5,7 +6,8 @@ import os
 
 import pytest
 
-from keras_distill.diagnosis.installation import check_addons, check_disk
+from keras_distill.diagnosis.installation import check_addons, check_disk, guarded
+from keras_distill.errors import InputError
 
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
 
@@ -149,6 +151,20 @@ def test_a_small_disk_is_broken(tmp_path, monkeypatch):
     finding = check_disk("--out", str(tmp_path), "runs")
     assert (finding.state, finding.disables) == ("broken", "runs")
     assert finding.found == f"0.1 GB free in {tmp_path}"
+
+
+def test_a_data_set_that_cannot_be_used_names_the_flags(tmp_path, monkeypatch):
+    from keras_distill.diagnosis import tensorflow as checks
+
+    def refuse(name, data_dir):
+        raise InputError(f"`name={name}` is not there; give its folder as `data_dir`.")
+
+    monkeypatch.setattr(checks, "find_images", refuse)
+    (tmp_path / "keras_distill" / "caltech_birds2011-0.0.1").mkdir(parents=True)
+    check = functools.partial(checks.check_dataset, "cub", str(tmp_path))
+    finding = guarded("data", "--dataset=cub", check, disables="training")
+    assert finding.state == "broken"
+    assert finding.found == "--dataset=cub is not there; give its folder as --data_dir."
 
 
 def test_bad_flags_end_early(early):

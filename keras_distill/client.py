@@ -28,15 +28,11 @@ input, 4 some images have no embedding; everything else was written.
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from keras_distill.errors import as_flags
 from keras_distill.publishing import published_file
 from keras_distill.settings.client import ClientCommandSettings
-from keras_distill.settings.command import FAILURE, SOME_REFUSED, SUCCESS, Command
-from keras_distill.settings.settings import names_of
+from keras_distill.settings.command import FAILURE, Command
 
 VERBS = ("embed", "predict", "status", "wait", "smoke")
 COMMAND = Command("keras_distill.client", __doc__, ClientCommandSettings, VERBS)
@@ -48,20 +44,14 @@ def main(settings: ClientCommandSettings) -> int:
 
     from keras_distill.serving.client.errors import ServingError
     from keras_distill.serving.client.opening import open_client
+    from keras_distill.serving.client.verbs import FUNCTION_OF_VERB, status_of_all
 
-    verbs = {
-        "embed": _embed,
-        "predict": _predict,
-        "status": _status,
-        "wait": _wait,
-        "smoke": _smoke,
-    }
     try:
         if settings.model:
             with open_client(settings, settings.model) as client:
-                code, result = verbs[COMMAND.verb](settings, client)
+                code, result = FUNCTION_OF_VERB[COMMAND.verb](settings, client)
         else:
-            code, result = _status_of_all(settings)
+            code, result = status_of_all(settings)
     except ServingError as error:
         print(f"client: {error}", file=sys.stderr)
         return FAILURE
@@ -72,93 +62,6 @@ def main(settings: ClientCommandSettings) -> int:
         with published_file(Path(settings.json)) as temporary:
             temporary.write_text(text)
     return code
-
-
-def _embed(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str, Any]]:
-    from keras_distill.serving.client.embed_files import embed_files
-
-    at_once = settings.batch_size * settings.in_flight
-    written = embed_files(client, _files(settings), Path(settings.out), at_once)
-    return _written(settings, written)
-
-
-def _predict(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str, Any]]:
-    from keras_distill.serving.client.embed_files import predict_files
-
-    at_once = settings.batch_size * settings.in_flight
-    outputs = list(settings.output) or None
-    written = predict_files(client, _files(settings), Path(settings.out), at_once, outputs)
-    return _written(settings, written)
-
-
-def _files(settings: ClientCommandSettings) -> list[tuple[str, Path]]:
-    from keras_distill.serving.client.embed_files import find_files
-
-    if settings.images:
-        return find_files(Path(settings.images))
-    return [(path, Path(path)) for path in settings.image]
-
-
-def _written(
-    settings: ClientCommandSettings, written: dict[str, Any]
-) -> tuple[int, dict[str, Any]]:
-    summary = {"out": settings.out, **written}
-    if settings.json != "-":
-        print(json.dumps(summary))
-    return SOME_REFUSED if summary["refused"] else SUCCESS, summary
-
-
-def _status(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str, Any]]:
-    return _told(settings, client, client.status())
-
-
-def _status_of_all(settings: ClientCommandSettings) -> tuple[int, dict[str, Any]]:
-    from keras_distill.serving.client.every_model import every_status
-
-    told = [_told(settings, *each) for each in every_status(settings)]
-    code = max((code for code, _ in told), default=FAILURE)
-    return code, {"models": [result for _, result in told]}
-
-
-def _told(settings: ClientCommandSettings, client: Any, states: Any) -> tuple[int, dict[str, Any]]:
-    if settings.json != "-":
-        from rich.console import Console
-
-        from keras_distill.serving.client.tables import status_table
-
-        Console().print(status_table(client.reference, states))
-    available = any(state.state == "AVAILABLE" for state in states)
-    versions = [asdict(state) for state in states]
-    return SUCCESS if available else FAILURE, {"model": client.reference.name, "versions": versions}
-
-
-def _wait(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str, Any]]:
-    state = client.wait(settings.limit)
-    if settings.json != "-":
-        print(f"{client.reference}: {state}")
-    return SUCCESS, {"model": settings.model, **asdict(state)}
-
-
-def _smoke(settings: ClientCommandSettings, client: Any) -> tuple[int, dict[str, Any]]:
-    from keras_distill.serving.client.golden_pairs import read_golden
-    from keras_distill.serving.client.opening import open_rest_client
-    from keras_distill.serving.client.smoke import smoke_test
-
-    folder = settings.golden
-    golden = read_golden(Path(folder)) if folder else []
-    rest = open_rest_client(settings, settings.rest) if settings.rest else None
-    tested = smoke_test(client, golden, rest)
-    if settings.json != "-":
-        from rich.console import Console
-
-        from keras_distill.serving.client.tables import smoke_table
-
-        Console().print(smoke_table(client.reference, tested))
-    for warning in tested.warnings:
-        print(f"client: warning: {as_flags(warning, names_of(settings))}", file=sys.stderr)
-    for fault in tested.faults:
-        print(f"client: {fault}", file=sys.stderr)
-    return FAILURE if tested.faults else SUCCESS, asdict(tested)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keras_distill.errors import InputError
+from keras_distill.errors import renamed_arguments
 from keras_distill.publishing import published_file
 from keras_distill.settings.command import Command
 from keras_distill.settings.index import IndexSettings, load_index_images
@@ -38,12 +38,9 @@ def main(settings: IndexSettings) -> None:
     verb = COMMAND.verb
     begun = time.perf_counter()
     verbs = {"build": _build, "add": _add, "delete": _delete, "search": _search, "info": _info}
-    try:
+    with renamed_arguments(folder="out" if verb == "build" else "index", patterns="id"):
         settings.check(verb)
         result = verbs[verb](settings)
-    except InputError as error:
-        folder = "out" if verb == "build" else "index"
-        raise error.renamed(folder=folder, patterns="id") from error
     if verb != "info":
         result["seconds"] = round(time.perf_counter() - begun, 2)
     if settings.json:
@@ -57,19 +54,17 @@ def _build(settings: IndexSettings) -> dict[str, Any]:
     from keras_distill.retrieval.index_of_vectors import build_index_of_vectors
     from keras_distill.retrieval.index_summary import index_summary
 
-    folder = Path(settings.out)
     skipped: list[str] = []
-    search: dict[str, Any] = {"backend": settings.backend, "overwrite": settings.overwrite}
+    folder, vectors = Path(settings.out), Path(settings.vectors)
+    options: dict[str, Any] = {"backend": settings.backend, "overwrite": settings.overwrite}
     if settings.vectors:
-        index = build_index_of_vectors(folder, Path(settings.vectors), **search)
+        index = build_index_of_vectors(folder, vectors, **options)
     else:
         from keras_distill.embedding.index_of_images import build_index_of_images
 
         images, skipped = load_index_images(settings)
-        size, rows = settings.image_size, settings.batch_size
-        index = build_index_of_images(
-            folder, images, settings.model, image_size=size, batch_size=rows, **search
-        )
+        options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
+        index = build_index_of_images(folder, images, settings.model, **options)
     return {**index_summary(index), "skipped_images": skipped}
 
 
@@ -78,24 +73,17 @@ def _add(settings: IndexSettings) -> dict[str, Any]:
     from keras_distill.retrieval.index_summary import index_summary
     from keras_distill.retrieval.vector_index import open_index
 
-    index = open_index(Path(settings.index))
     skipped: list[str] = []
+    index, vectors = open_index(Path(settings.index)), Path(settings.vectors)
+    options: dict[str, Any] = {"rebuild": settings.rebuild}
     if settings.vectors:
-        before = len(index)
-        index = add_vectors_to_index(index, Path(settings.vectors), rebuild=settings.rebuild)
-        added = len(index) - before
+        index, added = add_vectors_to_index(index, vectors, **options)
     else:
         from keras_distill.embedding.index_of_images import add_images_to_index
 
         images, skipped = load_index_images(settings)
-        index, added = add_images_to_index(
-            index,
-            images,
-            settings.model,
-            image_size=settings.image_size,
-            batch_size=settings.batch_size,
-            rebuild=settings.rebuild,
-        )
+        options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
+        index, added = add_images_to_index(index, images, settings.model, **options)
     return {**index_summary(index), "added": added, "skipped_images": skipped}
 
 
@@ -115,28 +103,18 @@ def _search(settings: IndexSettings) -> dict[str, Any]:
     from keras_distill.retrieval.vector_index import open_index
 
     index, image = open_index(settings.index), settings.image
-    neighbours = search_by_picture(
-        index,
-        image,
-        settings.model,
-        k=settings.k,
-        image_size=settings.image_size,
-        other_model=settings.other_model,
-    )
-    picture, folder = settings.picture, settings.pictures_in
-    found = show_found(index, neighbours, image, picture=picture, pictures_in=folder)
-    return {**found, "index": settings.index}
+    query: dict[str, Any] = {"k": settings.k, "image_size": settings.image_size}
+    query["other_model"] = settings.other_model
+    neighbours = search_by_picture(index, image, settings.model, **query)
+    drawing = {"picture": settings.picture, "pictures_in": settings.pictures_in}
+    return show_found(index, neighbours, image, **drawing)
 
 
 def _info(settings: IndexSettings) -> dict[str, Any]:
-    from rich.console import Console
-
-    from keras_distill.retrieval.index_summary import index_summary, summary_table
+    from keras_distill.retrieval.index_summary import show_summary
     from keras_distill.retrieval.vector_index import open_index
 
-    index = open_index(settings.index)
-    Console().print(summary_table(index))
-    return {**index_summary(index), "manifest": index.manifest}
+    return show_summary(open_index(settings.index))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def build_index_of_vectors(
 
 def add_vectors_to_index(
     index: VectorIndex, vectors: Path, *, rebuild: bool = False
-) -> VectorIndex:
+) -> tuple[VectorIndex, int]:
     """Adds the stored vectors of images that an index does not have yet.
 
     Args:
@@ -55,13 +55,15 @@ def add_vectors_to_index(
         rebuild: Whether to merge all parts and build the searcher again.
 
     Returns:
-        The index.
+        The index, and the number of images that were new.
 
     Raises:
         InputError: If vectors are missing or damaged, or as `add_to_index` does.
     """
     entries, provenance = _stored(vectors)
-    return add_to_index(index.folder, entries, embedder=provenance["embedder"], rebuild=rebuild)
+    before = len(index)
+    index = add_to_index(index.folder, entries, embedder=provenance["embedder"], rebuild=rebuild)
+    return index, len(index) - before
 
 
 def _stored(vectors: Path) -> tuple[IndexEntries, dict[str, Any]]:

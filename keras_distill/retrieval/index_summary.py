@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from keras_distill.retrieval.vector_index import VectorIndex
@@ -31,11 +32,14 @@ def index_summary(index: VectorIndex) -> dict[str, Any]:
     }
 
 
-def summary_table(index: VectorIndex) -> Table:
-    """Returns a table that describes an index.
+def show_summary(index: VectorIndex) -> dict[str, Any]:
+    """Prints a table that describes an index.
 
     Args:
         index: The index.
+
+    Returns:
+        The summary, with the whole manifest.
     """
     shown = {name: value for name, value in index.manifest.items() if name not in _HIDDEN}
     table = Table(show_header=False, title=str(index.folder))
@@ -43,4 +47,5 @@ def summary_table(index: VectorIndex) -> Table:
     table.add_column(overflow="fold")
     for name, value in (index_summary(index) | shown).items():
         table.add_row(name, str(value))
-    return table
+    Console().print(table)
+    return {**index_summary(index), "manifest": index.manifest}

@@ -56,9 +56,10 @@ def test_a_folder_without_models(run_warm_python, here, models):
     code = """
 import sys
 from keras_distill import serve
+from keras_distill.serving.embedded import server_process
 from keras_distill.serving.embedded.server import EmbeddedServer
 EmbeddedServer.start = lambda server: sys.exit()
-serve._log.warning = lambda message, *values: print(message % values)
+server_process._log.warning = lambda message, *values: print(message % values)
 serve.main(serve.COMMAND.parse([f"--models={sys.argv[1]}", "--port=0", "--rest_port=-1"]))
 """
     assert layout in run_warm_python(code, models)

@@ -73,7 +73,7 @@ def evaluate(
         more={
             "queries": metrics.queries,
             "gallery": metrics.gallery,
-            "protocol": "leave-one-out",
+            "leave_one_out": True,
             "backend": "exact",
             "degrade": settings.degrade or None,
             "degrade_side": settings.degrade_side if settings.degrade else None,

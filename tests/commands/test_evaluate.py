@@ -85,7 +85,8 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         "queries": 20,
         "gallery": 20,
         "classes": 2,
-        "protocol": "leave-one-out",
+        "protocol": "retrieval",
+        "leave_one_out": True,
         "backend": "exact",
         "degrade": None,
         "degrade_side": None,
@@ -219,7 +220,7 @@ def test_degraded_images(here, teacher, photos, tmp_path, side):
     assert (figures["queries"], figures["gallery"], figures["protocol"]) == (
         20,
         20,
-        "leave-one-out",
+        "retrieval",
     )
 
     student = keras.models.load_model(teacher.path / "student.keras", compile=False)

@@ -113,7 +113,7 @@ def test_whole_chain(report, run, tmp_path):
     assert found["intervals_shown"] == "classes"
     assert steps[2]["model"] == str(run / "models" / "right" / "1")
     for step in steps:
-        assert (step["queries"], step["split"], step["protocol"]) == (240, "test", "leave-one-out")
+        assert (step["queries"], step["split"], step["protocol"]) == (240, "test", "retrieval")
         assert 0.5 < step["recall"]["1"] < 1
     assert {name: value for name, (value, _) in changes(found).items()} == {
         "student": 0,

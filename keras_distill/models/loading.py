@@ -44,11 +44,15 @@ def load_model(path: str | Path) -> keras.Model:
     return model
 
 
+#: Name of the output of a model that returns vectors of length 1.
+EMBEDDING = "embedding"
+
+
 def embedder_shape(model: keras.Model) -> tuple[int | None, int | None]:
     """Checks that a model maps square images to vectors.
 
     Args:
-        model: The model.
+        model: The model; it may return a dict with the vectors as its only output, `embedding`.
 
     Returns:
         Height and width of its input in pixels, and the width of its output; `None` if open.
@@ -60,11 +64,12 @@ def embedder_shape(model: keras.Model) -> tuple[int | None, int | None]:
     returns: Any = model.output_shape
     if isinstance(getattr(model, "output", None), dict):  # output_shape hides a single name
         returns = {name: tensor.shape for name, tensor in model.output.items()}
-    outputs = _single_shape(returns)
+    named = isinstance(returns, dict) and set(returns) == {EMBEDDING}
+    outputs = _single_shape(returns[EMBEDDING] if named else returns)
     if outputs is None or len(outputs) != 2:
         raise InputError(
             f"`model` {model.name!r} returns {returns}; it must have one output "
-            "(batch, dim), such as a pooled feature."
+            "(batch, dim), such as a pooled feature; if it returns a dict, named 'embedding'."
         )
     return size, outputs[1]
 

@@ -7,10 +7,8 @@ from typing import Any
 import keras
 
 from keras_distill.errors import InputError
+from keras_distill.models.loading import EMBEDDING as EMBEDDING
 from keras_distill.models.loading import input_size
-
-#: Name of the output of a model that returns vectors of length 1.
-EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True)

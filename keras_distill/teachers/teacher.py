@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.layer_calls import replace_calls, tap_features
-from keras_distill.models.loading import embedder_shape
+from keras_distill.models.loading import EMBEDDING, embedder_shape
 from keras_distill.teachers.image_size import agreed_image_size
 from keras_distill.teachers.model_fingerprint import fingerprint_of, model_fingerprint
 from keras_distill.teachers.preprocessing import check_preprocessing, preprocess
@@ -121,7 +121,7 @@ class Teacher:
         """
         embedding, maps = self._features_function(images)
         maps = {name: tf.stop_gradient(tf.cast(m, tf.float32)) for name, m in maps.items()}
-        return tf.stop_gradient(tf.cast(embedding, tf.float32)), maps
+        return tf.stop_gradient(tf.cast(_embedding_of(embedding), tf.float32)), maps
 
     @property
     def fingerprint(self) -> str | None:
@@ -170,7 +170,7 @@ def as_teacher(
 
     Args:
         model: A `Teacher` (returned as it is), a Keras model with one image input and one output
-            `(batch, dim)`, or a callable on raw images.
+            `(batch, dim)`, maybe in a dict as `embedding`, or a callable on raw images.
         image_size: Height and width of the images, in pixels, for a model that takes any size.
         preprocessing: Scaling of the pixels before the model; see `preprocess`.
 
@@ -204,7 +204,7 @@ def as_teacher(
     fixed, embedding_dim = embedder_shape(model)
     replace_calls(model)
     return Teacher(
-        lambda images: model(images, training=False),
+        lambda images: _embedding_of(model(images, training=False)),
         embedding_dim=embedding_dim,
         image_size=agreed_image_size(fixed, image_size),
         owner=model,
@@ -212,3 +212,8 @@ def as_teacher(
         fingerprint=lambda: model_fingerprint(model),
         versions={"keras": keras.__version__},
     )
+
+
+def _embedding_of(answer: Any) -> Any:
+    """The embeddings in the answer of a model, which may name them."""
+    return answer[EMBEDDING] if isinstance(answer, Mapping) else answer

@@ -130,6 +130,7 @@ def test_shape_of_an_embedder(model, small_embedder):
     assert embedder_shape(pooled) == (None, 3)
     assert embedder_shape(keras.Model([image], [pooled(image)])) == (None, 3)
     assert embedder_shape(keras.Sequential([keras.Input((8, 8, 3)), model])) == (8, 4)
+    assert embedder_shape(keras.Model(image, {"embedding": pooled(image)})) == (None, 3)
 
 
 class Subclassed(keras.Model):

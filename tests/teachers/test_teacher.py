@@ -74,6 +74,23 @@ def test_teacher_is_returned_as_it_is():
     assert (teacher.embedding_dim, teacher.image_size) == (5, 6)
 
 
+def test_model_that_names_its_embedding(model, images):
+    named = keras.Model(model.input, {"embedding": model.output})
+    teacher = as_teacher(named)
+    assert (teacher.embedding_dim, teacher.image_size) == model.output_shape[1:] + (
+        model.input_shape[1],
+    )
+    np.testing.assert_allclose(teacher(images), model(images, training=False), atol=1e-6)
+    layer = next(each.name for each in model.layers if isinstance(each, keras.layers.Conv2D))
+    teacher.tap([layer])
+    embedding, maps = teacher.features(images)
+    np.testing.assert_allclose(embedding, model(images, training=False), atol=1e-6)
+    assert list(maps) == [layer]
+    both = keras.Model(model.input, {"embedding": model.output, "logits": model.output})
+    with pytest.raises(InputError, match="must have one output"):
+        as_teacher(both)
+
+
 def test_no_gradient(model, images):
     pixels = tf.constant(np.float32(images))
     with tf.GradientTape() as tape:

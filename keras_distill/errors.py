@@ -4,6 +4,9 @@ import contextlib
 import re
 from collections.abc import Container, Iterator, Mapping
 
+# An argument in a message, `max_gb` or `teacher/large=runs/a`: its name, and maybe its value.
+_ARGUMENT = re.compile(r"`([\w/]+)(=[^`]*)?`")
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: an argument, a flag, a path, a file or an array.
@@ -41,7 +44,7 @@ def renamed(message: str, names: Mapping[str, str]) -> str:
         name = names.get(match[1], match[1])
         return f"`{name}`" if "=" in name else f"`{name}{match[2] or ''}`"
 
-    return re.sub(r"`([\w/]+)(=[^`]*)?`", rename, message)
+    return _ARGUMENT.sub(rename, message)
 
 
 @contextlib.contextmanager
@@ -84,4 +87,4 @@ def as_flags(message: str, flags: Container[str], switches: Container[str] = ())
             name, value = ("no" if value == "=False" else "") + name, ""
         return f"--{name}{value}"
 
-    return re.sub(r"`([a-z_0-9]+)(=[^`]*)?`", shown, message)
+    return _ARGUMENT.sub(shown, message)

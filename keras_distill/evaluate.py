@@ -32,7 +32,7 @@ from typing import Any
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.settings import inherit_settings, read_settings, run_of, said_of_settings
+from keras_distill.runs.settings import inherit_settings, read_settings, run_of
 from keras_distill.settings.command import flag_files
 from keras_distill.settings.data import load_images
 from keras_distill.settings.evaluation import (
@@ -75,8 +75,8 @@ def _with_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]:
         return settings.replace(protocol=settings.protocol or "retrieval"), ""
     by_recipe = PROTOCOL_OF_RECIPE[read_settings(run).recipe]
     settings = settings.replace(protocol=settings.protocol or by_recipe)
-    settings, inherited = inherit_settings(settings, run, ("dataset", "degrade"))
-    return settings, said_of_settings(settings, run, inherited)
+    settings, _, said = inherit_settings(settings, run, ("dataset", "degrade"))
+    return settings, said
 
 
 def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:

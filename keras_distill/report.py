@@ -25,7 +25,7 @@ from typing import Any
 
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.settings import inherit_settings, said_of_settings
+from keras_distill.runs.settings import inherit_settings
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import load_images
 from keras_distill.settings.report import ReportSettings
@@ -36,12 +36,13 @@ COMMAND = Command("keras_distill.report", __doc__, ReportSettings)
 def main(settings: ReportSettings) -> None:
     """Reports as the settings say."""
     run = _checked_run(settings.run)
-    settings, inherited = inherit_settings(settings, run, ("dataset", "teacher", "image_size"))
+    names = ("dataset", "teacher", "image_size")
+    settings, inherited, said = inherit_settings(settings, run, names)
     settings.check()
     out = Path(settings.out or Path(settings.run) / "report")
     if out.is_file():
         raise InputError(f"--out={out} is a file; give a folder.")
-    _report(settings, inherited, said_of_settings(settings, run, inherited), out)
+    _report(settings, inherited, said, out)
 
 
 def _checked_run(path: str) -> RunDirectory:

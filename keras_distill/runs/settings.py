@@ -69,7 +69,7 @@ def read_settings(run: RunDirectory, kind: type[TrainSettings] | None = None) ->
 
 def inherit_settings(
     settings: _D, run: RunDirectory, names: Iterable[str]
-) -> tuple[_D, dict[str, Any]]:
+) -> tuple[_D, dict[str, Any], str]:
     """Takes settings from a run that the command line leaves open.
 
     The details of a setting are taken together with it, and not for another value: the classes of
@@ -81,13 +81,15 @@ def inherit_settings(
         names: Some of `dataset`, `teacher`, `image_size`, `degrade`.
 
     Returns:
-        The settings, and the values that were taken from the run, by name, without empty ones.
+        The settings; the values that were taken from the run, by name, without empty ones; and
+        lines for people, which also say that the run's classes do not apply to other data, empty
+        if there is nothing to say.
 
     Raises:
         InputError: If a setting of the run cannot be used here.
     """
     if not run.flags.is_file():
-        return settings, {}
+        return settings, {}, ""
     written = read_settings(run)
     inherited = {}
     for name in names:
@@ -109,23 +111,13 @@ def inherit_settings(
             DataSettings.check(settings)
         except InputError as error:
             raise InputError(f"{error} This is {source}. Give `dataset=folder:PATH`.") from error
-    return settings, inherited
+    return settings, inherited, _said(settings, written, inherited, run)
 
 
-def said_of_settings(settings: DataSettings, run: RunDirectory, inherited: dict[str, Any]) -> str:
-    """Says which settings come from a run, and that its classes do not apply to other data.
-
-    Args:
-        settings: The settings, as of `inherit_settings`.
-        run: The run directory.
-        inherited: The values that were taken from the run.
-
-    Returns:
-        Lines; empty if there is nothing to say.
-    """
-    if not run.flags.is_file():
-        return ""
-    written, lines = read_settings(run), []
+def _said(
+    settings: DataSettings, written: Any, inherited: dict[str, Any], run: RunDirectory
+) -> str:
+    lines = []
     if inherited:
         text = ", ".join(f"--{name}={value}" for name, value in inherited.items())
         lines.append(f"From {run.flags}: {text}")

@@ -2,7 +2,7 @@ import pytest
 
 from keras_distill import evaluate, report
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.settings import inherit_settings, said_of_settings
+from keras_distill.runs.settings import inherit_settings
 
 
 def test_a_single_teacher_loses_its_name(tmp_path, monkeypatch):
@@ -14,7 +14,7 @@ def test_a_single_teacher_loses_its_name(tmp_path, monkeypatch):
         "--dataset=folder:photos\n--teacher=a=teacher\n--teacher_image_size=a:224\n"
         "--teacher_preprocessing=0_1\n--teacher_output=\n"
     )
-    settings, inherited = inherit_settings(
+    settings, inherited, _ = inherit_settings(
         report.COMMAND.parse(["--run=run"]),
         RunDirectory("run"),
         ("dataset", "teacher", "image_size"),
@@ -56,18 +56,18 @@ SPLIT = {"train_classes": "3:", "test_classes": ":3"}
     ],
 )
 def test_classes_belong_to_their_data(run, given, inherited):
-    settings, taken = inherit_settings(evaluate.COMMAND.parse(given), run, ("dataset", "degrade"))
+    settings = evaluate.COMMAND.parse(given)
+    settings, taken, said = inherit_settings(settings, run, ("dataset", "degrade"))
     assert taken == inherited
     for name, value in inherited.items():
         assert getattr(settings, name) == value
-    said = said_of_settings(settings, run, inherited)
     assert ("From run/flags.txt: " in said) == bool(inherited)
     other = "is not the data set of the run, folder:photos: its classes (--train_classes=3:, --tes"
     assert (other in said) == ("others" in str(given) or "cub" in str(given))
 
 
 def test_a_run_without_a_teacher_has_no_settings_of_one(run):
-    settings, inherited = inherit_settings(
+    settings, inherited, _ = inherit_settings(
         report.COMMAND.parse(["--run=run"]), run, ("dataset", "teacher", "image_size")
     )
     assert inherited == {"dataset": "folder:photos", **SPLIT}
@@ -77,5 +77,4 @@ def test_a_run_without_a_teacher_has_no_settings_of_one(run):
 def test_nothing_is_inherited_from_a_folder_without_settings(tmp_path):
     settings = report.COMMAND.parse([f"--run={tmp_path}"])
     run = RunDirectory(tmp_path)
-    assert inherit_settings(settings, run, ("dataset", "teacher")) == (settings, {})
-    assert said_of_settings(settings, run, {}) == ""
+    assert inherit_settings(settings, run, ("dataset", "teacher")) == (settings, {}, "")

@@ -1,5 +1,7 @@
 """Optimisers of a model that may have several."""
 
+from typing import Any
+
 import keras
 
 
@@ -13,6 +15,28 @@ def optimizers_of(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
         The optimisers.
     """
     return getattr(model, "optimizers", None) or {"": model.optimizer}
+
+
+def variables_of(model: keras.Model, optimizer: str) -> list[keras.Variable]:
+    """Returns the variables that an optimiser of a model updates; see `Method.variables_of`."""
+    if hasattr(model, "variables_of"):
+        return model.variables_of(optimizer)
+    return model.trainable_variables
+
+
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Returns the optimiser that makes the steps, within the one that scales the loss, if any."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def value_name(name: str, optimizer: str) -> str:
+    """Returns the name of a value of an optimiser in logs: without its own if that is `""`.
+
+    Example:
+        >>> value_name("learning_rate", ""), value_name("learning_rate", "critic")
+        ('learning_rate', 'learning_rate_critic')
+    """
+    return f"{name}_{optimizer}" if optimizer else name
 
 
 def build_optimizers(model: keras.Model) -> None:

@@ -8,6 +8,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keras_distill.methods.optimizers import optimizers_of, value_name
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.collapse_monitor import CollapseMonitor
 
@@ -83,7 +84,12 @@ class EpochReport(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = dict(logs or {})
-        learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        optimizers = optimizers_of(self.model)
+        learning_rates = {
+            value_name("learning_rate", name): float(keras.ops.convert_to_numpy(each.learning_rate))
+            for name, each in optimizers.items()
+        }
+        hidden = {value_name(name, each) for name in self._hidden for each in ("", *optimizers)}
         rate = self._steps_per_epoch * self._batch_size / self._epoch_seconds
         self.training_seconds += self._epoch_seconds
         self._epoch_seconds = 0.0
@@ -92,7 +98,7 @@ class EpochReport(keras.callbacks.Callback):
         values = "  ".join(
             f"{name} {value}" if isinstance(value, int) else f"{name} {value:.4f}"
             for name, value in _total_first(logs).items()
-            if name not in self._hidden
+            if name not in hidden
         )
         note = self._monitor.note if self._monitor is not None else ""
         self._console.print(
@@ -105,7 +111,7 @@ class EpochReport(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "step": (epoch + 1) * self._steps_per_epoch,
             **_total_first(logs),
-            "learning_rate": float(learning_rate),
+            **learning_rates,
             "images_per_second": round(rate, 1),
             "seconds": round(elapsed, 2),
         }

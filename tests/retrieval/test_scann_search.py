@@ -179,6 +179,19 @@ def test_principal_directions_need_rows_of_length_1(vectors):
         ScannSearcher(vectors * 2, ScannSettings(LEAVES, 10, principal=16))
 
 
+def test_lengths_decide_between_dot_product_and_distance(vectors):
+    by_dot = ScannSettings(principal=8)  # needs rows of length 1, squared to within 1e-4
+    ScannSearcher(vectors[:100] * np.float32(1 + 4e-5), by_dot)
+    with pytest.raises(InputError, match="needs rows of length 1"):
+        ScannSearcher(vectors[:100] * np.float32(1 + 6e-5), by_dot)
+    # The longer row has the larger dot product with the shorter, which is nearest to itself.
+    angle = 6.3e-3
+    longer = (1 + 6e-5) * np.array([np.cos(angle), np.sin(angle)])
+    gallery = np.array([[1, 0], longer], np.float32)
+    assert gallery[0] @ gallery[1] > 1
+    assert ScannSearcher(gallery).search(gallery[:1], k=1).indices.tolist() == [[0]]
+
+
 def test_settings_are_plain_values(tree):
     assert tree.settings == dataclasses.asdict(ScannSettings(LEAVES, 10))
     assert all(type(value) is int for value in tree.settings.values())

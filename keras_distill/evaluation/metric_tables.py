@@ -12,6 +12,30 @@ if TYPE_CHECKING:
     from keras_distill.evaluation.retrieval_metrics import RetrievalMetrics
 
 
+def plain_table(title: str, caption: str) -> "Table":
+    """Makes an empty table of figures, without lines and edges.
+
+    Args:
+        title: Heading of the table, without markup.
+        caption: Line below it.
+
+    Returns:
+        The table, without columns.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    return Table(
+        title=escape(title),
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
 def metrics_table(
     title: str, columns: "Mapping[str, RetrievalMetrics]", over: str = "queries"
 ) -> "Table":
@@ -25,19 +49,8 @@ def metrics_table(
     Returns:
         The table; three columns fit 80 characters.
     """
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        title=escape(title),
-        caption=f"in brackets: 95 % interval over {over}",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        show_header=len(columns) > 1,
-    )
+    table = plain_table(title, f"in brackets: 95 % interval over {over}")
+    table.show_header = len(columns) > 1
     table.add_column("")
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)

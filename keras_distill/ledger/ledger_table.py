@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from keras_distill.evaluation.metric_figures import MEANING
+from keras_distill.evaluation.metric_tables import plain_table
 from keras_distill.ledger.ledger import Change, Ledger
 
 if TYPE_CHECKING:
@@ -20,19 +21,10 @@ def ledger_table(title: str, ledger: Ledger, over: str = "queries") -> "Table":
     Returns:
         The table, each value with its 95 % interval.
     """
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     first = next(iter(ledger.stages[0].metrics.means))
-    table = Table(
-        title=escape(title),
-        caption=f"in brackets: 95 % interval over {over}; * beyond it",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = plain_table(title, f"in brackets: 95 % interval over {over}; * beyond it")
     table.add_column("", overflow="fold")  # names of files are long, and must differ
     for heading in (first, "change", "MAP@R", "MB", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)

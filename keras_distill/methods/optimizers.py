@@ -39,6 +39,11 @@ def value_name(name: str, optimizer: str) -> str:
     return f"{name}_{optimizer}" if optimizer else name
 
 
+def is_value(name: str, base: str) -> bool:
+    """Tells whether a name in logs is a value of some optimiser; see `value_name`."""
+    return name == base or name.startswith(f"{base}_")
+
+
 def build_optimizers(model: keras.Model) -> None:
     """Makes the variables of all optimisers of a compiled model that have none yet."""
     if hasattr(model, "build_optimizers"):

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_distill.methods.optimizers import is_value
 from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.epoch_report import EpochReport
 from keras_distill.training.event_files import keep_events
@@ -14,9 +15,10 @@ from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.recall_validation import VALIDATION_RECALL
 
 # All other values of an epoch are losses.
+_OF_OPTIMIZERS = ("learning_rate", *GradientNorm.names)
 _GROUPS = {
     VALIDATION_RECALL: "recall",
-    **dict.fromkeys(("learning_rate", "skipped_steps", *GradientNorm.names), "optimizer"),
+    "skipped_steps": "optimizer",
     **dict.fromkeys(("images_per_second", "seconds"), "speed"),
     **dict.fromkeys(CollapseMonitor.names, "spread"),
 }
@@ -84,7 +86,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         with self._writer.as_default(step=record.pop("step")):
             for name, value in record.items():
                 if name != "epoch":
-                    tf.summary.scalar(f"{_GROUPS.get(name, 'loss')}/{name}", value)
+                    tf.summary.scalar(f"{_group(name)}/{name}", value)
             if self._histogram_epochs and (epoch + 1) % self._histogram_epochs == 0:
                 for weight in self.model.weights:
                     tf.summary.histogram(f"weights/{weight.path}", weight)
@@ -92,3 +94,9 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._writer.close()
+
+
+def _group(name: str) -> str:
+    if any(is_value(name, base) for base in _OF_OPTIMIZERS):
+        return "optimizer"
+    return _GROUPS.get(name, "loss")

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from keras_distill.methods.optimizers import is_value
 from keras_distill.publishing import published_file
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.training.gradient_norm import GradientNorm
@@ -33,16 +34,17 @@ def draw_training(run: RunDirectory, *, losses: Sequence[str]) -> None:
     parts = [name for name in losses if name != "loss"]
     if len(parts) == 1 and all(record.get(parts[0]) == record["loss"] for record in records):
         losses = parts  # which is the total
+    names = {name: None for record in records for name in record}
     panels = [
         ("loss", losses),
         ("Recall@1 of held-out classes", [VALIDATION_RECALL]),
-        ("learning rate", ["learning_rate"]),
-        ("gradient norm", list(GradientNorm.names)),
+        ("learning rate", [name for name in names if is_value(name, "learning_rate")]),
+        ("gradient norm", [name for name in names if is_value(name, GradientNorm.names[0])]),
     ]
     panels = [
         (label, found)
-        for label, names in panels
-        if (found := [name for name in names if any(name in record for record in records)])
+        for label, wanted in panels
+        if (found := [name for name in wanted if name in names])
     ]
     rows = -(-len(panels) // 2)
     figure = Figure(
@@ -51,8 +53,8 @@ def draw_training(run: RunDirectory, *, losses: Sequence[str]) -> None:
         facecolor="white",
     )
     grid = figure.subplots(rows, 2, squeeze=False)
-    for axes, (label, names) in zip(grid.flat, panels, strict=False):
-        _draw_panel(axes, label, names, records)
+    for axes, (label, drawn) in zip(grid.flat, panels, strict=False):
+        _draw_panel(axes, label, drawn, records)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     figure.suptitle(

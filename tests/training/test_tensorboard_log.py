@@ -21,6 +21,7 @@ class Report(keras.callbacks.Callback):
             "loss": float(epoch),
             "val_recall@1": 0.5,
             "gradient_norm": 2.0,
+            "learning_rate_critic": 0.1,
         }
 
 
@@ -46,6 +47,7 @@ def test_records_by_step(tmp_path):
         "loss/loss",
         "recall/val_recall@1",
         "optimizer/gradient_norm",
+        "optimizer/learning_rate_critic",
     }
     points = events.Tensors("loss/loss")
     assert [point.step for point in points] == [3, 6, 9, 12]

@@ -59,6 +59,13 @@ def test_all_that_was_measured(draw):
         assert picture.size[0] > 1000
 
 
+def test_each_optimizer_has_its_curve(draw):
+    values = {"learning_rate_critic": 0.1, "gradient_norm": 1.0, "gradient_norm_critic": 2.0}
+    _, panels, _ = draw([record(epoch, **values) for epoch in (1, 2)])
+    assert list(panels["learning rate"]) == ["learning rate", "learning rate critic"]
+    assert list(panels["gradient norm"]) == ["mean, before clipping", "gradient norm critic"]
+
+
 def test_the_best_epoch_is_named(draw):
     records = [record(epoch, **{"val_recall@1": 0.5 - abs(epoch - 3) / 10}) for epoch in (2, 3, 4)]
     _, _, axes = draw(records, losses=["loss"])

@@ -53,4 +53,4 @@ def open_rest_client(settings: ConnectionSettings, address: str) -> RestClient:
             root_certificates=settings.root_certificates or None,
         )
     except ValueError as error:
-        raise InputError(f"--{error}") from error
+        raise InputError(str(error)).renamed(address="rest") from error

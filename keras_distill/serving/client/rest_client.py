@@ -57,7 +57,7 @@ class RestClient:
             complete = False
         if parts.scheme not in ("http", "https") or not complete:
             raise ValueError(
-                f"rest={address!r} is no address; give host:port of the REST port, such as "
+                f"`address={address!r}` is no address; give host:port of the REST port, such as "
                 "localhost:8501."
             )
         self.url = url.rstrip("/")
@@ -67,7 +67,7 @@ class RestClient:
             self._tls = ssl.create_default_context(cafile=root_certificates)
         except OSError as error:
             raise ValueError(
-                f"root_certificates={root_certificates!r} cannot be read: {error}."
+                f"`root_certificates={root_certificates!r}` cannot be read: {error}."
             ) from error
 
     def predict(

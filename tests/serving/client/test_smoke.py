@@ -259,5 +259,7 @@ def test_a_closed_rest_port_is_a_fault(smoke, golden):
 
 @pytest.mark.parametrize("address", ["localhost", "", ":8501", "ftp://box:1", "box:x", "box:99999"])
 def test_unusable_rest_addresses(address):
-    with pytest.raises(ValueError, match=r"rest='.*' is no address; give host:port of the REST"):
+    with pytest.raises(
+        ValueError, match=r"`address='.*'` is no address; give host:port of the REST"
+    ):
         RestClient(address, timeout=1)

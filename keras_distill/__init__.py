@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.errors import InputError as InputError
     from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
+    from keras_distill.losses.anchor_kl import AnchorKL as AnchorKL
     from keras_distill.losses.arc_face import ArcFace as ArcFace
     from keras_distill.losses.attention_maps import AttentionMaps as AttentionMaps
     from keras_distill.losses.batch_all_triplet import BatchAllTriplet as BatchAllTriplet
@@ -87,6 +88,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
 _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
     "AddonsLoss": "losses.tensorflow_addons",
+    "AnchorKL": "losses.anchor_kl",
     "ArcFace": "losses.arc_face",
     "AsyncEmbeddingClient": "serving.client.async_client",
     "AttentionMaps": "losses.attention_maps",

@@ -511,6 +511,7 @@ def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
         "--train_classes=:2",
         f"--unlabelled=folder:{photos}:2:4",
         "--unlabelled_per_batch=3",
+        "--teacher_losses=relative,anchor_kl:0.5",
         "--teacher_cache=views:1",
         "--image_cache=views:1",
         "--memory=16",
@@ -520,7 +521,7 @@ def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
     described = summary(ended)
     assert described["images"] == {"train": 20, "validation": 0, "unlabelled": 20}
     assert (described["batch_size"], described["unlabelled_per_batch"]) == (7, 3)
-    assert described["loss"].keys() == {"loss", "triplet", "relative"}
+    assert described["loss"].keys() == {"loss", "triplet", "relative", "anchor_kl"}
     manifests = [json.loads(path.read_text()) for path in ended.path.parent.glob("*/manifest.json")]
     assert [manifest["rows"] for manifest in manifests] == [40, 40]
     assert all(math.isfinite(value) for value in epochs(ended)[0].values())

@@ -179,7 +179,7 @@ settings = {
         lambda: keras.optimizers.Adam(0.01, epsilon=1e-3, weight_decay=0.01),
         dict(
             task_loss=lambda: task_loss("arc_face", scale=8.0),
-            teacher_losses=lambda: teacher_losses("relative", "kde"),
+            teacher_losses=lambda: teacher_losses("relative", "kde", "anchor_kl"),
         ),
     ),
     "rates of their own": (
@@ -227,7 +227,7 @@ print(json.dumps({
 def test_ten_steps_are_those_of_one_device(measure):
     for name, (alone, replicated) in measure(STEPS).items():
         assert max(alone["moved"]) > 1e-2, name
-        assert min(alone["moved"]) > 0, name  # class vectors and the memory among them
+        assert min(alone["moved"]) > 0, name  # class vectors, the memory and the anchors among them
         assert replicated["replicas_differ"] == 0, name
         for expected, found in zip(alone["weights"], replicated["weights"], strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5, err_msg=name)

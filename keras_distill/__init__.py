@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     )
     from keras_distill.losses.proxy_anchor import ProxyAnchor as ProxyAnchor
     from keras_distill.losses.relative_teacher import RelativeTeacher as RelativeTeacher
+    from keras_distill.losses.relaxed_contrastive import RelaxedContrastive as RelaxedContrastive
     from keras_distill.losses.rkd_angle import RkdAngle as RkdAngle
     from keras_distill.losses.rkd_distance import RkdDistance as RkdDistance
     from keras_distill.losses.semi_hard_triplet import SemiHardTriplet as SemiHardTriplet
@@ -116,6 +117,7 @@ _HOME_OF = {
     "ProxyAnchor": "losses.proxy_anchor",
     "RecallValidation": "training.recall_validation",
     "RelativeTeacher": "losses.relative_teacher",
+    "RelaxedContrastive": "losses.relaxed_contrastive",
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",

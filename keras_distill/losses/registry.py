@@ -131,6 +131,7 @@ TEACHER_LOSSES = {
     "cosine": TeacherLossEntry("cosine_teacher.CosineTeacher", same_space=True),
     "kde": TeacherLossEntry("kde_teacher.KdeTeacher", same_space=True),
     "anchor_kl": TeacherLossEntry("anchor_kl.AnchorKL", same_space=True, of_anchors=True),
+    "relaxed_contrastive": TeacherLossEntry("relaxed_contrastive.RelaxedContrastive"),
     "rkd_distance": TeacherLossEntry("rkd_distance.RkdDistance", weight=1.0),
     "rkd_angle": TeacherLossEntry("rkd_angle.RkdAngle", weight=2.0),
     "similarity": TeacherLossEntry("similarity_preserving.SimilarityPreserving", weight=3000.0),

@@ -24,6 +24,7 @@ class TeacherLoss(keras.losses.Loss):
     layer: keras.Layer | None = None
     reductions: tuple[str, ...] = ("mean", "sum")
     needs_equal_widths = False  # whether teacher and student must lie in the same space
+    needs_unnormalised = False  # whether the student's vectors are compared before their unit norm
 
     def __init__(self, reduction: str = "mean", name: str | None = None):
         if reduction not in self.reductions:

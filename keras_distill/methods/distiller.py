@@ -34,7 +34,7 @@ from keras_distill.methods.teacher_terms import (
     teacher_terms,
     weights_by_name,
 )
-from keras_distill.models.feature_tap import FeatureTap
+from keras_distill.models.feature_tap import UNNORMALISED, FeatureTap
 from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.projection import ensure_built
 from keras_distill.teachers.teacher import Teacher, as_teacher
@@ -247,6 +247,8 @@ class Distiller(Method):
                 projection = projections.get(teacher)
                 if loss.needs_equal_widths and projection is not None:
                     student_outputs = gather_replicas(projection(y_pred))
+                elif loss.needs_unnormalised:
+                    student_outputs = gather_replicas(self._student_maps.maps[UNNORMALISED])
                 teacher_outputs = embedding_of(teacher, outputs)
                 value = loss(teacher_outputs, student_outputs, weights)
                 if training:
@@ -300,13 +302,14 @@ class Distiller(Method):
         return [loss.layer for loss, _ in losses if getattr(loss, "layer", None) is not None]
 
     def _tap_features(self) -> None:
-        """Prepares student and teachers for the losses that compare their inner layers."""
+        """Prepares student and teachers for losses on inner layers or unnormalised vectors."""
         losses = [t.loss for t in self._teacher_terms if isinstance(t.loss, FeatureLoss)]
-        if not losses:
+        vectors = any(getattr(t.loss, "needs_unnormalised", False) for t in self._teacher_terms)
+        if not losses and not vectors:
             return
         layers = [layer for loss in losses for layer in loss.student_layers]
         with renamed_arguments(model="student"):
-            self._student_tap = tap_features(self.student, layers)
+            self._student_tap = tap_features(self.student, layers, unnormalised=vectors)
         teacher_shapes = self._tap_teachers()
         for _, loss, teacher in self._teacher_terms:
             if isinstance(loss, FeatureLoss):

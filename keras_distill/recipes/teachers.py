@@ -20,7 +20,7 @@ from keras_distill.losses.registry import SAME_SPACE_LOSSES
 from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
-from keras_distill.recipes.caches import fill_caches, open_teacher_caches
+from keras_distill.recipes.caches import fill_caches, open_teacher_caches, shown_views
 from keras_distill.recipes.losses import build_teacher_losses, with_anchors
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import parse_anchors, parse_cache, parse_teachers, per_teacher
@@ -150,7 +150,7 @@ def prepare_teachers(
         live |= {name for name, own in layers.items() if own}
     if settings.image_cache != "off":
         _check_cached_size(settings, {name: teachers[name] for name in sorted(live)}, image_size)
-    views = max(settings.epochs, 1 if "pca" in projections.values() else 0)
+    views = max(shown_views(settings), 1 if "pca" in projections.values() else 0)
     if views:
         named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
         fill_caches(named, views, settings, console)

@@ -755,6 +755,10 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--run_dir=taken", "--run_dir=taken holds a run already; give another folder, or --ov"),
         ("--run_dir=file", "--run_dir=file is a file; give a folder"),
         ("--run_dir=file/run", "--run_dir='file/run' could not be written (Not a directory); cho"),
+        (
+            "--image_cache=views:2 --views_per_image=3",
+            "--image_cache=views:2 has fewer views than --views_per_image=3, so that a batch would",
+        ),
         ("--teacher_losses=relative", "--teacher_losses=relative needs a --teacher to learn from"),
         ("--run_dir=", "--run_dir=runs/photos holds a run already"),
         ("--run_dir= --flagfile=a.flags --flagfile=b.flags", "--run_dir=runs/b holds a run alread"),

@@ -131,6 +131,8 @@ TEACHER_LOSSES = {
     "cosine": TeacherLossEntry("cosine_teacher.CosineTeacher", same_space=True),
     "kde": TeacherLossEntry("kde_teacher.KdeTeacher", same_space=True),
     "anchor_kl": TeacherLossEntry("anchor_kl.AnchorKL", same_space=True, of_anchors=True),
+    "asymmetric": TeacherLossEntry("asymmetric_teacher.AsymmetricTeacher", same_space=True),
+    "d3still": TeacherLossEntry("d3still.D3still", same_space=True),
     "relaxed_contrastive": TeacherLossEntry("relaxed_contrastive.RelaxedContrastive"),
     "rkd_distance": TeacherLossEntry("rkd_distance.RkdDistance", weight=1.0),
     "rkd_angle": TeacherLossEntry("rkd_angle.RkdAngle", weight=2.0),

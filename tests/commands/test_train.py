@@ -527,6 +527,29 @@ def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
     assert all(math.isfinite(value) for value in epochs(ended)[0].values())
 
 
+def test_two_views_of_an_image_and_a_queue_of_anchors(train, teacher):
+    ended = train(
+        "views",
+        f"--teacher={teacher.path}",
+        "--task_loss=none",
+        "--teacher_losses=relaxed_contrastive,anchor_kl",
+        "--anchors=queue:24",
+        "--views_per_image=2",
+        "--teacher_cache=views:3",
+        "--image_cache=views:3",
+        "--epochs=2",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    described = summary(ended)
+    assert described["batch_size"] == 2 * summary(teacher)["batch_size"]
+    assert described["steps_per_epoch"] == summary(teacher)["steps_per_epoch"]
+    assert described["loss"].keys() == {"loss", "relaxed_contrastive", "anchor_kl"}
+    arrays = np.load(sorted(ended.path.glob("checkpoints/*/arrays.npz"))[-1])
+    labels = [arrays[name] for name in arrays.files if arrays[name].dtype == "int64"]
+    assert any(np.array_equal(each, np.zeros(24)) for each in labels)  # the queue is full
+    assert all(math.isfinite(value) for record in epochs(ended) for value in record.values())
+
+
 def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
     diverged = train("diverged", f"--teacher={nan_teacher}", "--epochs=3", "--teacher_cache=off")
     assert diverged.code == 3

@@ -7,6 +7,12 @@ import tensorflow as tf
 
 from keras_distill.losses.anchor_kl import AnchorKL
 from keras_distill.methods.distiller import Distiller
+from keras_distill.training.training_variables import (
+    OPTIMIZER,
+    WEIGHTS,
+    assign_variables,
+    read_variables,
+)
 
 RANDOM = np.random.default_rng(0)
 TEACHER, STUDENT = np.float32(RANDOM.normal(size=(2, 6, 4)))
@@ -158,9 +164,17 @@ def test_training_fills_the_queue_and_saving_keeps_it(small_embedder, tmp_path):
     assert labels == [0] * 6
     order = [4, 5, 6, 7, 0, 1]
     np.testing.assert_allclose(embeddings, trained.teacher(IMAGES).numpy()[order], rtol=1e-5)
-    value = trained.evaluate(IMAGES, verbose=0, return_dict=True)["anchor_kl"]
+    trained.evaluate(IMAGES, verbose=0)
     assert content(trained.teacher_losses[0])[0] == labels
     assert np.array_equal(content(trained.teacher_losses[0])[1], embeddings)
+    resumed = distiller(small_embedder, AnchorKL(queue=6))
+    assign_variables(resumed, read_variables(trained), WEIGHTS, OPTIMIZER)  # as a checkpoint does
+    for model in (trained, resumed):
+        model.fit(IMAGES, batch_size=4, shuffle=False, verbose=0)
+    for weight, other in zip(resumed.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+    embeddings = content(trained.teacher_losses[0])[1]
+    value = trained.evaluate(IMAGES, verbose=0, return_dict=True)["anchor_kl"]
     trained.save(tmp_path / "trained.keras")
     loaded = keras.models.load_model(tmp_path / "trained.keras")
     np.testing.assert_array_equal(content(loaded.teacher_losses[0])[1], embeddings)

@@ -62,7 +62,7 @@ def distilled(strategy, batch_norm=False, **settings):
     with strategy.scope():
         distiller = Distiller(
             net(0, batch_norm),
-            teacher=net(1, batch_norm),
+            teacher=net(1, batch_norm) if "teacher_losses" in settings else None,
             **{name: make() for name, make in settings.items()},
         )
         if strategy is two:
@@ -159,10 +159,12 @@ def test_every_loss_and_its_gradient_are_those_of_one_device(measure):
     assert len(cases) >= 20
     for name, (alone, replicated) in cases.items():
         assert alone[0][0] > 0, name
-        assert max(np.abs(g).max() for g in alone[1:]) > 1e-6, name
+        largest = max(np.abs(g).max() for g in alone[1:])
+        assert largest > 1e-6, name
         for expected, found in zip(alone, replicated, strict=True):
-            scale = np.abs(expected).max()
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+            # A bias before the unit norm does not change distances: its gradient is rounding noise.
+            atol = 1e-5 * max(np.abs(expected).max(), 0.1 * largest)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=atol, err_msg=name)
 
 
 STEPS = """

@@ -25,13 +25,16 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.errors import InputError as InputError
     from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
+    from keras_distill.losses.anchor_kl import AnchorKL as AnchorKL
     from keras_distill.losses.arc_face import ArcFace as ArcFace
+    from keras_distill.losses.asymmetric_teacher import AsymmetricTeacher as AsymmetricTeacher
     from keras_distill.losses.attention_maps import AttentionMaps as AttentionMaps
     from keras_distill.losses.batch_all_triplet import BatchAllTriplet as BatchAllTriplet
     from keras_distill.losses.batch_hard_triplet import BatchHardTriplet as BatchHardTriplet
     from keras_distill.losses.contrastive import Contrastive as Contrastive
     from keras_distill.losses.cosine_teacher import CosineTeacher as CosineTeacher
     from keras_distill.losses.cross_batch_memory import CrossBatchMemory as CrossBatchMemory
+    from keras_distill.losses.d3still import D3still as D3still
     from keras_distill.losses.hint import Hint as Hint
     from keras_distill.losses.kde_teacher import KdeTeacher as KdeTeacher
     from keras_distill.losses.keras_distillation import KerasTeacherLoss as KerasTeacherLoss
@@ -43,6 +46,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     )
     from keras_distill.losses.proxy_anchor import ProxyAnchor as ProxyAnchor
     from keras_distill.losses.relative_teacher import RelativeTeacher as RelativeTeacher
+    from keras_distill.losses.relaxed_contrastive import RelaxedContrastive as RelaxedContrastive
     from keras_distill.losses.rkd_angle import RkdAngle as RkdAngle
     from keras_distill.losses.rkd_distance import RkdDistance as RkdDistance
     from keras_distill.losses.semi_hard_triplet import SemiHardTriplet as SemiHardTriplet
@@ -87,7 +91,9 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
 _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
     "AddonsLoss": "losses.tensorflow_addons",
+    "AnchorKL": "losses.anchor_kl",
     "ArcFace": "losses.arc_face",
+    "AsymmetricTeacher": "losses.asymmetric_teacher",
     "AsyncEmbeddingClient": "serving.client.async_client",
     "AttentionMaps": "losses.attention_maps",
     "AveragedStudent": "training.averaged_student",
@@ -96,6 +102,7 @@ _HOME_OF = {
     "Contrastive": "losses.contrastive",
     "CosineTeacher": "losses.cosine_teacher",
     "CrossBatchMemory": "losses.cross_batch_memory",
+    "D3still": "losses.d3still",
     "Distiller": "methods.distiller",
     "EmbeddingClient": "serving.client.client",
     "Hint": "losses.hint",
@@ -114,6 +121,7 @@ _HOME_OF = {
     "ProxyAnchor": "losses.proxy_anchor",
     "RecallValidation": "training.recall_validation",
     "RelativeTeacher": "losses.relative_teacher",
+    "RelaxedContrastive": "losses.relaxed_contrastive",
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",

@@ -24,6 +24,7 @@ def training_batches(
     classes_per_batch: int = 8,
     images_per_class: int = 8,
     unlabelled_per_batch: int = 0,
+    views_per_image: int = 1,
     teacher_image_size: "int | Mapping[str, int] | None" = None,
     least_area: float = 0.08,
     degrade: str = "",
@@ -40,7 +41,7 @@ def training_batches(
 
     Batch `s` is a function of `(seed, s)`: its rows come from `ClassSampler`, and the view of an
     image from `(seed, id, view)`. In epoch `e = s // steps_per_epoch` every image shows its view
-    `e`, or `e mod views`.
+    `e`, or `e mod views`; with V views of an image in a batch, `V e` to `V e + V - 1`.
 
     Args:
         images: The images.
@@ -50,6 +51,8 @@ def training_batches(
         images_per_class: Images of each class in a batch, K.
         unlabelled_per_batch: Rows of images labelled -1 that follow the P x K labelled ones, drawn
             by `UnlabelledSampler`.
+        views_per_image: Views of each image in a batch, V, in rows next to each other: each batch
+            has V times as many rows.
         teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher; a
             dict by name if there are several teachers; `None` if they see `image`.
         least_area: Least share of an image's area in a crop; see `random_views`.
@@ -77,7 +80,8 @@ def training_batches(
 
     Raises:
         InputError: If there are too few classes for a batch, or a degradation is unknown.
-        ValueError: If images are cached, but a teacher needs them at another size.
+        ValueError: If images are cached, but a teacher needs them at another size, or if there are
+            fewer different views than views of an image in a batch.
     """
     degradations = parse_degradations(degrade, image_size=image_size)
     if degradations and teacher_image_size is None and teacher_embedding is None:
@@ -95,7 +99,10 @@ def training_batches(
         unlabelled_sampler = UnlabelledSampler(
             len(unlabelled), batch_size=unlabelled_per_batch, seed=seed
         )
-    part_size, left_over = divmod(sampler.batch_size + unlabelled_per_batch, replicas)
+    if not 1 <= views_per_image <= (views or views_per_image):
+        raise ValueError(f"`views_per_image={views_per_image}` must be from 1 to `views={views}`.")
+    images_per_batch = sampler.batch_size + unlabelled_per_batch
+    part_size, left_over = divmod(images_per_batch * views_per_image, replicas)
     if left_over:
         raise ValueError(f"{left_over} rows are left over when dealt to `replicas={replicas}`.")
     columns = _columns(images)
@@ -113,15 +120,19 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def rows_of_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        view = step // steps_per_epoch
-        view = view if views is None else view % views
+        shown = step // steps_per_epoch * views_per_image + np.arange(views_per_image)
+        shown = shown if views is None else shown % views
         rows = tf.gather(labelled, sampler.rows(step))
         if unlabelled_sampler is not None:
             more = tf.gather(unlabelled, unlabelled_sampler.rows(step))
             rows = tf.concat([rows, more], axis=0)
-        dealt = tf.reshape(rows, [-1, replicas])[:, own_replicas.start : own_replicas.stop]
-        rows = tf.reshape(tf.transpose(dealt), [len(own_replicas) * part_size])
-        return rows, tf.fill([len(own_replicas) * part_size], view)
+        each = tf.repeat(rows, views_per_image), tf.tile(shown, [images_per_batch])
+
+        def deal(values: tf.Tensor) -> tf.Tensor:
+            dealt = tf.reshape(values, [-1, replicas])[:, own_replicas.start : own_replicas.stop]
+            return tf.reshape(tf.transpose(dealt), [len(own_replicas) * part_size])
+
+        return deal(each[0]), deal(each[1])
 
     @tf.autograph.experimental.do_not_convert
     def with_columns(rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -74,11 +74,13 @@ class TeacherLossEntry(LossEntry):
             whose first weight holds for other data sets.
         same_space: Whether both embeddings must lie in one space, and have equal widths.
         of_features: Whether feature maps of inner layers are compared, not embeddings.
+        of_anchors: Whether the constructor takes `anchors`, vectors of the teacher, or `queue`.
     """
 
     weight: float | Mapping[str, float] = 1.0
     same_space: bool = False
     of_features: bool = False
+    of_anchors: bool = False
 
     def weight_on(self, dataset: str) -> float:
         """Returns the published weight on a data set."""
@@ -128,6 +130,10 @@ TEACHER_LOSSES = {
     ),
     "cosine": TeacherLossEntry("cosine_teacher.CosineTeacher", same_space=True),
     "kde": TeacherLossEntry("kde_teacher.KdeTeacher", same_space=True),
+    "anchor_kl": TeacherLossEntry("anchor_kl.AnchorKL", same_space=True, of_anchors=True),
+    "asymmetric": TeacherLossEntry("asymmetric_teacher.AsymmetricTeacher", same_space=True),
+    "d3still": TeacherLossEntry("d3still.D3still", same_space=True),
+    "relaxed_contrastive": TeacherLossEntry("relaxed_contrastive.RelaxedContrastive"),
     "rkd_distance": TeacherLossEntry("rkd_distance.RkdDistance", weight=1.0),
     "rkd_angle": TeacherLossEntry("rkd_angle.RkdAngle", weight=2.0),
     "similarity": TeacherLossEntry("similarity_preserving.SimilarityPreserving", weight=3000.0),
@@ -146,6 +152,8 @@ _WRAPPERS = (
 FEATURE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_features)
 #: Names of the teacher losses that compare points in one space, so that widths must be equal.
 SAME_SPACE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.same_space)
+#: Names of the teacher losses that compare with vectors of the teacher for other images.
+ANCHOR_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_anchors)
 
 
 def published_weight(dataset: str, loss: str) -> float:

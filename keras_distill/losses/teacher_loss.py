@@ -15,10 +15,16 @@ class TeacherLoss(keras.losses.Loss):
     Args:
         reduction: Reduction of the entries; each loss documents the names it accepts.
         name: Name under which the value is reported.
+
+    Attributes:
+        layer: Holds the variables of the loss itself, or `None`. The model that uses the loss
+            calls `build`, tracks the layer and calls `update` after each training step.
     """
 
+    layer: keras.Layer | None = None
     reductions: tuple[str, ...] = ("mean", "sum")
     needs_equal_widths = False  # whether teacher and student must lie in the same space
+    needs_unnormalised = False  # whether the student's vectors are compared before their unit norm
 
     def __init__(self, reduction: str = "mean", name: str | None = None):
         if reduction not in self.reductions:
@@ -64,6 +70,36 @@ class TeacherLoss(keras.losses.Loss):
         """Computes the scalar loss; arguments as in `__call__`, already float32."""
         raise ValueError(f"{type(self).__name__} must implement call().")
 
+    def build(self, teacher_dim: int | None, student_dim: int) -> None:
+        """Creates the variables of `layer`, if there is one.
+
+        Args:
+            teacher_dim: Width of the teacher's embedding; `None` if it is not known. It is known if
+                the loss needs equal widths.
+            student_dim: Width of the student's, projected into the teacher's space if the loss
+                needs that.
+        """
+        if self.layer is not None and not self.layer.built:
+            self.layer.build((None, teacher_dim))
+
+    def update(self, teacher_outputs: Any, sample_weight: Any = None) -> None:
+        """Called with a training batch after its loss has been computed; does nothing by default.
+
+        Args:
+            teacher_outputs: Tensor `(batch, teacher_dim)`.
+            sample_weight: Optional tensor `(batch,)`.
+        """
+        return None  # AutoGraph cannot convert a function without statements
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {"reduction": self.reduction, "name": self.name}
+
+    def _check_built(self) -> None:
+        if self.layer is None or not self.layer.built:
+            raise ValueError(
+                f"{self.name}: {type(self).__name__} has variables of its own, which a model must "
+                "track to save them: give it to Distiller(teacher_losses=[...]), or call "
+                "build(teacher_dim, student_dim), assign its `layer` to your model, and call "
+                "update(teacher_outputs) after each training step."
+            )

@@ -19,6 +19,7 @@ from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.keras_distillation import as_teacher_loss
 from keras_distill.losses.registry import load_losses
 from keras_distill.losses.task_loss import TaskLoss
+from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.methods.batch_checks import check_batch, compares_rows, warn_of_first_batch
 from keras_distill.methods.distiller_arguments import check_arguments, check_teacher_names
 from keras_distill.methods.method import LossTerm, Method, images_of, unpack_batch
@@ -33,7 +34,7 @@ from keras_distill.methods.teacher_terms import (
     teacher_terms,
     weights_by_name,
 )
-from keras_distill.models.feature_tap import FeatureTap
+from keras_distill.models.feature_tap import UNNORMALISED, FeatureTap
 from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.projection import ensure_built
 from keras_distill.teachers.teacher import Teacher, as_teacher
@@ -157,6 +158,7 @@ class Distiller(Method):
             raise InputError("Distiller needs a `task_loss`, or `teacher_losses`, or both.")
         self.track_losses(names)
         check_teacher_names(terms, teacher=teacher, student_projection=student_projection)
+        self.teacher_loss_layers = self._build_teacher_losses()  # tracked as `task_loss_layer` is
         self._student_maps = threading.local()  # each replica is traced in a thread of its own
         self._student_tap: FeatureTap | None = None
         self.feature_loss_layers: list[keras.Layer] = []  # trained and saved, but not exported
@@ -245,7 +247,12 @@ class Distiller(Method):
                 projection = projections.get(teacher)
                 if loss.needs_equal_widths and projection is not None:
                     student_outputs = gather_replicas(projection(y_pred))
-                value = loss(embedding_of(teacher, outputs), student_outputs, weights)
+                elif loss.needs_unnormalised:
+                    student_outputs = gather_replicas(self._student_maps.maps[UNNORMALISED])
+                teacher_outputs = embedding_of(teacher, outputs)
+                value = loss(teacher_outputs, student_outputs, weights)
+                if training:
+                    loss.update(teacher_outputs, weights)
             terms.append(LossTerm(name, value, rows, weight, reported))
         return terms
 
@@ -278,14 +285,31 @@ class Distiller(Method):
         config["student_projection"] = map_teachers(restore, config["student_projection"])
         return cls(**config)
 
+    def _build_teacher_losses(self) -> list[keras.Layer]:
+        """Builds the losses on embeddings; returns the layers of those that have variables."""
+        teachers, projections = by_teacher(self.teacher), by_teacher(self.student_projection)
+        losses = [(t.loss, t.teacher) for t in self._teacher_terms]
+        for loss, name in losses:
+            if not isinstance(loss, TeacherLoss):
+                continue
+            student_dim = self.student.output_shape[-1]
+            teacher_dim = getattr(teachers.get(name), "embedding_dim", None)
+            if loss.needs_equal_widths:
+                if (projection := projections.get(name)) is not None:
+                    student_dim = projection.compute_output_shape((None, student_dim))[-1]
+                teacher_dim = student_dim
+            loss.build(teacher_dim, student_dim)
+        return [loss.layer for loss, _ in losses if getattr(loss, "layer", None) is not None]
+
     def _tap_features(self) -> None:
-        """Prepares student and teachers for the losses that compare their inner layers."""
+        """Prepares student and teachers for losses on inner layers or unnormalised vectors."""
         losses = [t.loss for t in self._teacher_terms if isinstance(t.loss, FeatureLoss)]
-        if not losses:
+        vectors = any(getattr(t.loss, "needs_unnormalised", False) for t in self._teacher_terms)
+        if not losses and not vectors:
             return
         layers = [layer for loss in losses for layer in loss.student_layers]
         with renamed_arguments(model="student"):
-            self._student_tap = tap_features(self.student, layers)
+            self._student_tap = tap_features(self.student, layers, unnormalised=vectors)
         teacher_shapes = self._tap_teachers()
         for _, loss, teacher in self._teacher_terms:
             if isinstance(loss, FeatureLoss):

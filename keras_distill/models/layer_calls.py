@@ -22,18 +22,21 @@ def replace_calls(model: keras.Model) -> None:
     fuse_batch_norm(model)
 
 
-def tap_features(model: keras.Model, layers: Sequence[str]) -> FeatureTap:
+def tap_features(
+    model: keras.Model, layers: Sequence[str], *, unnormalised: bool = False
+) -> FeatureTap:
     """Fuses the batch normalisations of a model, and then taps some of its layers, in place.
 
     Args:
         model: A functional or sequential model.
         layers: Names of layers with a feature map, or their paths; see `find_path`.
+        unnormalised: Whether the vectors before the unit norm are tapped too; see `FeatureTap`.
 
     Returns:
         The tap, which runs the model and returns the maps.
 
     Raises:
-        InputError: If there is no such layer, or if several have the name.
+        InputError: As `FeatureTap`.
     """
     replace_calls(model)
-    return FeatureTap(model, layers)
+    return FeatureTap(model, layers, unnormalised=unnormalised)

@@ -77,6 +77,11 @@ def open_image_cache(
     )
 
 
+def shown_views(settings: DistillSettings) -> int:
+    """Returns how many views of an image a training shows, if none of them is shown again."""
+    return settings.epochs * settings.views_per_image
+
+
 def fill_caches(
     caches: Mapping[str, ViewCache], views: int | None, settings: DistillSettings, console: Console
 ) -> None:

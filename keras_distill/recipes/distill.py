@@ -15,7 +15,7 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.models.embedder import build_embedder
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
-from keras_distill.recipes.caches import fill_caches, open_image_cache
+from keras_distill.recipes.caches import fill_caches, open_image_cache, shown_views
 from keras_distill.recipes.distill_batches import DistillBatches, plan_batches
 from keras_distill.recipes.distill_summary import (
     figures_after,
@@ -77,7 +77,7 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
     cache = open_image_cache(settings, train, image_size=image_size)
     if cache is not None:  # before the teachers are evaluated for hours
         with renamed_arguments(max_gb="cache_max_gb"):
-            cache.check_space(settings.cache_max_gb, settings.epochs)
+            cache.check_space(settings.cache_max_gb, shown_views(settings))
     opened = open_teachers(settings, train)
     provenance = check_provenance(settings, train, validation, student, opened, context)
     weights = teacher_loss_weights(settings, settings.dataset)
@@ -85,7 +85,7 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
         settings, train, opened, student=student, weights=weights, console=context.console
     )
     if cache is not None and settings.epochs:
-        fill_caches({"images": cache}, settings.epochs, settings, context.console)
+        fill_caches({"images": cache}, shown_views(settings), settings, context.console)
     batches = DistillBatches(settings, train, image_size, teachers, cache, plan, context.replicas)
     training = Training(
         model=student,
@@ -172,7 +172,7 @@ def _watched(
         images = few.take(settings.ema_batches).map(lambda x, y: x["image"])
         averaged = AveragedStudent(distiller, student, images)
     monitor = CollapseMonitor(
-        settings.classes_per_batch * settings.images_per_class,
+        settings.classes_per_batch * settings.images_per_class * settings.views_per_image,
         say,
         batches=few.take(1),
         student=averaged or student,

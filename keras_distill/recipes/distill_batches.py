@@ -18,7 +18,7 @@ class BatchPlan:
     """Division of images into batches.
 
     Attributes:
-        unlabelled_per_batch: Unlabelled rows of a batch.
+        unlabelled_per_batch: Unlabelled images of a batch.
         size: Rows of a batch, of all replicas.
         steps_per_epoch: Batches in an epoch.
         settings: Names of the settings that the size comes from.
@@ -47,11 +47,15 @@ def plan_batches(settings: DistillSettings, images: ImageSet) -> BatchPlan:
     labelled_per_batch = settings.classes_per_batch * settings.images_per_class
     unlabelled_per_batch = settings.unlabelled_per_batch if unlabelled else 0
     named = "`classes_per_batch` x `images_per_class`"
+    if unlabelled:
+        named += " + `unlabelled_per_batch`"
+    if settings.views_per_image > 1:
+        named = f"({named}) x `views_per_image`" if unlabelled else f"{named} x `views_per_image`"
     return BatchPlan(
         unlabelled_per_batch=unlabelled_per_batch,
-        size=labelled_per_batch + unlabelled_per_batch,
+        size=(labelled_per_batch + unlabelled_per_batch) * settings.views_per_image,
         steps_per_epoch=settings.steps_per_epoch or max(round(labelled / labelled_per_batch), 1),
-        settings=f"{named} + `unlabelled_per_batch`" if unlabelled else named,
+        settings=named,
         images=f"{labelled} images of {len(images.classes)} classes"
         + (f" and {unlabelled} unlabelled" if unlabelled else ""),
     )
@@ -132,6 +136,7 @@ class DistillBatches:
             classes_per_batch=settings.classes_per_batch,
             images_per_class=settings.images_per_class,
             unlabelled_per_batch=self.plan.unlabelled_per_batch,
+            views_per_image=settings.views_per_image,
             least_area=settings.crop_area,
             degrade=settings.degrade,
             views=self.teachers.views if self.cache is None else self.cache.views,

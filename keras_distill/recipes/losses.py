@@ -1,18 +1,20 @@
 """Losses that the settings name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_distill.errors import InputError
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
-from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
+from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.registry import ANCHOR_LOSSES, FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.models.inner_layers import find_path, matching_stages
 from keras_distill.settings.distill import DistillSettings
-from keras_distill.settings.teachers import parse_layer_pairs
+from keras_distill.settings.teachers import parse_anchors, parse_layer_pairs
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -62,20 +64,40 @@ def build_teacher_losses(
         student: The student.
 
     Returns:
-        The losses by teacher.
+        The losses by teacher; those on all anchors have a queue until `with_anchors`.
 
     Raises:
         InputError: If a loss on inner layers names layers that do not exist.
     """
-    return {
-        teacher: [
-            TEACHER_LOSSES[loss].load()(_pairs(loss, settings, teachers[teacher], student))
-            if loss in FEATURE_LOSSES
-            else TEACHER_LOSSES[loss].load()()
-            for loss in own
-        ]
-        for teacher, own in weights.items()
-    }
+
+    def build(loss: str, teacher: str) -> TeacherLoss | FeatureLoss:
+        arguments: dict[str, Any] = {}
+        if loss in FEATURE_LOSSES:
+            arguments["pairs"] = _pairs(loss, settings, teachers[teacher], student)
+        elif loss in ANCHOR_LOSSES:
+            arguments["queue"] = parse_anchors(settings.anchors)
+        return TEACHER_LOSSES[loss].load()(**arguments)
+
+    return {teacher: [build(loss, teacher) for loss in own] for teacher, own in weights.items()}
+
+
+def with_anchors(
+    losses: Sequence[TeacherLoss], anchors: Callable[[], np.ndarray]
+) -> list[TeacherLoss]:
+    """Gives losses the anchors that they compare with, in place of a queue.
+
+    Args:
+        losses: The losses against a teacher.
+        anchors: Returns the teacher's embeddings `(n, dim)`; called if a loss takes them.
+
+    Returns:
+        The losses, others in place of those that take anchors.
+    """
+    own: list[Any] = [TEACHER_LOSSES[name].load() for name in ANCHOR_LOSSES]
+    return [
+        own[own.index(type(loss))](anchors=anchors()) if type(loss) in own else loss
+        for loss in losses
+    ]
 
 
 def _pairs(

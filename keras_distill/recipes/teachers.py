@@ -1,5 +1,6 @@
 """Teachers that the settings name, with their caches and projections."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,10 @@ from keras_distill.losses.registry import SAME_SPACE_LOSSES
 from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
-from keras_distill.recipes.caches import fill_caches, open_teacher_caches
-from keras_distill.recipes.losses import build_teacher_losses
+from keras_distill.recipes.caches import fill_caches, open_teacher_caches, shown_views
+from keras_distill.recipes.losses import build_teacher_losses, with_anchors
 from keras_distill.settings.distill import DistillSettings
-from keras_distill.settings.teachers import parse_cache, parse_teachers, per_teacher
+from keras_distill.settings.teachers import parse_anchors, parse_cache, parse_teachers, per_teacher
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
 from keras_distill.teachers.teacher import Teacher
@@ -149,14 +150,15 @@ def prepare_teachers(
         live |= {name for name, own in layers.items() if own}
     if settings.image_cache != "off":
         _check_cached_size(settings, {name: teachers[name] for name in sorted(live)}, image_size)
-    views = max(settings.epochs, 1 if "pca" in projections.values() else 0)
+    views = max(shown_views(settings), 1 if "pca" in projections.values() else 0)
     if views:
         named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
         fill_caches(named, views, settings, console)
     pca, student_projections = {}, {}
     for name, teacher in teachers.items():
         if projections[name] == "pca":
-            vectors = _training_vectors(teacher, caches.get(name), images, image_size)
+            labelled = np.flatnonzero(images.labels >= 0)
+            vectors = _embeddings_of(teacher, caches.get(name), images, labelled, image_size)
             if vectors.shape[1] < embedding_dim:  # known only now
                 raise _too_narrow(vectors.shape[1], embedding_dim)
             pca[name] = fit_pca(vectors, embedding_dim)
@@ -165,6 +167,12 @@ def prepare_teachers(
             student_projections[name] = build_projection(
                 embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
             )
+    if settings.epochs and parse_anchors(settings.anchors) is None:
+        for name, teacher in teachers.items():
+            each = functools.partial(
+                _embeddings_of_all, teacher, caches.get(name), pca.get(name), images, image_size
+            )
+            losses[name] = with_anchors(losses[name], each)
     return RecipeTeachers(
         teachers,
         caches,
@@ -280,11 +288,26 @@ def _width(teacher: Teacher) -> int:
     return teacher.embedding_dim
 
 
-def _training_vectors(
-    teacher: Teacher, cache: TeacherCache | None, images: ImageSet, image_size: int
+def _embeddings_of_all(
+    teacher: Teacher,
+    cache: TeacherCache | None,
+    pca: keras.Model | None,
+    images: ImageSet,
+    image_size: int,
 ) -> np.ndarray:
-    """The teacher's embeddings of the labelled images: their first view, or their centre."""
-    rows = np.flatnonzero(images.labels >= 0)
+    """The embeddings of all images by a teacher, which may be projected; its cache is not."""
+    found = _embeddings_of(teacher, cache, images, np.arange(len(images)), image_size)
+    return found if cache is None or pca is None else pca(found).numpy()
+
+
+def _embeddings_of(
+    teacher: Teacher,
+    cache: TeacherCache | None,
+    images: ImageSet,
+    rows: np.ndarray,
+    image_size: int,
+) -> np.ndarray:
+    """The teacher's embeddings of some images: of their first view, or of their centre."""
     if teacher.needs_ids:
         return teacher(None, images.ids[rows]).numpy()
     if cache is not None:

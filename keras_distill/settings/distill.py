@@ -12,7 +12,7 @@ from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.teacher_losses import named_losses, teacher_loss_weights
-from keras_distill.settings.teachers import TeacherSettings
+from keras_distill.settings.teachers import TeacherSettings, parse_cache
 from keras_distill.settings.training import TrainSettings
 
 
@@ -70,6 +70,12 @@ class BatchSettings(Settings, group="Training"):
     classes_per_batch: int = setting(8, "Classes in a batch.", least=2)
     images_per_class: int = setting(8, "Images of each class in a batch.", least=1)
     unlabelled_per_batch: int = setting(16, "Images of --unlabelled added to each batch.", least=1)
+    views_per_image: int = setting(
+        1,
+        "Random views of each image in a batch, which has so many times as many rows; 2 for the "
+        "loss relaxed_contrastive.",
+        least=1,
+    )
     crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
     degrade: str = setting(
         "",
@@ -126,9 +132,22 @@ class DistillSettings(
                 check_addons(loss)
         if not 0.0 < self.crop_area <= 1.0:
             raise InputError(f"--crop_area={self.crop_area} must be above 0 and at most 1.")
+        self._check_views()
         image_size = self.image_size or BACKBONES[self.backbone].image_size
         parse_degradations(self.degrade, image_size=image_size)
         self._check_losses()
+
+    def _check_views(self) -> None:
+        """Rejects caches with fewer views than a batch shows of an image."""
+        caches = ("teacher_cache", "image_cache") if self.teacher else ("image_cache",)
+        for flag in caches:
+            mode = parse_cache(flag, value := getattr(self, flag))
+            if isinstance(mode, int) and mode < self.views_per_image:
+                raise InputError(
+                    f"--{flag}={value} has fewer views than --views_per_image="
+                    f"{self.views_per_image}, so that a batch would show the same view of an image "
+                    f"twice; give --{flag}=views:{self.views_per_image} or more."
+                )
 
     def _check_losses(self) -> None:
         """Rejects losses that leave nothing to learn."""

@@ -4,7 +4,12 @@ import math
 from collections.abc import Sequence
 
 from keras_distill.errors import InputError
-from keras_distill.losses.registry import FEATURE_LOSSES, TEACHER_LOSSES, published_weight
+from keras_distill.losses.registry import (
+    ANCHOR_LOSSES,
+    FEATURE_LOSSES,
+    TEACHER_LOSSES,
+    published_weight,
+)
 from keras_distill.settings.teachers import TeacherSettings, parse_teachers
 
 
@@ -94,4 +99,11 @@ def teacher_loss_weights(settings: TeacherSettings, dataset: str) -> dict[str, d
             loss in own for own in weights.values()
         ):
             raise InputError(f"--{layers}={value} has no effect without the loss; add --{loss}.")
+    if settings.anchors != "all" and not any(
+        ANCHOR_LOSSES & own.keys() for own in weights.values()
+    ):
+        raise InputError(
+            f"--anchors={settings.anchors} has no effect without the loss; add "
+            f"{' or '.join(sorted(ANCHOR_LOSSES))} to --teacher_losses."
+        )
     return weights

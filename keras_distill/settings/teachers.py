@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_distill.errors import InputError
-from keras_distill.losses.registry import TEACHER_LOSSES
+from keras_distill.losses.registry import ANCHOR_LOSSES, TEACHER_LOSSES
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
@@ -19,6 +19,7 @@ _OF_TEACHERS = (
     "teacher_projection",
     "attention_layers",
     "hint_layers",
+    "anchors",
     "attention",
     "hint",
     "cache_features",
@@ -59,6 +60,13 @@ class TeacherSettings(Settings, group="Teacher"):
     )
     hint_layers: str = setting(
         "", "For the loss hint: the same; by default the stage in the middle."
+    )
+    anchors: str = setting(
+        "all",
+        f"For the loss {' and '.join(sorted(ANCHOR_LOSSES))}: all (the teacher's embeddings of all "
+        "training images, one for each: the first cached view, or the centre) or queue:N (those of "
+        "the last N images that were trained on), for more images than a matrix of batch x images "
+        "should have.",
     )
     teacher_output: str = setting(
         "",
@@ -121,6 +129,7 @@ class TeacherSettings(Settings, group="Teacher"):
             )
         for flag in ("hint_layers", "attention_layers"):
             parse_layer_pairs(flag, getattr(self, flag))
+        parse_anchors(self.anchors)
         for flag, allowed in (
             ("teacher_preprocessing", PREPROCESSINGS),
             ("teacher_projection", PROJECTIONS),
@@ -219,6 +228,26 @@ def parse_layer_pairs(flag: str, value: str) -> list[tuple[str, str]]:
                 f"--{flag}={value}: {':'.join(pair)!r} is not TEACHER:STUDENT, two names of layers."
             )
     return [(pair[0], pair[1]) for pair in pairs]
+
+
+def parse_anchors(value: str) -> int | None:
+    """Reads `--anchors`.
+
+    Args:
+        value: `all` or `queue:N`.
+
+    Returns:
+        N; `None` for all.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    if value == "all":
+        return None
+    kind, _, rows = value.partition(":")
+    if kind != "queue" or not rows.isdecimal() or int(rows) < 1:
+        raise InputError(f"--anchors={value} is neither all nor queue:N with N of 1 or more.")
+    return int(rows)
 
 
 def parse_cache(flag: str, value: str) -> int | str:

@@ -511,6 +511,7 @@ def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
         "--train_classes=:2",
         f"--unlabelled=folder:{photos}:2:4",
         "--unlabelled_per_batch=3",
+        "--teacher_losses=relative,anchor_kl:0.5",
         "--teacher_cache=views:1",
         "--image_cache=views:1",
         "--memory=16",
@@ -520,10 +521,33 @@ def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
     described = summary(ended)
     assert described["images"] == {"train": 20, "validation": 0, "unlabelled": 20}
     assert (described["batch_size"], described["unlabelled_per_batch"]) == (7, 3)
-    assert described["loss"].keys() == {"loss", "triplet", "relative"}
+    assert described["loss"].keys() == {"loss", "triplet", "relative", "anchor_kl"}
     manifests = [json.loads(path.read_text()) for path in ended.path.parent.glob("*/manifest.json")]
     assert [manifest["rows"] for manifest in manifests] == [40, 40]
     assert all(math.isfinite(value) for value in epochs(ended)[0].values())
+
+
+def test_two_views_of_an_image_and_a_queue_of_anchors(train, teacher):
+    ended = train(
+        "views",
+        f"--teacher={teacher.path}",
+        "--task_loss=none",
+        "--teacher_losses=relaxed_contrastive,anchor_kl",
+        "--anchors=queue:24",
+        "--views_per_image=2",
+        "--teacher_cache=views:3",
+        "--image_cache=views:3",
+        "--epochs=2",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    described = summary(ended)
+    assert described["batch_size"] == 2 * summary(teacher)["batch_size"]
+    assert described["steps_per_epoch"] == summary(teacher)["steps_per_epoch"]
+    assert described["loss"].keys() == {"loss", "relaxed_contrastive", "anchor_kl"}
+    arrays = np.load(sorted(ended.path.glob("checkpoints/*/arrays.npz"))[-1])
+    labels = [arrays[name] for name in arrays.files if arrays[name].dtype == "int64"]
+    assert any(np.array_equal(each, np.zeros(24)) for each in labels)  # the queue is full
+    assert all(math.isfinite(value) for record in epochs(ended) for value in record.values())
 
 
 def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
@@ -754,6 +778,10 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--run_dir=taken", "--run_dir=taken holds a run already; give another folder, or --ov"),
         ("--run_dir=file", "--run_dir=file is a file; give a folder"),
         ("--run_dir=file/run", "--run_dir='file/run' could not be written (Not a directory); cho"),
+        (
+            "--image_cache=views:2 --views_per_image=3",
+            "--image_cache=views:2 has fewer views than --views_per_image=3, so that a batch would",
+        ),
         ("--teacher_losses=relative", "--teacher_losses=relative needs a --teacher to learn from"),
         ("--run_dir=", "--run_dir=runs/photos holds a run already"),
         ("--run_dir= --flagfile=a.flags --flagfile=b.flags", "--run_dir=runs/b holds a run alread"),

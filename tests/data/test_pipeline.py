@@ -217,6 +217,62 @@ def test_view_batches_show_what_training_shows(images, view, size, options):
             np.testing.assert_array_equal(shown, trained[int(image_id)][0])
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_several_views_of_an_image_in_a_batch(images, replicas):
+    def look_up(rows, views):
+        return tf.stack([rows, views], axis=1)
+
+    dealt = {"replicas": replicas, "own_replicas": range(replicas)}
+    options = {"images_per_class": 2, "steps_per_epoch": 2, "views": 5, "seed": 3}
+    options |= {"teacher_embedding": look_up, "teacher_image_size": 24}
+    single = take(images, 2 * 5, **options)
+    several = take(images, 6 * replicas, views_per_image=2, **options, **dealt)
+    view_of = {}  # each view of an image looks as it does in a batch of single views
+    for x, _ in single:
+        for place, (row, view) in enumerate(x["teacher_embedding"].numpy()):
+            view_of[row, view] = x["image"][place], x["teacher_image"][place]
+    checked = 0
+    for step in range(6):
+        parts = several[step * replicas : (step + 1) * replicas]
+        seen = np.concatenate([x["teacher_embedding"] for x, _ in parts])
+        ids = np.concatenate([x["id"] for x, _ in parts])
+        labels = np.concatenate([y for _, y in parts])
+        rows = ClassSampler(images.labels, classes_per_batch=2, images_per_class=2, seed=3)
+        shown = [(2 * (step // 2) + view) % 5 for view in (0, 1)]
+        expected = [(row, view) for row in rows.rows(step).numpy() for view in shown]
+        assert sorted(map(tuple, seen.tolist())) == sorted(expected)
+        if replicas == 1:
+            assert list(map(tuple, seen.tolist())) == expected  # next to each other
+        np.testing.assert_array_equal(ids, images.ids[seen[:, 0]])
+        np.testing.assert_array_equal(labels, images.labels[seen[:, 0]])
+        for key, which in (("image", 0), ("teacher_image", 1)):
+            pixels = np.concatenate([x[key] for x, _ in parts])
+            for pair, picture in zip(map(tuple, seen.tolist()), pixels, strict=True):
+                if pair in view_of:
+                    np.testing.assert_array_equal(picture, view_of[pair][which])
+                    checked += 1
+    assert checked > 20
+    again = take(images, replicas, views_per_image=2, first_step=4, **options, **dealt)
+    assert_same(again, several[4 * replicas : 5 * replicas])
+
+
+def test_several_views_of_unlabelled_images(images):
+    mixed = images.of_classes(range(3)).with_unlabelled(images.of_classes(range(3, 5)))
+    ((x, y),) = take(mixed, 1, unlabelled_per_batch=4, views_per_image=3)
+    ids = x["id"].numpy().reshape(10, 3)
+    assert (ids == ids[:, :1]).all()
+    assert (y.reshape(10, 3) < 0).sum() == 12
+    np.testing.assert_array_equal(y.reshape(10, 3)[6:], -1)
+    pixels = x["image"].numpy().reshape(10, 3, -1)
+    assert all((a != b).any() for a, b, _ in pixels)
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_more_views_of_an_image_than_there_are(images, count):
+    with pytest.raises(ValueError, match=f"`views_per_image={count}` must be from 1 to `views=3`"):
+        take(images, 1, views_per_image=count, views=3)
+
+
 def test_view_batches_of_some_rows(images):
     ((whole, ids),) = view_batches(images, image_size=16, view=4)
     ((pixels, some),) = view_batches(images, image_size=16, view=4, rows=range(3, 8))

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from keras_distill.errors import InputError
-from keras_distill.models.feature_tap import FeatureTap
+from keras_distill.models.feature_tap import UNNORMALISED, FeatureTap
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
+from keras_distill.models.unit_norm import unit_norm
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 LAYERS = ["conv", "relu", "block/norm", "block"]
@@ -208,3 +209,25 @@ def test_a_layer_without_a_map_lists_the_others(layer, said):
     assert str(error.value).endswith(
         "scale, conv, norm, relu, block, block/inner, block/norm, block/last."
     )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_vectors_before_the_unit_norm(training):
+    model = build()
+    image = keras.Input((16, 16, 3))
+    embedder = keras.Model(image, unit_norm(3)(model(image)))
+    tap = FeatureTap(embedder, ["block"], unnormalised=True)
+    outputs, maps = tf.function(lambda images: tap(images, training=training))(IMAGES)
+    vectors, block, _ = expected(IMAGES, training)
+    assert sorted(maps) == ["block", UNNORMALISED]
+    np.testing.assert_allclose(maps[UNNORMALISED], vectors, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(maps["block"], block["block"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(outputs, axis=1), 1, rtol=1e-5)
+    again = embedder(IMAGES, training=False)  # the tap is not in the way
+    np.testing.assert_allclose(np.linalg.norm(again, axis=1), 1, rtol=1e-5)
+
+
+def test_a_model_without_a_unit_norm_returns_such_vectors():
+    tap = FeatureTap(build(), [], unnormalised=True)
+    outputs, maps = tap(IMAGES)
+    assert maps[UNNORMALISED] is outputs

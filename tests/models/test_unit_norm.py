@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill.models.unit_norm import unit_norm
+from keras_distill.errors import InputError
+from keras_distill.models.unit_norm import find_unit_norm, unit_norm
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,35 @@ def test_has_no_weights_and_a_known_width(of_eight):
     assert of_eight.weights == []
     assert of_eight.output_shape == (None, 8)
     assert of_eight.name == "unit_norm"
+
+
+def vectors_of(*layers):
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.GlobalAveragePooling2D(name="pooling")(image)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, x, name="net")
+
+
+def test_the_layer_that_normalises_is_found(tmp_path):
+    head = keras.layers.Dense(4)
+    model = vectors_of(head, unit_norm(4))
+    assert find_unit_norm(model) is model.get_layer("unit_norm")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert find_unit_norm(loaded) is loaded.get_layer("unit_norm")
+    layer = keras.layers.UnitNormalization()
+    assert find_unit_norm(vectors_of(head, layer)) is layer
+    assert find_unit_norm(vectors_of(head)) is None
+    assert find_unit_norm(vectors_of(keras.layers.LayerNormalization())) is None
+
+
+def test_a_normalisation_of_another_kind_is_not_taken_for_none():
+    def divided(x):
+        return x / keras.ops.norm(x, axis=-1, keepdims=True)
+
+    for last in (divided, keras.layers.Lambda(divided)):
+        with pytest.raises(InputError) as error:
+            find_unit_norm(vectors_of(keras.layers.Dense(4), last))
+        assert str(error.value).startswith("`model` 'net' ends by dividing its vectors by their le")
+        assert "end it with keras.layers.UnitNormalization()" in str(error.value)

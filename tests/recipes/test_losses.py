@@ -15,7 +15,7 @@ from keras_distill.losses.registry import (
     TEACHER_LOSSES,
 )
 from keras_distill.methods.distiller import Distiller
-from keras_distill.recipes.losses import build_task_loss, build_teacher_losses
+from keras_distill.recipes.losses import build_task_loss, build_teacher_losses, with_anchors
 from keras_distill.settings.command import Command
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teacher_losses import parse_teacher_losses
@@ -293,3 +293,23 @@ def test_unusable_layer_pairs_are_refused_early(flag, value, part):
     assert str(error.value) == (
         f"--{flag}={value}: {part!r} is not TEACHER:STUDENT, two names of layers."
     )
+
+
+# Anchors
+
+
+def test_anchors_of_the_flag(student, teacher):
+    (queued,) = teacher_losses("anchor_kl", {"": teacher}, student, "--anchors=queue:24")[""]
+    assert (queued.queue, queued.anchors) == (24, None)
+    waiting = teacher_losses("relative,anchor_kl", {"": teacher}, student)[""]
+    vectors = np.float32(np.random.default_rng(0).normal(size=(5, 4)))
+    relative, given = with_anchors(waiting, lambda: vectors)
+    assert relative is waiting[0]
+    assert given.queue is None
+    np.testing.assert_array_equal(given.anchors, vectors)
+    train(Distiller(student, teacher=teacher, teacher_losses=[given]))
+
+
+def test_anchors_are_made_for_losses_that_take_them_alone(student, teacher):
+    losses = teacher_losses("relative,absolute", {"": teacher}, student)[""]
+    assert with_anchors(losses, lambda: pytest.fail("made")) == losses

@@ -8,7 +8,13 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.hint import Hint
 from keras_distill.losses.relative_teacher import RelativeTeacher
-from keras_distill.recipes.teachers import RecipeTeachers, _training_vectors, feature_layers
+from keras_distill.recipes.teachers import (
+    RecipeTeachers,
+    _embeddings_of,
+    _embeddings_of_all,
+    feature_layers,
+)
+from keras_distill.teachers.projected_teacher import fit_pca
 
 
 def opened(sizes, asked):
@@ -62,5 +68,25 @@ class Table:
 def test_pca_is_fitted_on_labelled_images(tmp_path):
     paths = np.array([f"{row}.jpg" for row in range(5)])
     images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
-    vectors = _training_vectors(Table(), None, images, 32)
+    labelled = np.flatnonzero(images.labels >= 0)
+    vectors = _embeddings_of(Table(), None, images, labelled, 32)
     np.testing.assert_array_equal(vectors, np.float32(images.ids[[0, 2, 3], None]))
+
+
+def test_anchors_are_made_of_all_images_and_projected(tmp_path):
+    paths = np.array([f"{row}.jpg" for row in range(5)])
+    images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
+    plain = _embeddings_of_all(Table(), None, None, images, 32)
+    np.testing.assert_array_equal(plain, np.float32(images.ids[:, None]))
+
+    class Cache:
+        def lookup(self, rows, views):
+            np.testing.assert_array_equal(views, 0)
+            return tf.cast(tf.stack([rows, rows**2, 3 - rows], axis=1), tf.float32)
+
+    teacher, rows = SimpleNamespace(needs_ids=False), np.arange(5)
+    cached = _embeddings_of_all(teacher, Cache(), None, images, 32)
+    np.testing.assert_array_equal(cached, np.stack([rows, rows**2, 3 - rows], axis=1))
+    pca = fit_pca(cached, 2)
+    projected = _embeddings_of_all(teacher, Cache(), pca, images, 32)
+    np.testing.assert_array_equal(projected, pca(cached))

@@ -9,6 +9,7 @@ from keras_distill.settings.teacher_losses import (
 )
 from keras_distill.settings.teachers import (
     TeacherSettings,
+    parse_anchors,
     parse_cache,
     parse_teachers,
     per_teacher,
@@ -264,6 +265,8 @@ def test_named_losses_are_read_again_as_they_held(tmp_path):
         "--teacher_signature=serve",
         "--hint_layers=a:b",
         "--attention_layers=a:b",
+        "--anchors=all",
+        "--anchors=queue:9",
         "--hint",
         "--attention",
         "--cache_features",
@@ -279,3 +282,29 @@ def test_what_describes_a_teacher_needs_one(given):
 
 def test_no_teacher_has_no_losses():
     assert teacher_loss_weights(parse(), "cub") == {}
+
+
+def test_anchors():
+    assert parse_anchors("all") is None
+    assert parse_anchors("queue:4096") == 4096
+    for value in ("", "none", "queue", "queue:", "queue:0", "queue:-1", "queue:all", "views:8"):
+        with pytest.raises(InputError) as error:
+            parse(f"--anchors={value}").check()
+        assert str(error.value) == (
+            f"--anchors={value} is neither all nor queue:N with N of 1 or more."
+        )
+
+
+def test_anchors_without_their_loss():
+    for losses in ("relative", "a.relative,b.absolute"):
+        teacher = "a=one,b=two" if "a." in losses else "one"
+        given = f"--teacher={teacher}", f"--teacher_losses={losses}"
+        assert teacher_loss_weights(parse(*given, "--anchors=all"), "cub")
+        with pytest.raises(InputError) as error:
+            teacher_loss_weights(parse(*given, "--anchors=queue:9"), "cub")
+        assert str(error.value) == (
+            "--anchors=queue:9 has no effect without the loss; add anchor_kl to --teacher_losses."
+        )
+    several = parse("--teacher=a=one,b=two", "--teacher_losses=a.relative,b.anchor_kl:2")
+    weights = teacher_loss_weights(several.replace(anchors="queue:9"), "cub")
+    assert weights == {"a": {"relative": 0.3}, "b": {"anchor_kl": 2}}

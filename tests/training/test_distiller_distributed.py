@@ -62,7 +62,7 @@ def distilled(strategy, batch_norm=False, **settings):
     with strategy.scope():
         distiller = Distiller(
             net(0, batch_norm),
-            teacher=net(1, batch_norm),
+            teacher=net(1, batch_norm) if "teacher_losses" in settings else None,
             **{name: make() for name, make in settings.items()},
         )
         if strategy is two:
@@ -159,10 +159,12 @@ def test_every_loss_and_its_gradient_are_those_of_one_device(measure):
     assert len(cases) >= 20
     for name, (alone, replicated) in cases.items():
         assert alone[0][0] > 0, name
-        assert max(np.abs(g).max() for g in alone[1:]) > 1e-6, name
+        largest = max(np.abs(g).max() for g in alone[1:])
+        assert largest > 1e-6, name
         for expected, found in zip(alone, replicated, strict=True):
-            scale = np.abs(expected).max()
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+            # A bias before the unit norm does not change distances: its gradient is rounding noise.
+            atol = 1e-5 * max(np.abs(expected).max(), 0.1 * largest)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=atol, err_msg=name)
 
 
 STEPS = """
@@ -179,7 +181,7 @@ settings = {
         lambda: keras.optimizers.Adam(0.01, epsilon=1e-3, weight_decay=0.01),
         dict(
             task_loss=lambda: task_loss("arc_face", scale=8.0),
-            teacher_losses=lambda: teacher_losses("relative", "kde"),
+            teacher_losses=lambda: teacher_losses("relative", "kde", "anchor_kl"),
         ),
     ),
     "rates of their own": (
@@ -227,7 +229,7 @@ print(json.dumps({
 def test_ten_steps_are_those_of_one_device(measure):
     for name, (alone, replicated) in measure(STEPS).items():
         assert max(alone["moved"]) > 1e-2, name
-        assert min(alone["moved"]) > 0, name  # class vectors and the memory among them
+        assert min(alone["moved"]) > 0, name  # class vectors, the memory and the anchors among them
         assert replicated["replicas_differ"] == 0, name
         for expected, found in zip(alone["weights"], replicated["weights"], strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5, err_msg=name)

@@ -68,7 +68,13 @@ def _build(settings: IndexSettings) -> dict[str, Any]:
         images, skipped = load_index_images(settings)
         size, rows = settings.image_size, settings.batch_size
         index = build_index_of_images(
-            folder, images, settings.model, image_size=size, batch_size=rows, **search
+            folder,
+            images,
+            settings.model,
+            image_size=size,
+            batch_size=rows,
+            mirror=settings.mirror,
+            **search,
         )
     return {**index_summary(index), "skipped_images": skipped}
 
@@ -95,6 +101,7 @@ def _add(settings: IndexSettings) -> dict[str, Any]:
             image_size=settings.image_size,
             batch_size=settings.batch_size,
             rebuild=settings.rebuild,
+            mirror=settings.mirror,
         )
     return {**index_summary(index), "added": added, "skipped_images": skipped}
 
@@ -122,6 +129,7 @@ def _search(settings: IndexSettings) -> dict[str, Any]:
         k=settings.k,
         image_size=settings.image_size,
         other_model=settings.other_model,
+        mirror=settings.mirror,
     )
     picture, folder = settings.picture, settings.pictures_in
     found = show_found(index, neighbours, image, picture=picture, pictures_in=folder)

@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.tensorflow_addons import AddonsLoss as AddonsLoss
     from keras_distill.methods.distiller import Distiller as Distiller
     from keras_distill.models.embedder import build_embedder as build_embedder
+    from keras_distill.models.mirror_average import mirror_averaged as mirror_averaged
     from keras_distill.retrieval.backends import build_searcher as build_searcher
     from keras_distill.retrieval.index_changes import add_to_index as add_to_index
     from keras_distill.retrieval.index_changes import build_index as build_index
@@ -146,6 +147,7 @@ _HOME_OF = {
     "export_model": "serving.export.bundle",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
+    "mirror_averaged": "models.mirror_average",
     "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
     "rebuild_index": "retrieval.index_changes",

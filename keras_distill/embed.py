@@ -44,7 +44,9 @@ def main(settings: EmbedSettings) -> int:
 
     begun = time.perf_counter()
     pictures = list_pictures(settings.images, data_dir=settings.data_dir)
-    embedder, image_size = load_embedder(settings.model, settings.image_size)
+    embedder, image_size = load_embedder(
+        settings.model, settings.image_size, mirror=settings.mirror
+    )
     shards = open_output(settings, embedder, image_size, pictures)
     part, parts = parse_part(settings.shards)
     mine = [shard for shard in range(shards.count) if shard % parts == part]

@@ -56,7 +56,7 @@ def main(settings: BeamEmbedSettings) -> int:
     options = PipelineOptions(given)
     pictures = list_pictures(settings.images, data_dir=settings.data_dir)
     with renamed_arguments(path="model"):
-        embedder = load_teacher(settings.model)
+        embedder = load_teacher(settings.model, mirror=settings.mirror)
     if not takes_files(embedder.owner) or embedder.image_size is None:
         raise InputError(
             f"--model={settings.model} is no SavedModel that takes the bytes of pictures; make one "
@@ -72,6 +72,7 @@ def main(settings: BeamEmbedSettings) -> int:
                 root=str(pictures.root.absolute()),
                 model=str(Path(settings.model).absolute()),
                 batch_size=settings.batch_size,
+                mirror=settings.mirror,
             )
     shards = shards.finish()
     print(json.dumps(summary(shards, time.perf_counter() - begun)))

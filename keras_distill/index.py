@@ -64,6 +64,7 @@ def _build(settings: IndexSettings) -> dict[str, Any]:
 
         images, skipped = load_index_images(settings)
         options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
+        options["mirror"] = settings.mirror
         index = build_index_of_images(folder, images, settings.model, **options)
     return {**index_summary(index), "skipped_images": skipped}
 
@@ -83,6 +84,7 @@ def _add(settings: IndexSettings) -> dict[str, Any]:
 
         images, skipped = load_index_images(settings)
         options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
+        options["mirror"] = settings.mirror
         index, added = add_images_to_index(index, images, settings.model, **options)
     return {**index_summary(index), "added": added, "skipped_images": skipped}
 
@@ -104,7 +106,7 @@ def _search(settings: IndexSettings) -> dict[str, Any]:
 
     index, image = open_index(settings.index), settings.image
     query: dict[str, Any] = {"k": settings.k, "image_size": settings.image_size}
-    query["other_model"] = settings.other_model
+    query |= {"other_model": settings.other_model, "mirror": settings.mirror}
     neighbours = search_by_picture(index, image, settings.model, **query)
     drawing = {"picture": settings.picture, "pictures_in": settings.pictures_in}
     return show_found(index, neighbours, image, **drawing)

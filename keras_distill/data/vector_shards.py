@@ -180,7 +180,7 @@ def start_shards(
     Args:
         folder: The folder; made if it is not there.
         provenance: `embedder`, `image_size`, `pictures`, `rows`, `dim`, `shard_size`,
-            `file_format`, `class_names`, and for people `model` and `root`.
+            `file_format`, `class_names`, and for people `model`, `mirror` and `root`.
         overwrite: Whether vectors of another provenance are removed.
 
     Returns:
@@ -196,15 +196,18 @@ def start_shards(
         if not differs:
             return VectorShards(folder, found)
         if not overwrite:
-            told = ", ".join(
+            told = [
                 _DECIDES[name]
                 if isinstance(found[name], str) and name != "file_format"
                 else f"{_DECIDES[name]} ({found[name]} there, {provenance[name]} now)"
                 for name in differs
-            )
+            ]
+            there, now = (bool(each.get("mirror")) for each in (found, provenance))
+            if there != now:  # a reason why the model differs
+                told.append(f"`mirror` ({there} there, {now} now)")
             raise InputError(
-                f"`folder={folder}` holds vectors of another provenance: {told} differ. Give the "
-                "same again, another folder, or `overwrite`."
+                f"`folder={folder}` holds vectors of another provenance: {', '.join(told)} differ. "
+                "Give the same again, another folder, or `overwrite`."
             )
     if folder.is_dir():
         (folder / "manifest.json").unlink(missing_ok=True)  # nothing counts without it

@@ -48,16 +48,19 @@ class BundleHandler(ModelHandler[bytes, Answer, JpegModel]):
     Args:
         path: Folder of the SavedModel, as workers see it.
         batch_size: Maximum number of pictures in a batch.
+        mirror: Whether to average the embeddings of each picture and its mirror image.
     """
 
-    def __init__(self, path: str, batch_size: int):
+    def __init__(self, path: str, batch_size: int, *, mirror: bool = False):
         super().__init__()
         self._path = path
         self._batch_size = batch_size
+        self._mirror = mirror
 
     def load_model(self) -> JpegModel:
         """Loads the SavedModel in a worker."""
-        return JpegModel("model", Path(self._path), tf.saved_model.load(self._path))
+        loaded = tf.saved_model.load(self._path)
+        return JpegModel("model", Path(self._path), loaded, mirror=self._mirror)
 
     def run_inference(
         self,
@@ -74,7 +77,13 @@ class BundleHandler(ModelHandler[bytes, Answer, JpegModel]):
 
 
 def embedding_pipeline(
-    pipeline: beam.Pipeline, shards: VectorShards, *, root: str, model: str, batch_size: int = 64
+    pipeline: beam.Pipeline,
+    shards: VectorShards,
+    *,
+    root: str,
+    model: str,
+    batch_size: int = 64,
+    mirror: bool = False,
 ) -> None:
     """Adds the embedding of the missing shards to a pipeline.
 
@@ -84,6 +93,7 @@ def embedding_pipeline(
         root: Folder of the pictures, as workers see it.
         model: Folder of the SavedModel, as workers see it.
         batch_size: Maximum number of pictures that are embedded at once.
+        mirror: Whether to average the embeddings of each picture and its mirror image.
     """
     read = (
         pipeline
@@ -93,7 +103,7 @@ def embedding_pipeline(
         | "any worker a picture" >> beam.Reshuffle()
         | "read" >> beam.FlatMap(_read, root).with_outputs(_UNREADABLE, main="bytes")
     )
-    handler = KeyedModelHandler(BundleHandler(model, batch_size))
+    handler = KeyedModelHandler(BundleHandler(model, batch_size, mirror=mirror))
     embedded = read["bytes"] | "embed" >> RunInference(handler)
     _ = (
         (embedded, read[_UNREADABLE])

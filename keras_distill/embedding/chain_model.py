@@ -22,6 +22,8 @@ class ChainModel:
         runtime: See `Teacher`; `None` if TensorFlow runs it.
         timed_in: Runtime that it is timed in, such as `Keras` or `LiteRT`; only times of the same
             runtime are comparable.
+        mirror_averaged: Whether its vectors are means over an image and its mirror image, as far as
+            is known.
         route: How images are passed to it, as a phrase.
     """
 
@@ -33,6 +35,7 @@ class ChainModel:
     from_pixels: Callable[[tf.Tensor], tf.Tensor] | None = None
     runtime: Callable[[int], Callable[[np.ndarray], np.ndarray]] | None = None
     timed_in: str | None = None
+    mirror_averaged: bool = False
     route: str = ""
 
     @property

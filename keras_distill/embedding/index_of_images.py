@@ -26,6 +26,7 @@ def build_index_of_images(
     batch_size: int = 64,
     backend: str = "auto",
     overwrite: bool = False,
+    mirror: bool = False,
 ) -> VectorIndex:
     """Embeds images and builds an index of them; resumes a build that was interrupted.
 
@@ -37,6 +38,7 @@ def build_index_of_images(
         batch_size: Images that are embedded at once.
         backend: Search backend, see `build_searcher`.
         overwrite: Whether to replace an index that is already there.
+        mirror: Whether to average the embeddings of each image and its mirror image.
 
     Returns:
         The index.
@@ -44,14 +46,14 @@ def build_index_of_images(
     Raises:
         InputError: As `load_embedder`, `embed_resumably` and `build_index` do.
     """
-    embedder, size = load_embedder(model, image_size)
+    embedder, size = load_embedder(model, image_size, mirror=mirror)
     entries, fingerprint = _embed(embedder, images, folder, size, batch_size)
     index = build_index(
         folder,
         entries,
         embedder=fingerprint,
         backend=backend,
-        details={"model": model, "image_size": size},
+        details={"model": model, "image_size": size, "mirror": embedder.mirror_averaged},
         overwrite=overwrite,
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -66,6 +68,7 @@ def add_images_to_index(
     image_size: int | None = None,
     batch_size: int = 64,
     rebuild: bool = False,
+    mirror: bool = False,
 ) -> tuple[VectorIndex, int]:
     """Embeds the images that an index does not have yet, and adds them.
 
@@ -76,6 +79,8 @@ def add_images_to_index(
         image_size: Height and width of the images in pixels, for a model that takes any size.
         batch_size: Images that are embedded at once.
         rebuild: Whether to merge all parts and build the searcher again.
+        mirror: Whether to average the embeddings of each image and its mirror image, as for the
+            images that the index has.
 
     Returns:
         The index, and the number of images that were new.
@@ -89,7 +94,7 @@ def add_images_to_index(
         index.check_loose(added=len(new))
     if not len(new):
         return (rebuild_index(folder) if rebuild else index), 0
-    embedder, size = load_embedder(model, image_size, index)
+    embedder, size = load_embedder(model, image_size, index, mirror=mirror)
     entries, fingerprint = _embed(embedder, new, folder, size, batch_size)
     index = add_to_index(folder, entries, embedder=fingerprint, rebuild=rebuild)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)

@@ -8,7 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.views import centre_view
 from keras_distill.embedding.chain_model import ChainModel
+from keras_distill.errors import InputError
+from keras_distill.models.exported_facts import exported_facts
+from keras_distill.teachers.mirror_averaged_teacher import mirror_average
 
 #: The default signature of a SavedModel in TF-Serving.
 SIGNATURE = "serving_default"
@@ -21,12 +25,18 @@ class JpegModel(ChainModel):
         name: See `ChainModel`.
         path: See there.
         loaded: The loaded SavedModel.
+        mirror: Whether to average the vectors of each image and its mirror image; files are then
+            decoded here, for the signature `serve_uint8`.
+
+    Raises:
+        InputError: If `mirror` is set, and the SavedModel has no such signature.
     """
 
-    def __init__(self, name: str, path: Path, loaded: Any):
+    def __init__(self, name: str, path: Path, loaded: Any, *, mirror: bool = False):
         self.name = name
         self.path = path
         self._loaded = loaded  # owns the weights of the signatures
+        self.mirror_averaged = mirror or exported_facts(path).get("mirror") is True
         self.timed_in = "SavedModel"
         self.route = f"the bytes of each file, through its signature {SIGNATURE}"
         signature = loaded.signatures[SIGNATURE]
@@ -40,6 +50,26 @@ class JpegModel(ChainModel):
             (output,) = pixels.structured_outputs
             self.image_size = spec.shape[1]
             self.from_pixels = lambda images: pixels(**{argument: images})[output]
+        if mirror:
+            self._average_mirror_images()
+
+    def _average_mirror_images(self) -> None:
+        embed, size = self.from_pixels, self.image_size
+        if embed is None or size is None:
+            raise InputError(
+                f"`mirror=True`: {self.path} has no signature serve_uint8, to which mirror images "
+                "could be given; export the model with `mirror=True` instead."
+            )
+        spec = tf.TensorSpec([size, size, 3], tf.uint8)
+        self.route = "the centre of each file and its mirror image, through serve_uint8"
+        self.from_pixels = lambda images: mirror_average(embed, images)
+        self.from_jpeg = tf.function(
+            lambda data: mirror_average(
+                embed, tf.map_fn(lambda one: centre_view(one, size), data, fn_output_signature=spec)
+            ),
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
+        )
 
     def embed(
         self, images: ImageSet, *, batch_size: int, on_batch: Callable[[int], None] | None = None

@@ -23,6 +23,7 @@ def search_by_picture(
     k: int = 10,
     image_size: int | None = None,
     other_model: bool = False,
+    mirror: bool = False,
 ) -> Neighbours:
     """Finds the pictures of an index that are nearest to a picture.
 
@@ -33,6 +34,7 @@ def search_by_picture(
         k: Number of pictures to find.
         image_size: Height and width of the image in pixels, for a model that takes any size.
         other_model: Whether to accept another model than the model of the index.
+        mirror: Whether to average the embeddings of the picture and its mirror image.
 
     Returns:
         The neighbours of the picture.
@@ -48,7 +50,7 @@ def search_by_picture(
     if reason := why_unreadable(data):
         remedy = "" if image_format(data) in ("JPEG", "PNG", "") else f" {CONVERSION}"
         raise InputError(f"`image={image}`: {reason.removesuffix('.')}.{remedy}")
-    embedder, size = load_embedder(model, image_size, index, other_model=other_model)
+    embedder, size = load_embedder(model, image_size, index, other_model=other_model, mirror=mirror)
     images = ImageSet(query.parent, np.array([query.name]), np.array([-1]), ())
     vectors, _ = embed_batches(embedder, evaluation_batches(images, image_size=size))
     return index.search(vectors, k=k)

@@ -31,6 +31,7 @@ class PixelModel(ChainModel):
         self.name = name
         self.path = path / "student.keras" if (path / "student.keras").is_file() else path
         self.model = model
+        self.mirror_averaged = model.mirror_averaged
         if isinstance(model.owner, keras.Model):
             self.parameters = model.owner.count_params()
         if model.needs_ids:

@@ -1,6 +1,7 @@
 """Evaluated model, and its embeddings of queries and gallery."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.console import Console
@@ -15,6 +16,7 @@ from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import load_teacher
+from keras_distill.teachers.mirror_averaged_teacher import mirror_averaged_teacher
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -107,6 +109,34 @@ def load_gallery_model(settings: EvaluateSettings, images: ImageSet) -> Evaluate
         preprocessing=settings.gallery_preprocessing,
     )
     return _checked(settings, "gallery_model", "gallery_image_size", teacher, images)
+
+
+def average_mirror_images(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
+    """Averages the vectors of each image and its mirror image, see `mirror_averaged_teacher`.
+
+    Args:
+        models: The models.
+
+    Returns:
+        The models in their order: tables of vectors, and models that do so already, as they are.
+
+    Raises:
+        InputError: If all of them are.
+    """
+    kept = [each.model.needs_ids or each.model.mirror_averaged for each in models]
+    if all(kept):
+        told = [
+            f"{each.path} {'is a table of vectors' if each.model.needs_ids else 'does so already'}"
+            for each in models
+        ]
+        raise InputError(
+            f"`mirror=True` would average vectors of mirror images, but {' and '.join(told)}; "
+            "leave it out."
+        )
+    return [
+        each if as_is else replace(each, model=mirror_averaged_teacher(each.model))
+        for each, as_is in zip(models, kept, strict=True)
+    ]
 
 
 def _checked(

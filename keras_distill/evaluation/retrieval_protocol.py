@@ -10,7 +10,11 @@ from rich.console import Console
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
 from keras_distill.evaluation.asymmetric import asymmetric_metrics, check_equal_widths
-from keras_distill.evaluation.evaluated_model import load_gallery_model, load_student
+from keras_distill.evaluation.evaluated_model import (
+    average_mirror_images,
+    load_gallery_model,
+    load_student,
+)
 from keras_distill.evaluation.metric_figures import MEANING, by_measure, figures
 from keras_distill.evaluation.metric_tables import (
     asymmetric_figures,
@@ -43,6 +47,11 @@ def evaluate(
         InputError: If a model cannot embed the images, or the two cannot be compared.
     """
     student, teacher = load_student(settings, images), load_gallery_model(settings, images)
+    if settings.mirror:
+        student, *others = average_mirror_images(
+            [student] if teacher is None else [student, teacher]
+        )
+        teacher = others[0] if others else None
     if teacher is not None:
         _check_comparable(student.model.embedding_dim, teacher.model.embedding_dim)
     begun = time.perf_counter()
@@ -57,10 +66,16 @@ def evaluate(
         columns, measured, closing = _measured_asymmetrically(
             settings, sides, teachers_sides, class_names, over
         )
+        measured["asymmetric"]["gallery_mirror"] = teacher.model.mirror_averaged
         sides = sides[0], teachers_sides[1], sides[2]
         title += f", with the gallery of {settings.gallery_model}"
     if settings.degrade:
         title += f", {settings.degrade} on {settings.degrade_side}"
+    averaged = [
+        f"{each.path} averages the vectors of each image and its mirror image."
+        for each in (student, teacher)
+        if each is not None and each.model.mirror_averaged
+    ]
     seconds = time.perf_counter() - begun
     metrics = next(iter(columns.values()))
     count = f"{metrics.queries} queries of {len(images.classes)} classes in {seconds:.1f} s"
@@ -68,13 +83,14 @@ def evaluate(
         figures=by_measure(metrics.means),
         intervals=measured["intervals"],
         table=metrics_table(title, columns, over),
-        notes=(f"Intervals over {over} show {MEANING[over]}.", *closing, count),
+        notes=(f"Intervals over {over} show {MEANING[over]}.", *closing, *averaged, count),
         warnings=retrieval_warnings(metrics, *sides[:2]),
         more={
             "queries": metrics.queries,
             "gallery": metrics.gallery,
             "leave_one_out": True,
             "backend": "exact",
+            "mirror": student.model.mirror_averaged,
             "degrade": settings.degrade or None,
             "degrade_side": settings.degrade_side if settings.degrade else None,
             **measured,

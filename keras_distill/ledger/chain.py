@@ -25,9 +25,12 @@ from keras_distill.settings.evaluation import parse_ks
 from keras_distill.settings.report import ReportSettings, parse_scann
 from keras_distill.teachers.image_size import needed_image_size
 from keras_distill.teachers.loading import latest_version, load_teacher
+from keras_distill.teachers.mirror_averaged_teacher import mirror_averaged_teacher
 from keras_distill.teachers.teacher import Teacher
 
 _TIMED_FILES = 64
+#: Name of the stage of the student whose vectors are averaged with mirror images.
+MIRROR = "student, mirror"
 
 
 def load_chain(
@@ -52,6 +55,10 @@ def load_chain(
     )
     size = student.image_size
     models: list[ChainModel] = [student]
+    if settings.mirror:
+        with renamed_arguments(model=f"run={settings.run}"):
+            averaged = mirror_averaged_teacher(loaded)
+        models.append(_pixel_model(MIRROR, Path(settings.run), averaged, images, size))
     if settings.teacher:
         teacher = load_named_teacher(
             "teacher",
@@ -96,7 +103,7 @@ def measured_chain(
 
     Returns:
         The ledger: a chain of the models and the index, if there is one; the formats are branches
-        of the student.
+        of the student, or of its stage with mirror averaging if they have it too.
 
     Raises:
         InputError: If the index cannot be built.
@@ -112,11 +119,16 @@ def measured_chain(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         chain = [_measured(settings, model, images, jpegs, ks, progress) for model in models]
         student = next(row for row, stage in enumerate(chain) if stage.name == "student")
+        averaged = student + 1 if settings.mirror else student
         if backend is not None:
             progress.add_task(f"searching with {backend}", total=None)
             chain.append(_index(settings, chain[-1], backend, ks))
         branches = [
-            (student, _measured(settings, model, images, jpegs, ks, progress)) for model in formats
+            (
+                averaged if model.mirror_averaged else student,
+                _measured(settings, model, images, jpegs, ks, progress),
+            )
+            for model in formats
         ]
     return Ledger(chain, branches)
 
@@ -138,6 +150,7 @@ def _measured(
     progress.update(task, description=f"timing the {model.name}")
     cost = model_cost(model, jpegs, batch_size=settings.batch_size)
     cost |= {"image_size": model.image_size, "route": model.route}
+    cost |= {"mirror": model.mirror_averaged}
     cost |= {"embedding_seconds": round(seconds, 3)}
     return exact_stage(model.name, str(model.path), vectors, images.labels, ks=ks, cost=cost)
 
@@ -185,7 +198,8 @@ def _pixel_model(
 ) -> PixelModel:
     model.check_covers(images)
     default_size = 1 if model.needs_ids else default_size  # a table reads no pixels
-    flag = {"student": "run", "teacher": "teacher", "export": "export"}.get(name, "format")
+    flags = {"student": "run", MIRROR: "run", "teacher": "teacher", "export": "export"}
+    flag = flags.get(name, "format")
     with renamed_arguments(model=f"{flag}={path}"):
         size = needed_image_size(model.image_size, asked_size, default_size)
     return PixelModel(name, path, model, size)

@@ -56,6 +56,14 @@ def ledger_notes(ledger: Ledger, over: str = "queries") -> list[str]:
         Sentences.
     """
     notes = [f"Intervals over {over} show {MEANING[over]}."]
+    for number, stage in enumerate(ledger.stages[1:], 1):
+        before = ledger.stages[ledger.before[number] or 0]
+        is_index = stage.vectors is before.vectors
+        if before.cost.get("mirror") and not (is_index or stage.cost.get("mirror")):
+            notes.append(
+                f"The {stage.name} does not average mirror images, as the stage before it does: "
+                "export it by `export --mirror`."
+            )
     origins = dict.fromkeys(before for before in ledger.before[ledger.last + 1 :])
     notes += [
         f"Other formats are compared with the {ledger.stages[before].name} they were made from."

@@ -84,6 +84,8 @@ class LedgerStage:
                 f"Vectors are not of length 1, but from {low:.3g} to {high:.3g}: measured by "
                 "Euclidean distance without normalisation."
             )
+        if self.cost.get("mirror"):
+            notes.append("Averages the vectors of each image and its mirror image.")
         if times := self.cost.get("runtime_milliseconds"):
             by_threads = ", ".join(f"{ms:.3g} ms with {count}" for count, ms in times.items())
             notes.append(f"One image in its own runtime, by number of threads: {by_threads}.")

@@ -37,7 +37,11 @@ def build_index_of_vectors(
         entries,
         embedder=provenance["embedder"],
         backend=backend,
-        details={"model": provenance["model"], "image_size": provenance["image_size"]},
+        details={
+            "model": provenance["model"],
+            "image_size": provenance["image_size"],
+            "mirror": provenance.get("mirror", False),  # vectors of former versions have none
+        },
         overwrite=overwrite,
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a build from the images

@@ -181,6 +181,8 @@ def _read_result(file: Path) -> dict[str, Any] | None:
         return None
     if whole.get("degrade"):
         result["data"] = f"{result['data']}, {whole['degrade']} on {whole.get('degrade_side')}"
+    if whole.get("mirror"):
+        result["data"] = f"{result['data']}, averaged with mirror images"
     if whole.get("asymmetric"):
         gallery = whole["asymmetric"].get("gallery_model")
         result["data"] = f"{result['data']}, in the gallery of {gallery}"

@@ -60,6 +60,12 @@ class ModelSettings(Settings, group="Model"):
     image_size: int | None = setting(
         None, "Pixels a side, for a model that takes any size.", least=1
     )
+    mirror: bool = setting(
+        False,
+        "Average the vectors of each image and its mirror image, in twice the time. Applies to "
+        "--model and --gallery_model, unless they do so themselves, as after export --mirror, or "
+        "are tables of vectors.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,12 @@ class SavedModelSettings(Settings):
     """Exported model, and how its SavedModel is made."""
 
     model: str = setting("", "A .keras file or a run directory. Required.", group="Model")
+    mirror: bool = setting(
+        False,
+        "Average the vectors of each image and its mirror image, within the exported model: often "
+        "better, in twice the time. An index has to be built with --mirror too.",
+        group="Model",
+    )
     out: str = setting("", "Folder for all models. Required.", group="Output")
     name: str = setting(
         "embedder", "Name of the model, and of its folder in --out.", group="Output"

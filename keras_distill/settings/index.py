@@ -10,13 +10,13 @@ from keras_distill.settings.data import DATASETS, check_name
 from keras_distill.settings.settings import Settings, setting
 
 _EMBEDDING = {"model", "image_size", "batch_size", "images", "dataset", "data_dir", "classes"}
-_EMBEDDING |= {"strict_images", "max_pixels", "vectors"}
+_EMBEDDING |= {"strict_images", "max_pixels", "vectors", "mirror"}
 _USED = {
     "build": _EMBEDDING | {"out", "overwrite", "backend"},
     "add": _EMBEDDING | {"index", "rebuild"},
     "delete": {"index", "id", "rebuild"},
     "search": {"index", "model", "image_size", "other_model", "image", "k", "picture"}
-    | {"pictures_in"},
+    | {"pictures_in", "mirror"},
     "info": {"index"},
 }
 
@@ -52,6 +52,11 @@ class IndexModelSettings(Settings, group="Model"):
     model: str = setting("", "A .keras file, a run directory, or a SavedModel. Required.")
     image_size: int | None = setting(
         None, "Pixels a side, for a model that takes any size.", least=1
+    )
+    mirror: bool = setting(
+        False,
+        "build: average the vectors of each image and its mirror image: often better, in twice the "
+        "time. add, search: required if the index was built so.",
     )
     batch_size: int = setting(64, "build, add: images embedded at once.", least=1)
     other_model: bool = setting(

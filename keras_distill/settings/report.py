@@ -31,6 +31,11 @@ class ChainSettings(Settings, group="Stages"):
     image_size: int | None = setting(
         None, "Pixels a side, for a student or format that takes any size.", least=1
     )
+    mirror: bool = setting(
+        False,
+        "Add a stage after the student: its vectors averaged over each image and its mirror image, "
+        "at twice the time. Later stages are compared with it.",
+    )
     export: str = setting(
         "", "The exported SavedModel, or the folder of its versions, of which the latest is taken."
     )

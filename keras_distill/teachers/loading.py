@@ -4,9 +4,11 @@ from pathlib import Path
 
 from keras_distill.data.vector_shards import holds_shards
 from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.models.exported_facts import exported_facts
 from keras_distill.models.loading import load_model
 from keras_distill.teachers.inner_layer import end_at_layer
 from keras_distill.teachers.litert_teacher import load_litert
+from keras_distill.teachers.mirror_averaged_teacher import mirror_averaged_teacher
 from keras_distill.teachers.onnx_teacher import load_onnx
 from keras_distill.teachers.saved_model_teacher import load_saved_model
 from keras_distill.teachers.teacher import Teacher, as_teacher
@@ -27,6 +29,7 @@ def load_teacher(
     signature: str = "",
     image_size: int | None = None,
     preprocessing: str = "0_255",
+    mirror: bool = False,
 ) -> Teacher:
     """Loads a teacher, which is anything that maps images to vectors.
 
@@ -40,6 +43,8 @@ def load_teacher(
         image_size: Height and width of the images, in pixels, for a model that takes any size.
         preprocessing: Scaling of RGB pixels from 0 to 255, if the model does not do it itself: one
             of `0_255` (nothing), `-1_1`, `0_1`, `imagenet_caffe`, `imagenet_torch`.
+        mirror: Whether to average the vectors of each image and its mirror image, see
+            `mirror_averaged_teacher`.
 
     Returns:
         The teacher.
@@ -54,6 +59,22 @@ def load_teacher(
         TensorShape([8, 512])
     """
     path = latest_version(Path(path))
+    teacher = _load(
+        path,
+        output=output,
+        signature=signature,
+        image_size=image_size,
+        preprocessing=preprocessing,
+    )
+    if not mirror:
+        return teacher
+    with renamed_arguments(model=f"path={str(path)!r}"):
+        return mirror_averaged_teacher(teacher)
+
+
+def _load(
+    path: Path, *, output: str, signature: str, image_size: int | None, preprocessing: str
+) -> Teacher:
     source = f"`path={str(path)!r}`"
     if not path.exists():
         raise InputError(f"{source} does not exist; give a .keras file, {_KINDS}.")
@@ -65,21 +86,23 @@ def load_teacher(
     if signature and not is_saved_model:
         raise InputError(f"`signature={signature!r}`: {source} is no SavedModel; leave it out.")
     if is_saved_model:
-        return load_saved_model(
+        teacher = load_saved_model(
             path,
             signature=signature,
             output=output,
             image_size=image_size,
             preprocessing=preprocessing,
         )
+        return _with_facts(teacher, path)
     if path.suffix in (".tflite", ".onnx"):
         load = load_litert if path.suffix == ".tflite" else load_onnx
-        return load(
+        teacher = load(
             path,
             output=output,
             image_size=image_size,
             preprocessing=preprocessing,
         )
+        return _with_facts(teacher, path)
     if is_table:
         if output or image_size is not None or preprocessing != "0_255":
             raise InputError(
@@ -92,6 +115,11 @@ def load_teacher(
         if output:
             model = end_at_layer(model, output)
         return as_teacher(model, image_size=image_size, preprocessing=preprocessing)
+
+
+def _with_facts(teacher: Teacher, path: Path) -> Teacher:
+    teacher.mirror_averaged = exported_facts(path).get("mirror") is True
+    return teacher
 
 
 def latest_version(path: Path) -> Path:

@@ -12,6 +12,7 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.loading import EMBEDDING, embedder_shape
+from keras_distill.models.mirror_average import is_mirror_averaged
 from keras_distill.teachers.image_size import agreed_image_size
 from keras_distill.teachers.model_fingerprint import fingerprint_of, model_fingerprint
 from keras_distill.teachers.preprocessing import check_preprocessing, preprocess
@@ -51,6 +52,8 @@ class Teacher:
 
     #: Whether it needs the ids of the images, as a table of vectors does.
     needs_ids: ClassVar[bool] = False
+    #: Whether its embeddings are means over an image and its mirror image, as far as is known.
+    mirror_averaged: bool = False
 
     def __init__(
         self,
@@ -203,7 +206,7 @@ def as_teacher(
         return Teacher(model, image_size=image_size, preprocessing=preprocessing)
     fixed, embedding_dim = embedder_shape(model)
     replace_calls(model)
-    return Teacher(
+    teacher = Teacher(
         lambda images: _embedding_of(model(images, training=False)),
         embedding_dim=embedding_dim,
         image_size=agreed_image_size(fixed, image_size),
@@ -212,6 +215,8 @@ def as_teacher(
         fingerprint=lambda: model_fingerprint(model),
         versions={"keras": keras.__version__},
     )
+    teacher.mirror_averaged = is_mirror_averaged(model)
+    return teacher
 
 
 def _embedding_of(answer: Any) -> Any:

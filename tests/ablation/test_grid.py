@@ -12,9 +12,9 @@ def grid(tmp_path):
     """Reads a grid of one variant with the given flags."""
     (tmp_path / "base.flags").write_text("--dataset=glyphs\n--backbone=mobilenet\n")
 
-    def read(flags=""):
+    def read(flags="", *more):
         base = f"--base={tmp_path / 'base.flags'}"
-        given = ablate.COMMAND.parse([base, f"--variant=a: {flags}", "--seeds=0"])
+        given = ablate.COMMAND.parse([base, f"--variant=a: {flags}", "--seeds=0", *more])
         return Grid.of(given, tmp_path / "out")
 
     return read
@@ -60,3 +60,10 @@ def test_an_evaluation_looks_where_its_training_found_which_files_are_sound(grid
         (run,) = grid(flags).runs()
         command = run.evaluate_command(grid(flags).evaluations[0])
         assert [part for part in command if part.startswith("--cache_dir")] == expected
+
+
+def test_an_evaluation_may_average_mirror_images(grid):
+    read = grid("", "--evaluation=plain:", "--evaluation=mirror: --mirror")
+    (run,) = read.runs()
+    given = [run.evaluate_command(each).count("--mirror") for each in read.evaluations]
+    assert given == [0, 1]

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from keras_distill import load_teacher, open_index
+from keras_distill import embed_batches, evaluation_batches, load_teacher, open_index
 from keras_distill.data import vector_shards
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.vector_shards import open_shards
@@ -155,6 +155,7 @@ def test_vectors_of_other_settings_are_refused_unless_overwritten(
         (f"--model={tmp_path}/other.keras", "the model differ."),
         (f"--images={damaged_photos}", "the pictures differ."),
         (f"--images={photos}/*/*.png", "the pictures, the number of pictures (60 there, 6 now)"),
+        ("--mirror", "the model, --mirror (False there, True now) differ."),
         ("--shard_size=9", "--shard_size (4096 there, 9 now) differ."),
         ("--format=parquet", "--format (npy there, parquet now) differ."),
     ):
@@ -327,3 +328,37 @@ def test_out_must_be_its_own(here, teacher, photos, tmp_path):
     ended = here("embed", *given, f"--out={tmp_path}/x")
     assert ended.code == 2
     assert "its manifest.json has no 'class_names'" in ended.err
+
+
+def test_mirror_averages_both_views_and_the_index_says_so(here, teacher, photos, tmp_path):
+    given = [f"--model={teacher.path}", f"--images={photos}"]
+    assert here("embed", *given, f"--out={tmp_path / 'v'}", "--mirror").code == 0
+    shards = open_shards(tmp_path / "v")
+    averaged = load_teacher(teacher.path, mirror=True)
+    expected, _ = embed_batches(averaged, evaluation_batches(read_folder(photos), image_size=40))
+    np.testing.assert_allclose(shards.read().vectors, expected, atol=1e-5)
+    assert shards.manifest["mirror"] is True
+    folder = tmp_path / "photos.index"
+    assert here("index", "build", f"--vectors={tmp_path / 'v'}", f"--out={folder}").code == 0
+    assert open_index(folder).manifest["mirror"] is True
+    assert here("index", "add", *given, "--mirror", f"--index={folder}").code == 0
+    query = f"--image={photos / 'class_2' / '4.jpg'}"
+    refused = here("index", "search", given[0], query, f"--index={folder}")
+    assert refused.code == 2
+    assert "Give --mirror, or build another index." in refused.err
+
+
+def test_folder_of_a_former_version_is_resumed(here, teacher, photos, tmp_path):
+    """Its manifest says nothing of mirror images."""
+    given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path / 'v'}"]
+    assert here("embed", *given).code == 0
+    file = tmp_path / "v" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    assert manifest.pop("mirror") is False
+    file.write_text(json.dumps(manifest))
+    assert here("embed", *given).code == 0
+    refused = here("embed", *given, "--mirror")
+    assert "the model, --mirror (False there, True now) differ." in refused.err
+    built = here("index", "build", f"--vectors={tmp_path / 'v'}", f"--out={tmp_path / 'i'}")
+    assert built.code == 0
+    assert open_index(tmp_path / "i").manifest["mirror"] is False

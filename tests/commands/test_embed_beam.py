@@ -87,6 +87,16 @@ def test_either_command_resumes_the_work_of_the_other(command, bundle, poisoned,
 
 
 @pytest.mark.beam
+def test_mirror_is_that_of_the_local_command(command, bundle, photos, tmp_path):
+    given = [f"--model={bundle}", f"--images={photos}", "--mirror"]
+    for name in ("embed_beam", "embed"):
+        assert command(name, *given, f"--out={name}", cwd=tmp_path).code == 0
+    ours, theirs = (open_shards(tmp_path / name) for name in ("embed_beam", "embed"))
+    assert ours.manifest == theirs.manifest
+    np.testing.assert_allclose(ours.read().vectors, theirs.read().vectors, atol=1e-5)
+
+
+@pytest.mark.beam
 def test_flags_of_beam_are_passed_on(command, bundle, photos, tmp_path):
     given = [f"--model={bundle}", f"--images={photos}", "--out=v"]
     ended = command("embed_beam", *given, "--", "--runner=NoSuchRunner", cwd=tmp_path)

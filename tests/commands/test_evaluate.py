@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_distill import mirror_averaged
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches
@@ -88,6 +89,7 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         "protocol": "retrieval",
         "leave_one_out": True,
         "backend": "exact",
+        "mirror": False,
         "degrade": None,
         "degrade_side": None,
         **measured,
@@ -346,3 +348,36 @@ def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, f
 
 def test_ks_are_sorted_and_unique():
     assert parse_ks("8,1,8,2") == [1, 2, 8]
+
+
+def mirrored(teacher):
+    return mirror_averaged(keras.models.load_model(teacher.path / "student.keras", compile=False))
+
+
+def test_mirror_averages_both_views(here, teacher, expected, photos, tmp_path):
+    file = tmp_path / "recall.json"
+    ended = here("evaluate", f"--model={teacher.path}", "--mirror", f"--json={file}")
+    assert (ended.code, ended.err) == (0, "")
+    said = f"{teacher.path} averages the vectors of each image and its mirror image."
+    assert said in ended.out.splitlines()
+    found = json.loads(file.read_text())
+    ranges = {"train_classes": ":4", "validation_classes": "2:4", "test_classes": "4:"}
+    images = load_dataset(f"folder:{photos}", **ranges).test
+    averaged = mirrored(teacher)
+    embeddings, labels = embed_batches(averaged, evaluation_batches(images, image_size=40))
+    metrics = retrieval_metrics(embeddings, labels, ks=[1, 2, 4, 8])
+    assert found["mirror"] is True
+    assert found["map_at_r"] == pytest.approx(metrics.map_at_r)
+    assert found["map_at_r"] != expected("test", [1, 2, 4, 8]).map_at_r
+
+
+def test_mirror_is_refused_where_the_model_has_it(here, teacher, photos, tmp_path):
+    mirrored(teacher).save(tmp_path / "averaged.keras")
+    given = [f"--model={tmp_path / 'averaged.keras'}", f"--dataset=folder:{photos}"]
+    ended = here("evaluate", *given, "--mirror")
+    assert ended.code == 2
+    assert "--mirror would average vectors of mirror images, but" in ended.err
+    assert "averaged.keras does so already; leave it out." in ended.err
+    file = tmp_path / "recall.json"
+    assert here("evaluate", *given, f"--json={file}").code == 0
+    assert json.loads(file.read_text())["mirror"] is True

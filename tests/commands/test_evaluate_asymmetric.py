@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_distill import mirror_averaged
 from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches
@@ -97,7 +98,8 @@ def test_three_figures_stand_next_to_each_other(command, flags, figures, embedde
     )
     check(figures(), metrics)
     assert figures()["asymmetric"]["gallery_model"] == str(teacher.path)
-    assert figures()["asymmetric"].keys() == {*PAIRS, "gallery_model", "cosine", "kept"}
+    others = {"gallery_model", "gallery_mirror", "cosine", "kept"}
+    assert figures()["asymmetric"].keys() == {*PAIRS, *others}
     assert figures()["index"]["dim"] == 8
     assert (figures()["queries"], figures()["gallery"]) == (20, 20)
 
@@ -240,3 +242,32 @@ def test_classes_are_listed_for_each_pair(here, flags, figures):
         assert [each["class"] for each in listed] == ["class_4", "class_5"]
         mean = np.mean([each["recall"]["1"] for each in listed])
         assert mean == pytest.approx(figures()["asymmetric"][name]["recall"]["1"])
+
+
+@pytest.mark.parametrize("kind", ["model", "averaged", "table"])
+def test_mirror_averages_what_it_can(
+    here, flags, figures, images, embedded, tmp_path, request, kind
+):
+    averaged = {
+        name: mirror_averaged(keras.models.load_model(f"{folder}/student.keras", compile=False))
+        for name, folder in zip(("student", "teacher"), _folders(flags), strict=True)
+    }
+    gallery = embed_batches(averaged["teacher"], evaluation_batches(images, image_size=40))[0]
+    if kind == "averaged":
+        averaged["teacher"].save(tmp_path / "teacher.keras")
+        flags = [*flags, f"--gallery_model={tmp_path / 'teacher.keras'}"]
+    elif kind == "table":
+        flags = [*flags, f"--gallery_model={request.getfixturevalue('table')}"]
+        gallery = embedded("teacher")
+    ended = here("evaluate", *flags, "--mirror")
+    assert ended.code == 0
+    queries = embed_batches(averaged["student"], evaluation_batches(images, image_size=32))[0]
+    metrics = asymmetric_metrics((queries, queries), (gallery, gallery), images.labels)
+    found = figures()
+    assert found["mirror"] is True
+    assert found["asymmetric"]["gallery_mirror"] is (kind != "table")
+    assert found["map_at_r"] == pytest.approx(metrics.asymmetric.map_at_r)
+
+
+def _folders(flags):
+    return [flag.partition("=")[2] for flag in flags[:2]]

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_distill import InputError, evaluation_batches, load_teacher, mirror_averaged
+from keras_distill.data.image_set import read_pictures
+from keras_distill.data.views import centre_view
 from keras_distill.serving.export import bundle
+from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 
 
 def versions(folder):
@@ -238,6 +242,7 @@ def test_usable_flags_load_tensorflow(early):
         ("--recall=nowhere.json", "--recall=nowhere.json is not a file; evaluate --json writes"),
         ("--batching=always", "--batching=always: value should be one of <graph|none>"),
         ("--check=nowhere", "--model has no effect with --check; leave it out."),
+        ("--check=. --mirror", "has no effect with --check; leave it out."),
         ("--version=0", "--version=0: 0 is not a positive integer"),
         ("--version=new", "--version=new: invalid literal for int()"),
         ("--format=tflite", "--format=tflite: value should be one of <saved_model|litert|onnx>"),
@@ -269,3 +274,64 @@ def test_check_of_what_is_no_saved_model(early, tmp_path):
     ended = early("export", f"--check={tmp_path}")
     assert ended.code == 2
     assert "holds no saved_model.pb; give a version, such as models/birds/1." in ended.err
+
+
+def test_mirror_is_in_the_graph_the_facts_and_the_card(here, teacher, tmp_path):
+    given = [f"--model={teacher.path}", f"--out={tmp_path}", "--name=birds"]
+    assert here("export", *given, "--mirror").code == 0
+    folder = tmp_path / "birds" / "1"
+    student = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    averaged = mirror_averaged(student)
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    expected = np.asarray(averaged(images))
+    assert np.abs(expected - np.asarray(student(images))).max() > 1e-3
+    signatures = tf.saved_model.load(str(folder)).signatures
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    served = {
+        "serve_uint8": {"image": tf.constant(images)},
+        "serve_float": {"image": tf.constant(images, tf.float32)},
+    }
+    for name, request in served.items():
+        np.testing.assert_allclose(signatures[name](**request)["embedding"], expected, atol=1e-5)
+    centres = np.stack([centre_view(file, 40) for file in files])
+    answers = signatures["serving_default"](image_bytes=tf.constant(files))["embedding"]
+    np.testing.assert_allclose(answers, averaged(centres), atol=1e-5)
+    facts = json.loads((folder / "assets.extra" / "distill.json").read_text())
+    assert facts["mirror"] is True
+    assert facts["embedder"] == embedder_fingerprint(load_teacher(teacher.path, mirror=True), 40)
+    assert facts["parameters"] == student.count_params()
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "| Mirror averaging | the mean over an image and its mirror image," in card
+    assert load_teacher(folder).mirror_averaged
+
+
+@pytest.mark.parametrize("flag", ["--format=litert", "--format=onnx"])
+def test_mirror_is_in_files(here, teacher, photos, tmp_path, flag):
+    given = [f"--model={teacher.path}", f"--out={tmp_path}", f"--calibration={photos}", flag]
+    more = ["--precision=float32", "--precision=int8"] if "litert" in flag else []
+    assert here("export", *given, *more, "--mirror").code == 0
+    student = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    images = read_pictures(photos)
+    ((x, _),) = evaluation_batches(images, image_size=40, batch_size=60)
+    expected = mirror_averaged(student)(x["image"])
+    files = [*tmp_path.rglob("*.tflite"), *tmp_path.rglob("*.onnx")]
+    assert len(files) == 1 + ("litert" in flag)
+    for file in files:
+        assert json.loads(file.with_suffix(".json").read_text())["mirror"] is True
+        loaded = load_teacher(file)
+        assert loaded.mirror_averaged
+        atol = 0.1 if "int8" in file.name else 1e-4
+        np.testing.assert_allclose(loaded(x["image"]), expected, atol=atol)
+        with pytest.raises(InputError, match="averages mirror images already"):
+            load_teacher(file, mirror=True)
+
+
+def test_model_that_averages_mirror_images_is_exported_as_it_is(here, teacher, tmp_path):
+    student = keras.models.load_model(teacher.path / "student.keras", compile=False)
+    mirror_averaged(student).save(tmp_path / "averaged.keras")
+    given = [f"--model={tmp_path / 'averaged.keras'}", f"--out={tmp_path}", "--name=birds"]
+    ended = here("export", *given, "--mirror")
+    assert ended.code == 2
+    assert "averages mirror images already; use it as it is, without --mirror." in ended.err
+    assert here("export", *given).code == 0
+    assert load_teacher(tmp_path / "birds" / "1").mirror_averaged

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_distill import open_index, rebuild_index
+from keras_distill import embed_batches, evaluation_batches, load_teacher, open_index, rebuild_index
 from keras_distill.data import shard_store
 from keras_distill.data.image_set import read_folder
 from keras_distill.embedding import resumable
@@ -362,6 +362,11 @@ BUILD = ["build", "--model=photos", "--images=photos", "--out=new.index"]
         (["delete", "--index=photos"], "--id is required to delete."),
         (["delete", "--index=photos", "--id=a", "--backend=faiss"], "--backend has no effect on"),
         (["info", "--index=photos"], "--index=photos holds no index; make one with"),
+        (["delete", "--index=photos", "--id=a", "--mirror"], "--mirror has no effect on delete"),
+        (
+            ["build", "--vectors=photos", "--out=i", "--mirror"],
+            "--mirror has no effect on build --vectors; leave it out.",
+        ),
         (["info", "--index=photos", "--modle=x"], "'modle'. Did you mean: model"),
     ],
 )
@@ -376,3 +381,41 @@ def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, a
     assert ended.err.endswith("See `python -m keras_distill.index --help`.\n")
     assert "Traceback" not in ended.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos"]
+
+
+def test_index_is_not_mixed_with_vectors_made_otherwise(here, index, teacher, photos, tmp_path):
+    given = [f"--model={teacher.path}", f"--images={photos}"]
+    averaged = tmp_path / "averaged.index"
+    assert here("index", "build", *given, "--mirror", f"--out={averaged}").code == 0
+    rows = open_index(averaged)
+    assert (rows.manifest["mirror"], open_index(index).manifest["mirror"]) == (True, False)
+    embedder = load_teacher(teacher.path, mirror=True)
+    expected, _ = embed_batches(embedder, evaluation_batches(read_folder(photos), image_size=40))
+    np.testing.assert_allclose(rows.vectors(rows.rows), expected, atol=1e-5)
+    assert np.abs(expected - open_index(index).vectors(rows.rows)).max() > 1e-3
+    query = f"--image={photos / 'class_2' / '4.jpg'}"
+    told = "was built by this model {} it, and the vectors cannot be mixed. {}, or build another"
+    for folder, flags, remedy in (
+        (averaged, [], told.format("with", "Give --mirror")),
+        (index, ["--mirror"], told.format("without", "Leave --mirror out")),
+    ):
+        right = [] if flags else ["--mirror"]
+        assert here("index", "delete", f"--index={folder}", "--id=class_1/*").code == 0
+        for verb, more in (("add", given), ("search", [given[0], query])):
+            refused = here("index", verb, *more, f"--index={folder}", *flags)
+            assert refused.code == 2
+            assert f"'{folder}' {remedy} index." in refused.err
+            done = here("index", verb, *more, f"--index={folder}", *right)
+            assert (done.code, done.err) == (0, "")
+        assert len(open_index(folder)) == 60
+    row = open_index(averaged).search(expected[:1], k=1).distances
+    assert row[0, 0] < 1e-3
+
+
+def test_another_model_stays_another_model(here, index, small_embedder, photos, tmp_path):
+    small_embedder(8, image_size=40).save(tmp_path / "other.keras")
+    given = [f"--model={tmp_path / 'other.keras'}", f"--image={photos / 'class_2' / '4.jpg'}"]
+    ended = here("index", "search", f"--index={index}", *given, "--mirror")
+    assert ended.code == 2
+    assert "the model is not the one that" in ended.err
+    assert "without it" not in ended.err

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_distill import mirror_averaged
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.serving.export.bundle import export_embedder
@@ -417,3 +418,45 @@ def test_unusable_setting_of_the_run(early, bare, written, said):
 
 def test_scann_settings():
     assert parse_scann("300:30:200") == (300, 30, 200)
+
+
+def test_mirror_is_a_stage_with_its_cost(report, run, tmp_path):
+    """The patterns are not symmetric, so that averages of both views distinguish less."""
+    averaged = mirror_averaged(red_embedder())
+    folder = export_embedder(averaged, tmp_path, name="averaged")
+    noise = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
+    plain = export_file(red_embedder(), tmp_path, noise, name="plain", format="onnx")
+    same = export_file(averaged, tmp_path, noise, name="same", format="onnx")
+    given = ["--mirror", "--backend=exact", f"--format={plain}", f"--format={same}"]
+    ended, found = report(*given, f"--export={folder}")
+    steps = {step["name"]: step for step in found["steps"]}
+    names = ["teacher", "student", "student, mirror", "export", "index", plain.name, same.name]
+    assert list(steps) == names
+    assert [step["before"] for step in found["steps"]] == [None, 0, 1, 2, 3, 1, 2]
+    student, mirror = steps["student"], steps["student, mirror"]
+    assert mirror["change"]["recall"]["1"]["value"] < -0.1
+    for name in ("export", "index", plain.name, same.name):
+        assert steps[name]["change"]["recall"]["1"]["value"] == 0
+    assert mirror["cost"]["parameters"] == student["cost"]["parameters"]
+    assert mirror["cost"]["megabytes"] == student["cost"]["megabytes"]
+    assert mirror["cost"]["timed_in"] == "Keras"
+    assert mirror["cost"]["milliseconds"] > 0
+    assert [steps[name]["cost"].get("mirror", False) for name in names] == [
+        *(False, False, True, True, False, False, True)
+    ]
+    note = "Averages the vectors of each image and its mirror image."
+    assert [note in steps[name]["notes"] for name in names[:4]] == [False, False, True, True]
+    assert "does not average mirror images" not in ended.out
+
+
+def test_export_without_mirror_is_named(report, run):
+    given = ["--mirror", "--teacher=", "--backend=exact", f"--export={run / 'models' / 'right'}"]
+    ended, found = report(*given)
+    assert [step["name"] for step in found["steps"]] == [
+        *("student", "student, mirror", "export", "index")
+    ]
+    assert (
+        "The export does not average mirror images, as the stage before it does: export it by "
+        "`export --mirror`."
+    ) in ended.out
+    assert "The index does not" not in ended.out

@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_distill import InputError, mirror_averaged
+from keras_distill.data.image_set import read_folder
 from keras_distill.embedding.jpeg_model import JpegModel, takes_files
 from keras_distill.embedding.pixel_model import PixelModel
 from keras_distill.serving.export.bundle import export_embedder
@@ -60,3 +64,28 @@ def test_models_that_take_no_files(tmp_path):
         assert not takes_files(tf.saved_model.load(str(tmp_path / name)))
     tf.saved_model.save(module, str(tmp_path / "none"))
     assert not takes_files(tf.saved_model.load(str(tmp_path / "none")))
+
+
+def test_mirror_averages_decoded_files(pair, exported, photos):
+    model, folder = exported
+    loaded = tf.saved_model.load(str(folder))
+    averaged = JpegModel("export", folder, loaded, mirror=True)
+    expected = PixelModel("student", folder, as_teacher(mirror_averaged(model)), 32)
+    files = read_folder(photos)
+    vectors = averaged.embed(files, batch_size=40)
+    np.testing.assert_allclose(vectors, expected.embed(files, batch_size=96), atol=1e-5)
+    assert np.abs(vectors - pair[1].embed(files, batch_size=96)).max() > 1e-3
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    np.testing.assert_allclose(
+        averaged.from_pixels(tf.constant(images)), expected.from_pixels(images), atol=1e-5
+    )
+    assert averaged.mirror_averaged
+    assert not pair[1].mirror_averaged
+
+
+def test_mirror_needs_a_signature_of_pixels(exported):
+    _, folder = exported
+    loaded = tf.saved_model.load(str(folder))
+    only = SimpleNamespace(signatures={"serving_default": loaded.signatures["serving_default"]})
+    with pytest.raises(InputError, match=r"`mirror=True`: .* has no signature serve_uint8"):
+        JpegModel("export", folder, only, mirror=True)

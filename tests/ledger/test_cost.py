@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import tensorflow as tf
 from keras_distill.embedding.chain_model import ChainModel
 from keras_distill.ledger.cost import index_cost, machine, model_cost
 from keras_distill.retrieval.scann_search import ScannSearcher, ScannSettings
+from keras_distill.teachers.mirror_averaged_teacher import mirror_averaged_teacher
+from keras_distill.teachers.teacher import Teacher
 
 
 class Counting(ChainModel):
@@ -67,6 +70,31 @@ def test_own_runtime_is_timed_by_threads_and_nothing_between(tmp_path):
     own = [(count, (1, 4, 4, 3), np.dtype(np.float32)) for count in threads]
     assert kinds == [*own, ("jpeg", (1,), tf.string)]
     assert model.asked == sorted(model.asked, key=kinds.index)
+
+
+def test_mirror_averaging_costs_both_views(tmp_path):
+    def runtime(threads):
+        def run(pixels):
+            time.sleep(0.005)
+            return np.ones((len(pixels), 2), np.float32)
+
+        return run
+
+    teacher = Teacher(lambda x: tf.ones([len(x), 2]), image_size=4, runtime=runtime)
+    single, double = (
+        model_cost(ChainOf(each, tmp_path), [b""], batch_size=1)["milliseconds"]
+        for each in (teacher, mirror_averaged_teacher(teacher))
+    )
+    assert single >= 5
+    assert double >= 10
+
+
+class ChainOf(ChainModel):
+    """A model that is timed in its own runtime alone."""
+
+    def __init__(self, teacher, path):
+        self.name, self.path, self.image_size = "student", path, teacher.image_size
+        self.runtime, self.timed_in = teacher.runtime, "LiteRT"
 
 
 def test_models_that_read_no_pixels_have_no_time(tmp_path):

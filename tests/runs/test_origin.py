@@ -107,6 +107,12 @@ def test_results_are_given_by_name(run, tmp_path):
         model_origin(str(run), results=[file])
 
 
+def test_results_averaged_with_mirror_images_are_told_apart(run, tmp_path):
+    file = write(tmp_path / "r.json", RESULT | {"model": "m", "mirror": True})
+    (result,) = model_origin(str(run), results=[file])["recall"]
+    assert result["data"] == "folder:photos, averaged with mirror images"
+
+
 def test_test_images_of_a_run(run, tmp_path):
     for label in range(4):
         (tmp_path / "photos" / str(label)).mkdir(parents=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import InputError
+from keras_distill.models.exported_facts import FACTS_FILE
 from keras_distill.models.float32 import as_float32
 from keras_distill.models.keras_internals import all_layers
 from keras_distill.models.layer_calls import replace_calls
@@ -18,7 +19,7 @@ from keras_distill.models.loading import embedder_shape
 from keras_distill.models.product import ProductShape, product_shape
 from keras_distill.serving.client.golden_pairs import write_golden
 from keras_distill.serving.client.output_contract import EMBEDDING, output_contract
-from keras_distill.serving.export.bundle_facts import FACTS_FILE, bundle_facts
+from keras_distill.serving.export.bundle_facts import bundle_facts
 from keras_distill.serving.export.checksums import write_sums
 from keras_distill.serving.export.comparison import (
     Comparison,

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_distill.models.mirror_average import is_mirror_averaged
 from keras_distill.models.product import EMBEDDING, ProductShape, product_shape
 from keras_distill.serving.export.checksums import file_sums
 from keras_distill.serving.export.graph_batching import SETTINGS
@@ -17,7 +18,6 @@ from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.teacher import as_teacher
 from keras_distill.version import __version__
 
-FACTS_FILE = Path("assets.extra", "distill.json")
 #: What is known of where a model comes from, if nothing is.
 UNKNOWN_ORIGIN: Mapping[str, Any] = {
     "model": None,
@@ -68,6 +68,7 @@ def bundle_facts(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **_outputs(product),
         "image": {"size": image_size, "preprocessing": _PREPROCESSING},
+        "mirror": is_mirror_averaged(model),
         "parameters": model.count_params(),
         "bytes": sum((folder / file).stat().st_size for file in sums),
         "embedder": _fingerprint(model, image_size) if product.is_embedder else None,

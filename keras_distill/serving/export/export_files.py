@@ -5,6 +5,7 @@ import time
 
 from keras_distill.errors import InputError, as_flags, renamed, renamed_arguments
 from keras_distill.models.loading import load_model
+from keras_distill.models.mirror_average import mirror_averaged
 from keras_distill.models.product import product_shape
 from keras_distill.serving.export.export_images import export_images
 from keras_distill.serving.export.model_file import check_packages, export_file
@@ -28,6 +29,8 @@ def export_files(settings: ExportSettings) -> bool:
     begun = time.perf_counter()
     with renamed_arguments(path="model"):
         model = load_model(settings.model)
+    if settings.mirror:
+        model = mirror_averaged(model)
     size = product_shape(model).image_size
     if size is None:
         raise InputError("model takes images of any size; build it with a fixed image_size.")

@@ -35,7 +35,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
 | Size on disk | {facts["bytes"] / 1e6:.2f} MB |
 | Exported | {facts["created"]} from {_or_unknown(facts["model"])} |
 | Batching | {_batching(facts["batching"])} |
-{_embedder(facts)}| Libraries | {_libraries(facts["libraries"])} |
+{_mirror(facts)}{_embedder(facts)}| Libraries | {_libraries(facts["libraries"])} |
 
 ## Data and training
 
@@ -109,6 +109,12 @@ def _embedder(facts: Mapping[str, Any]) -> str:
     if "embedding" not in facts:
         return ""
     return f"| Embedder | {_or_unknown(facts['embedder'])} |\n"
+
+
+def _mirror(facts: Mapping[str, Any]) -> str:
+    if not facts["mirror"]:
+        return ""
+    return "| Mirror averaging | the mean over an image and its mirror image, in twice the time |\n"
 
 
 def _recall_section(facts: Mapping[str, Any]) -> str:

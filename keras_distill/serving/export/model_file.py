@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_distill.errors import InputError
 from keras_distill.models.file_formats import FILE_FORMATS, LEAST_CLOSENESS, LEAST_COSINE
+from keras_distill.models.mirror_average import is_mirror_averaged
 from keras_distill.models.product import EMBEDDING, ProductShape, product_shape
 from keras_distill.publishing import published_file
 from keras_distill.serving.client.output_contract import output_contract
@@ -96,6 +97,7 @@ def export_file(
             "file": target.name,
             "format": format,
             "precision": precision,
+            "mirror": is_mirror_averaged(model),
             **_contents(file, product, precision),
             **comparison,
             "calibration_images": 0 if calibration is None else len(calibration),

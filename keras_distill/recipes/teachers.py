@@ -17,6 +17,7 @@ from keras_distill.embedding.named_teacher import load_named_teacher
 from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.registry import SAME_SPACE_LOSSES
+from keras_distill.losses.unit_rows import unit_rows
 from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
@@ -169,9 +170,8 @@ def prepare_teachers(
             )
     if settings.epochs and parse_anchors(settings.anchors) is None:
         for name, teacher in teachers.items():
-            each = functools.partial(
-                _embeddings_of_all, teacher, caches.get(name), pca.get(name), images, image_size
-            )
+            own = caches.get(name), pca.get(name)
+            each = functools.partial(_anchors_of, teacher, *own, images, image_size, views)
             losses[name] = with_anchors(losses[name], each)
     return RecipeTeachers(
         teachers,
@@ -288,16 +288,26 @@ def _width(teacher: Teacher) -> int:
     return teacher.embedding_dim
 
 
-def _embeddings_of_all(
+def _anchors_of(
     teacher: Teacher,
     cache: TeacherCache | None,
     pca: keras.Model | None,
     images: ImageSet,
     image_size: int,
+    views: int,
 ) -> np.ndarray:
-    """The embeddings of all images by a teacher, which may be projected; its cache is not."""
-    found = _embeddings_of(teacher, cache, images, np.arange(len(images)), image_size)
-    return found if cache is None or pca is None else pca(found).numpy()
+    """A vector for each image by a teacher, which may be projected; its cache is not.
+
+    With several cached views it is the mean of their unit vectors: the vector of one view would be
+    the target itself, and no other anchor like it, in each epoch that shows this view.
+    """
+    rows = np.arange(len(images))
+    if cache is None:
+        return _embeddings_of(teacher, cache, images, rows, image_size)
+    shown = [np.full_like(rows, view) for view in range(min(views, cache.views or 1))]
+    found = (cache.lookup(rows, view) for view in shown)
+    units = (unit_rows(one if pca is None else pca(one)).numpy() for one in found)
+    return functools.reduce(np.add, units) / len(shown)
 
 
 def _embeddings_of(

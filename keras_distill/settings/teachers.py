@@ -64,9 +64,9 @@ class TeacherSettings(Settings, group="Teacher"):
     anchors: str = setting(
         "all",
         f"For the loss {' and '.join(sorted(ANCHOR_LOSSES))}: all (the teacher's embeddings of all "
-        "training images, one for each: the first cached view, or the centre) or queue:N (those of "
-        "the last N images that were trained on), for more images than a matrix of batch x images "
-        "should have.",
+        "training images, one for each: the mean of its cached views, or the centre) or queue:N "
+        "(those of the last N images that were trained on), for more images than a matrix of "
+        "batch x images should have.",
     )
     teacher_output: str = setting(
         "",

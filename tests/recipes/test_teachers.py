@@ -10,8 +10,8 @@ from keras_distill.losses.hint import Hint
 from keras_distill.losses.relative_teacher import RelativeTeacher
 from keras_distill.recipes.teachers import (
     RecipeTeachers,
+    _anchors_of,
     _embeddings_of,
-    _embeddings_of_all,
     feature_layers,
 )
 from keras_distill.teachers.projected_teacher import fit_pca
@@ -73,20 +73,27 @@ def test_pca_is_fitted_on_labelled_images(tmp_path):
     np.testing.assert_array_equal(vectors, np.float32(images.ids[[0, 2, 3], None]))
 
 
-def test_anchors_are_made_of_all_images_and_projected(tmp_path):
+def test_anchors_are_the_mean_of_the_cached_views_and_projected(tmp_path):
     paths = np.array([f"{row}.jpg" for row in range(5)])
     images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
-    plain = _embeddings_of_all(Table(), None, None, images, 32)
+    plain = _anchors_of(Table(), None, None, images, 32, 8)
     np.testing.assert_array_equal(plain, np.float32(images.ids[:, None]))
 
     class Cache:
+        views = 2
+
         def lookup(self, rows, views):
-            np.testing.assert_array_equal(views, 0)
-            return tf.cast(tf.stack([rows, rows**2, 3 - rows], axis=1), tf.float32)
+            vectors = np.stack([rows + 1, rows**2, 3 - rows + 5 * views], axis=1)
+            return tf.constant(vectors, tf.float32)
+
+    def unit(vectors):
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     teacher, rows = SimpleNamespace(needs_ids=False), np.arange(5)
-    cached = _embeddings_of_all(teacher, Cache(), None, images, 32)
-    np.testing.assert_array_equal(cached, np.stack([rows, rows**2, 3 - rows], axis=1))
-    pca = fit_pca(cached, 2)
-    projected = _embeddings_of_all(teacher, Cache(), pca, images, 32)
-    np.testing.assert_array_equal(projected, pca(cached))
+    first, second = (unit(Cache().lookup(rows, view).numpy()) for view in (0, 1))
+    for views, expected in ((1, first), (2, (first + second) / 2), (60, (first + second) / 2)):
+        cached = _anchors_of(teacher, Cache(), None, images, 32, views)
+        np.testing.assert_allclose(cached, expected, rtol=1e-6)
+    pca = fit_pca(first, 2)
+    projected = _anchors_of(teacher, Cache(), pca, images, 32, 1)
+    np.testing.assert_allclose(projected, unit(pca(Cache().lookup(rows, 0)).numpy()), rtol=1e-5)

@@ -44,20 +44,24 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.probabilistic_transfer import (
         ProbabilisticTransfer as ProbabilisticTransfer,
     )
+    from keras_distill.losses.projector import Projector as Projector
     from keras_distill.losses.proxy_anchor import ProxyAnchor as ProxyAnchor
     from keras_distill.losses.relative_teacher import RelativeTeacher as RelativeTeacher
     from keras_distill.losses.relaxed_contrastive import RelaxedContrastive as RelaxedContrastive
     from keras_distill.losses.rkd_angle import RkdAngle as RkdAngle
     from keras_distill.losses.rkd_distance import RkdDistance as RkdDistance
+    from keras_distill.losses.self_distillation import SelfDistillation as SelfDistillation
     from keras_distill.losses.semi_hard_triplet import SemiHardTriplet as SemiHardTriplet
     from keras_distill.losses.similarity_preserving import (
         SimilarityPreserving as SimilarityPreserving,
     )
     from keras_distill.losses.task_loss import TaskLoss as TaskLoss
     from keras_distill.losses.teacher_loss import TeacherLoss as TeacherLoss
+    from keras_distill.losses.teacher_references import TeacherReferences as TeacherReferences
     from keras_distill.losses.tensorflow_addons import AddonsLoss as AddonsLoss
     from keras_distill.methods.distiller import Distiller as Distiller
     from keras_distill.models.embedder import build_embedder as build_embedder
+    from keras_distill.models.frozen_batch_norm import freeze_batch_norm as freeze_batch_norm
     from keras_distill.models.mirror_average import mirror_averaged as mirror_averaged
     from keras_distill.retrieval.backends import build_searcher as build_searcher
     from keras_distill.retrieval.index_changes import add_to_index as add_to_index
@@ -119,6 +123,7 @@ _HOME_OF = {
     "MultiSimilarity": "losses.multi_similarity",
     "NPairs": "losses.n_pairs",
     "ProbabilisticTransfer": "losses.probabilistic_transfer",
+    "Projector": "losses.projector",
     "ProxyAnchor": "losses.proxy_anchor",
     "RecallValidation": "training.recall_validation",
     "RelativeTeacher": "losses.relative_teacher",
@@ -126,12 +131,14 @@ _HOME_OF = {
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",
+    "SelfDistillation": "losses.self_distillation",
     "SemiHardTriplet": "losses.semi_hard_triplet",
     "ServingError": "serving.client.errors",
     "SimilarityPreserving": "losses.similarity_preserving",
     "TaskLoss": "losses.task_loss",
     "TeacherCache": "teachers.cache",
     "TeacherLoss": "losses.teacher_loss",
+    "TeacherReferences": "losses.teacher_references",
     "Tls": "serving.client.channel",
     "VectorIndex": "retrieval.vector_index",
     "VectorTable": "teachers.vector_table",
@@ -145,6 +152,7 @@ _HOME_OF = {
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.export.bundle",
     "export_model": "serving.export.bundle",
+    "freeze_batch_norm": "models.frozen_batch_norm",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
     "mirror_averaged": "models.mirror_average",

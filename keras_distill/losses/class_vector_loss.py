@@ -1,5 +1,6 @@
 """Base class of the losses that learn a vector for each class of the training set."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from keras import ops
 
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.unit_rows import unit_rows
+
+_LENGTH = 0.01  # of an entry of a class vector in the beginning, about
 
 
 class ClassVectorLoss(TaskLoss):
@@ -57,6 +60,45 @@ class ClassVectorLoss(TaskLoss):
         weights = ops.ones_like(embeddings[:, 0]) if sample_weight is None else sample_weight
         return self.compare(self._class_vectors(embeddings), own, weights)
 
+    def start_from(self, labels: Any, embeddings: Any) -> None:
+        """Lets each class vector point at the mean of embeddings of its class, such as a teacher's.
+
+        Only the direction changes: the vectors are as short as at random, and turn as fast.
+
+        Args:
+            labels: Integers `(n,)`, each class among them; other labels are left out.
+            embeddings: `(n, dim)`, of the student's width; each row counts by its direction.
+
+        Raises:
+            ValueError: If a class is missing, or the loss was built for another width.
+
+        Example:
+            >>> from keras_distill import ProxyAnchor
+            >>> loss = ProxyAnchor(classes=[3, 7])
+            >>> loss.start_from([7, 3, 3], [[0.0, 2.0], [1.0, 0.0], [3.0, 0.0]])
+            >>> (loss.layer.get_weights()[0] > 0).tolist()
+            [[True, False], [False, True]]
+        """
+        labels = np.ravel(np.asarray(labels))
+        rows = ops.convert_to_numpy(unit_rows(embeddings)).astype("float64")
+        if missing := sorted(set(self.classes.tolist()) - set(labels.tolist())):
+            raise ValueError(
+                f"{self.name}: `labels` holds no embedding of {len(missing)} of "
+                f"{len(self.classes)} classes, such as {missing[0]}."
+            )
+        self.build(rows.shape[1])
+        vectors = self._class_vectors.vectors
+        if vectors.shape[1] != rows.shape[1]:
+            raise ValueError(
+                f"{self.name}: `embeddings` have width {rows.shape[1]}, the class vectors "
+                f"{vectors.shape[1]}."
+            )
+        means = np.stack([rows[labels == label].mean(axis=0) for label in self.classes])
+        lengths = np.linalg.norm(means, axis=1, keepdims=True)
+        means *= _LENGTH * math.sqrt(rows.shape[1]) / np.where(lengths > 0, lengths, 1)
+        # A mean of 0 has no direction: that class starts at random.
+        vectors.assign(np.where(lengths > 0, means, ops.convert_to_numpy(vectors)))
+
     def compare(self, cosines: Any, own: Any, weights: Any) -> Any:
         """Computes the loss of one batch.
 
@@ -84,7 +126,7 @@ class _ClassVectors(keras.layers.Layer):
         self.vectors = self.add_weight(
             name="vectors",
             shape=(self._classes, input_shape[-1]),
-            initializer=keras.initializers.RandomNormal(stddev=0.01),
+            initializer=keras.initializers.RandomNormal(stddev=_LENGTH),
         )
 
     def call(self, embeddings: Any) -> Any:

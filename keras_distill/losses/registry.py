@@ -138,6 +138,7 @@ TEACHER_LOSSES = {
     "rkd_angle": TeacherLossEntry("rkd_angle.RkdAngle", weight=2.0),
     "similarity": TeacherLossEntry("similarity_preserving.SimilarityPreserving", weight=3000.0),
     "pkt": TeacherLossEntry("probabilistic_transfer.ProbabilisticTransfer", weight=30000.0),
+    "projector": TeacherLossEntry("projector.Projector"),
     "attention": TeacherLossEntry("attention_maps.AttentionMaps", weight=1000.0, of_features=True),
     "hint": TeacherLossEntry("hint.Hint", weight=100.0, of_features=True),
 }
@@ -146,6 +147,8 @@ TEACHER_LOSSES = {
 _WRAPPERS = (
     LossEntry("cross_batch_memory.CrossBatchMemory"),
     LossEntry("keras_distillation.KerasTeacherLoss"),
+    LossEntry("self_distillation.SelfDistillation"),
+    LossEntry("teacher_references.TeacherReferences"),
 )
 
 #: Names of the teacher losses that compare inner layers.

@@ -25,10 +25,17 @@ class TaskLoss(keras.losses.Loss):
         layer: Holds the variables of the loss itself, or `None`. The model that uses the loss
             calls `build`, tracks the layer and calls `update` after each training step.
         takes_references: Whether the anchors can be compared with given references.
+        teacher: Name of the teacher whose embeddings the model gives as references, with the labels
+            of the batch; `""` for a single one, `None` if the loss needs none.
+        student_layer: Layer of the student whose feature map, averaged over its places, the model
+            gives as `features`, and its width to `build` as `feature_dim`; empty if the loss needs
+            none.
     """
 
     layer: keras.Layer | None = None
     takes_references: bool = True
+    teacher: str | None = None
+    student_layer: str = ""
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")

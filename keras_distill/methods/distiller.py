@@ -1,5 +1,6 @@
 """Distiller: a Keras model that trains a student under task and teacher losses."""
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from keras_distill.methods.method import LossTerm, Method, images_of, unpack_bat
 from keras_distill.methods.teacher_outputs import with_teacher_outputs
 from keras_distill.methods.teacher_terms import (
     AnyTeacherLoss,
+    TeacherTerm,
     by_teacher,
     embedding_of,
     map_losses,
@@ -35,6 +37,8 @@ from keras_distill.methods.teacher_terms import (
     weights_by_name,
 )
 from keras_distill.models.feature_tap import UNNORMALISED, FeatureTap
+from keras_distill.models.frozen_batch_norm import batch_norms, freeze_batch_norm, keeps_statistics
+from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.layer_calls import replace_calls, tap_features
 from keras_distill.models.projection import ensure_built
 from keras_distill.teachers.teacher import Teacher, as_teacher
@@ -139,7 +143,7 @@ class Distiller(Method):
         self.teacher = teacher
         self.task_loss = task_loss
         if task_loss is not None:
-            task_loss.build(student.output_shape[-1])
+            self._build_task_loss(task_loss)
             self.task_loss_layer = task_loss.layer  # tracked: trained and saved, but not exported
         self.task_loss_weight = task_loss_weight
         self.student_projection = student_projection
@@ -157,6 +161,9 @@ class Distiller(Method):
         if not names:
             raise InputError("Distiller needs a `task_loss`, or `teacher_losses`, or both.")
         self.track_losses(names)
+        if task_loss is not None and task_loss.teacher is not None:
+            terms.append(TeacherTerm(task_loss.name, task_loss, task_loss.teacher))
+        self._teacher_uses = tuple(terms)  # whatever needs a teacher's output
         check_teacher_names(terms, teacher=teacher, student_projection=student_projection)
         self.teacher_loss_layers = self._build_teacher_losses()  # tracked as `task_loss_layer` is
         self._student_maps = threading.local()  # each replica is traced in a thread of its own
@@ -194,7 +201,7 @@ class Distiller(Method):
         x, y, sample_weight = unpack_batch(data)
         check_batch(x, y, student=self.student, labelled=self.task_loss is not None)
         teacher: Any = self.teacher  # wrapped by __setattr__
-        x = with_teacher_outputs(x, teacher, self._teacher_terms)
+        x = with_teacher_outputs(x, teacher, self._teacher_uses)
         if training:
             x["image"] = require_rows(x["image"])
             if not self.jit_compile:  # XLA cannot leave the graph to print a warning
@@ -220,14 +227,23 @@ class Distiller(Method):
         Returns:
             One term for each loss.
         """
-        relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_terms)
+        relational = any(not isinstance(term.loss, FeatureLoss) for term in self._teacher_uses)
         # Every row may be compared with every other one, so each replica needs the whole batch.
-        labels, embeddings, outputs, weights = gather_replicas(
-            (y, y_pred, x["teacher_embedding"] if relational else None, sample_weight)
+        labels, embeddings, outputs, weights, features = gather_replicas(
+            (
+                y,
+                y_pred,
+                x["teacher_embedding"] if relational else None,
+                sample_weight,
+                self._task_features(),
+            )
         )
         terms, rows = [], ops.shape(embeddings)[0]
         if self.task_loss is not None:
-            value = self.task_loss(labels, embeddings, weights)
+            more: dict[str, Any] = {} if features is None else {"features": features}
+            if (teacher := self.task_loss.teacher) is not None:
+                more |= {"ref_labels": labels, "ref_embeddings": embedding_of(teacher, outputs)}
+            value = self.task_loss(labels, embeddings, weights, **more)
             terms.append(LossTerm(self.task_loss.name, value, rows, self.task_loss_weight))
             if training:
                 self.task_loss.update(labels, embeddings)
@@ -268,6 +284,8 @@ class Distiller(Method):
             "student_projection": map_teachers(serialize, self.student_projection),
             "task_loss_weight": self.task_loss_weight,
             "teacher_loss_weights": dict(self.teacher_loss_weights),
+            # A rebuilt student has forgotten it.
+            "frozen_batch_norms": [keeps_statistics(layer) for layer in batch_norms(self.student)],
         }
 
     @classmethod
@@ -283,6 +301,9 @@ class Distiller(Method):
             config[key] = restore(config[key])
         config["teacher_losses"] = map_losses(restore, config["teacher_losses"])
         config["student_projection"] = map_teachers(restore, config["student_projection"])
+        frozen = config.pop("frozen_batch_norms", [])
+        for layer in itertools.compress(batch_norms(config["student"]), frozen):
+            freeze_batch_norm(layer)
         return cls(**config)
 
     def _build_teacher_losses(self) -> list[keras.Layer]:
@@ -301,13 +322,30 @@ class Distiller(Method):
             loss.build(teacher_dim, student_dim)
         return [loss.layer for loss, _ in losses if getattr(loss, "layer", None) is not None]
 
+    def _build_task_loss(self, task_loss: TaskLoss) -> None:
+        """Makes the variables of the task loss."""
+        widths: dict[str, int] = {}
+        if layer := task_loss.student_layer:
+            with renamed_arguments(model="student", layer="student_layer"):
+                widths["feature_dim"] = map_layers(self.student, [layer])[layer].output.shape[-1]
+        task_loss.build(self.student.output_shape[-1], **widths)
+
+    def _task_features(self) -> Any:
+        """What the task loss takes of the student's last pass besides its embeddings."""
+        if self.task_loss is None or not self.task_loss.student_layer:
+            return None
+        features = self._student_maps.maps[self.task_loss.student_layer]
+        return ops.mean(ops.cast(features, "float32"), axis=(1, 2))
+
     def _tap_features(self) -> None:
         """Prepares student and teachers for losses on inner layers or unnormalised vectors."""
         losses = [t.loss for t in self._teacher_terms if isinstance(t.loss, FeatureLoss)]
         vectors = any(getattr(t.loss, "needs_unnormalised", False) for t in self._teacher_terms)
-        if not losses and not vectors:
-            return
         layers = [layer for loss in losses for layer in loss.student_layers]
+        if self.task_loss is not None and self.task_loss.student_layer:
+            layers.append(self.task_loss.student_layer)
+        if not layers and not vectors:
+            return
         with renamed_arguments(model="student"):
             self._student_tap = tap_features(self.student, layers, unnormalised=vectors)
         teacher_shapes = self._tap_teachers()

@@ -53,7 +53,8 @@ def check_arguments(
                 )
     _check_weight("task_loss_weight", task_loss_weight)
     _check_weights(teacher_loss_weights)
-    if teacher is not None and task_loss is not None and not any(lists.values()):
+    learns = any(lists.values()) or (task_loss is not None and task_loss.teacher is not None)
+    if teacher is not None and task_loss is not None and not learns:
         raise InputError(
             "`teacher` is given, but no `teacher_losses`: it would teach nothing. Give "
             "`teacher_losses=[RelativeTeacher()]`, or leave `teacher` out."

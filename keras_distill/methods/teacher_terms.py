@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from keras_distill.errors import InputError
 from keras_distill.losses.feature_loss import FeatureLoss
+from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.methods.batch_checks import check_teacher_output
 
@@ -15,10 +16,10 @@ SINGLE = ""
 
 
 class TeacherTerm(NamedTuple):
-    """A loss against a teacher: its name in reports, itself, and the teacher's name."""
+    """A loss that needs a teacher: its name in reports, itself, and the teacher's name."""
 
     name: str
-    loss: AnyTeacherLoss
+    loss: AnyTeacherLoss | TaskLoss
     teacher: str
 
 

@@ -25,9 +25,10 @@ def build_embedder(
     embedding_dim: int = 512,
     backbone_weights: str = "imagenet",
     backbone_layer: str = "",
+    dropout: float = 0.0,
     name: str = "embedder",
 ) -> keras.Model:
-    """Builds preprocessing + backbone + global average pooling + linear head + unit L2 norm.
+    """Builds preprocessing + backbone + average pooling + dropout + linear head + unit L2 norm.
 
     The model is made of Keras' own layers alone, so its `.keras` file loads wherever Keras does.
 
@@ -39,6 +40,7 @@ def build_embedder(
         embedding_dim: Width of the embedding; 0 for no head: the pooled features, normalised.
         backbone_weights: `"imagenet"`, `"none"`, or the path of a `.weights.h5` file.
         backbone_layer: Name of the backbone's layer whose feature map is pooled; its last if empty.
+        dropout: Share of the pooled features that are dropped before the head, in training only.
         name: Name of the model.
 
     Returns:
@@ -55,12 +57,7 @@ def build_embedder(
         >>> embedder.output_shape
         (None, 128)
     """
-    if backbone not in BACKBONES:
-        raise InputError(
-            f"`backbone={backbone!r}` is unknown; choose one of {', '.join(BACKBONES)}."
-        )
-    if embedding_dim < 0:
-        raise InputError(f"`embedding_dim={embedding_dim}` must be positive, or 0 for no head.")
+    _check_arguments(backbone, embedding_dim, dropout)
     if image_size is None:
         image_size = BACKBONES[backbone].image_size
     with renamed_arguments(weights="backbone_weights", layer="backbone_layer"):
@@ -74,6 +71,8 @@ def build_embedder(
     image = keras.Input((image_size, image_size, 3), name="image")
     x = _preprocessing(BACKBONES[backbone].scaling, image_size)(image)
     x = keras.layers.GlobalAveragePooling2D(name="pooling")(features(x))
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="dropout")(x)
     if embedding_dim:
         x = keras.layers.Dense(
             embedding_dim,
@@ -81,6 +80,22 @@ def build_embedder(
             name="head",
         )(x)
     return keras.Model(image, unit_norm(x.shape[-1])(x), name=name)
+
+
+def _check_arguments(backbone: str, embedding_dim: int, dropout: float) -> None:
+    if backbone not in BACKBONES:
+        raise InputError(
+            f"`backbone={backbone!r}` is unknown; choose one of {', '.join(BACKBONES)}."
+        )
+    if embedding_dim < 0:
+        raise InputError(f"`embedding_dim={embedding_dim}` must be positive, or 0 for no head.")
+    if not 0 <= dropout < 1:
+        raise InputError(f"`dropout={dropout}` must be from 0 to below 1, such as 0.2.")
+    if dropout and not embedding_dim:
+        raise InputError(
+            f"`dropout={dropout}` comes before the head, and `embedding_dim=0` leaves it out; give "
+            "the student a head."
+        )
 
 
 def _preprocessing(scaling: str, image_size: int) -> keras.Model:

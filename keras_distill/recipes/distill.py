@@ -11,9 +11,11 @@ import keras
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.errors import InputError, as_flags, renamed, renamed_arguments
+from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.models.embedder import build_embedder
+from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.recipes.caches import fill_caches, open_image_cache, shown_views
 from keras_distill.recipes.distill_batches import DistillBatches, plan_batches
@@ -25,7 +27,13 @@ from keras_distill.recipes.distill_summary import (
 from keras_distill.recipes.losses import build_task_loss
 from keras_distill.recipes.optimizer import build_optimizer_of
 from keras_distill.recipes.provenance import check_provenance
-from keras_distill.recipes.teachers import RecipeTeachers, open_teachers, prepare_teachers
+from keras_distill.recipes.teachers import (
+    RecipeTeachers,
+    check_compared_width,
+    open_teachers,
+    prepare_teachers,
+    training_embeddings,
+)
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.distill import DistillSettings, load_training_images
 from keras_distill.settings.settings import names_of
@@ -100,6 +108,8 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
     )
     if not settings.epochs:
         return training
+    if settings.proxies == "teacher":
+        _start_class_vectors(settings, task_loss, teachers, train, student)
     distiller = _build_distiller(settings, student, teachers, task_loss, weights)
     _compile(settings, distiller, plan.steps_per_epoch)
     return _watched(settings, context, training, distiller, batches, train, validation)
@@ -113,10 +123,28 @@ def _build_student(settings: DistillSettings) -> keras.Model:
         embedding_dim=settings.embedding_dim,
         backbone_weights=settings.backbone_weights,
         backbone_layer=settings.backbone_layer,
+        dropout=settings.dropout,
     )
+    if settings.freeze_batch_norm:
+        with renamed_arguments(model="freeze_batch_norm"):
+            freeze_batch_norm(student.get_layer("trunk"))
     if settings.l2:
         add_l2_penalty(student, settings.l2)
     return student
+
+
+def _start_class_vectors(
+    settings: DistillSettings,
+    task_loss: Any,
+    teachers: RecipeTeachers,
+    images: ImageSet,
+    student: keras.Model,
+) -> None:
+    """Lets the class vectors start from the teacher's embeddings of the training images."""
+    embeddings = training_embeddings(teachers, "", images, student.input_shape[1])
+    check_compared_width(settings, embeddings.shape[1], student.output_shape[1])
+    loss = task_loss.loss if isinstance(task_loss, SelfDistillation) else task_loss
+    loss.start_from(images.labels[images.labels >= 0], embeddings)
 
 
 def _build_distiller(

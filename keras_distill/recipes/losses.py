@@ -10,11 +10,13 @@ from keras_distill.errors import InputError
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.registry import ANCHOR_LOSSES, FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
+from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.teacher_loss import TeacherLoss
+from keras_distill.losses.teacher_references import TeacherReferences
 from keras_distill.models.inner_layers import find_path, matching_stages
 from keras_distill.settings.distill import DistillSettings
-from keras_distill.settings.teachers import parse_anchors, parse_layer_pairs
+from keras_distill.settings.teachers import parse_anchors, parse_layer_pairs, parse_widths
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -26,27 +28,37 @@ def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss 
         classes: Labels of the training classes, int64 `(n,)`.
 
     Returns:
-        The loss, with a memory if `memory` is not 0; `None` for `task_loss=none`.
+        The loss, with a memory if `memory` is not 0, with the teacher's embeddings as `references`,
+        or with heads for `self_distillation`; `None` for `task_loss=none`.
 
     Raises:
-        InputError: If the loss cannot have a memory.
+        InputError: If the loss cannot be compared with other embeddings.
     """
     if settings.task_loss == "none":
         return None
     loss: TaskLoss = TASK_LOSSES[settings.task_loss].build(classes=classes, margin=settings.margin)
     if settings.memory:
-        if not loss.takes_references:
-            compared = (
-                "the images of a batch with each other alone"
-                if loss.layer is None
-                else "images with class vectors, not with other images"
-            )
-            raise InputError(
-                f"`memory={settings.memory}`: `task_loss={settings.task_loss}` compares "
-                f"{compared}; leave the memory out."
-            )
+        _check_references(loss, f"`memory={settings.memory}`", "the memory", settings)
         loss = CrossBatchMemory(loss, settings.memory)
+    if settings.references != "batch":
+        flag = f"`references={settings.references}`"
+        _check_references(loss, flag, "the flag", settings)
+        loss = TeacherReferences(loss, and_batch=settings.references == "both")
+    if heads := parse_widths("self_distillation", settings.self_distillation):
+        loss = SelfDistillation(loss, heads, settings.self_distillation_weight)
     return loss
+
+
+def _check_references(loss: TaskLoss, flag: str, called: str, settings: DistillSettings) -> None:
+    if not loss.takes_references:
+        compared = (
+            "the images of a batch with each other alone"
+            if loss.layer is None
+            else "images with class vectors, not with other images"
+        )
+        raise InputError(
+            f"{flag}: `task_loss={settings.task_loss}` compares {compared}; leave {called} out."
+        )
 
 
 def build_teacher_losses(

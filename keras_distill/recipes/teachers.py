@@ -14,7 +14,7 @@ from rich.console import Console
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
 from keras_distill.embedding.named_teacher import load_named_teacher
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.registry import SAME_SPACE_LOSSES
 from keras_distill.losses.unit_rows import unit_rows
@@ -24,7 +24,13 @@ from keras_distill.publishing import published_file
 from keras_distill.recipes.caches import fill_caches, open_teacher_caches, shown_views
 from keras_distill.recipes.losses import build_teacher_losses, with_anchors
 from keras_distill.settings.distill import DistillSettings
-from keras_distill.settings.teachers import parse_anchors, parse_cache, parse_teachers, per_teacher
+from keras_distill.settings.teachers import (
+    TEACHER_SIDE_PROJECTIONS,
+    parse_anchors,
+    parse_cache,
+    parse_teachers,
+    per_teacher,
+)
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
 from keras_distill.teachers.teacher import Teacher
@@ -140,6 +146,8 @@ def prepare_teachers(
     projections = per_teacher("teacher_projection", settings.teacher_projection, list(teachers))
     for name, teacher in teachers.items():
         _check_width(teacher, projections[name], embedding_dim, settings, needed=name in same_space)
+        if projections[name] not in TEACHER_SIDE_PROJECTIONS:
+            check_compared_width(settings, teacher.embedding_dim, embedding_dim)
     mode = parse_cache("teacher_cache", settings.teacher_cache)
     layers = feature_layers(losses, teachers, student)
     cached_layers = layers if settings.cache_features else {}
@@ -151,20 +159,23 @@ def prepare_teachers(
         live |= {name for name, own in layers.items() if own}
     if settings.image_cache != "off":
         _check_cached_size(settings, {name: teachers[name] for name in sorted(live)}, image_size)
-    views = max(shown_views(settings), 1 if "pca" in projections.values() else 0)
+    fitted = set(TEACHER_SIDE_PROJECTIONS) & set(projections.values())
+    views = max(shown_views(settings), 1 if fitted else 0)
     if views:
         named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
         fill_caches(named, views, settings, console)
     pca, student_projections = {}, {}
     for name, teacher in teachers.items():
-        if projections[name] == "pca":
+        projection = projections[name]
+        if projection in TEACHER_SIDE_PROJECTIONS:
             labelled = np.flatnonzero(images.labels >= 0)
             vectors = _embeddings_of(teacher, caches.get(name), images, labelled, image_size)
             if vectors.shape[1] < embedding_dim:  # known only now
-                raise _too_narrow(vectors.shape[1], embedding_dim)
-            pca[name] = fit_pca(vectors, embedding_dim)
+                raise _too_narrow(projection, vectors.shape[1], embedding_dim)
+            with renamed_arguments(vectors=f"teacher_projection={projection}"):
+                pca[name] = fit_pca(vectors, embedding_dim, whiten=projection == "whitened")
             teachers[name] = project(teacher, pca[name])
-        elif projections[name] == "student" and name in same_space:
+        elif projection == "student" and name in same_space:
             student_projections[name] = build_projection(
                 embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
             )
@@ -249,8 +260,8 @@ def _check_width(
     teacher: Teacher, projection: str, width: int, settings: DistillSettings, *, needed: bool
 ) -> None:
     dim = teacher.embedding_dim
-    if projection == "pca" and dim is not None and dim < width:
-        raise _too_narrow(dim, width)
+    if projection in TEACHER_SIDE_PROJECTIONS and dim is not None and dim < width:
+        raise _too_narrow(projection, dim, width)
     if needed and projection in ("", "none") and dim not in (None, width):
         raise InputError(
             f"`teacher_losses={settings.teacher_losses}`: such a loss needs equal widths, "
@@ -258,6 +269,49 @@ def _check_width(
             f"`embedding_dim={dim}`, `teacher_projection=pca` or student, or "
             "`teacher_losses=relative`."
         )
+
+
+def check_compared_width(settings: DistillSettings, dim: int | None, width: int) -> None:
+    """Checks that a teacher's embeddings can take the place of the student's, where they have to.
+
+    Args:
+        settings: The settings.
+        dim: Width of the teacher's embeddings, projected if they are; `None` if unknown.
+        width: Width of the student's.
+
+    Raises:
+        InputError: If the widths differ.
+    """
+    if dim in (None, width):
+        return
+    for flag in ("references", "proxies"):
+        if (value := getattr(settings, flag)) != getattr(DistillSettings, flag):
+            raise InputError(
+                f"`{flag}={value}` needs equal widths, but the teacher's embedding has {dim} and "
+                f"the student's {width}; give `embedding_dim={dim}` or `teacher_projection=pca`."
+            )
+
+
+def training_embeddings(
+    teachers: RecipeTeachers, name: str, images: ImageSet, image_size: int
+) -> np.ndarray:
+    """Returns a teacher's embeddings of the labelled images: their first view, or their centre.
+
+    Args:
+        teachers: The teachers, with filled caches.
+        name: The teacher's name.
+        images: The training images.
+        image_size: Height and width of the views for a teacher of any size, in pixels.
+
+    Returns:
+        The embeddings `(n, dim)`, projected if the teacher is.
+    """
+    cache = teachers.caches.get(name)
+    labelled = np.flatnonzero(images.labels >= 0)
+    vectors = _embeddings_of(teachers.teachers[name], cache, images, labelled, image_size)
+    # A cache holds what the teacher gives before its projection.
+    projected = cache is not None and name in teachers.pca
+    return teachers.pca[name](vectors).numpy() if projected else vectors
 
 
 def _check_cached_size(
@@ -273,10 +327,11 @@ def _check_cached_size(
             )
 
 
-def _too_narrow(dim: int, width: int) -> InputError:
+def _too_narrow(projection: str, dim: int, width: int) -> InputError:
     return InputError(
-        f"`teacher_projection=pca` cannot widen the teacher's {dim} dimensions to the student's "
-        f"{width}; give `embedding_dim={dim}` or less, or `teacher_projection=student`."
+        f"`teacher_projection={projection}` cannot widen the teacher's {dim} dimensions "
+        f"to the student's {width}; give `embedding_dim={dim}` or less, or "
+        "`teacher_projection=student`."
     )
 
 

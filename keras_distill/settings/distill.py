@@ -12,7 +12,12 @@ from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.teacher_losses import named_losses, teacher_loss_weights
-from keras_distill.settings.teachers import TeacherSettings, parse_cache
+from keras_distill.settings.teachers import (
+    TeacherSettings,
+    parse_cache,
+    parse_teachers,
+    parse_widths,
+)
 from keras_distill.settings.training import TrainSettings
 
 
@@ -36,6 +41,38 @@ class StudentSettings(Settings, group="Student"):
     backbone_layer: str = setting(
         "", "End the backbone after this layer; a wrong name lists them.", formerly="trunk_layer"
     )
+    freeze_batch_norm: bool = setting(
+        False,
+        "Keep the statistics of the backbone's batch normalisations, and normalise by them in "
+        "training too; their gamma and beta are trained. For pretrained backbones and small "
+        "batches.",
+    )
+
+    dropout: float = setting(
+        0.0,
+        "Share of the pooled features that are dropped before the head, in training only, such as "
+        "0.4.",
+    )
+
+    def check(self) -> None:
+        """Rejects what cannot work.
+
+        Raises:
+            InputError: If a flag cannot be used.
+        """
+        if self.dropout >= 1:
+            raise InputError(f"--dropout={self.dropout} must be below 1, such as 0.4.")
+        if self.dropout and not self.embedding_dim:
+            raise InputError(
+                f"--dropout={self.dropout} comes before the head, and --embedding_dim=0 leaves it "
+                "out; give the student a head."
+            )
+        if self.freeze_batch_norm and self.backbone_weights == "none":
+            raise InputError(
+                "--freeze_batch_norm with --backbone_weights=none would keep the statistics of a "
+                "backbone that has seen no image, a mean of 0 and a variance of 1; give "
+                "pretrained weights, or leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +98,60 @@ class LossSettings(Settings, group="Loss"):
         least=0,
     )
     task_weight: float = setting(1.0, "Weight of the loss on the labels.")
+    references: str = setting(
+        "batch",
+        "What a loss on the labels compares the student's embeddings with: batch (each other), "
+        "teacher (the teacher's embeddings of the batch, so that the student's queries find images "
+        "in the teacher's index) or both. The teacher needs the student's width; "
+        "--teacher_projection=pca gives it.",
+        choices=["batch", "teacher", "both"],
+    )
+    proxies: str = setting(
+        "random",
+        "Start of the class vectors of proxy_anchor, normalized_softmax and arc_face: random or "
+        "teacher (the means of the teacher's embeddings of each class). The teacher needs the "
+        "student's width, as for --references.",
+        choices=["random", "teacher"],
+    )
+    self_distillation: str = setting(
+        "",
+        "Widths of heads on the pooled features, such as 512,1024,1536,2048: each learns by the "
+        "loss on the labels, and teaches the embedding its similarities within the batch. They are "
+        "dropped after the training.",
+    )
+    self_distillation_weight: float = setting(
+        50.0, "Weight of what these heads teach, within the loss on the labels."
+    )
+
+    def check(self) -> None:
+        """Rejects what cannot work, as far as these settings tell.
+
+        Raises:
+            InputError: If a flag cannot be used, or has no effect.
+        """
+        heads = parse_widths("self_distillation", self.self_distillation)
+        if self.self_distillation_weight != LossSettings.self_distillation_weight and not heads:
+            raise InputError(
+                f"--self_distillation_weight={self.self_distillation_weight} has no effect without "
+                "--self_distillation=512,1024,1536,2048, the widths of the heads."
+            )
+        others = {"memory": bool(self.memory), "self_distillation": bool(heads)}
+        for flag, used in {**others, "references": self.references != "batch"}.items():
+            if used and self.task_loss == "none":
+                raise InputError(
+                    f"--{flag}={getattr(self, flag)} has no effect with --task_loss=none."
+                )
+        if sum(others.values()) > 1 or (self.references != "batch" and any(others.values())):
+            raise InputError(
+                "--memory, --self_distillation and --references each change what the loss on the "
+                "labels compares; give one of them."
+            )
+        entry = TASK_LOSSES.get(self.task_loss)
+        if self.proxies != "random" and (entry is None or not entry.needs_classes):
+            raise InputError(
+                f"--proxies={self.proxies}: --task_loss={self.task_loss} has no class vectors; "
+                "give proxy_anchor, normalized_softmax or arc_face, or leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +197,10 @@ class DistillSettings(
         DataSettings.check(self)
         TeacherSettings.check(self)
         TrainSettings.check(self)
+        StudentSettings.check(self)
+        LossSettings.check(self)
+        if self.freeze_batch_norm:
+            self._check_frozen_statistics()
         if self.freeze_epochs and not self.embedding_dim:
             raise InputError(
                 f"--freeze_epochs={self.freeze_epochs} with --embedding_dim=0 leaves no weights to "
@@ -135,6 +230,7 @@ class DistillSettings(
         self._check_views()
         image_size = self.image_size or BACKBONES[self.backbone].image_size
         parse_degradations(self.degrade, image_size=image_size)
+        self._check_single_teacher()
         self._check_losses()
 
     def _check_views(self) -> None:
@@ -147,6 +243,28 @@ class DistillSettings(
                     f"--{flag}={value} has fewer views than --views_per_image="
                     f"{self.views_per_image}, so that a batch would show the same view of an image "
                     f"twice; give --{flag}=views:{self.views_per_image} or more."
+                )
+
+    def _check_single_teacher(self) -> None:
+        """Rejects flags about the teacher's embeddings where there is none, or several."""
+        names = [*parse_teachers(self.teacher)]
+        for name in ("references", "proxies"):
+            value = getattr(self, name)
+            if value != getattr(DistillSettings, name) and names != [""]:
+                raise InputError(
+                    f"--{name}={value} needs one --teacher=PATH without a name, whose embeddings "
+                    f"are compared; {'there are several' if names else 'there is none'}."
+                )
+
+    def _check_frozen_statistics(self) -> None:
+        """Rejects flags about statistics that do not change."""
+        for name in ("sync_batch_norm", "ema_batches"):
+            value = getattr(self, name)
+            if value != getattr(DistillSettings, name):
+                given = f"--{name}" if value is True else f"--{name}={value}"
+                raise InputError(
+                    f"{given} has no effect with --freeze_batch_norm, which keeps all statistics; "
+                    "leave one of them out."
                 )
 
     def _check_losses(self) -> None:
@@ -165,8 +283,6 @@ class DistillSettings(
                 "as it was initialised; add a loss on embeddings, such as relative, or "
                 "--embedding_dim=0."
             )
-        if self.memory and self.task_loss == "none":
-            raise InputError(f"--memory={self.memory} has no effect with --task_loss=none.")
         path = self.backbone_weights
         if path not in ("imagenet", "none") and not Path(path).exists():
             raise InputError(f"--backbone_weights={path} does not exist.")

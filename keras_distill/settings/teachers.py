@@ -8,7 +8,9 @@ from keras_distill.losses.registry import ANCHOR_LOSSES, TEACHER_LOSSES
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
-PROJECTIONS = ("none", "pca", "student")
+#: Projections that are fitted to the teacher's embeddings, and saved with the teacher.
+TEACHER_SIDE_PROJECTIONS = ("pca", "whitened")
+PROJECTIONS = ("none", *TEACHER_SIDE_PROJECTIONS, "student")
 # Settings that have no effect without a teacher.
 _OF_TEACHERS = (
     "teacher_losses",
@@ -85,8 +87,9 @@ class TeacherSettings(Settings, group="Teacher"):
     teacher_projection: str = setting(
         "none",
         "For the absolute teacher if widths differ: pca (the teacher's main directions on the "
-        "training classes, kept with the run), student (a linear map learned on the student's "
-        "side) or none.",
+        "training classes, kept with the run), whitened (the same, each divided by its standard "
+        "deviation, so that all count alike; also for equal widths), student (a linear map learned "
+        "on the student's side) or none.",
     )
     teacher_cache: str = setting(
         "views:8",
@@ -248,6 +251,29 @@ def parse_anchors(value: str) -> int | None:
     if kind != "queue" or not rows.isdecimal() or int(rows) < 1:
         raise InputError(f"--anchors={value} is neither all nor queue:N with N of 1 or more.")
     return int(rows)
+
+
+def parse_widths(flag: str, value: str) -> list[int]:
+    """Reads a flag that holds widths.
+
+    Args:
+        flag: Name of the flag.
+        value: Such as `512,1024`, or empty.
+
+    Returns:
+        The widths.
+
+    Raises:
+        InputError: If one is not a positive integer.
+    """
+    widths = value.split(",") if value else []
+    for width in widths:
+        if not (width.isdecimal() and int(width) > 0):
+            raise InputError(
+                f"--{flag}={value}: {width!r} is not a width; give some, such as "
+                "512,1024,1536,2048."
+            )
+    return [int(width) for width in widths]
 
 
 def parse_cache(flag: str, value: str) -> int | str:

@@ -8,37 +8,58 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.errors import InputError
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file, published_folder
 from keras_distill.teachers.teacher import Teacher
 from keras_distill.teachers.vector_table import VectorTable
 
+_LEAST_VARIANCE = 1e-4  # of whitened directions, as a share of the largest variance
 
-def fit_pca(vectors: np.ndarray, dim: int) -> keras.Model:
+
+def fit_pca(vectors: np.ndarray, dim: int, *, whiten: bool = False) -> keras.Model:
     """Fits the projection onto the directions in which embeddings vary most.
 
     Args:
         vectors: Embeddings `(n, width)` to fit on; of training images, so that nothing is learned
             from the test images.
         dim: Width of the projection, at most `width`.
+        whiten: Whether each direction is divided by the standard deviation of `vectors` along it,
+            so that all count alike. A variance below 1e-4 of the largest counts as that: where
+            `vectors` hardly differ, noise is not blown up further.
 
     Returns:
-        A frozen model from `(batch, width)` to `(batch, dim)`: `(v - mean) @ directions`, divided
-        by its length. Directions beyond the rank of `vectors` are arbitrary but orthogonal.
+        A frozen model from `(batch, width)` to `(batch, dim)`: `(v - mean) @ directions`, or
+        `(v - mean) @ directions / sqrt(max(variances, 1e-4 max(variances)))`, divided by its
+        length. Directions beyond the rank of `vectors` are arbitrary but orthogonal.
 
     Raises:
         ValueError: If `dim` is not from 1 to `width`.
+        InputError: If vectors to whiten are all equal.
+
+    Example:
+        >>> vectors = np.float32([[-4, 0], [4, 0], [0, -1], [0, 1]])
+        >>> print(fit_pca(vectors, 2, whiten=True)(np.float32([[4, 1]])).numpy().round(3))
+        [[0.707 0.707]]
     """
     vectors = np.asarray(vectors, np.float64)
     width = vectors.shape[1]
     if not 1 <= dim <= width:
         raise ValueError(f"dim={dim} must be from 1 to the width of the vectors, {width}.")
+    if whiten and np.ptp(vectors, axis=0).max() == 0:
+        raise InputError(
+            f"`vectors`: all {len(vectors)} embeddings are equal, and there is nothing to whiten; "
+            "give a teacher that tells images apart."
+        )
     mean = vectors.mean(axis=0)
-    _, directions = np.linalg.eigh(np.cov(vectors - mean, rowvar=False).reshape(width, width))
-    directions = directions[:, ::-1][:, :dim]  # ascending
+    covariance = np.cov(vectors - mean, rowvar=False).reshape(width, width)
+    variances, directions = np.linalg.eigh(covariance)
+    variances, directions = variances[::-1][:dim], directions[:, ::-1][:, :dim]  # ascending
     # An eigenvector's sign is arbitrary; fixed, so that equal vectors give equal projections.
     largest = np.abs(directions).argmax(axis=0)
     directions = directions * np.sign(directions[largest, np.arange(dim)])
+    if whiten:
+        directions = directions / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * variances[0]))
     projection = build_projection(width, dim, name="pca")
     projection.get_layer("linear").set_weights([directions, -mean @ directions])
     projection.trainable = False

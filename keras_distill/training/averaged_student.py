@@ -12,6 +12,7 @@ from keras_distill.methods.optimizers import (
     optimizers_of,
     variables_of,
 )
+from keras_distill.models.frozen_batch_norm import freeze_batch_norm, keeps_statistics
 from keras_distill.models.keras_internals import all_layers, moving_averages
 from keras_distill.models.layer_calls import replace_calls
 from keras_distill.training.batch_norm_statistics import BatchNormStatistics
@@ -22,8 +23,8 @@ class AveragedStudent:
 
     The averages come from an optimiser with `use_ema`, `a <- m a + (1 - m) w` after each step, or
     from several that share the student; one that trains another network needs none. The statistics
-    of batch normalisations are estimated again for them. The training keeps its own weights, which
-    are not changed.
+    of batch normalisations are estimated again for them, unless `freeze_batch_norm` has frozen the
+    student's. The training keeps its own weights, which are not changed.
 
     Args:
         model: The compiled model that trains the student.
@@ -70,6 +71,8 @@ class AveragedStudent:
             copy.assign(averages.get(id(variable), variable))
         for copy, layer in zip(all_layers(self.student), all_layers(self._original), strict=True):
             copy.trainable = layer.trainable
+            if keeps_statistics(layer):
+                freeze_batch_norm(copy)
         self._statistics.estimate(self._batches)
         self._steps = steps
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.models.keras_internals import all_layers
+from keras_distill.models.frozen_batch_norm import batch_norms, keeps_statistics
 
 
 class BatchNormStatistics:
@@ -15,7 +15,8 @@ class BatchNormStatistics:
 
     Weights that were not trained themselves, such as averages, need it: the statistics of the
     weights they come from do not fit them. Each batch counts the same: the mean and the variance
-    become plain means over the batches. Frozen layers keep their statistics.
+    become plain means over the batches. Frozen layers, and those of
+    `freeze_batch_norm`, keep their statistics.
 
     Args:
         model: The model.
@@ -40,8 +41,8 @@ class BatchNormStatistics:
         """
         layers = [
             layer
-            for layer in all_layers(self._model)
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+            for layer in batch_norms(self._model)
+            if layer.trainable and not keeps_statistics(layer)
         ]
         if not layers:
             return

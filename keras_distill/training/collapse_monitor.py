@@ -11,8 +11,10 @@ from keras_distill.evaluation.retrieval_warnings import ALIKE, relative_deviatio
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.embedding_queue import EmbeddingQueue
+from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
+from keras_distill.losses.teacher_references import TeacherReferences
 from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.embedding_spread import embedding_spread
@@ -239,21 +241,25 @@ def _collapsed_loss(task_loss: TaskLoss | None, labels: np.ndarray, length: floa
     if isinstance(task_loss, CrossBatchMemory):
         value = _collapsed_loss(task_loss.loss, labels, length)
         return None if value is None else (1.0 + task_loss.weight) * value
-    if task_loss is None or task_loss.layer is not None:
+    if task_loss is None or task_loss.layer is not None or task_loss.teacher is not None:
         return None
     return float(task_loss(labels, np.full((len(labels), 1), length, np.float32)))
 
 
+def _within(task_loss: TaskLoss | None) -> TaskLoss | None:
+    """The loss that another one wraps, or the loss itself."""
+    wrappers = (CrossBatchMemory, SelfDistillation, TeacherReferences)
+    return task_loss.loss if isinstance(task_loss, wrappers) else task_loss
+
+
 def _margin(task_loss: TaskLoss | None) -> float:
-    if isinstance(task_loss, CrossBatchMemory):
-        task_loss = task_loss.loss
+    task_loss = _within(task_loss)
     margin = getattr(task_loss, "margin", None)
     return float(margin) if isinstance(margin, int | float) else _NO_MARGIN
 
 
 def _advice(task_loss: TaskLoss | None, length: float) -> str:
-    if isinstance(task_loss, CrossBatchMemory):
-        task_loss = task_loss.loss
+    task_loss = _within(task_loss)
     advice = ["a lower `learning_rate`"]
     if not isinstance(task_loss, SemiHardTriplet):
         advice.append("`task_loss=semi_hard_triplet`")

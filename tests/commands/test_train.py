@@ -475,12 +475,14 @@ def test_projected_teacher_is_kept_with_the_run(narrow, here, teacher, photos, t
     assert json.loads(recall.read_text())["index"]["dim"] == 4
 
 
-@pytest.mark.parametrize("kind", ["table", "live"])
-def test_projection_without_training(kind, here, tiny, photos, teacher, table, tmp_path):
+@pytest.mark.parametrize(("kind", "projection"), [("table", "whitened"), ("live", "pca")])
+def test_projection_without_training(
+    kind, projection, here, tiny, photos, teacher, table, tmp_path
+):
     run = tmp_path / "run"
     asked = {"table": table, "live": teacher.path}[kind]
     given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={run}", "--epochs=0"]
-    given += ["--teacher_projection=pca", "--embedding_dim=3", "--teacher_cache=off"]
+    given += [f"--teacher_projection={projection}", "--embedding_dim=3", "--teacher_cache=off"]
     ended = here("train", *given, f"--teacher={asked}")
     assert (ended.code, ended.err) == (0, "")
     images = load_dataset(f"folder:{photos}", train_classes=":4", test_classes="4:").train
@@ -489,9 +491,41 @@ def test_projection_without_training(kind, here, tiny, photos, teacher, table, t
     projected = load_teacher(run / f"projected_teacher.{'npz' if kind == 'table' else 'keras'}")
     expected = load(run / "teacher_pca.keras")(answer)
     np.testing.assert_allclose(projected(x["image"], x["id"]), expected, atol=1e-5)
-    spread = np.var(expected, axis=0)
+    pca = load(run / "teacher_pca.keras").get_layer("linear")
+    spread = np.var(pca(answer), axis=0, ddof=1)
     assert expected.shape == (40, 3)
+    assert np.allclose(spread, 1, atol=0.01) == (projection == "whitened")
     assert spread.min() > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "losses"),
+    [
+        (["--references=both", "--teacher_losses="], {"triplet"}),
+        (
+            ["--task_loss=proxy_anchor", "--proxies=teacher", "--self_distillation=6,9"],
+            {"proxy_anchor", "relative"},
+        ),
+    ],
+)
+def test_labels_meet_the_teacher(flags, losses, here, tiny, photos, teacher, distilled, tmp_path):
+    run = tmp_path / "run"
+    given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={run}", f"--teacher={teacher.path}"]
+    given += ["--teacher_projection=whitened", "--embedding_dim=4", f"--cache_dir={tmp_path}"]
+    ended = here("train", *given, "--teacher_cache=views:1", *flags)
+    assert (ended.code, ended.err) == (0, "")
+    (record,) = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    assert losses == record.keys() & {"triplet", "proxy_anchor", "relative", "loss"} - {"loss"}
+    assert all(record[loss] > 0 for loss in losses)
+    student, other = load(run / "student.keras"), load(distilled.path / "student.keras")
+    assert [layer.name for layer in student.layers] == [layer.name for layer in other.layers]
+    arrays = np.load(sorted((run / "checkpoints").iterdir())[-1] / "arrays.npz")
+    if "proxy_anchor" in losses:  # 4 classes, as short as at random after two steps
+        vectors = [arrays[name] for name in arrays.files if arrays[name].shape == (4, 4)]
+        directions = load(run / "teacher_pca.keras")
+        assert any(
+            np.allclose(np.linalg.norm(each, axis=1), 0.02, atol=0.002) for each in vectors
+        ), directions
 
 
 @pytest.mark.slow
@@ -628,9 +662,27 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
             "--teacher_projection=pca or student, or --teacher_losses=relative.",
         ),
         (
+            ["--teacher_projection=whitened", "--embedding_dim=9"],
+            "--teacher_projection=whitened cannot widen the teacher's 8 dimensions to the student",
+        ),
+        (
             ["--teacher_projection=pca", "--embedding_dim=9"],
             "--teacher_projection=pca cannot widen the teacher's 8 dimensions to the student's 9; "
             "give --embedding_dim=8 or less, or --teacher_projection=student.",
+        ),
+        (
+            ["--references=both", "--teacher_losses=", "--embedding_dim=9"],
+            "--references=both needs equal widths, but the teacher's embedding has 8 and the "
+            "student's 9; give --embedding_dim=8 or --teacher_projection=pca.",
+        ),
+        (
+            ["--proxies=teacher", "--task_loss=arc_face", "--embedding_dim=9"],
+            "--proxies=teacher needs equal widths, but the teacher's embedding has 8",
+        ),
+        (
+            ["--references=teacher", "--task_loss=arc_face"],
+            "--references=teacher: --task_loss=arc_face compares images with class vectors, not "
+            "with other images; leave the flag out.",
         ),
         (["--teacher_output=top"], "--teacher_output='top' is not a layer of --teacher 'embedder'"),
         (["--teacher_image_size=33"], "--teacher_image_size=33: --teacher takes images of "),
@@ -753,6 +805,45 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         ("--unlabelled_per_batch=0", "--unlabelled_per_batch=0: 0 is not a positive integer"),
         ("--teacher=nowhere", "--teacher=nowhere does not exist"),
         ("--backbone_weights=nowhere.h5", "--backbone_weights=nowhere.h5 does not exist"),
+        (
+            "--freeze_batch_norm --backbone_weights=none",
+            "--backbone_weights=none would keep the statistics of a backbone that has seen no im",
+        ),
+        (
+            "--freeze_batch_norm --sync_batch_norm",
+            "--sync_batch_norm has no effect with --freeze_batch_norm, which keeps all statistics",
+        ),
+        (
+            "--freeze_batch_norm --ema=0.9 --ema_batches=4",
+            "--ema_batches=4 has no effect with --freeze_batch_norm",
+        ),
+        ("--self_distillation=8,x", "--self_distillation=8,x: 'x' is not a width; give some, such"),
+        ("--self_distillation=0", "--self_distillation=0: '0' is not a width"),
+        (
+            "--self_distillation_weight=3",
+            "--self_distillation_weight=3.0 has no effect without --self_distillation=512,1024",
+        ),
+        (
+            "--self_distillation=8 --task_loss=none --teacher=.",
+            "--self_distillation=8 has no effect with --task_loss=none",
+        ),
+        ("--self_distillation=8 --memory=4", "--memory, --self_distillation and --references each"),
+        (
+            "--references=both --teacher=. --memory=4",
+            "on the labels compares; give one of them.",
+        ),
+        ("--references=teacher", "--references=teacher needs one --teacher=PATH without a name"),
+        ("--references=both --teacher=a=.,b=.", "whose embeddings are compared; there are several"),
+        (
+            "--proxies=teacher --task_loss=arc_face",
+            "--proxies=teacher needs one --teacher=PATH without a name, whose embedding",
+        ),
+        (
+            "--proxies=teacher --teacher=.",
+            "--proxies=teacher: --task_loss=batch_hard_triplet has no class vectors; give proxy_an",
+        ),
+        ("--dropout=1", "--dropout=1.0 must be below 1, such as 0.4."),
+        ("--dropout=0.4 --embedding_dim=0", "--dropout=0.4 comes before the head, and --embeddin"),
         ("--task_loss=none", "--task_loss=none leaves nothing to learn from; give --teacher"),
         ("--task_loss=none --teacher=. --teacher_losses=", "leaves nothing to learn from"),
         ("--teacher=. --teacher_losses=near", "'near' is unknown; give some of absolute, relative"),

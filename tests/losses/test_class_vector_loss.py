@@ -75,3 +75,33 @@ def test_subclass_without_compare():
     loss.build(4)
     with pytest.raises(ValueError, match=r"Empty must implement compare\(\)"):
         loss([3], np.ones((1, 4)))
+
+
+def test_vectors_start_from_means_of_the_classes():
+    loss = built()
+    random = np.random.default_rng(0)
+    labels = np.array([3, 2**24, 2**24 + 1, 2**40, 3, 7, -1, 3])
+    embeddings = random.normal(size=(8, 4)) * random.uniform(0.1, 9, (8, 1))
+    loss.start_from(labels, embeddings)
+    rows = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    means = np.stack([rows[labels == label].mean(axis=0) for label in CLASSES])
+    found = loss.layer.get_weights()[0]
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 0.02, rtol=1e-5)
+    np.testing.assert_allclose(
+        found / 0.02, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-5
+    )
+
+
+def test_a_mean_without_direction_starts_at_random():
+    loss = Own([0, 1], "own")
+    loss.start_from([0, 0, 1], [[1.0, 0.0], [-1.0, 0.0], [0.0, 3.0]])
+    vectors = loss.layer.get_weights()[0]
+    assert np.linalg.norm(vectors[0]) > 0
+    np.testing.assert_allclose(vectors[1], [0, 0.01 * 2**0.5], rtol=1e-5)
+
+
+def test_vectors_that_cannot_start_there():
+    with pytest.raises(ValueError, match=r"holds no embedding of 2 of 4 classes, such as 16777217"):
+        built().start_from([3, 2**24], np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"`embeddings` have width 3, the class vectors 4"):
+        built().start_from(CLASSES, np.ones((4, 3)))

@@ -75,6 +75,36 @@ np.save(folder / "embeddings.npy", [alone, embed()])
         np.testing.assert_allclose(embeddings, embedder(images, training=False), atol=1e-6)
 
 
+def test_dropout_is_before_the_head_and_in_training_only(images, embedder, tmp_path):
+    dropping = build_embedder("mobilenet", dropout=0.5, **SMALL)
+    dropping.set_weights(embedder.get_weights())
+    dropping.save(tmp_path / "dropping.keras")
+    loaded = keras.models.load_model(tmp_path / "dropping.keras")
+    for model in (dropping, loaded):
+        np.testing.assert_array_equal(model(images), embedder(images))
+        pooled, dropped = model.get_layer("dropout").input, model.get_layer("head").input
+        assert pooled is model.get_layer("pooling").output
+        features = np.ones((4, 1000), "float32")
+        answer = model.get_layer("dropout")(features, training=True).numpy()
+        assert set(np.unique(answer)) == {0, 2}
+        assert (answer == 0).mean() == pytest.approx(0.5, abs=0.05)
+        assert dropped is model.get_layer("dropout").output
+    assert "dropout" not in [layer.name for layer in embedder.layers]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"dropout": 1.0}, r"`dropout=1.0` must be from 0 to below 1"),
+        ({"dropout": -0.1}, r"`dropout=-0.1` must be from 0 to below 1"),
+        ({"dropout": 0.4, "embedding_dim": 0}, "`dropout=0.4` comes before the head"),
+    ],
+)
+def test_unusable_dropout(arguments, said):
+    with pytest.raises(InputError, match=said):
+        build_embedder("mobilenet", **{**SMALL, **arguments})
+
+
 def test_without_head(images):
     pooled = build_embedder("mobilenet", **{**SMALL, "embedding_dim": 0})
     assert pooled.output_shape == (None, 256)

@@ -14,6 +14,8 @@ from keras_distill.losses.registry import (
     TASK_LOSSES,
     TEACHER_LOSSES,
 )
+from keras_distill.losses.self_distillation import SelfDistillation
+from keras_distill.losses.teacher_references import TeacherReferences
 from keras_distill.methods.distiller import Distiller
 from keras_distill.recipes.losses import build_task_loss, build_teacher_losses, with_anchors
 from keras_distill.settings.command import Command
@@ -143,6 +145,30 @@ def test_memory_of_a_loss_within_batches(name):
         f"`memory=24`: `task_loss={name}` compares the images of a batch with each other alone; "
         "leave the memory out."
     )
+
+
+@pytest.mark.parametrize("name", sorted(set(HERE) - CLASS_VECTORS - ADDONS))
+@pytest.mark.parametrize("references", ["teacher", "both"])
+def test_references(name, references):
+    loss = build_task_loss(parse(f"--task_loss={name}", f"--references={references}"), CLASSES)
+    assert type(loss) is TeacherReferences
+    assert (loss.teacher, loss.and_batch) == ("", references == "both")
+    assert loss.loss.get_config() == task_loss(name).get_config()
+
+
+@pytest.mark.parametrize("name", sorted(CLASS_VECTORS | ADDONS & set(HERE)))
+def test_references_of_a_loss_that_takes_none(name):
+    with pytest.raises(InputError, match=rf"`references=teacher`: `task_loss={name}` compares"):
+        build_task_loss(parse(f"--task_loss={name}", "--references=teacher"), CLASSES)
+
+
+@pytest.mark.parametrize("name", ["batch_hard_triplet", "proxy_anchor"])
+def test_heads(name):
+    loss = task_loss(name, "--self_distillation=5,6", "--self_distillation_weight=3")
+    assert type(loss) is SelfDistillation
+    assert (loss.dims, loss.weight, loss.student_layer) == ([5, 6], 3.0, "trunk")
+    assert loss.loss.get_config() == task_loss(name).get_config()
+    assert type(task_loss(name)) is not SelfDistillation
 
 
 def test_memory_holds_the_last_batches(small_embedder):

@@ -194,7 +194,7 @@ def test_usable_flags(given):
     [
         ("--teacher_preprocessing=0_256", "is unknown; give one of 0_255, -1_1, 0_1, imagenet_ca"),
         ("--teacher_preprocessing=a:raw", "--teacher_preprocessing=raw is unknown"),
-        ("--teacher_projection=lda", "is unknown; give one of none, pca, student"),
+        ("--teacher_projection=lda", "is unknown; give one of none, pca, whitened, student"),
         ("--teacher_projection=a:lda", "--teacher_projection=lda is unknown"),
         ("--teacher_projection=c:pca", "'c' is unknown; the teachers are a, b."),
         ("--teacher_image_size=large", "is not a number of pixels, such as 224"),

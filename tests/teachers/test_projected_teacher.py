@@ -87,6 +87,37 @@ def test_pca_is_frozen(vectors):
     assert projection.name == "pca"
 
 
+@pytest.mark.parametrize("dim", [1, 3, 6])
+def test_whitened_directions_have_variance_one(vectors, dim):
+    kernel, bias = linear(fit_pca(vectors, dim, whiten=True))
+    whitened = vectors @ kernel + bias
+    np.testing.assert_allclose(np.cov(whitened, rowvar=False), np.eye(dim), atol=1e-4)
+    plain, _ = linear(fit_pca(vectors, dim))
+    np.testing.assert_allclose(kernel / np.linalg.norm(kernel, axis=0), plain, atol=1e-5)
+    np.testing.assert_allclose(
+        fit_pca(vectors, dim, whiten=True)(vectors), unit(whitened), atol=1e-5
+    )
+
+
+def test_tiny_variances_are_not_blown_up(vectors):
+    flat = vectors.copy()
+    flat[:, 5] = 1e-7 * vectors[:, 5]
+    lengths = np.linalg.svd(flat - flat.mean(0), compute_uv=False)
+    kernel, _ = linear(fit_pca(flat, 6, whiten=True))
+    deviations = np.sqrt(np.maximum(lengths**2, 1e-4 * lengths[0] ** 2) / 49)
+    assert lengths[5] < 1e-4 * lengths[0]
+    np.testing.assert_allclose(np.linalg.norm(kernel, axis=0), 1 / deviations, rtol=1e-4)
+    few, bias = linear(fit_pca(vectors[:3], 6, whiten=True))  # of rank 2
+    assert np.isfinite(few).all()
+    np.testing.assert_allclose((vectors[:3] @ few + bias)[:, 2:], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_equal_vectors_cannot_be_whitened(rows):
+    with pytest.raises(InputError, match=rf"`vectors`: all {rows} embeddings are equal"):
+        fit_pca(np.full((rows, 3), 0.1), 2, whiten=True)
+
+
 @pytest.mark.parametrize("dim", [0, 7, -1])
 def test_pca_of_a_width_that_cannot_be(vectors, dim):
     with pytest.raises(ValueError, match=rf"dim={dim} must be from 1 to the width .* 6"):

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.training.batch_norm_statistics import BatchNormStatistics
 
@@ -62,3 +63,16 @@ def test_nothing_to_estimate_from():
     assert model.get_layer("first").moving_mean.numpy() == pytest.approx(0.0)
     image = keras.Input((2,))
     BatchNormStatistics(keras.Model(image, keras.layers.Dense(1)(image))).estimate(BATCHES)
+
+
+def test_a_model_whose_statistics_are_frozen_is_not_run():
+    def batches():
+        raise AssertionError("they were read")
+        yield
+
+    model = build()
+    freeze_batch_norm(model)
+    before = model.get_weights()
+    BatchNormStatistics(model).estimate(batches())
+    for weight, former in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, former)

@@ -8,10 +8,17 @@ from keras_distill.losses.batch_all_triplet import BatchAllTriplet
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.relative_teacher import RelativeTeacher
+from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
+from keras_distill.losses.teacher_references import TeacherReferences
 from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
-from keras_distill.training.collapse_monitor import CollapseMonitor
+from keras_distill.training.collapse_monitor import (
+    CollapseMonitor,
+    _advice,
+    _collapsed_loss,
+    _margin,
+)
 from keras_distill.training.embedding_spread import embedding_spread
 from keras_distill.training.resumable_callbacks import ResumableCallbacks
 
@@ -334,3 +341,11 @@ def test_collapsed_embeddings_are_no_lag():
     monitor, (sentence,), _ = fit(noise(1e-4), BatchHardTriplet(0.2))
     assert monitor.cause == "embeddings"
     assert "inference" not in sentence
+
+
+@pytest.mark.parametrize("wrapper", [SelfDistillation, TeacherReferences])
+def test_a_loss_within_another(wrapper):
+    loss = wrapper(BatchHardTriplet(0.35))
+    assert _margin(loss) == 0.35
+    assert _advice(loss, 1.0) == _advice(BatchHardTriplet(0.35), 1.0)
+    assert _collapsed_loss(loss, LABELS, 1.0) is None  # depends on heads, or on a teacher

@@ -19,7 +19,10 @@ from keras_distill import Distiller, LayerwiseSGD
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.hint import Hint
+from keras_distill.losses.projector import Projector
 from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
+from keras_distill.losses.self_distillation import SelfDistillation
+from keras_distill.losses.teacher_references import TeacherReferences
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.projection import build_projection
 from keras_distill.methods.loss_scaling import CountingLossScale
@@ -60,11 +63,10 @@ def teacher_losses(*names):
 
 def distilled(strategy, batch_norm=False, **settings):
     with strategy.scope():
-        distiller = Distiller(
-            net(0, batch_norm),
-            teacher=net(1, batch_norm) if "teacher_losses" in settings else None,
-            **{name: make() for name, make in settings.items()},
-        )
+        student, teacher = net(0, batch_norm), net(1, batch_norm)
+        made = {name: make() for name, make in settings.items()}
+        taught = "teacher_losses" in made or made["task_loss"].teacher is not None
+        distiller = Distiller(student, teacher=teacher if taught else None, **made)
         if strategy is two:
             synchronize_batch_norm(distiller)
     return distiller
@@ -139,6 +141,18 @@ for name in TEACHER_LOSSES:
     if name not in FEATURE_LOSSES:
         cases[name] = (weighted, dict(teacher_losses=lambda name=name: teacher_losses(name)))
 cases["attention"] = (weighted, dict(teacher_losses=lambda: [AttentionMaps(pairs)]))
+cases["references"] = (
+    weighted,
+    dict(task_loss=lambda: TeacherReferences(task_loss("batch_hard_triplet"), and_batch=True)),
+)
+cases["heads"] = (
+    weighted,
+    dict(
+        task_loss=lambda: SelfDistillation(
+            task_loss("arc_face", scale=8.0), [5], student_layer="conv"
+        )
+    ),
+)
 cases["projected"] = (
     weighted,
     dict(
@@ -209,6 +223,19 @@ settings = {
         ),
     ),
 }
+settings["heads"] = (
+    lambda: keras.optimizers.SGD(0.05),
+    dict(
+        task_loss=lambda: SelfDistillation(
+            task_loss("batch_hard_triplet", margin=0.5), [5, 6], student_layer="conv"
+        ),
+        teacher_losses=lambda: [Projector()],
+    ),
+)
+settings["references"] = (
+    lambda: keras.optimizers.SGD(0.05),
+    dict(task_loss=lambda: TeacherReferences(task_loss("batch_hard_triplet", margin=0.5))),
+)
 settings["uneven rows"] = (
     lambda: keras.optimizers.SGD(0.05),
     dict(

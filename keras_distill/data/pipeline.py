@@ -1,7 +1,7 @@
 """Input pipelines: from images on disk to batches in memory."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -11,9 +11,17 @@ from keras_distill.data.decoding import image_area
 from keras_distill.data.degradation_syntax import parse_degradations
 from keras_distill.data.image_degradation import degrade as degraded
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.mixed_sampler import MixedSampler, partner_rows
+from keras_distill.data.mixed_views import mix, mix_pairs, mix_share, mixed_seed
 from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.unlabelled_sampler import UnlabelledSampler
+from keras_distill.data.view_changes import ViewChanges
+from keras_distill.data.view_colours import change_colours
 from keras_distill.data.views import centre_view, random_views
+from keras_distill.errors import InputError
+
+_Lookup: TypeAlias = Callable[[tf.Tensor, tf.Tensor], Any]
+_UNCHANGED = ViewChanges()
 
 
 def training_batches(
@@ -25,13 +33,18 @@ def training_batches(
     images_per_class: int = 8,
     unlabelled_per_batch: int = 0,
     views_per_image: int = 1,
+    mixed_per_batch: int = 0,
+    mixup_alpha: float = 1.0,
     teacher_image_size: "int | Mapping[str, int] | None" = None,
     least_area: float = 0.08,
+    augment: str = "",
     degrade: str = "",
     views: int | None = None,
     cached_image: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
-    teacher_embedding: Callable[[tf.Tensor, tf.Tensor], Any] | None = None,
-    teacher_features: Callable[[tf.Tensor, tf.Tensor], Any] | None = None,
+    teacher_embedding: _Lookup | None = None,
+    teacher_features: _Lookup | None = None,
+    mixed_teacher_embedding: _Lookup | None = None,
+    mixed_teacher_features: _Lookup | None = None,
     seed: int = 0,
     first_step: int = 0,
     replicas: int = 1,
@@ -41,32 +54,42 @@ def training_batches(
 
     Batch `s` is a function of `(seed, s)`: its rows come from `ClassSampler`, and the view of an
     image from `(seed, id, view)`. In epoch `e = s // steps_per_epoch` every image shows its view
-    `e`, or `e mod views`; with V views of an image in a batch, `V e` to `V e + V - 1`.
+    `e`, or `e mod views`; with V views of an image in a batch, `V e` to `V e + V - 1`. Mixed rows
+    come from `MixedSampler`, which counts views by itself.
 
     Args:
         images: The images.
         image_size: Height and width of `image`, in pixels.
         steps_per_epoch: Batches in an epoch.
-        classes_per_batch: Classes in a batch, P.
+        classes_per_batch: Classes in a batch, P; 0 for no labelled rows.
         images_per_class: Images of each class in a batch, K.
         unlabelled_per_batch: Rows of images labelled -1 that follow the P x K labelled ones, drawn
             by `UnlabelledSampler`.
         views_per_image: Views of each image in a batch, V, in rows next to each other: each batch
             has V times as many rows.
+        mixed_per_batch: Rows that follow them, each a mix of the views of two of all images, drawn
+            by `MixedSampler`: an even number. A mix has the label and the id -1, so it enters the
+            teacher losses only, and the teacher sees the same mix.
+        mixup_alpha: The share of an image in a mix is drawn from Beta(a, a); 1 is uniform.
         teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher; a
             dict by name if there are several teachers; `None` if they see `image`.
         least_area: Least share of an image's area in a crop; see `random_views`.
+        augment: Changes of colours that the teacher sees too, such as `"jitter:0.8,grey:0.2"`; see
+            `parse_augmentations`.
         degrade: Degradation of `image`, not of `teacher_image`, such as
             `"low_resolution:32,jpeg:20"`; see `parse_degradations`. A teacher that is evaluated
             then needs a `teacher_image`, also of the same size: there is one if neither
             `teacher_image_size` nor `teacher_embedding` is given; of several teachers name all.
         views: Different views of an image; `None` for a new one in each epoch.
-        cached_image: Maps rows of `images` and their views, int64 `(rows,)`, to their pixels, such
-            as `PixelCache.lookup`; then nothing is decoded.
+        cached_image: Maps rows of `images` and their views, int64 `(rows,)`, to the pixels of
+            their crops, such as `PixelCache.lookup`; then nothing is decoded.
         teacher_embedding: Maps rows of `images` and their views, int64 `(rows,)`, to the teacher's
             embeddings, such as `TeacherCache.lookup`.
         teacher_features: The same for the feature maps of hint and attention layers, such as
             `TeacherCache.lookup_features`.
+        mixed_teacher_embedding: `teacher_embedding` for the mixed rows, such as the `lookup` of a
+            `TeacherCache` with this `mixup_alpha`.
+        mixed_teacher_features: `teacher_features` for the mixed rows.
         seed: Seed of the batches and of the views.
         first_step: Step of the first batch.
         replicas: Parts that the rows of a batch are dealt to like cards, so that each has images of
@@ -76,35 +99,50 @@ def training_batches(
     Returns:
         Batches `(x, y)`: `x` a dict of `image` uint8 `(rows, image_size, image_size, 3)`, `id`
         int64 `(rows,)` and maybe `teacher_image` and `teacher_embedding`; `y` the labels, int64
-        `(rows,)`, -1 for unlabelled.
+        `(rows,)`, -1 for unlabelled and for mixed.
 
     Raises:
-        InputError: If there are too few classes for a batch, or a degradation is unknown.
-        ValueError: If images are cached, but a teacher needs them at another size, or if there are
-            fewer different views than views of an image in a batch.
+        InputError: If there are too few classes or images for a batch, if a change or a degradation
+            is unknown, or if answers are looked up for some of the rows only.
+        ValueError: If images are cached, but a teacher needs them at another size, if there are
+            fewer different views than views of an image in a batch, or if rows cannot be dealt to
+            the replicas.
     """
+    changes = ViewChanges(augment, mixup_alpha if mixed_per_batch else None)
     degradations = parse_degradations(degrade, image_size=image_size)
-    if degradations and teacher_image_size is None and teacher_embedding is None:
+    looked_up = teacher_embedding is not None or mixed_teacher_embedding is not None
+    if degradations and teacher_image_size is None and not looked_up:
         teacher_image_size = image_size
     labelled = np.flatnonzero(images.labels >= 0)
-    sampler = ClassSampler(
-        images.labels[labelled],
-        classes_per_batch=classes_per_batch,
-        images_per_class=images_per_class,
-        seed=seed,
-    )
-    unlabelled_sampler = None
+    sampler = unlabelled_sampler = mixed_sampler = None
+    if classes_per_batch:
+        sampler = ClassSampler(
+            images.labels[labelled],
+            classes_per_batch=classes_per_batch,
+            images_per_class=images_per_class,
+            seed=seed,
+        )
     if unlabelled_per_batch:
         unlabelled = np.flatnonzero(images.labels < 0)
         unlabelled_sampler = UnlabelledSampler(
             len(unlabelled), batch_size=unlabelled_per_batch, seed=seed
         )
+    if mixed_per_batch:
+        mixed_sampler = MixedSampler(
+            len(images), batch_size=mixed_per_batch, seed=seed, views=views
+        )
     if not 1 <= views_per_image <= (views or views_per_image):
         raise ValueError(f"`views_per_image={views_per_image}` must be from 1 to `views={views}`.")
-    images_per_batch = sampler.batch_size + unlabelled_per_batch
-    part_size, left_over = divmod(images_per_batch * views_per_image, replicas)
+    images_per_batch = (sampler.batch_size if sampler else 0) + unlabelled_per_batch
+    plain = images_per_batch * views_per_image
+    part_size, left_over = divmod(plain + mixed_per_batch, replicas)
+    left_over += mixed_per_batch % (2 * replicas) * (not left_over)
     if left_over:
         raise ValueError(f"{left_over} rows are left over when dealt to `replicas={replicas}`.")
+    plain //= replicas  # of one part, as all below
+    counts = (plain, part_size - plain)
+    embeddings = _of_all_rows("embedding", teacher_embedding, mixed_teacher_embedding, counts)
+    features = _of_all_rows("features", teacher_features, mixed_teacher_features, counts)
     columns = _columns(images)
     _, ids, labels = columns
     several = isinstance(teacher_image_size, Mapping)
@@ -122,52 +160,64 @@ def training_batches(
     def rows_of_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shown = step // steps_per_epoch * views_per_image + np.arange(views_per_image)
         shown = shown if views is None else shown % views
-        rows = tf.gather(labelled, sampler.rows(step))
+        drawn = []
+        if sampler is not None:
+            drawn.append(tf.gather(labelled, sampler.rows(step)))
         if unlabelled_sampler is not None:
-            more = tf.gather(unlabelled, unlabelled_sampler.rows(step))
-            rows = tf.concat([rows, more], axis=0)
-        each = tf.repeat(rows, views_per_image), tf.tile(shown, [images_per_batch])
-
-        def deal(values: tf.Tensor) -> tf.Tensor:
-            dealt = tf.reshape(values, [-1, replicas])[:, own_replicas.start : own_replicas.stop]
-            return tf.reshape(tf.transpose(dealt), [len(own_replicas) * part_size])
-
-        return deal(each[0]), deal(each[1])
+            drawn.append(tf.gather(unlabelled, unlabelled_sampler.rows(step)))
+        parts = []
+        if drawn:
+            rows = tf.repeat(tf.concat(drawn, 0), views_per_image)
+            each = rows, tf.tile(shown, [images_per_batch])
+            parts.append([_dealt(column, replicas, own_replicas) for column in each])
+        if mixed_sampler is not None:
+            pairs = mixed_sampler.rows(step)
+            parts.append([_dealt(column, replicas, own_replicas, 2) for column in pairs])
+        rows, their_views = (tf.concat(columns, 1) for columns in zip(*parts, strict=True))
+        length = len(own_replicas) * part_size
+        return tf.reshape(rows, [length]), tf.reshape(their_views, [length])
 
     @tf.autograph.experimental.do_not_convert
     def with_columns(rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return rows, views, *(tf.gather(column, rows) for column in columns)
+        return rows, views, *(tf.gather(column, rows) for column in columns[:2])
 
     @tf.autograph.experimental.do_not_convert
     def example(
-        row: tf.Tensor, view: tf.Tensor, file: tf.Tensor, id: tf.Tensor, label: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, Any], tf.Tensor]:
-        pixels = _view(file, id, view, seed, sizes, least_area)
-        image = worse(pixels[image_size], id, view)
-        return row, view, {"image": image, "id": id, **for_teacher(pixels)}, label
+        row: tf.Tensor, view: tf.Tensor, file: tf.Tensor, id: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        pixels = _view(file, _view_seed(seed, view, id), sizes, least_area, augment)
+        return row, view, {str(size): pixels[size] for size in sizes}
 
-    def worse(image: tf.Tensor, id: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
-        return degraded(image, degradations, _view_seed(seed, view, id))
-
-    def for_teacher(pixels: Mapping[int, tf.Tensor]) -> dict[str, Any]:
-        good = {name: pixels[size] for name, size in teacher_sizes.items()}
+    def for_teacher(pixels: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        good = {name: pixels[str(size)] for name, size in teacher_sizes.items()}
         return {"teacher_image": good if several else good[""]} if good else {}
 
     def look_up(
-        rows: tf.Tensor, views: tf.Tensor, x: dict[str, Any] | None = None, y: Any = None
+        rows: tf.Tensor, views: tf.Tensor, pixels: dict[str, tf.Tensor] | None = None
     ) -> tuple[dict[str, Any], tf.Tensor]:
-        if x is None:
+        id, y = tf.gather(ids, rows), tf.gather(labels, rows)
+        seeds = _view_seed(seed, views, id)
+        if pixels is None:
             assert cached_image is not None
-            image, id = cached_image(rows, views), tf.gather(ids, rows)
-            x, y = {"id": id, **for_teacher({image_size: image})}, tf.gather(labels, rows)
-            if degradations:
-                each = (image, id, views)
-                image = tf.map_fn(lambda one: worse(*one), each, fn_output_signature=tf.uint8)
-            x["image"] = image
-        if teacher_embedding is not None:
-            x = {**x, "teacher_embedding": teacher_embedding(rows, views)}
-        if teacher_features is not None:
-            x = {**x, "teacher_features": teacher_features(rows, views)}
+            crops = cached_image(rows, views)
+            if augment:
+                crops = _each(lambda crop, own: change_colours(crop, augment, own), crops, seeds)
+            pixels = {str(image_size): crops}
+        if changes.mixup_alpha is not None:
+            pixels = _mixed(pixels, seeds, plain, changes.mixup_alpha)
+            own = tf.range(part_size) < plain
+            id, y = tf.where(own, id, -1), tf.where(own, y, -1)
+        image = pixels[str(image_size)]
+        if degradations:
+            if changes.mixup_alpha is not None:
+                of_mixes = _each(mixed_seed, seeds[plain:], dtype=tf.int64)
+                seeds = tf.concat([seeds[:plain], of_mixes], 0)
+            image = _each(lambda good, own: degraded(good, degradations, own), image, seeds)
+        x = {"image": image, "id": id, **for_teacher(pixels)}
+        if embeddings is not None:
+            x["teacher_embedding"] = embeddings(rows, views)
+        if features is not None:
+            x["teacher_features"] = features(rows, views)
         return x, y
 
     batches = tf.data.Dataset.range(first_step, tf.int64.max).map(
@@ -181,8 +231,7 @@ def training_batches(
             .map(example, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(part_size, drop_remainder=True)
         )
-        return batches.map(look_up).prefetch(tf.data.AUTOTUNE)
-    if len(own_replicas) > 1:
+    elif len(own_replicas) > 1:
         batches = batches.rebatch(part_size, drop_remainder=True)
     return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -194,6 +243,7 @@ def view_batches(
     view: int | None,
     least_area: float = 0.08,
     seed: int = 0,
+    changes: ViewChanges = _UNCHANGED,
     rows: range | None = None,
     batch_size: int = 64,
 ) -> tf.data.Dataset:
@@ -205,24 +255,39 @@ def view_batches(
         view: Number of the view; `None` for the centre, as in `evaluation_batches`.
         least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the views.
+        changes: Changes of the views; not of the centre.
         rows: The rows of `images` to go through; all of them by default.
         batch_size: Rows in a batch; the last may have fewer.
 
     Returns:
         Batches `(image, id)`, uint8 `(rows, image_size, image_size, 3)` and int64 `(rows,)`.
     """
-    if rows is not None:
-        images = images.select(np.arange(rows.start, rows.stop))
+    chosen = np.arange(len(images)) if rows is None else np.arange(rows.start, rows.stop)
+    columns: tuple[tf.Tensor, ...] = _columns(images.select(chosen))[:2]
+    if changes.mixup_alpha is not None:
+        if view is None:
+            raise ValueError("the centre is never mixed; give a `view`.")
+        partners = partner_rows(len(images), view=view, seed=seed)[chosen]
+        columns += _columns(images.select(partners))[:2]
+
+    def crop(file: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+        return _view(file, own, [image_size], least_area, changes.augment)[image_size]
 
     @tf.autograph.experimental.do_not_convert
-    def example(file: tf.Tensor, id: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def example(file: tf.Tensor, id: tf.Tensor, *partner: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if view is None:
             return centre_view(tf.io.read_file(file), image_size), id
-        pixels = _view(file, id, tf.constant(view, tf.int64), seed, [image_size], least_area)
-        return pixels[image_size], id
+        number = tf.constant(view, tf.int64)
+        own = _view_seed(seed, number, id)
+        pixels = crop(file, own)
+        if changes.mixup_alpha is not None:
+            other = crop(partner[0], _view_seed(seed, number, partner[1]))
+            share = mix_share(own, changes.mixup_alpha)
+            pixels = mix(pixels[None], other[None], share[None])[0]
+        return pixels, id
 
     return (
-        tf.data.Dataset.from_tensor_slices(_columns(images))
+        tf.data.Dataset.from_tensor_slices(columns)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
@@ -278,16 +343,70 @@ def evaluation_batches(
 
 
 def _view(
-    file: tf.Tensor, id: tf.Tensor, view: tf.Tensor, seed: int, sizes: list[int], least_area: float
+    file: tf.Tensor, seed: tf.Tensor, sizes: list[int], least_area: float, augment: str
 ) -> dict[int, tf.Tensor]:
     """The pixels of an image's view, by size: a function of (seed, id, view)."""
-    pair = _view_seed(seed, view, id)
-    pixels = random_views(tf.io.read_file(file), sizes, pair, least_area=least_area)
+    pixels = random_views(tf.io.read_file(file), sizes, seed, least_area=least_area)
+    if augment:
+        pixels = [change_colours(image, augment, seed) for image in pixels]
     return dict(zip(sizes, pixels, strict=True))
 
 
 def _view_seed(seed: int, view: tf.Tensor, id: tf.Tensor) -> tf.Tensor:
-    return tf.stack([seed * 2**31 + view, id])
+    """Seeds of the views of images, int64 `(..., 2)`."""
+    return tf.stack([seed * 2**31 + view, id], axis=-1)
+
+
+def _dealt(rows: tf.Tensor, replicas: int, own: range, hand: int = 1) -> tf.Tensor:
+    """Deals rows like cards, some at a time; `(len(own), n)`."""
+    dealt = tf.reshape(rows, [-1, replicas, hand])[:, own.start : own.stop]
+    return tf.reshape(tf.transpose(dealt, [1, 0, 2]), [len(own), -1])
+
+
+@tf.autograph.experimental.do_not_convert
+def _each(function: Callable[..., tf.Tensor], *columns: tf.Tensor, dtype: Any = tf.uint8) -> Any:
+    """Applies a function to each row."""
+    return tf.map_fn(lambda row: function(*row), columns, fn_output_signature=dtype)
+
+
+@tf.autograph.experimental.do_not_convert
+def _mixed(
+    pixels: Mapping[str, tf.Tensor], seeds: tf.Tensor, plain: int, mixup_alpha: float
+) -> dict[str, tf.Tensor]:
+    """Mixes the pairs that follow the plain rows of a batch."""
+    shares = _each(lambda own: mix_share(own, mixup_alpha), seeds[plain:], dtype=tf.float32)
+    shares = tf.ensure_shape(shares, [seeds.shape[0] - plain])
+
+    def mixed(images: tf.Tensor) -> tf.Tensor:
+        images = tf.ensure_shape(images, [seeds.shape[0], *images.shape[1:]])
+        return tf.concat([images[:plain], mix_pairs(images[plain:], shares)], 0)
+
+    return {size: mixed(images) for size, images in pixels.items()}
+
+
+def _of_all_rows(
+    name: str, of_plain: _Lookup | None, of_mixed: _Lookup | None, counts: tuple[int, int]
+) -> _Lookup | None:
+    """Joins what is looked up for the plain rows of a batch, and for the mixed rows after them."""
+    plain, mixed = counts
+    if of_plain is None and of_mixed is None:
+        return None
+    if bool(plain) != (of_plain is not None) or bool(mixed) != (of_mixed is not None):
+        raise InputError(
+            f"`teacher_{name}` answers for the plain rows of a batch, `mixed_teacher_{name}` for "
+            f"its mixed rows, but there are {plain} and {mixed} of them; give those of the rows "
+            "that there are, or none."
+        )
+    if of_plain is None or of_mixed is None:
+        return of_plain or of_mixed
+    both = (of_plain, of_mixed)
+
+    def look_up(rows: tf.Tensor, views: tf.Tensor) -> Any:
+        parts = (slice(None, plain), slice(plain, None))
+        answers = [ask(rows[part], views[part]) for ask, part in zip(both, parts, strict=True)]
+        return tf.nest.map_structure(lambda *found: tf.concat(found, 0), *answers)
+
+    return look_up
 
 
 def _columns(images: ImageSet) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

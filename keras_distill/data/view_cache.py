@@ -14,18 +14,21 @@ from keras_distill.data.image_fingerprint import check_unchanged, images_fingerp
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.shard_store import Shard, ShardStore
+from keras_distill.data.view_changes import ViewChanges
 from keras_distill.data.views import VIEWS_VERSION
 from keras_distill.errors import InputError
 from keras_distill.version import __version__
+
+_UNCHANGED = ViewChanges()
 
 
 class ViewCache:
     """Base of the caches: a function of the views that `training_batches` shows.
 
-    Views are a function of (seed, image id, view), so an entry belongs to exactly the pixels of
-    that view. The folder is named by a hash of everything that decides the entries: the images, the
-    augmentation, the seed, the versions, and what a subclass adds. An entry is never used after one
-    of them has changed. A subclass implements `compute`.
+    Views are a function of (seed, image id, view), and mixes of the images too, so an entry belongs
+    to exactly the pixels of that view. The folder is named by a hash of everything that decides the
+    entries: the images, the augmentation, the seed, the versions, and what a subclass adds. An
+    entry is never used after one of them has changed. A subclass implements `compute`.
 
     Args:
         images: The images.
@@ -34,12 +37,13 @@ class ViewCache:
         views: Different views of an image; `None` for its centre alone.
         least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the views.
+        changes: Changes of the views.
         outputs: Shape of an entry by its name.
         dtype: Type of the entries.
         provenance: Whatever else decides the entries, by name.
 
     Raises:
-        InputError: If the folder cannot be written.
+        InputError: If the folder cannot be written, or the centre would be mixed.
     """
 
     #: Its name in messages.
@@ -54,15 +58,23 @@ class ViewCache:
         views: int | None,
         least_area: float,
         seed: int,
+        changes: ViewChanges = _UNCHANGED,
         outputs: Mapping[str, tuple[int, ...]],
         dtype: Any,
         provenance: Mapping[str, Any],
     ):
+        if views is None and changes.mixup_alpha is not None:
+            raise InputError(
+                f"`mixup_alpha={changes.mixup_alpha:g}`: the centre of an image is never mixed; "
+                "give a number of `views`."
+            )
         self.images = images
         self.image_size = image_size
         self.views = views
         self.least_area = least_area
         self.seed = seed
+        self.changes = changes
+        view = {"seed": seed, "least_area": least_area, **changes.provenance}
         manifest = {
             "keras_distill": __version__,
             "tensorflow": tf.__version__,
@@ -73,7 +85,7 @@ class ViewCache:
             "outputs": {name: list(shape) for name, shape in outputs.items()},
             "dtype": np.dtype(dtype).name,
             "views_version": VIEWS_VERSION,
-            "view": "centre" if views is None else {"seed": seed, "least_area": least_area},
+            "view": "centre" if views is None else view,
         }
         name = hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=12)
         self.store = ShardStore(
@@ -216,6 +228,7 @@ class ViewCache:
             view=None if self.views is None else shard.view,
             least_area=self.least_area,
             seed=self.seed,
+            changes=self.changes,
             rows=shard.rows,
             batch_size=batch_size,
         )

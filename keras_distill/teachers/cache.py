@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.view_cache import ViewCache
+from keras_distill.data.view_changes import ViewChanges
 from keras_distill.errors import InputError
 from keras_distill.losses.attention_maps import attention_energy
 from keras_distill.teachers.teacher import Teacher
@@ -33,6 +34,9 @@ class TeacherCache(ViewCache):
             cheaper, but then the teacher sees other pixels than the student.
         least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the views.
+        augment: Changes of colours, as of `training_batches`.
+        mixup_alpha: For its `mixed_teacher_embedding`: the views are mixes of two images, as with
+            this `mixup_alpha`; `None` for views of one image.
         layers: Inner layers of a Keras teacher whose feature maps are kept too. In a dict, the
             height and width at which `attention_energy` is kept in place of a map, `None` for the
             map itself: attention needs no more, and it takes a hundredth of the disk.
@@ -60,6 +64,8 @@ class TeacherCache(ViewCache):
         views: int | None = 8,
         least_area: float = 0.08,
         seed: int = 0,
+        augment: str = "",
+        mixup_alpha: float | None = None,
         layers: Sequence[str] | Mapping[str, tuple[int, int] | None] = (),
     ):
         fingerprint = teacher.fingerprint
@@ -96,6 +102,7 @@ class TeacherCache(ViewCache):
             views=views,
             least_area=least_area,
             seed=seed,
+            changes=ViewChanges(augment, mixup_alpha),
             outputs={"embedding": (dim,), **maps, _EXPONENTS: (1 + len(maps),)},
             dtype=np.float16,
             provenance=provenance,

@@ -1,0 +1,154 @@
+"""Exactness of the teacher cache for changed and for mixed views."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_distill import InputError
+from keras_distill.data import view_changes
+from keras_distill.data.image_set import read_folder
+from keras_distill.data.pipeline import training_batches
+from keras_distill.teachers.cache import TeacherCache
+from keras_distill.teachers.teacher import Teacher
+
+CHANGES = {"augment": "jitter,grey", "mixup_alpha": 2.0}
+VIEWS = {"views": 2, "seed": 5, "least_area": 0.4}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Three classes of three noise images, and two images without labels."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for index in range(11):
+        path = root / f"class{index % 4}" / f"{index}.{'png' if index % 2 else 'jpg'}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
+    found = read_folder(root)
+    return found.of_classes(range(3)).with_unlabelled(found.of_classes(range(3, 4)))
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """A teacher to which a single pixel matters: its answer holds whole numbers of 11 bits."""
+
+    def function(pixels):
+        pixels = tf.cast(pixels, tf.int32)
+        place = tf.reshape(tf.range(8 * 8 * 3) % 251 + 1, [8, 8, 3])
+        return tf.cast(tf.reduce_sum(pixels * place, 2) % 1021, tf.float32)[:, :, 0]
+
+    def answer(pixels):
+        return tf.concat([function(pixels), function(pixels[:, :, ::-1])], 1)
+
+    return Teacher(answer, fingerprint="pixels", embedding_dim=16, image_size=8)
+
+
+@pytest.fixture(scope="module")
+def caches(images, teacher, tmp_path_factory):
+    """The cache of plain views and the one of mixes, in one folder."""
+    folder = tmp_path_factory.mktemp("caches")
+    plain = TeacherCache(teacher, images, folder, **VIEWS, augment=CHANGES["augment"])
+    mixed = TeacherCache(teacher, images, folder, **VIEWS, **CHANGES)
+    for cache in (plain, mixed):
+        cache.fill(batch_size=4)
+    return plain, mixed
+
+
+@pytest.mark.parametrize(
+    ("own", "degrade"),
+    [(range(1), ""), (range(2), "noise:25,jpeg:20"), (range(1, 2), "")],
+    ids=["one", "both, degraded", "second"],
+)
+def test_cached_answers_are_those_to_the_pixels_of_each_row(images, teacher, caches, degrade, own):
+    """Labelled, unlabelled and mixed rows, on one replica, on two, and on the second alone."""
+    plain, mixed = caches
+    batches = training_batches(
+        images,
+        image_size=16,
+        teacher_image_size=8,
+        steps_per_epoch=3,
+        classes_per_batch=2,
+        images_per_class=2,
+        unlabelled_per_batch=2,
+        mixed_per_batch=8,
+        degrade=degrade,
+        teacher_embedding=plain.lookup,
+        mixed_teacher_embedding=mixed.lookup,
+        first_step=100,
+        replicas=1 if own == range(1) else 2,
+        own_replicas=own,
+        **CHANGES,
+        **VIEWS,
+    )
+    rows = 0
+    for x, y in batches.take(8):
+        live = teacher(x["teacher_image"])
+        assert len(np.unique(live, axis=0)) == len(live)  # each mix is another
+        np.testing.assert_array_equal(x["teacher_embedding"], live)
+        assert (y.numpy() < 0).sum() == (10 if own == range(1) else 5)
+        rows += len(y)
+    assert rows == 8 * (14 if own == range(1) else 7)
+
+
+def test_all_rows_mixed_at_the_students_size(images, teacher, caches):
+    batches = training_batches(
+        images,
+        image_size=8,
+        steps_per_epoch=1,
+        classes_per_batch=0,
+        mixed_per_batch=10,
+        mixed_teacher_embedding=caches[1].lookup,
+        **CHANGES,
+        **VIEWS,
+    )
+    for x, _ in batches.take(4):
+        assert x.keys() == {"image", "id", "teacher_embedding"}
+        np.testing.assert_array_equal(x["teacher_embedding"], teacher(x["image"]))
+
+
+def test_whatever_changes_the_pixels_has_a_folder_of_its_own(
+    images, teacher, caches, tmp_path, monkeypatch
+):
+    def folder(**options):
+        return TeacherCache(teacher, images, caches[0].folder.parent, **VIEWS, **options).folder
+
+    assert folder(**CHANGES) == caches[1].folder
+    assert folder(augment="grey:0.2,jitter:0.8", mixup_alpha=2.0) == caches[1].folder
+    found = [
+        folder(),
+        folder(augment="jitter"),
+        folder(augment="jitter:0.7"),
+        folder(augment="jitter,grey"),
+        folder(mixup_alpha=1.0),
+        folder(mixup_alpha=2.0),
+        folder(**CHANGES),
+    ]
+    for name in ("_COLOURS_VERSION", "_MIXES_VERSION"):
+        monkeypatch.setattr(view_changes, name, 99)
+        found.append(folder(**CHANGES))
+        assert folder() == found[0]  # a plain view has not changed
+    assert len(set(found)) == len(found)
+
+
+def test_manifest(caches):
+    plain, mixed = (json.loads((cache.folder / "manifest.json").read_text()) for cache in caches)
+    view = {
+        "seed": 5,
+        "least_area": 0.4,
+        "augment": {"grey": 0.2, "jitter": 0.8},
+        "colours_version": 1,
+    }
+    assert plain["view"] == view
+    assert mixed["view"] == view | {"mixup_alpha": 2.0, "mixes_version": 1}
+    assert plain["views_version"] == mixed["views_version"] == 3
+
+
+def test_the_centre_is_never_mixed(images, teacher, tmp_path):
+    with pytest.raises(InputError, match=r"`mixup_alpha=1`: the centre of an image is never mix"):
+        TeacherCache(teacher, images, tmp_path, views=None, mixup_alpha=1.0)
+    options = {"views": None, "least_area": 0.3}
+    changed = TeacherCache(teacher, images, tmp_path, **options, augment="grey")
+    assert changed.folder == TeacherCache(teacher, images, tmp_path, **options).folder

@@ -9,7 +9,8 @@ Purpose: the claims about speed. MobileNet-0.25 at 128 pixels, batches of 8 x 8,
   plain_vs_torch           the step alone, against PyTorch at its best of eager, channels_last and
                            compiled; needs an interpreter with the extra `bench`
   input_vs_step            the input pipeline alone, against the step alone; decoding, and reading
-                           from the image cache
+                           from the image cache; also with jittered colours, half of the rows
+                           mixed, and the teacher's answers from its cache
   decode_vs_turbo          the input pipeline, against decoding the same files by libjpeg-turbo on
                            as many threads as there are cores, and no more
   memory                   MB of the process after 2,000 steps, against after 200
@@ -49,7 +50,7 @@ from keras_distill import (
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pixel_cache import PixelCache
 from keras_distill.teachers.cache import TeacherCache
-from keras_distill.teachers.teacher import as_teacher
+from keras_distill.teachers.teacher import Teacher, as_teacher
 
 IMAGES = flags.DEFINE_string("images", "", "Folder of photographs; the glyphs if empty.")
 TORCH = flags.DEFINE_string("torch_python", sys.executable, "Interpreter that has PyTorch.")
@@ -198,6 +199,22 @@ def against_torch():
         )
 
 
+def looked_up(images, folder, augment):
+    """Lookups of a teacher's answers to plain and to mixed views."""
+    teacher = Teacher(
+        lambda pixels: tf.reshape(tf.image.resize(pixels, [8, 8]), [-1, 192]),
+        fingerprint="pixels",
+        embedding_dim=192,
+        image_size=SIZE,
+    )
+    options = {"views": VIEWS, "augment": augment}
+    plain = TeacherCache(teacher, images, folder, **options)
+    mixed = TeacherCache(teacher, images, folder, **options, mixup_alpha=1.0)
+    for cache in (plain, mixed):
+        cache.fill()
+    return {"teacher_embedding": plain.lookup, "mixed_teacher_embedding": mixed.lookup}
+
+
 def input_pipeline(images, folder):
     pixels = PixelCache(images, folder, image_size=SIZE, views=VIEWS)
     pixels.fill()
@@ -205,6 +222,12 @@ def input_pipeline(images, folder):
     decoding = drawer(training_batches(images, **common), 150)
     cached = drawer(training_batches(images, **common, cached_image=pixels.lookup), 1500)
     step = stepper(distiller(), one_batch())
+    mixed = {"augment": "jitter,grey", "classes_per_batch": 4, "mixed_per_batch": BATCH // 2}
+    mixed |= looked_up(images, folder, mixed["augment"])
+    mixing = drawer(training_batches(images, **common, **mixed), 150)
+    mixing_cached = drawer(
+        training_batches(images, **common, **mixed, cached_image=pixels.lookup), 150
+    )
     files = [(images.root / path).read_bytes() for path in images.paths]
     cv2.setNumThreads(1)
 
@@ -219,10 +242,12 @@ def input_pipeline(images, folder):
             decoded = sum(map(len, pool.map(decode, [files[i::8] for i in range(8)])))
         return decoded / (time.perf_counter() - begun)
 
-    rates = by_turns(decoding, cached, step, turbo)
+    step_rate, turbo_rate, *rates = by_turns(step, turbo, decoding, cached, mixing, mixing_cached)
     for how, rate in zip(("decoding", "image_cache"), rates, strict=False):
-        report(f"input_vs_step_{how}", rate, rates[2])
-        report(f"decode_vs_turbo_{how}", rate, rates[3])
+        report(f"input_vs_step_{how}", rate, step_rate)
+        report(f"decode_vs_turbo_{how}", rate, turbo_rate)
+    for how, rate in zip(("decoding", "image_cache"), rates[2:], strict=True):
+        report(f"input_vs_step_mixed_{how}", rate, step_rate)
 
 
 def memory(images):

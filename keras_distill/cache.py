@@ -54,10 +54,9 @@ def main(settings: CacheSettings) -> None:
 def _fill(settings: DistillSettings) -> None:
     from rich.console import Console
 
-    from keras_distill.data.view_cache import ViewCache
     from keras_distill.models.backbones import BACKBONES
     from keras_distill.models.embedder import build_embedder
-    from keras_distill.recipes.caches import fill_caches, open_image_cache, open_teacher_caches
+    from keras_distill.recipes.caches import fill_caches, open_caches
     from keras_distill.recipes.losses import build_teacher_losses
     from keras_distill.recipes.teachers import feature_layers, open_teachers
 
@@ -78,13 +77,19 @@ def _fill(settings: DistillSettings) -> None:
             settings, teacher_loss_weights(settings, settings.dataset), teachers, student
         )
         layers = feature_layers(losses, teachers, student)
-    found = open_teacher_caches(settings, teachers, images, image_size=image_size, layers=layers)
-    caches: dict[str, ViewCache] = {f"teacher {k}".strip(): cache for k, cache in found.items()}
-    if (image_cache := open_image_cache(settings, images, image_size=image_size)) is not None:
-        caches["images"] = image_cache
+    caches = open_caches(settings, teachers, images, image_size=image_size, layers=layers)
     fill_caches(caches, None, settings, console)
     for cache in caches.values():
         console.print(str(cache.folder), highlight=False, soft_wrap=True)
+
+
+def _described(view: dict[str, Any]) -> str:
+    """The views of a cache, in words."""
+    words = ["seed {seed}, crops of {least_area}".format_map(view)]
+    words += [f"{name} {share:g}" for name, share in view.get("augment", {}).items()]
+    if "mixup_alpha" in view:
+        words.append(f"mixed, alpha {view['mixup_alpha']:g}")
+    return ", ".join(words)
 
 
 def _list(folder: Path) -> None:
@@ -99,9 +104,7 @@ def _list(folder: Path) -> None:
         table.add_row(
             str(cache["rows"]),
             str(cache["image_size"]),
-            view
-            if isinstance(view := cache["view"], str)
-            else "seed {seed}, crops of {least_area}".format_map(view),
+            view if isinstance(view := cache["view"], str) else _described(view),
             ", ".join(f"{name} {shape}" for name, shape in cache["outputs"].items()),
             f"{size / 1e6:.1f}",
             manifest.parent.name,

@@ -27,6 +27,7 @@ def open_teacher_caches(
     *,
     image_size: int,
     layers: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    mixed: bool = False,
 ) -> dict[str, TeacherCache]:
     """Opens the cache of each teacher that looks at pixels, if the settings name caches.
 
@@ -37,6 +38,7 @@ def open_teacher_caches(
         image_size: Height and width of the views for teachers of any size, in pixels.
         layers: Inner layers of each teacher whose feature maps are kept too, as `TeacherCache`
             takes them.
+        mixed: Whether the views are mixes of two images.
 
     Returns:
         The caches by the teachers' names.
@@ -53,6 +55,8 @@ def open_teacher_caches(
             views=mode if isinstance(mode, int) else None,
             least_area=settings.crop_area,
             seed=settings.seed,
+            augment=settings.augment,
+            mixup_alpha=settings.mixup_alpha if mixed else None,
             layers=layers.get(name, {}),
         )
         for name, teacher in teachers.items()
@@ -77,9 +81,42 @@ def open_image_cache(
     )
 
 
+def open_caches(
+    settings: DistillSettings,
+    teachers: Mapping[str, Teacher],
+    images: ImageSet,
+    *,
+    image_size: int,
+    layers: Mapping[str, Mapping[str, Any]],
+) -> dict[str, ViewCache]:
+    """Opens all caches that the rows of a batch are looked up in; arguments as above.
+
+    Returns:
+        The caches by title: of the teachers, for plain and for mixed rows, and of the images.
+    """
+    caches: dict[str, ViewCache] = {}
+    for title, mixed, shown in (
+        ("teacher", False, settings.mixed < 1.0),
+        ("mixes, teacher", True, settings.mixed > 0.0),
+    ):
+        if shown:
+            found = open_teacher_caches(
+                settings, teachers, images, image_size=image_size, layers=layers, mixed=mixed
+            )
+            caches |= titled(title, found)
+    if (image_cache := open_image_cache(settings, images, image_size=image_size)) is not None:
+        caches["images"] = image_cache
+    return caches
+
+
 def shown_views(settings: DistillSettings) -> int:
     """Returns how many views of an image a training shows, if none of them is shown again."""
     return settings.epochs * settings.views_per_image
+
+
+def titled(title: str, caches: Mapping[str, TeacherCache]) -> dict[str, ViewCache]:
+    """Returns the caches of teachers by titles that hold the teachers' names."""
+    return {f"{title} {name}".strip(): cache for name, cache in caches.items()}
 
 
 def fill_caches(
@@ -89,13 +126,15 @@ def fill_caches(
 
     Args:
         caches: The caches by title.
-        views: Views to fill, from the first; all by default.
+        views: Views to fill, from the first; all by default; with 0 nothing is done.
         settings: The settings.
         console: Console that shows progress.
 
     Raises:
         InputError: If a cache would be too large, or cannot be written.
     """
+    if views == 0:
+        return
     for cache in caches.values():
         with renamed_arguments(max_gb="cache_max_gb"):
             cache.check_space(settings.cache_max_gb, views)

@@ -10,7 +10,7 @@ import keras
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
-from keras_distill.errors import InputError, as_flags, renamed, renamed_arguments
+from keras_distill.errors import as_flags, renamed, renamed_arguments
 from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
@@ -65,15 +65,13 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
     student = _build_student(settings)
     image_size = student.input_shape[1]
     plan = plan_batches(settings, train)
-    try:
-        context.replicas.check_batch(plan.size)
-    except InputError as error:
-        raise InputError(f"{plan.settings}: {error}") from error
+    plan.check_replicas(context.replicas)
     summary = figures_before(settings, context.run, student, train, validation, skipped) | {
         "steps_per_epoch": plan.steps_per_epoch,
         "batch_size": plan.size,
         "replicas": context.replicas.count,
         "unlabelled_per_batch": plan.unlabelled_per_batch,
+        "mixed_per_batch": plan.mixed_per_batch,
     }
     context.say(
         f"{plan.images}; student {settings.backbone}, {student.count_params():,} parameters, "
@@ -83,17 +81,24 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
         context.say(f"warning: {warning}")
     task_loss = build_task_loss(settings, train.classes)
     cache = open_image_cache(settings, train, image_size=image_size)
+    shown = max(shown_views(settings), plan.mixed_views)
     if cache is not None:  # before the teachers are evaluated for hours
         with renamed_arguments(max_gb="cache_max_gb"):
-            cache.check_space(settings.cache_max_gb, shown_views(settings))
+            cache.check_space(settings.cache_max_gb, shown)
     opened = open_teachers(settings, train)
     provenance = check_provenance(settings, train, validation, student, opened, context)
     weights = teacher_loss_weights(settings, settings.dataset)
     teachers = prepare_teachers(
-        settings, train, opened, student=student, weights=weights, console=context.console
+        settings,
+        train,
+        opened,
+        student=student,
+        weights=weights,
+        mixed_views=plan.mixed_views,
+        console=context.console,
     )
     if cache is not None and settings.epochs:
-        fill_caches({"images": cache}, shown_views(settings), settings, context.console)
+        fill_caches({"images": cache}, shown, settings, context.console)
     batches = DistillBatches(settings, train, image_size, teachers, cache, plan, context.replicas)
     training = Training(
         model=student,

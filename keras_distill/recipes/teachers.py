@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,22 @@ from keras_distill.data.pipeline import view_batches
 from keras_distill.embedding.named_teacher import load_named_teacher
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.feature_loss import FeatureLoss
-from keras_distill.losses.registry import SAME_SPACE_LOSSES
+from keras_distill.losses.registry import ANCHOR_LOSSES, SAME_SPACE_LOSSES
 from keras_distill.losses.unit_rows import unit_rows
 from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
-from keras_distill.recipes.caches import fill_caches, open_teacher_caches, shown_views
+from keras_distill.recipes.caches import (
+    fill_caches,
+    open_teacher_caches,
+    shown_views,
+    titled,
+)
 from keras_distill.recipes.losses import build_teacher_losses, with_anchors
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import (
     TEACHER_SIDE_PROJECTIONS,
     parse_anchors,
-    parse_cache,
     parse_teachers,
     per_teacher,
 )
@@ -42,13 +46,14 @@ class RecipeTeachers:
 
     Attributes:
         teachers: The teachers, projected where the settings say so.
-        caches: Their caches; a teacher that is evaluated at each step has none.
+        caches: Their caches of the plain rows; a teacher that is evaluated at each step has none.
         views: Different views of an image in training; `None` for a new one in each epoch.
         losses: The losses against each teacher.
         live: Teachers that are evaluated at each step, because they have no cache, or not for
             everything.
         pca: The PCA of each teacher that has one.
         student_projections: Maps from the student's embedding into a teacher's space.
+        mixed_caches: Their caches of the mixed rows.
     """
 
     teachers: dict[str, Teacher]
@@ -58,6 +63,7 @@ class RecipeTeachers:
     live: set[str]
     pca: dict[str, keras.Model]
     student_projections: dict[str, keras.Model]
+    mixed_caches: dict[str, TeacherCache] = field(default_factory=dict)
 
     def single(self, values: dict[str, Any]) -> Any:
         """Returns the only teacher's value, the dict if they have names, `None` if it is empty."""
@@ -77,22 +83,34 @@ class RecipeTeachers:
         }
         return self.single(sizes)
 
-    def lookup(self) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
-        """Returns `teacher_embedding` of `training_batches` for the teachers that have a cache."""
-        if not self.caches:
+    def lookup(self, *, mixed: bool = False) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
+        """Returns `teacher_embedding` of `training_batches` for the teachers that have a cache.
+
+        Args:
+            mixed: Whether to return `mixed_teacher_embedding` instead.
+        """
+        caches = self.mixed_caches if mixed else self.caches
+        if not caches:
             return None
 
         def look_up(rows: tf.Tensor, views: tf.Tensor) -> Any:
-            found = {name: cache.lookup(rows, views) for name, cache in self.caches.items()}
+            found = {name: cache.lookup(rows, views) for name, cache in caches.items()}
             for name in found.keys() & self.pca.keys():
                 found[name] = self.pca[name](found[name])
             return self.single(found)
 
         return look_up
 
-    def lookup_features(self) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
-        """Returns `teacher_features` of `training_batches` for the teachers that cache them."""
-        caches = {name: cache for name, cache in self.caches.items() if cache.layers}
+    def lookup_features(
+        self, *, mixed: bool = False
+    ) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
+        """Returns `teacher_features` of `training_batches` for the teachers that cache them.
+
+        Args:
+            mixed: Whether to return `mixed_teacher_features` instead.
+        """
+        opened = self.mixed_caches if mixed else self.caches
+        caches = {name: cache for name, cache in opened.items() if cache.layers}
         if not caches:
             return None
         return lambda rows, views: self.single(
@@ -121,6 +139,7 @@ def prepare_teachers(
     *,
     student: keras.Model,
     weights: Mapping[str, Mapping[str, float]],
+    mixed_views: int,
     console: Console,
 ) -> RecipeTeachers:
     """Projects the teachers and fills their caches as far as this run needs them.
@@ -131,6 +150,7 @@ def prepare_teachers(
         opened: The teachers, as of `open_teachers`.
         student: The student.
         weights: Weight of each loss by teacher, as of `parse_teacher_losses`.
+        mixed_views: Views of mixed images that training shows.
         console: Console that shows progress.
 
     Returns:
@@ -141,6 +161,7 @@ def prepare_teachers(
     """
     image_size, embedding_dim = student.input_shape[1], student.output_shape[1]
     teachers = dict(opened)
+    _check_sees(teachers, settings)
     losses = build_teacher_losses(settings, weights, teachers, student)
     same_space = {name for name, own in weights.items() if SAME_SPACE_LOSSES & set(own)}
     projections = per_teacher("teacher_projection", settings.teacher_projection, list(teachers))
@@ -148,22 +169,19 @@ def prepare_teachers(
         _check_width(teacher, projections[name], embedding_dim, settings, needed=name in same_space)
         if projections[name] not in TEACHER_SIDE_PROJECTIONS:
             check_compared_width(settings, teacher.embedding_dim, embedding_dim)
-    mode = parse_cache("teacher_cache", settings.teacher_cache)
     layers = feature_layers(losses, teachers, student)
     cached_layers = layers if settings.cache_features else {}
-    caches = open_teacher_caches(
-        settings, teachers, images, image_size=image_size, layers=cached_layers
+    open_caches = functools.partial(
+        open_teacher_caches, image_size=image_size, layers=cached_layers
     )
-    live = {name for name in teachers if name not in caches}
-    if not settings.cache_features:
-        live |= {name for name, own in layers.items() if own}
+    views = _plain_views(settings, weights, projections)
+    caches = open_caches(settings, teachers, images) if views or settings.mixed < 1.0 else {}
+    mixed_caches = open_caches(settings, teachers, images, mixed=True) if settings.mixed else {}
+    live = _live(settings, teachers.keys() - {**caches, **mixed_caches}.keys(), layers)
     if settings.image_cache != "off":
         _check_cached_size(settings, {name: teachers[name] for name in sorted(live)}, image_size)
-    fitted = set(TEACHER_SIDE_PROJECTIONS) & set(projections.values())
-    views = max(shown_views(settings), 1 if fitted else 0)
-    if views:
-        named = {f"teacher {name}".strip(): cache for name, cache in caches.items()}
-        fill_caches(named, views, settings, console)
+    fill_caches(titled("teacher", caches), views, settings, console)
+    fill_caches(titled("mixes, teacher", mixed_caches), mixed_views, settings, console)
     pca, student_projections = {}, {}
     for name, teacher in teachers.items():
         projection = projections[name]
@@ -186,12 +204,13 @@ def prepare_teachers(
             losses[name] = with_anchors(losses[name], each)
     return RecipeTeachers(
         teachers,
-        caches,
-        mode if isinstance(mode, int) and caches else None,
+        caches if settings.mixed < 1.0 else {},
+        next((cache.views for cache in {**mixed_caches, **caches}.values()), None),
         losses,
         live,
         pca,
         student_projections,
+        mixed_caches,
     )
 
 
@@ -254,6 +273,38 @@ def open_teachers(settings: DistillSettings, images: ImageSet) -> dict[str, Teac
         teacher.check_covers(images)
         teachers[name] = teacher
     return teachers
+
+
+def _live(
+    settings: DistillSettings, uncached: set[str], layers: Mapping[str, Mapping[str, Any]]
+) -> set[str]:
+    """Teachers that are evaluated at each step: without a cache, or with one of vectors alone."""
+    inner = {name for name, own in layers.items() if own and not settings.cache_features}
+    return uncached | inner
+
+
+def _plain_views(
+    settings: DistillSettings,
+    weights: Mapping[str, Mapping[str, float]],
+    projections: Mapping[str, str],
+) -> int:
+    """How many plain views of each image are looked up."""
+    anchored = parse_anchors(settings.anchors) is None and any(
+        ANCHOR_LOSSES & set(own) for own in weights.values()
+    )
+    fitted = set(TEACHER_SIDE_PROJECTIONS) & set(projections.values())
+    first = fitted or (anchored and settings.epochs > 0)
+    return max(shown_views(settings) if settings.mixed < 1.0 else 0, 1 if first else 0)
+
+
+def _check_sees(teachers: Mapping[str, Teacher], settings: DistillSettings) -> None:
+    for name, teacher in teachers.items():
+        if settings.mixed and teacher.needs_ids:
+            path = parse_teachers(settings.teacher)[name]
+            raise InputError(
+                f"`mixed={settings.mixed:g}`: the teacher {path!r} is a table of vectors, and has "
+                "none of a mixed image; give a model as `teacher`, or leave `mixed` out."
+            )
 
 
 def _check_width(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_distill.data import view_changes
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.addons_losses import check_addons
@@ -167,7 +168,22 @@ class BatchSettings(Settings, group="Training"):
         "loss relaxed_contrastive.",
         least=1,
     )
+    mixed: float = setting(
+        0.0,
+        "Share of a batch's rows that are mixes of two training images each, added to the rows "
+        "above; at 1 they replace them, in equal number. A mix has no class, and enters the "
+        "teacher losses only; the teacher sees the same mix.",
+    )
+    mixup_alpha: float = setting(
+        1.0, "Draw the share of an image in a mix from Beta(A, A); 1 is uniform."
+    )
     crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
+    augment: str = setting(
+        "",
+        f"Changes of the colours of a crop, some of {view_changes.SYNTAX} with a probability P "
+        "(0.8 and 0.2 if left out): jitter of brightness, contrast, saturation and hue, and grey. "
+        "The teacher sees the same pixels.",
+    )
     degrade: str = setting(
         "",
         f"Degradations of the student's images, in this order, some of {SYNTAX}; the teacher sees "
@@ -228,6 +244,8 @@ class DistillSettings(
         if not 0.0 < self.crop_area <= 1.0:
             raise InputError(f"--crop_area={self.crop_area} must be above 0 and at most 1.")
         self._check_views()
+        view_changes.parse_augmentations(self.augment)
+        self._check_mixed()
         image_size = self.image_size or BACKBONES[self.backbone].image_size
         parse_degradations(self.degrade, image_size=image_size)
         self._check_single_teacher()
@@ -266,6 +284,40 @@ class DistillSettings(
                     f"{given} has no effect with --freeze_batch_norm, which keeps all statistics; "
                     "leave one of them out."
                 )
+
+    def _check_mixed(self) -> None:
+        """Rejects mixed rows from which nothing can be learned."""
+        if not 0.0 <= self.mixed <= 1.0:
+            raise InputError(f"--mixed={self.mixed} is a share of the rows, from 0 to 1.")
+        view_changes.check_mixup_alpha(self.mixup_alpha)
+        if not self.mixed:
+            if "mixup_alpha" in self.given:
+                raise InputError(
+                    f"--mixup_alpha={self.mixup_alpha} has no effect without mixed rows; add "
+                    "--mixed=0.5, or leave it out."
+                )
+            return
+        if not any(teacher_loss_weights(self, self.dataset).values()):
+            missing = "--teacher_losses" if self.teacher else "--teacher"
+            raise InputError(
+                f"--mixed={self.mixed}: without {missing} there is nothing to learn from mixed "
+                "images, which have no class; give one, or leave them out."
+            )
+        if self.teacher_cache == "clean":
+            raise InputError(
+                f"--mixed={self.mixed}: --teacher_cache=clean knows the teacher's output for whole "
+                "images only; give views:K or off."
+            )
+        if self.mixed == 1.0 and self.views_per_image > 1:
+            raise InputError(
+                f"--mixed={self.mixed} leaves no rows of one image for --views_per_image="
+                f"{self.views_per_image}; leave it out, or give a share below 1."
+            )
+        if self.mixed == 1.0 and self.task_loss != "none":
+            raise InputError(
+                f"--mixed={self.mixed} leaves no labels for --task_loss={self.task_loss}; give "
+                "--task_loss=none, or a share below 1."
+            )
 
     def _check_losses(self) -> None:
         """Rejects losses that leave nothing to learn."""

@@ -110,6 +110,38 @@ def test_training_asks_no_teacher_whose_cache_is_complete(cached, here, flags, t
     assert losses["pixels"] == pytest.approx(losses["cached"], rel=1e-5)
 
 
+def test_mixed_rows_have_a_cache_of_their_own(
+    here, flags, photos, save_logging_teacher, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    flags = [*flags, f"--teacher={save_logging_teacher(tmp_path)}", "--augment=jitter,grey:0.5"]
+    flags += ["--mixed=0.5", "--mixup_alpha=0.4", "--backbone_layer=conv1_relu"]
+    runs = {name: tmp_path / name for name in ("filled", "live", "all")}
+    ended = here("train", *flags, f"--run_dir={runs['filled']}")
+    assert (ended.code, ended.err) == (0, "")
+    assert "\nteacher: 80 views to compute" in ended.out
+    assert "\nmixes, teacher: 40 views to compute" in ended.out  # 2 epochs x 2 steps x 4 rows
+    assert asked(tmp_path) == 80 + 40
+    described = json.loads((runs["filled"] / "summary.json").read_text())
+    assert (described["batch_size"], described["mixed_per_batch"]) == (8, 4)
+
+    ended = here("cache", *flags)
+    assert (ended.code, ended.err) == (0, "")
+    assert asked(tmp_path) == 2 * 120
+    listed = here("cache", "--list", f"--cache_dir={tmp_path / 'cache'}").out
+    assert " seed 0, crops of 0.08, grey 0.5, jitter 0.8 " in listed
+    assert " seed 0, crops of 0.08, grey 0.5, jitter 0.8, mixed, alpha 0.4 " in listed
+
+    assert here("train", *flags, f"--run_dir={runs['live']}", "--teacher_cache=off").code == 0
+    losses = last_losses(runs["live"])
+    assert last_losses(runs["filled"]) == pytest.approx(losses, rel=2e-3)
+
+    more = [f"--run_dir={runs['all']}", "--image_cache=views:3", "--mixed=1", "--task_loss=none"]
+    assert here("train", *flags, *more).code == 0
+    described = json.loads((runs["all"] / "summary.json").read_text())
+    assert (described["batch_size"], described["mixed_per_batch"]) == (4, 4)
+
+
 def test_clean_cache_says_what_it_is(here, flags, photos, save_logging_teacher, tmp_path):
     flags = [*flags, f"--teacher={save_logging_teacher(tmp_path)}", "--teacher_cache=clean"]
     ended = here("cache", *flags)

@@ -145,6 +145,14 @@ def test_pairs_are_dealt_to_replicas(images, batches, cached, tmp_path):
     same(list(other.take(2)), dealt[1::2])
 
 
+def test_mixed_rows_follow_several_views_of_an_image(images, batches):
+    options = OPTIONS | {"views_per_image": 2, "images_per_class": 1}
+    for (x, y), (expected, _) in zip(training_batches(images, **options), batches, strict=False):
+        np.testing.assert_array_equal(x["image"][4:], expected["image"][4:])
+        np.testing.assert_array_equal(x["id"][:4:2], x["id"][1:4:2])
+        assert (y.numpy() < 0).tolist() == [False] * 4 + [True] * 4
+
+
 def test_all_rows_may_be_mixed(images, batches):
     options = OPTIONS | {"classes_per_batch": 0}
     for (x, y), (expected, _) in zip(training_batches(images, **options), batches, strict=False):

@@ -1,5 +1,6 @@
 """Input pipelines: from images on disk to batches in memory."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -214,12 +215,12 @@ def view_batches(
     if rows is not None:
         images = images.select(np.arange(rows.start, rows.stop))
 
+    pixels_of = _pixels_of_view(image_size, seed, least_area, centre=view is None)
+    number = tf.constant(view or 0, tf.int64)
+
     @tf.autograph.experimental.do_not_convert
     def example(file: tf.Tensor, id: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if view is None:
-            return centre_view(tf.io.read_file(file), image_size), id
-        pixels = _view(file, id, tf.constant(view, tf.int64), seed, [image_size], least_area)
-        return pixels[image_size], id
+        return tf.ensure_shape(pixels_of(file, id, number), [image_size, image_size, 3]), id
 
     return (
         tf.data.Dataset.from_tensor_slices(_columns(images))
@@ -284,6 +285,24 @@ def _view(
     pair = _view_seed(seed, view, id)
     pixels = random_views(tf.io.read_file(file), sizes, pair, least_area=least_area)
     return dict(zip(sizes, pixels, strict=True))
+
+
+@functools.lru_cache(maxsize=8)
+def _pixels_of_view(
+    image_size: int, seed: int, least_area: float, *, centre: bool
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The pixels of an image by (file, id, view).
+
+    Traced once, which takes as long as decoding hundreds of images: a cache reads each view of each
+    shard by a pipeline of its own.
+    """
+
+    def pixels(file: tf.Tensor, id: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+        if centre:
+            return centre_view(tf.io.read_file(file), image_size)
+        return _view(file, id, view, seed, [image_size], least_area)[image_size]
+
+    return tf.function(pixels, autograph=False)
 
 
 def _view_seed(seed: int, view: tf.Tensor, id: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ Purpose: a cache is filled at the teacher's own speed. MobileNetV2 at 224 pixels
   float16_difference       cached embeddings, against those of Keras: largest difference relative
                            to the largest value; `against` is that of ONNX Runtime without float16
 The sides are timed by turns, and the median is kept; the conversion is not counted, see `convert`.
-Cost: a minute on two cores.
+Cost: about two minutes on two cores.
 Expected: see benchmarks/RESULTS.md.
 """
 
@@ -34,8 +34,8 @@ from keras_distill.teachers.teacher import as_teacher
 
 TEACHER = flags.DEFINE_string("teacher", "", "A .keras file; random weights if empty.")
 IMAGES = flags.DEFINE_string("images", "", "Folder of photographs; the glyphs if empty.")
-COUNT = flags.DEFINE_integer("count", 512, "Images in a turn.")
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns.")
+COUNT = flags.DEFINE_integer("count", 1024, "Images in a turn.")
+ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns.")
 SIZE = flags.DEFINE_integer("size", 224, "Pixels a side, if the weights are random.")
 BATCH = 64
 LAYERS = ["block_6_expand_relu", "out_relu"]

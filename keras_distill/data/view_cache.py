@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.data.begun_ahead import BegunAhead
 from keras_distill.data.image_fingerprint import check_unchanged, images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
@@ -192,10 +193,12 @@ class ViewCache:
         """
         self.prepare(views)
         written: list[Shard] = []
+        missing = self.store.missing(self._range(views))
+        ahead = BegunAhead(missing, lambda shard: self._batches(shard, batch_size))
 
         def entries(shard: Shard) -> dict[str, np.ndarray]:
             parts, begin = [], shard.rows.start
-            for pixels, ids in self._batches(shard, batch_size):
+            for pixels, ids in ahead.items(shard):
                 paths = self.images.paths[begin : begin + len(ids)]
                 parts.append(self.compute(pixels, ids, paths))
                 begin += len(ids)
@@ -204,7 +207,8 @@ class ViewCache:
             written.append(shard)
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-        self.store.fill(self._range(views), entries, on_rows)
+        with ahead:
+            self.store.fill(self._range(views), entries, on_rows)
         if written:
             try:
                 self.check_source()

@@ -108,8 +108,8 @@ class TeacherSettings(Settings, group="Teacher"):
     )
     teacher_runtime: str = setting(
         "auto",
-        "What fills the cache of a Keras teacher: onnx converts it for ONNX Runtime, twice as fast "
-        "as Keras on a CPU; keras is Keras itself; auto takes onnx for a large cache if "
+        "What fills the cache of a Keras teacher: onnx converts it for ONNX Runtime, which is "
+        "faster than Keras on a CPU; keras is Keras itself; auto takes onnx for a large cache if "
         "keras_distill[onnx] is installed, checks its first batch against Keras, and keeps to what "
         "has filled most of the cache before.",
         group="Cache",

@@ -46,7 +46,7 @@ class TeacherCache(ViewCache):
             height and width at which `attention_energy` is kept in place of a map, `None` for the
             map itself: attention needs no more, and it takes a hundredth of the disk.
         runtime: What computes the outputs of a Keras teacher. `onnx` converts it for ONNX Runtime,
-            which answers two to three times as fast on a CPU; its first batch must agree with
+            which answers 1.5 to 1.9 times as fast on a CPU; its first batch must agree with
             Keras within 1e-4 of the largest value. `keras` is Keras itself. `auto` takes `onnx` if
             its packages are installed and the cache is large enough to pay for the conversion,
             says so and goes on with Keras if that fails, and keeps to the runtime that has computed

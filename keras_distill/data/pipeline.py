@@ -1,5 +1,6 @@
 """Input pipelines: from images on disk to batches in memory."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -270,21 +271,13 @@ def view_batches(
         partners = partner_rows(len(images), view=view, seed=seed)[chosen]
         columns += _columns(images.select(partners))[:2]
 
-    def crop(file: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
-        return _view(file, own, [image_size], least_area, changes.augment)[image_size]
+    pixels_of = _pixels_of_view(image_size, seed, least_area, changes, centre=view is None)
+    number = tf.constant(view or 0, tf.int64)
 
     @tf.autograph.experimental.do_not_convert
     def example(file: tf.Tensor, id: tf.Tensor, *partner: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if view is None:
-            return centre_view(tf.io.read_file(file), image_size), id
-        number = tf.constant(view, tf.int64)
-        own = _view_seed(seed, number, id)
-        pixels = crop(file, own)
-        if changes.mixup_alpha is not None:
-            other = crop(partner[0], _view_seed(seed, number, partner[1]))
-            share = mix_share(own, changes.mixup_alpha)
-            pixels = mix(pixels[None], other[None], share[None])[0]
-        return pixels, id
+        pixels = pixels_of(number, file, id, *partner)
+        return tf.ensure_shape(pixels, [image_size, image_size, 3]), id
 
     return (
         tf.data.Dataset.from_tensor_slices(columns)
@@ -350,6 +343,32 @@ def _view(
     if augment:
         pixels = [change_colours(image, augment, seed) for image in pixels]
     return dict(zip(sizes, pixels, strict=True))
+
+
+@functools.lru_cache(maxsize=8)
+def _pixels_of_view(
+    image_size: int, seed: int, least_area: float, changes: ViewChanges, *, centre: bool
+) -> Callable[..., tf.Tensor]:
+    """The pixels of an image by view, file and id, and by file and id of the partner if mixed.
+
+    Traced once, which takes as long as decoding hundreds of images: a cache reads each view of each
+    shard by a pipeline of its own.
+    """
+
+    def crop(view: tf.Tensor, file: tf.Tensor, id: tf.Tensor) -> tf.Tensor:
+        own = _view_seed(seed, view, id)
+        return _view(file, own, [image_size], least_area, changes.augment)[image_size]
+
+    def pixels(view: tf.Tensor, file: tf.Tensor, id: tf.Tensor, *partner: tf.Tensor) -> tf.Tensor:
+        if centre:
+            return centre_view(tf.io.read_file(file), image_size)
+        plain = crop(view, file, id)
+        if changes.mixup_alpha is None:
+            return plain
+        share = mix_share(_view_seed(seed, view, id), changes.mixup_alpha)
+        return mix(plain[None], crop(view, *partner)[None], share[None])[0]
+
+    return tf.function(pixels, autograph=False)
 
 
 def _view_seed(seed: int, view: tf.Tensor, id: tf.Tensor) -> tf.Tensor:

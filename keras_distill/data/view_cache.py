@@ -3,13 +3,14 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.data.begun_ahead import BegunAhead
 from keras_distill.data.image_fingerprint import check_unchanged, images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import view_batches
@@ -40,7 +41,9 @@ class ViewCache:
         changes: Changes of the views.
         outputs: Shape of an entry by its name.
         dtype: Type of the entries.
-        provenance: Whatever else decides the entries, by name.
+        provenance: Whatever else decides the entries, by name. If they can be computed in several
+            ways that round differently, the provenance of each way, the preferred one first: the
+            way that has most of the entries is taken, so that none is computed twice or mixed.
 
     Raises:
         InputError: If the folder cannot be written, or the centre would be mixed.
@@ -61,7 +64,7 @@ class ViewCache:
         changes: ViewChanges = _UNCHANGED,
         outputs: Mapping[str, tuple[int, ...]],
         dtype: Any,
-        provenance: Mapping[str, Any],
+        provenance: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     ):
         if views is None and changes.mixup_alpha is not None:
             raise InputError(
@@ -74,27 +77,66 @@ class ViewCache:
         self.least_area = least_area
         self.seed = seed
         self.changes = changes
-        view = {"seed": seed, "least_area": least_area, **changes.provenance}
-        manifest = {
+        self._root = Path(folder)
+        self._outputs = outputs
+        self._dtype = dtype
+        ways = [provenance] if isinstance(provenance, Mapping) else list(provenance)
+        self._manifests = [self._manifest(way) for way in ways]
+        self.take(self._fullest())
+
+    def take(self, way: int) -> None:
+        """Turns to the entries that are computed in another way.
+
+        Args:
+            way: Its place in `provenance`.
+
+        Raises:
+            InputError: If its folder cannot be written.
+        """
+        self.way = way
+        self.store = self._store(self._manifests[way])
+
+    def _manifest(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        view = {"seed": self.seed, "least_area": self.least_area, **self.changes.provenance}
+        return {
             "keras_distill": __version__,
             "tensorflow": tf.__version__,
             **provenance,
-            "image_size": image_size,
-            "images": images_fingerprint_once(images),
-            "rows": len(images),
-            "outputs": {name: list(shape) for name, shape in outputs.items()},
-            "dtype": np.dtype(dtype).name,
+            "image_size": self.image_size,
+            "images": images_fingerprint_once(self.images),
+            "rows": len(self.images),
+            "outputs": {name: list(shape) for name, shape in self._outputs.items()},
+            "dtype": np.dtype(self._dtype).name,
             "views_version": VIEWS_VERSION,
-            "view": "centre" if views is None else view,
+            "view": "centre" if self.views is None else view,
         }
+
+    def _place(self, manifest: Mapping[str, Any]) -> Path:
         name = hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=12)
-        self.store = ShardStore(
-            Path(folder) / name.hexdigest(),
-            rows=len(images),
-            outputs=outputs,
+        return self._root / name.hexdigest()
+
+    def _store(self, manifest: Mapping[str, Any]) -> ShardStore:
+        return ShardStore(
+            self._place(manifest),
+            rows=len(self.images),
+            outputs=self._outputs,
             manifest=manifest,
-            dtype=dtype,
+            dtype=self._dtype,
         )
+
+    def _fullest(self) -> int:
+        """The way of which most entries are there, the preferred one of several."""
+        if len(self._manifests) == 1:
+            return 0
+        present = []
+        for manifest in self._manifests:
+            found = 0
+            if (self._place(manifest) / "manifest.json").exists():  # a store would make it
+                views = self._range(None)
+                missing = self._store(manifest).missing(views)
+                found = len(self.images) * len(views) - sum(len(shard.rows) for shard in missing)
+            present.append(found)
+        return present.index(max(present))
 
     @property
     def folder(self) -> Path:
@@ -159,11 +201,14 @@ class ViewCache:
             InputError: If the disk is full, an entry cannot be computed, or images or the model
                 have changed meanwhile.
         """
+        self.prepare(views)
         written: list[Shard] = []
+        missing = self.store.missing(self._range(views))
+        ahead = BegunAhead(missing, lambda shard: self._batches(shard, batch_size))
 
         def entries(shard: Shard) -> dict[str, np.ndarray]:
             parts, begin = [], shard.rows.start
-            for pixels, ids in self._batches(shard, batch_size):
+            for pixels, ids in ahead.items(shard):
                 paths = self.images.paths[begin : begin + len(ids)]
                 parts.append(self.compute(pixels, ids, paths))
                 begin += len(ids)
@@ -172,13 +217,24 @@ class ViewCache:
             written.append(shard)
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-        self.store.fill(self._range(views), entries, on_rows)
+        with ahead:
+            self.store.fill(self._range(views), entries, on_rows)
         if written:
             try:
                 self.check_source()
             except InputError:
                 self.store.drop(written)
                 raise
+
+    def prepare(self, views: int | None = None) -> None:
+        """Decides in which way missing entries are computed; `fill` does so too.
+
+        Args:
+            views: Views that will be filled; all by default.
+
+        Raises:
+            InputError: If they cannot be computed in the way that was asked for.
+        """
 
     def check_source(self) -> None:
         """Checks that the source of the entries is still the one that the cache was opened with.

@@ -15,8 +15,9 @@ from keras_distill.errors import as_flags, renamed_arguments
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.progress import work_progress
 from keras_distill.settings.settings import names_of
-from keras_distill.settings.teachers import parse_cache
+from keras_distill.settings.teachers import parse_cache, per_teacher
 from keras_distill.teachers.cache import TeacherCache
+from keras_distill.teachers.runtimes import choose_runtimes
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -46,22 +47,28 @@ def open_teacher_caches(
     mode = parse_cache("teacher_cache", settings.teacher_cache)
     if mode == "off":
         return {}
-    return {
-        name: TeacherCache(
-            teacher,
-            images,
-            Path(settings.cache_dir).expanduser(),
-            image_size=teacher.image_size or image_size,
-            views=mode if isinstance(mode, int) else None,
-            least_area=settings.crop_area,
-            seed=settings.seed,
-            augment=settings.augment,
-            mixup_alpha=settings.mixup_alpha if mixed else None,
-            layers=layers.get(name, {}),
-        )
-        for name, teacher in teachers.items()
-        if not teacher.needs_ids
-    }
+    runtimes = per_teacher("teacher_runtime", settings.teacher_runtime, list(teachers))
+    caches = {}
+    for name, teacher in teachers.items():
+        runtime = runtimes[name] or "auto"
+        with renamed_arguments(runtime="teacher_runtime"):
+            if teacher.needs_ids:
+                choose_runtimes(runtime, is_keras=False, pixels=0)
+                continue
+            caches[name] = TeacherCache(
+                teacher,
+                images,
+                Path(settings.cache_dir).expanduser(),
+                image_size=teacher.image_size or image_size,
+                views=mode if isinstance(mode, int) else None,
+                least_area=settings.crop_area,
+                seed=settings.seed,
+                augment=settings.augment,
+                mixup_alpha=settings.mixup_alpha if mixed else None,
+                layers=layers.get(name, {}),
+                runtime=runtime,
+            )
+    return caches
 
 
 def open_image_cache(
@@ -140,6 +147,8 @@ def fill_caches(
             cache.check_space(settings.cache_max_gb, views)
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
     for title, cache in caches.items():
+        with renamed_arguments(runtime="teacher_runtime"):
+            cache.prepare(views)
         missing = cache.missing_rows(views)
         place = f"{cache.folder} ({cache.nbytes(views) / 1e6:.3g} MB)"
         if cache.views is None:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_distill.errors import InputError
+from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.registry import ANCHOR_LOSSES, TEACHER_LOSSES
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
+from keras_distill.teachers.runtimes import check_runtime
 
 #: Projections that are fitted to the teacher's embeddings, and saved with the teacher.
 TEACHER_SIDE_PROJECTIONS = ("pca", "whitened")
@@ -25,6 +26,7 @@ _OF_TEACHERS = (
     "attention",
     "hint",
     "cache_features",
+    "teacher_runtime",
 )
 
 
@@ -104,6 +106,14 @@ class TeacherSettings(Settings, group="Teacher"):
         "each step; the size is printed before anything is computed.",
         group="Cache",
     )
+    teacher_runtime: str = setting(
+        "auto",
+        "What fills the cache of a Keras teacher: onnx converts it for ONNX Runtime, which is "
+        "faster than Keras on a CPU; keras is Keras itself; auto takes onnx for a large cache if "
+        "keras_distill[onnx] is installed, checks its first batch against Keras, and keeps to what "
+        "has filled most of the cache before.",
+        group="Cache",
+    )
     image_cache: str = setting(
         "off",
         "views:K keeps the decoded pixels of K random views of each image too, so that training "
@@ -147,6 +157,15 @@ class TeacherSettings(Settings, group="Teacher"):
                 raise InputError(
                     f"--teacher_image_size={value} is not a number of pixels, such as 224."
                 )
+        for value in per_teacher("teacher_runtime", self.teacher_runtime, names).values():
+            if value:
+                with renamed_arguments(runtime="teacher_runtime"):
+                    check_runtime(value)
+        if self.teacher_cache == "off" and self.teacher_runtime != "auto":
+            raise InputError(
+                f"--teacher_runtime={self.teacher_runtime} has no effect with --teacher_cache=off, "
+                "which evaluates the teacher at each step; leave it out, or keep a cache."
+            )
         if not names:
             _check_no_teacher(self)
 

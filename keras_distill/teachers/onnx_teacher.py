@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.teachers.image_size import agreed_image_size, takes_square_images
 from keras_distill.teachers.model_fingerprint import fingerprint_of
+from keras_distill.teachers.onnx_session import open_session
 from keras_distill.teachers.teacher import Teacher
 
 
@@ -47,15 +48,9 @@ def load_onnx(
             "pip install 'keras_distill[onnx]'."
         ) from error
 
-    def session(threads: int) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
     try:
         content = path.read_bytes()
-        loaded = session(os.cpu_count() or 1)
+        loaded = open_session(content, os.cpu_count() or 1)
     except Exception as error:  # ONNX Runtime has a dozen of its own, without a common base
         raise InputError(f"{source} could not be loaded: {error}") from error
     image = _image_input(loaded, source)
@@ -76,7 +71,7 @@ def load_onnx(
         image_size=size,
         preprocessing=preprocessing,
         fingerprint=lambda: fingerprint_of("onnx", content, vector.name),
-        runtime=lambda threads: _runner(session(threads), image, vector),
+        runtime=lambda threads: _runner(open_session(content, threads), image, vector),
         versions={"onnxruntime": onnxruntime.__version__},
     )
 

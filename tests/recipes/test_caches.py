@@ -24,6 +24,9 @@ class Slow:
         if self.gb > max_gb:
             raise InputError("too large")
 
+    def prepare(self, views):
+        self.prepared = views
+
     def missing_rows(self, views):
         return self.missing
 
@@ -84,4 +87,5 @@ def test_all_are_checked_before_any_is_filled(clock):
 def test_each_is_filled_as_far_as_needed(clock):
     caches = {"a": Slow(clock), "b": Slow(clock, missing=0), "c": Slow(clock)}
     printed(caches, views=2)
+    assert [cache.prepared for cache in caches.values()] == [2, 2, 2]
     assert [cache.filled for cache in caches.values()] == [[2], [], [2]]

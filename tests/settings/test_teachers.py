@@ -14,6 +14,7 @@ from keras_distill.settings.teachers import (
     parse_teachers,
     per_teacher,
 )
+from keras_distill.teachers import runtimes
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 
@@ -217,6 +218,26 @@ def test_unusable_flags(given, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--teacher_runtime=torch"], "`teacher_runtime=torch` is unknown; give one of auto, ker"),
+        (["--teacher_runtime=a:torch"], "`teacher_runtime=torch` is unknown"),
+        (["--teacher_runtime=b:onnx"], "`teacher_runtime=onnx` needs tf2onnx; install by pip"),
+        (
+            ["--teacher_runtime=keras", "--teacher_cache=off"],
+            "--teacher_runtime=keras has no effect with --teacher_cache=off",
+        ),
+    ],
+)
+def test_unusable_runtimes(given, said, monkeypatch):
+    monkeypatch.setattr(runtimes, "missing_packages", lambda: ["tf2onnx"])
+    parse("--teacher=a=one,b=two", "--teacher_runtime=a:keras").check()
+    with pytest.raises(InputError) as error:
+        parse("--teacher=a=one,b=two", *given).check()
+    assert str(error.value).startswith(said)
+
+
 @pytest.mark.parametrize("value", ["-1", "nan", "lots"])
 def test_unusable_sizes_of_a_cache(value, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -270,6 +291,7 @@ def test_named_losses_are_read_again_as_they_held(tmp_path):
         "--hint",
         "--attention",
         "--cache_features",
+        "--teacher_runtime=keras",
     ],
 )
 def test_what_describes_a_teacher_needs_one(given):

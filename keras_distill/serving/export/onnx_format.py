@@ -1,11 +1,10 @@
 """A model as an ONNX file."""
 
-import warnings
 from pathlib import Path
 
 import keras
 
-from keras_distill.native_log import quiet_native_log
+from keras_distill.models.onnx_graph import write_onnx_graph
 from keras_distill.serving.export.inference_model import inference_model
 
 
@@ -22,10 +21,4 @@ def write_onnx(model: keras.Model, file: Path) -> None:
     Raises:
         InputError: If the model has other inputs or outputs.
     """
-    inference = inference_model(model)
-    (image,) = inference.inputs
-    spec = keras.InputSpec(shape=image.shape, dtype="float32", name=image.name)
-    with warnings.catch_warnings(), quiet_native_log():
-        # Keras asks NumPy for a name that tf2onnx wants and NumPy 2 has no more.
-        warnings.filterwarnings("ignore", ".*np.object", FutureWarning)
-        inference.export(str(file), format="onnx", verbose=False, input_signature=[spec])
+    write_onnx_graph(inference_model(model), file)

@@ -49,6 +49,7 @@ from keras_distill import (
 )
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pixel_cache import PixelCache
+from keras_distill.data.view_changes import ViewChanges
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher, as_teacher
 
@@ -207,9 +208,12 @@ def looked_up(images, folder, augment):
         embedding_dim=192,
         image_size=SIZE,
     )
-    options = {"views": VIEWS, "augment": augment}
-    plain = TeacherCache(teacher, images, folder, **options)
-    mixed = TeacherCache(teacher, images, folder, **options, mixup_alpha=1.0)
+    plain, mixed = (
+        TeacherCache(
+            teacher, images, folder, views=VIEWS, changes=ViewChanges(augment, mixup_alpha)
+        )
+        for mixup_alpha in (None, 1.0)
+    )
     for cache in (plain, mixed):
         cache.fill()
     return {"teacher_embedding": plain.lookup, "mixed_teacher_embedding": mixed.lookup}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.data.dataset import load_dataset as load_dataset
     from keras_distill.data.pipeline import evaluation_batches as evaluation_batches
     from keras_distill.data.pipeline import training_batches as training_batches
+    from keras_distill.data.view_changes import ViewChanges as ViewChanges
     from keras_distill.embedding.batches import embed_batches as embed_batches
     from keras_distill.errors import InputError as InputError
     from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
@@ -142,6 +143,7 @@ _HOME_OF = {
     "Tls": "serving.client.channel",
     "VectorIndex": "retrieval.vector_index",
     "VectorTable": "teachers.vector_table",
+    "ViewChanges": "data.view_changes",
     "add_to_index": "retrieval.index_changes",
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",

@@ -11,6 +11,7 @@ from rich.console import Console
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_cache import PixelCache
 from keras_distill.data.view_cache import ViewCache
+from keras_distill.data.view_changes import ViewChanges
 from keras_distill.errors import as_flags, renamed_arguments
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.progress import work_progress
@@ -63,8 +64,7 @@ def open_teacher_caches(
                 views=mode if isinstance(mode, int) else None,
                 least_area=settings.crop_area,
                 seed=settings.seed,
-                augment=settings.augment,
-                mixup_alpha=settings.mixup_alpha if mixed else None,
+                changes=ViewChanges(settings.augment, settings.mixup_alpha if mixed else None),
                 layers=layers.get(name, {}),
                 runtime=runtime,
             )

@@ -25,6 +25,7 @@ _LEAST_EXPONENT = -120  # float32 has few smaller powers of two, which TensorFlo
 # batch. float16 rounds a value by up to 4.9e-4 of itself.
 _MOST_DIFFERENCE = 1e-4
 _COMPARED = 32  # images
+_UNCHANGED = ViewChanges()
 
 
 class TeacherCache(ViewCache):
@@ -43,9 +44,8 @@ class TeacherCache(ViewCache):
             cheaper, but then the teacher sees other pixels than the student.
         least_area: Least share of an image's area in a crop; see `random_views`.
         seed: Seed of the views.
-        augment: Changes of colours, as of `training_batches`.
-        mixup_alpha: For its `mixed_teacher_embedding`: the views are mixes of two images, as with
-            this `mixup_alpha`; `None` for views of one image.
+        changes: Changes of the views: the `augment` of `training_batches`, and its `mixup_alpha` in
+            a cache for `mixed_teacher_embedding`.
         layers: Inner layers of a Keras teacher whose feature maps are kept too. In a dict, the
             height and width at which `attention_energy` is kept in place of a map, `None` for the
             map itself: attention needs no more, and it takes a hundredth of the disk.
@@ -80,8 +80,7 @@ class TeacherCache(ViewCache):
         views: int | None = 8,
         least_area: float = 0.08,
         seed: int = 0,
-        augment: str = "",
-        mixup_alpha: float | None = None,
+        changes: ViewChanges = _UNCHANGED,
         layers: Sequence[str] | Mapping[str, tuple[int, int] | None] = (),
         runtime: str = "auto",
     ):
@@ -125,7 +124,7 @@ class TeacherCache(ViewCache):
             views=views,
             least_area=least_area,
             seed=seed,
-            changes=ViewChanges(augment, mixup_alpha),
+            changes=changes,
             outputs={"embedding": (dim,), **maps, _EXPONENTS: (1 + len(maps),)},
             dtype=np.float16,
             provenance=[

@@ -11,6 +11,7 @@ from keras_distill import InputError
 from keras_distill.data import view_changes
 from keras_distill.data.image_set import read_folder
 from keras_distill.data.pipeline import training_batches
+from keras_distill.data.view_changes import ViewChanges
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher
 
@@ -50,8 +51,8 @@ def teacher():
 def caches(images, teacher, tmp_path_factory):
     """The cache of plain views and the one of mixes, in one folder."""
     folder = tmp_path_factory.mktemp("caches")
-    plain = TeacherCache(teacher, images, folder, **VIEWS, augment=CHANGES["augment"])
-    mixed = TeacherCache(teacher, images, folder, **VIEWS, **CHANGES)
+    plain = TeacherCache(teacher, images, folder, **VIEWS, changes=ViewChanges(CHANGES["augment"]))
+    mixed = TeacherCache(teacher, images, folder, **VIEWS, changes=ViewChanges(**CHANGES))
     for cache in (plain, mixed):
         cache.fill(batch_size=4)
     return plain, mixed
@@ -113,7 +114,8 @@ def test_whatever_changes_the_pixels_has_a_folder_of_its_own(
     images, teacher, caches, tmp_path, monkeypatch
 ):
     def folder(**options):
-        return TeacherCache(teacher, images, caches[0].folder.parent, **VIEWS, **options).folder
+        given = {"changes": ViewChanges(**options)}
+        return TeacherCache(teacher, images, caches[0].folder.parent, **VIEWS, **given).folder
 
     assert folder(**CHANGES) == caches[1].folder
     assert folder(augment="grey:0.2,jitter:0.8", mixup_alpha=2.0) == caches[1].folder
@@ -148,7 +150,7 @@ def test_manifest(caches):
 
 def test_the_centre_is_never_mixed(images, teacher, tmp_path):
     with pytest.raises(InputError, match=r"`mixup_alpha=1`: the centre of an image is never mix"):
-        TeacherCache(teacher, images, tmp_path, views=None, mixup_alpha=1.0)
+        TeacherCache(teacher, images, tmp_path, views=None, changes=ViewChanges(mixup_alpha=1.0))
     options = {"views": None, "least_area": 0.3}
-    changed = TeacherCache(teacher, images, tmp_path, **options, augment="grey")
+    changed = TeacherCache(teacher, images, tmp_path, **options, changes=ViewChanges("grey"))
     assert changed.folder == TeacherCache(teacher, images, tmp_path, **options).folder

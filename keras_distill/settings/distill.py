@@ -291,7 +291,7 @@ class DistillSettings(
             raise InputError(f"--mixed={self.mixed} is a share of the rows, from 0 to 1.")
         view_changes.check_mixup_alpha(self.mixup_alpha)
         if not self.mixed:
-            if "mixup_alpha" in self.given:
+            if self.mixup_alpha != DistillSettings.mixup_alpha:
                 raise InputError(
                     f"--mixup_alpha={self.mixup_alpha} has no effect without mixed rows; add "
                     "--mixed=0.5, or leave it out."

@@ -22,6 +22,7 @@ def run(*flags):
     return cases
 
 
+@pytest.mark.slow
 def test_all_sides_answer_the_same_question_alike():
     cases = run("--cases=exact_vs_faiss,exact_memory,scann_vs_exact", "--vectors=1500", "--dim=32")
     compared = ("exact_vs_faiss", "scann_vs_exact")

@@ -160,7 +160,10 @@ class Interrupted(resumable_callbacks.ResumableCallbacks):
         super().on_train_batch_begin(batch, logs)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)],
+)
 def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, caplog, number, code):
     monkeypatch.setattr(Interrupted, "number", number)
     with monkeypatch.context() as patch:
@@ -186,6 +189,7 @@ def test_a_signal_and_a_damaged_checkpoint(train, resume, run, monkeypatch, capl
     assert_same(run, RunDirectory(train("through", *LONG).path))
 
 
+@pytest.mark.slow
 def test_a_longer_run_and_a_full_disk(resume, run, monkeypatch):
     flags = ("--schedule=constant", "--warmup_steps=3")
     assert resume(*flags).code == 0
@@ -231,6 +235,7 @@ def write(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write, tmp_path):
     files = {"teacher": "teacher.keras", "backbone_weights": "start.weights.h5"}
     for name in files.values():
@@ -259,7 +264,11 @@ def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write
 
 
 @pytest.mark.parametrize(
-    ("file", "images"), [("class_0/2.jpg", "training"), ("class_3/2.jpg", "validation")]
+    ("file", "images"),
+    [
+        ("class_0/2.jpg", "training"),
+        pytest.param("class_3/2.jpg", "validation", marks=pytest.mark.slow),
+    ],
 )
 def test_images_with_other_content_are_refused(file, images, resume, run, photos, tmp_path):
     copy = shutil.copytree(photos, tmp_path / "copy")

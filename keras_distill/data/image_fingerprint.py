@@ -2,6 +2,7 @@
 
 import hashlib
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def images_fingerprint_once(images: ImageSet) -> str:
     return _COMPUTED[images]
 
 
-def check_unchanged(images: ImageSet, rows: range) -> None:
+def check_unchanged(images: ImageSet, rows: Sequence[int] | np.ndarray) -> None:
     """Checks that images are still what `images_fingerprint_once` has hashed.
 
     Only size and time of change are compared; all files are read again if they differ.
@@ -57,7 +58,7 @@ def check_unchanged(images: ImageSet, rows: range) -> None:
         InputError: If one has changed since.
     """
     fingerprint, before = images_fingerprint_once(images), _STAMPS[images]
-    now = file_stamps(images.select(np.arange(rows.start, rows.stop)))
+    now = file_stamps(images.select(np.asarray(rows)))
     changed = [row for row, stamp in zip(rows, now, strict=True) if stamp != before[row]]
     if not changed:
         return

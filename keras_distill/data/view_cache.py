@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_distill.data.begun_ahead import BegunAhead
 from keras_distill.data.image_fingerprint import check_unchanged, images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
+from keras_distill.data.mixed_sampler import partner_rows
 from keras_distill.data.pipeline import view_batches
 from keras_distill.data.shard_store import Shard, ShardStore
 from keras_distill.data.view_changes import ViewChanges
@@ -213,7 +214,7 @@ class ViewCache:
                 parts.append(self.compute(pixels, ids, paths))
                 begin += len(ids)
                 on_rows(len(ids))
-            check_unchanged(self.images, shard.rows)
+            check_unchanged(self.images, self._seen(shard))
             written.append(shard)
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -276,6 +277,14 @@ class ViewCache:
     def _range(self, views: int | None) -> range:
         most = self.views or 1
         return range(most if views is None else min(views, most))
+
+    def _seen(self, shard: Shard) -> np.ndarray:
+        """Rows of the images that the entries of a shard are computed from."""
+        rows = np.arange(shard.rows.start, shard.rows.stop)
+        if self.changes.mixup_alpha is None:
+            return rows
+        partners = partner_rows(len(self.images), view=shard.view, seed=self.seed)
+        return np.union1d(rows, partners[rows])
 
     def _batches(self, shard: Shard, batch_size: int) -> tf.data.Dataset:
         return view_batches(

@@ -302,6 +302,7 @@ class Distiller(Method):
         config["teacher_losses"] = map_losses(restore, config["teacher_losses"])
         config["student_projection"] = map_teachers(restore, config["student_projection"])
         frozen = config.pop("frozen_batch_norms", [])
+        replace_calls(config["student"])  # a frozen layer would not be fused any more
         for layer in itertools.compress(batch_norms(config["student"]), frozen):
             freeze_batch_norm(layer)
         return cls(**config)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.errors import InputError
+from keras_distill.models.product import EMBEDDING, by_name
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file, published_folder
 from keras_distill.teachers.teacher import Teacher
@@ -134,7 +135,8 @@ def save_projected_teacher(teacher: Teacher, folder: Path, name: str) -> Path | 
         path = folder / f"{name}.keras"
         image = keras.Input(batch_shape=owner.input_shape, name="image")
         with published_file(path) as temporary:
-            keras.Model(image, projection(owner(image)), name=name).save(temporary)
+            embedding = (by_name(owner(image)) or {})[EMBEDDING]
+            keras.Model(image, projection(embedding), name=name).save(temporary)
         return path
     if not isinstance(owner, tf.__internal__.tracking.Trackable):
         return None

@@ -118,6 +118,16 @@ def test_a_saved_distiller_is_frozen_and_its_student_is_not(student, tmp_path):
     assert not keeps_statistics(alone.layers[3])
 
 
+def test_frozen_layers_are_fused_in_a_loaded_distiller_too(student):
+    freeze_batch_norm(student)
+    distiller = Distiller(student, task_loss=BatchHardTriplet(0.5))
+    for each in (distiller, Distiller.from_config(distiller.get_config())):
+        assert keeps_statistics(each.student.layers[3])
+        step = tf.function(lambda images, model=each.student: model(images, training=True))
+        graph = step.get_concrete_function(tf.TensorSpec([4, 8, 8, 3])).graph
+        assert "FusedBatchNormV3" in {operation.type for operation in graph.get_operations()}
+
+
 def test_a_model_without_batch_normalisation(small_embedder):
     with pytest.raises(InputError, match="no batch normalisation to freeze in"):
         freeze_batch_norm(small_embedder(image_size=8, batch_norm=False))

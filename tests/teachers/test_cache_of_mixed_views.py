@@ -1,6 +1,8 @@
 """Exactness of the teacher cache for changed and for mixed views."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_distill import InputError
-from keras_distill.data import view_changes
+from keras_distill.data import shard_store, view_changes
 from keras_distill.data.image_set import read_folder
+from keras_distill.data.mixed_sampler import partner_rows
 from keras_distill.data.pipeline import training_batches
 from keras_distill.data.view_changes import ViewChanges
 from keras_distill.teachers.cache import TeacherCache
@@ -154,3 +157,23 @@ def test_the_centre_is_never_mixed(images, teacher, tmp_path):
     options = {"views": None, "least_area": 0.3}
     changed = TeacherCache(teacher, images, tmp_path, **options, changes=ViewChanges("grey"))
     assert changed.folder == TeacherCache(teacher, images, tmp_path, **options).folder
+
+
+def test_a_mix_with_an_image_that_changes_is_not_kept(images, teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_store, "_SHARD_ROWS", 4)
+    copy = replace(images, root=shutil.copytree(images.root, tmp_path / "changing"))
+    partner = next(row for row in partner_rows(11, view=0, seed=5)[:4] if row >= 4)
+    file, former = copy.root / copy.paths[partner], images.root / images.paths[partner]
+
+    def opened():
+        return TeacherCache(teacher, copy, tmp_path, **VIEWS, changes=ViewChanges(**CHANGES))
+
+    cache = opened()
+    file.write_bytes((images.root / images.paths[partner - 2]).read_bytes())
+    with pytest.raises(InputError, match=rf"'{file}' was changed by another program"):
+        cache.fill(1)
+    assert cache.missing_rows(1) == 11  # nor the first shard, in which the image has no row
+    shutil.copyfile(former, file)
+    cache = opened()
+    cache.fill(1)
+    assert cache.missing_rows(1) == 0

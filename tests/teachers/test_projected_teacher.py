@@ -232,6 +232,15 @@ np.savez(folder / "answers.npz", **answers)
     np.testing.assert_allclose(answers["table.npz"], projected["table"](None, table.ids), atol=1e-6)
 
 
+def test_a_teacher_that_names_its_embedding_is_saved(small_embedder, pca, images, tmp_path):
+    embedder = small_embedder(8, image_size=16)
+    image = keras.Input((16, 16, 3))
+    named = as_teacher(keras.Model(image, {"embedding": embedder(image)}))
+    path = save_projected_teacher(project(named, pca), tmp_path, "projected")
+    saved = load_teacher(path)  # would warn of another structure if it held a dict
+    np.testing.assert_allclose(saved(images), pca(embedder(images)), atol=1e-5)
+
+
 def test_a_saved_model_is_projected_and_saved(small_embedder, pca, images, tmp_path):
     model = small_embedder(8, image_size=16)
     model.export(tmp_path / "exported", verbose=False)

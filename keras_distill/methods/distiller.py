@@ -248,7 +248,8 @@ class Distiller(Method):
             if training:
                 self.task_loss.update(labels, embeddings)
         if training:
-            self.observe(labels, embeddings)
+            known = ops.full_like(embeddings[:, 0], -1, "int64") if labels is None else labels
+            self.observe(known, embeddings)
         projections = by_teacher(self.student_projection)
         for name, loss, teacher in self._teacher_terms:
             weight, reported = self.teacher_loss_weights[name], None

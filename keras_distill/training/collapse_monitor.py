@@ -37,7 +37,8 @@ class CollapseMonitor(keras.callbacks.Callback):
     are as near as positives, and either the loss is near its value for equal embeddings and all
     triplets are active, or all embeddings lie in a point; or if the embeddings of four or more
     classes lie on a line. The second suspect epoch in a row is reported as a collapse, once, with
-    advice.
+    advice. Where no row has a label, as if all images are mixed, an epoch is suspect only if all
+    embeddings lie in a point.
 
     All of this is about training mode. The saved student may still embed all images alike, because
     it uses the moving statistics of its batch normalisations, or averaged weights. So it embeds
@@ -49,8 +50,8 @@ class CollapseMonitor(keras.callbacks.Callback):
     read the logs.
 
     Args:
-        rows: Number of the latest embeddings of labelled images to examine; best the number in a
-            batch.
+        rows: Number of the latest embeddings to examine, of labelled images if there are any; best
+            the number in a batch.
         say: Called with each message.
         batches: Batches `(x, y)` to embed in inference mode, the same ones each time; `None` to
             leave inference mode out.
@@ -106,20 +107,28 @@ class CollapseMonitor(keras.callbacks.Callback):
         saved = given.student if isinstance(given, AveragedStudent) else given
         self._embed = tf.function(lambda images: saved(images, training=False), autograph=False)
         self._queue = EmbeddingQueue(self._rows, name="last_embeddings")
+        self._unlabelled = EmbeddingQueue(self._rows, name="last_unlabelled_embeddings")
         with model.distribute_strategy.scope():
-            self._queue.build((None, model.student.output_shape[-1]))
+            for queue in (self._queue, self._unlabelled):
+                queue.build((None, model.student.output_shape[-1]))
         model.observer = self._observe
         model.train_function = None  # a step that was traced before would not call it
 
     def _observe(self, labels: Any, embeddings: Any) -> None:
-        self._queue.remember(integer_labels(labels), embeddings)
+        labels = integer_labels(labels)
+        self._queue.remember(labels, embeddings)
+        # The other queue holds rows that have no label, so there 0 only says that a row is filled.
+        self._unlabelled.remember(keras.ops.where(labels < 0, 0, -1), embeddings)
+
+    def _last_embeddings(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The last embeddings of labelled images with their labels, or without any of all."""
+        embeddings, labels = _filled(self._queue)
+        return (embeddings, labels) if len(labels) else (_filled(self._unlabelled)[0], None)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        labels = keras.ops.convert_to_numpy(self._queue.labels)
-        embeddings = keras.ops.convert_to_numpy(self._queue.embeddings)[labels >= 0]
-        labels = labels[labels >= 0]  # fewer, until the queue is full
+        embeddings, labels = self._last_embeddings()
         self.note = ""
-        if len(labels) < 2 or not np.isfinite(embeddings).all():
+        if len(embeddings) < 2 or not np.isfinite(embeddings).all():
             return
         task_loss = self.model.task_loss
         spread = embedding_spread(embeddings, labels, _margin(task_loss))
@@ -187,6 +196,8 @@ class CollapseMonitor(keras.callbacks.Callback):
             "cause": self.cause,
             "labels": keras.ops.convert_to_numpy(self._queue.labels),
             "embeddings": keras.ops.convert_to_numpy(self._queue.embeddings),
+            "unlabelled": keras.ops.convert_to_numpy(self._unlabelled.labels),
+            "unlabelled_embeddings": keras.ops.convert_to_numpy(self._unlabelled.embeddings),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -198,6 +209,9 @@ class CollapseMonitor(keras.callbacks.Callback):
         self._lag, self.cause = state["lag"], state["cause"]
         self._queue.labels.assign(state["labels"])
         self._queue.embeddings.assign(state["embeddings"])
+        if "unlabelled" in state:  # which checkpoints did not always hold
+            self._unlabelled.labels.assign(state["unlabelled"])
+            self._unlabelled.embeddings.assign(state["unlabelled_embeddings"])
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._lag:
@@ -206,14 +220,23 @@ class CollapseMonitor(keras.callbacks.Callback):
         self.model.train_function = None
 
 
+def _filled(queue: EmbeddingQueue) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings in a queue, with their labels; fewer than its size, until it is full."""
+    labels = keras.ops.convert_to_numpy(queue.labels)
+    return keras.ops.convert_to_numpy(queue.embeddings)[labels >= 0], labels[labels >= 0]
+
+
 def _what_is_wrong(
     spread: dict[str, float],
     length: float,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     task_loss: TaskLoss | None,
     loss: float | None,
 ) -> str:
     standard_deviation, rank = spread["embedding_std"], spread["effective_rank"]
+    within = f"all embeddings lie within {standard_deviation:.2g} of one point"
+    if labels is None:
+        return within if standard_deviation <= ALIKE * length else ""
     near, far = spread.get("positive_distance"), spread.get("negative_distance")
     if near is not None and far is not None and far <= _SAME * near:
         apart = f"images of two classes have been as close ({far:.3g}) as those of one ({near:.3g})"
@@ -230,7 +253,7 @@ def _what_is_wrong(
                 "embeddings that are all the same"
             )
         if standard_deviation <= ALIKE * length:
-            return f"{apart}, and all embeddings lie within {standard_deviation:.2g} of one point"
+            return f"{apart}, and {within}"
     if rank < _LINE and standard_deviation > 0 and len(np.unique(labels)) >= 4:
         return f"the embeddings have lain on one line (effective rank {rank:.2f})"
     return ""

@@ -3,12 +3,14 @@
 import numpy as np
 
 
-def embedding_spread(embeddings: np.ndarray, labels: np.ndarray, margin: float) -> dict[str, float]:
-    """Measures labelled embeddings.
+def embedding_spread(
+    embeddings: np.ndarray, labels: np.ndarray | None, margin: float
+) -> dict[str, float]:
+    """Measures the embeddings of a batch.
 
     Args:
         embeddings: `(n, dim)`, finite.
-        labels: Integers `(n,)`.
+        labels: Integers `(n,)`, or `None` if there are none: then there are no pairs.
         margin: By how much a negative should be farther than a positive.
 
     Returns:
@@ -38,6 +40,8 @@ def embedding_spread(embeddings: np.ndarray, labels: np.ndarray, margin: float) 
         "embedding_std": float(np.sqrt(squared.mean())),
         "effective_rank": float(np.exp(-np.sum(shares * np.log(shares)))),
     }
+    if labels is None:
+        return spread
     distances = np.sqrt(np.maximum(squared[:, None] + squared - 2.0 * gram, 0.0))
     same = labels[:, None] == labels
     positive = same & ~np.eye(len(labels), dtype=bool)

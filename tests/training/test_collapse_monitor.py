@@ -258,18 +258,43 @@ def test_a_traced_model_is_watched_too_and_let_go_afterwards():
     assert len(distiller.weights) == weights
 
 
-@pytest.mark.parametrize("labels", [np.full(16, -1), None])
-def test_nothing_is_said_about_images_without_labels(labels):
+def fit_unlabelled(vectors, labels, epochs=3):
     distiller = Distiller(student(), teacher_losses=[RelativeTeacher()])
     distiller.compile(keras.optimizers.SGD(0.0))
-    images = np.float32(noise(1e-3)).reshape(-1, 1, 1, 4)
-    x = {"image": images, "teacher_embedding": images[:, 0, 0]}
-    said = []
-    history = distiller.fit(
-        x, labels, epochs=2, verbose=0, callbacks=[CollapseMonitor(16, said.append)]
-    ).history
-    assert history.keys() == {"loss", "relative"}
+    images = np.float32(vectors).reshape(-1, 1, 1, 4)
+    x, said = {"image": images, "teacher_embedding": images[:, 0, 0]}, []
+    monitor = CollapseMonitor(16, said.append)
+    history = distiller.fit(x, labels, epochs=epochs, verbose=0, callbacks=[monitor]).history
+    return monitor, said, history
+
+
+@pytest.mark.parametrize("labels", [np.full(16, -1), None])
+def test_images_without_labels_collapse_to_a_point(labels):
+    monitor, (sentence,), history = fit_unlabelled(noise(1e-4), labels)
+    assert "for 2 epochs all embeddings lie within" in sentence
+    assert "two classes" not in sentence
+    assert monitor.cause == "embeddings"
+    assert history["embedding_std"][-1] < 1e-3
+    assert history.keys() == {"loss", "relative", "embedding_std", "effective_rank"}
+    line = np.outer(np.linspace(-1, 1, 16), [0.0, 1.0, 1.0, 0.0]) + 3 * POINT
+    for vectors in (noise(0.5), line):  # maybe of two classes, which part on a line
+        monitor, said, _ = fit_unlabelled(vectors, labels)
+        assert (said, monitor.note) == ([], "")
+
+
+def test_the_last_unlabelled_embeddings_are_resumed():
+    monitor, said, _ = fit_unlabelled(noise(1e-4), None, epochs=1)
     assert said == []
+    state = monitor.get_state()
+    resumed, again = CollapseMonitor(16), []
+    resumed._say = again.append
+    resumed.set_model(monitor.model)
+    resumed.set_state({name: state[name] for name in state if "unlabelled" not in name})
+    resumed.on_epoch_end(1, {})  # of an earlier version, and without a step since
+    assert again == []
+    resumed.set_state(state)
+    resumed.on_epoch_end(1, {})
+    assert len(again) == 1
 
 
 class Statistics(keras.callbacks.Callback):

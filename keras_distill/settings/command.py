@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import errno
+import itertools
 import math
 import os
 import sys
@@ -254,7 +255,7 @@ def flag_files(argv: Sequence[str] | None = None) -> list[Path]:
     """Returns the flag files that a command line names."""
     argv = list(sys.argv[1:] if argv is None else argv)
     files = []
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, following in itertools.pairwise([*argv, ""]):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "flagfile":
             files.append(Path(value if equals else following))

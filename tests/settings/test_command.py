@@ -182,6 +182,8 @@ def test_flag_files_are_found_in_a_command_line():
     argv = ["--flagfile=a/b.flags", "--name=flagfile", "-flagfile", "c.flags", "--flagfiles=d"]
     assert flag_files(argv) == [Path("a/b.flags"), Path("c.flags")]
     assert flag_files(["--name=x"]) == []
+    assert flag_files([]) == []
+    assert flag_files(["--name=x", "--flagfile", "d.flags"]) == [Path("d.flags")]
 
 
 @pytest.fixture

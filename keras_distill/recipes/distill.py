@@ -114,7 +114,7 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
     if not settings.epochs:
         return training
     if settings.proxies == "teacher":
-        _start_class_vectors(settings, task_loss, teachers, train, student)
+        _start_class_vectors(settings, task_loss, teachers, train, student, context)
     distiller = _build_distiller(settings, student, teachers, task_loss, weights)
     _compile(settings, distiller, plan.steps_per_epoch)
     return _watched(settings, context, training, distiller, batches, train, validation)
@@ -144,9 +144,11 @@ def _start_class_vectors(
     teachers: RecipeTeachers,
     images: ImageSet,
     student: keras.Model,
+    context: StageContext,
 ) -> None:
     """Lets the class vectors start from the teacher's embeddings of the training images."""
-    embeddings = training_embeddings(teachers, "", images, student.input_shape[1])
+    size = student.input_shape[1]
+    embeddings = training_embeddings(teachers, "", images, size, context.console)
     check_compared_width(settings, embeddings.shape[1], student.output_shape[1])
     loss = task_loss.loss if isinstance(task_loss, SelfDistillation) else task_loss
     loss.start_from(images.labels[images.labels >= 0], embeddings)

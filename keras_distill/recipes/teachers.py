@@ -1,10 +1,11 @@
 """Teachers that the settings name, with their caches and projections."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -29,6 +30,7 @@ from keras_distill.recipes.caches import (
 )
 from keras_distill.recipes.losses import build_teacher_losses, with_anchors
 from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.progress import work_progress
 from keras_distill.settings.teachers import (
     TEACHER_SIDE_PROJECTIONS,
     parse_anchors,
@@ -38,6 +40,8 @@ from keras_distill.settings.teachers import (
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
 from keras_distill.teachers.teacher import Teacher
+
+Progress: TypeAlias = Callable[[int], contextlib.AbstractContextManager[Callable[[int], object]]]
 
 
 @dataclass
@@ -187,11 +191,9 @@ def prepare_teachers(
         projection = projections[name]
         if projection in TEACHER_SIDE_PROJECTIONS:
             labelled = np.flatnonzero(images.labels >= 0)
-            vectors = _embeddings_of(teacher, caches.get(name), images, labelled, image_size)
-            if vectors.shape[1] < embedding_dim:  # known only now
-                raise _too_narrow(projection, vectors.shape[1], embedding_dim)
-            with renamed_arguments(vectors=f"teacher_projection={projection}"):
-                pca[name] = fit_pca(vectors, embedding_dim, whiten=projection == "whitened")
+            cache, shown = caches.get(name), _progress_of(name, console)
+            vectors = _embeddings_of(teacher, cache, images, labelled, image_size, shown)
+            pca[name] = _fitted(projection, vectors, embedding_dim)
             teachers[name] = project(teacher, pca[name])
         elif projection == "student" and name in same_space:
             student_projections[name] = build_projection(
@@ -200,7 +202,8 @@ def prepare_teachers(
     if settings.epochs and parse_anchors(settings.anchors) is None:
         for name, teacher in teachers.items():
             own = caches.get(name), pca.get(name)
-            each = functools.partial(_anchors_of, teacher, *own, images, image_size, views)
+            shown = _progress_of(name, console)
+            each = functools.partial(_anchors_of, teacher, *own, images, image_size, views, shown)
             losses[name] = with_anchors(losses[name], each)
     return RecipeTeachers(
         teachers,
@@ -344,7 +347,7 @@ def check_compared_width(settings: DistillSettings, dim: int | None, width: int)
 
 
 def training_embeddings(
-    teachers: RecipeTeachers, name: str, images: ImageSet, image_size: int
+    teachers: RecipeTeachers, name: str, images: ImageSet, image_size: int, console: Console
 ) -> np.ndarray:
     """Returns a teacher's embeddings of the labelled images: their first view, or their centre.
 
@@ -353,13 +356,15 @@ def training_embeddings(
         name: The teacher's name.
         images: The training images.
         image_size: Height and width of the views for a teacher of any size, in pixels.
+        console: Console that shows progress, unless there is a cache.
 
     Returns:
         The embeddings `(n, dim)`, projected if the teacher is.
     """
     cache = teachers.caches.get(name)
     labelled = np.flatnonzero(images.labels >= 0)
-    vectors = _embeddings_of(teachers.teachers[name], cache, images, labelled, image_size)
+    teacher, progress = teachers.teachers[name], _progress_of(name, console)
+    vectors = _embeddings_of(teacher, cache, images, labelled, image_size, progress)
     # A cache holds what the teacher gives before its projection.
     projected = cache is not None and name in teachers.pca
     return teachers.pca[name](vectors).numpy() if projected else vectors
@@ -386,6 +391,13 @@ def _too_narrow(projection: str, dim: int, width: int) -> InputError:
     )
 
 
+def _fitted(projection: str, vectors: np.ndarray, width: int) -> keras.Model:
+    if vectors.shape[1] < width:  # known only now
+        raise _too_narrow(projection, vectors.shape[1], width)
+    with renamed_arguments(vectors=f"teacher_projection={projection}"):
+        return fit_pca(vectors, width, whiten=projection == "whitened")
+
+
 def _width(teacher: Teacher) -> int:
     if teacher.embedding_dim is None:
         raise InputError(
@@ -401,6 +413,7 @@ def _anchors_of(
     images: ImageSet,
     image_size: int,
     views: int,
+    progress: Progress,
 ) -> np.ndarray:
     """A vector for each image by a teacher, which may be projected; its cache is not.
 
@@ -409,7 +422,7 @@ def _anchors_of(
     """
     rows = np.arange(len(images))
     if cache is None:
-        return _embeddings_of(teacher, cache, images, rows, image_size)
+        return _embeddings_of(teacher, cache, images, rows, image_size, progress)
     shown = [np.full_like(rows, view) for view in range(min(views, cache.views or 1))]
     found = (cache.lookup(rows, view) for view in shown)
     units = (unit_rows(one if pca is None else pca(one)).numpy() for one in found)
@@ -422,6 +435,7 @@ def _embeddings_of(
     images: ImageSet,
     rows: np.ndarray,
     image_size: int,
+    progress: Progress,
 ) -> np.ndarray:
     """The teacher's embeddings of some images: of their first view, or of their centre."""
     if teacher.needs_ids:
@@ -431,4 +445,20 @@ def _embeddings_of(
     batches = view_batches(
         images.select(rows), image_size=teacher.image_size or image_size, view=None
     )
-    return np.concatenate([teacher(pixels, ids).numpy() for pixels, ids in batches])
+    vectors = []
+    with progress(len(rows)) as advance:
+        for pixels, ids in batches:
+            vectors.append(teacher(pixels, ids).numpy())
+            advance(len(ids))
+    return np.concatenate(vectors)
+
+
+def _progress_of(name: str, console: Console) -> Progress:
+    """Shows how many images a teacher has embedded, given the number of all."""
+    title = f"teacher {name}".strip()
+
+    def begin(total: int) -> contextlib.AbstractContextManager[Callable[[int], object]]:
+        console.print(f"{title}: {total} images to embed", highlight=False, soft_wrap=True)
+        return work_progress(title, total, "images", console)
+
+    return begin

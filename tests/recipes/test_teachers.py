@@ -1,8 +1,12 @@
+import contextlib
+import io
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
+from rich.console import Console
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.losses.attention_maps import AttentionMaps
@@ -12,6 +16,7 @@ from keras_distill.recipes.teachers import (
     RecipeTeachers,
     _anchors_of,
     _embeddings_of,
+    _progress_of,
     feature_layers,
 )
 from keras_distill.teachers.projected_teacher import fit_pca
@@ -58,6 +63,10 @@ def test_attention_alone_needs_less_than_a_map():
     }
 
 
+def unseen(total):
+    raise AssertionError(f"progress of {total} images, although none is embedded")
+
+
 class Table:
     needs_ids = True
 
@@ -69,14 +78,14 @@ def test_pca_is_fitted_on_labelled_images(tmp_path):
     paths = np.array([f"{row}.jpg" for row in range(5)])
     images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
     labelled = np.flatnonzero(images.labels >= 0)
-    vectors = _embeddings_of(Table(), None, images, labelled, 32)
+    vectors = _embeddings_of(Table(), None, images, labelled, 32, unseen)
     np.testing.assert_array_equal(vectors, np.float32(images.ids[[0, 2, 3], None]))
 
 
 def test_anchors_are_the_mean_of_the_cached_views_and_projected(tmp_path):
     paths = np.array([f"{row}.jpg" for row in range(5)])
     images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
-    plain = _anchors_of(Table(), None, None, images, 32, 8)
+    plain = _anchors_of(Table(), None, None, images, 32, 8, unseen)
     np.testing.assert_array_equal(plain, np.float32(images.ids[:, None]))
 
     class Cache:
@@ -92,8 +101,34 @@ def test_anchors_are_the_mean_of_the_cached_views_and_projected(tmp_path):
     teacher, rows = SimpleNamespace(needs_ids=False), np.arange(5)
     first, second = (unit(Cache().lookup(rows, view).numpy()) for view in (0, 1))
     for views, expected in ((1, first), (2, (first + second) / 2), (60, (first + second) / 2)):
-        cached = _anchors_of(teacher, Cache(), None, images, 32, views)
+        cached = _anchors_of(teacher, Cache(), None, images, 32, views, unseen)
         np.testing.assert_allclose(cached, expected, rtol=1e-6)
     pca = fit_pca(first, 2)
-    projected = _anchors_of(teacher, Cache(), pca, images, 32, 1)
+    projected = _anchors_of(teacher, Cache(), pca, images, 32, 1, unseen)
     np.testing.assert_allclose(projected, unit(pca(Cache().lookup(rows, 0)).numpy()), rtol=1e-5)
+
+
+def test_a_teacher_without_a_cache_shows_how_many_images_it_has_embedded(tmp_path):
+    paths = np.array([f"{row}.png" for row in range(70)])  # more than a batch of 64
+    for row, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (row, row, row)).save(tmp_path / path)
+    images = ImageSet(tmp_path, paths, np.zeros(70, int), ("a",))
+    advanced, totals = [], []
+
+    @contextlib.contextmanager
+    def progress(total):
+        totals.append(total)
+        yield advanced.append
+
+    class Mean(SimpleNamespace):
+        def __call__(self, pixels, ids):
+            return tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2])
+
+    teacher = Mean(needs_ids=False, image_size=8)
+    vectors = _anchors_of(teacher, None, None, images, 32, 8, progress)
+    np.testing.assert_array_equal(vectors, np.float32(np.repeat(np.arange(70)[:, None], 3, 1)))
+    assert (totals, advanced) == ([70], [64, 6])
+    said = io.StringIO()
+    with _progress_of("large", Console(file=said))(70) as advance:
+        advance(70)
+    assert said.getvalue() == "teacher large: 70 images to embed\n"

@@ -254,7 +254,12 @@ def _validation(
 
 def _save_projections(teachers: RecipeTeachers, context: StageContext) -> None:
     for path in teachers.save_projections(context.run.path):
-        context.say(f"projected teacher: {path}")
+        kind = (
+            "projected teacher"
+            if path.name.startswith("projected")
+            else "projection of the teacher"
+        )
+        context.say(f"{kind}: {path}")
 
 
 def _write_projector(

@@ -459,7 +459,8 @@ def test_projected_teacher_is_kept_with_the_run(narrow, here, teacher, photos, t
     assert epochs(narrow)[0]["absolute"] > 0
     pca, projected = narrow.path / "teacher_pca.keras", narrow.path / "projected_teacher.keras"
     for path in (pca, projected):
-        assert f"projected teacher: {path}" in narrow.out
+        kind = "projection of the teacher" if path == pca else "projected teacher"
+        assert f"{kind}: {path}" in narrow.out
     images = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
     expected = load(pca)(load(teacher.path / "student.keras")(images))
     np.testing.assert_allclose(load_teacher(projected)(images), expected, atol=1e-5)

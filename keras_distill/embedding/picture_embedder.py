@@ -49,11 +49,13 @@ def load_embedder(
             index.check_embedder(fingerprint)
         except InputError as error:
             if _differs_in_mirror(model, embedder, size, index, mirror):
+                built = f"{str(index.folder)!r} was built by this model"
+                mixed = "and the vectors cannot be mixed."
                 raise InputError(
-                    f"`mirror={mirror}`: {str(index.folder)!r} was built by this model "
-                    f"{'without' if mirror else 'with'} it, and the vectors cannot be mixed. "
-                    f"{'Leave `mirror` out' if mirror else 'Give `mirror=True`'}, or build another "
+                    f"`mirror=True`: {built} without it, {mixed} Leave it out, or build another "
                     "index."
+                    if mirror
+                    else f"{built} with `mirror=True`, {mixed} Give it, or build another index."
                 ) from error
             raise InputError(
                 f"`model={model}`: {error} If one learned to embed like the other, "

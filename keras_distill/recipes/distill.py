@@ -254,11 +254,8 @@ def _validation(
 
 def _save_projections(teachers: RecipeTeachers, context: StageContext) -> None:
     for path in teachers.save_projections(context.run.path):
-        kind = (
-            "projected teacher"
-            if path.name.startswith("projected")
-            else "projection of the teacher"
-        )
+        projected = path.name.startswith("projected")
+        kind = "projected teacher" if projected else "projection of the teacher"
         context.say(f"{kind}: {path}")
 
 

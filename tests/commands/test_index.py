@@ -394,10 +394,10 @@ def test_index_is_not_mixed_with_vectors_made_otherwise(here, index, teacher, ph
     np.testing.assert_allclose(rows.vectors(rows.rows), expected, atol=1e-5)
     assert np.abs(expected - open_index(index).vectors(rows.rows)).max() > 1e-3
     query = f"--image={photos / 'class_2' / '4.jpg'}"
-    told = "was built by this model {} it, and the vectors cannot be mixed. {}, or build another"
+    told = "was built by this model {}, and the vectors cannot be mixed. {} it{}, or build another"
     for folder, flags, remedy in (
-        (averaged, [], told.format("with", "Give --mirror")),
-        (index, ["--mirror"], told.format("without", "Leave --mirror out")),
+        (averaged, [], told.format("with --mirror", "Give", "")),
+        (index, ["--mirror"], told.format("without it", "Leave", " out")),
     ):
         right = [] if flags else ["--mirror"]
         assert here("index", "delete", f"--index={folder}", "--id=class_1/*").code == 0
@@ -405,6 +405,7 @@ def test_index_is_not_mixed_with_vectors_made_otherwise(here, index, teacher, ph
             refused = here("index", verb, *more, f"--index={folder}", *flags)
             assert refused.code == 2
             assert f"'{folder}' {remedy} index." in refused.err
+            assert "--nomirror" not in refused.err  # which nobody has given
             done = here("index", verb, *more, f"--index={folder}", *right)
             assert (done.code, done.err) == (0, "")
         assert len(open_index(folder)) == 60

@@ -30,7 +30,7 @@ from keras_distill.teachers.teacher import Teacher
 
 _TIMED_FILES = 64
 #: Name of the stage of the student whose vectors are averaged with mirror images.
-MIRROR = "student, mirror"
+MIRROR = "student with mirror"
 
 
 def load_chain(

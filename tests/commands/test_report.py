@@ -430,10 +430,10 @@ def test_mirror_is_a_stage_with_its_cost(report, run, tmp_path):
     given = ["--mirror", "--backend=exact", f"--format={plain}", f"--format={same}"]
     ended, found = report(*given, f"--export={folder}")
     steps = {step["name"]: step for step in found["steps"]}
-    names = ["teacher", "student", "student, mirror", "export", "index", plain.name, same.name]
+    names = ["teacher", "student", "student with mirror", "export", "index", plain.name, same.name]
     assert list(steps) == names
     assert [step["before"] for step in found["steps"]] == [None, 0, 1, 2, 3, 1, 2]
-    student, mirror = steps["student"], steps["student, mirror"]
+    student, mirror = steps["student"], steps["student with mirror"]
     assert mirror["change"]["recall"]["1"]["value"] < -0.1
     for name in ("export", "index", plain.name, same.name):
         assert steps[name]["change"]["recall"]["1"]["value"] == 0
@@ -453,7 +453,7 @@ def test_export_without_mirror_is_named(report, run):
     given = ["--mirror", "--teacher=", "--backend=exact", f"--export={run / 'models' / 'right'}"]
     ended, found = report(*given)
     assert [step["name"] for step in found["steps"]] == [
-        *("student", "student, mirror", "export", "index")
+        *("student", "student with mirror", "export", "index")
     ]
     assert (
         "The export does not average mirror images, as the stage before it does: export it by "

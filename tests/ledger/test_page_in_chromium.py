@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's chromium, driven by Selenium."""
 
 import base64
+import copy
 import dataclasses
 import importlib.util
 import io
@@ -273,6 +274,18 @@ def test_ledger_shows_the_figures(page, contents):
     cost = driver.find_element("id", "price-table").text
     assert "2,257,984" in cost
     assert "90,000 queries/s\nexact 30,000" in cost
+
+
+def test_only_a_loss_leaves_a_share(page, contents, pictures, tmp_path):
+    shown = []
+    for last in (0.5, 1.5):
+        changed = copy.deepcopy(contents)
+        before = changed["steps"][0]["recall"]["1"]
+        changed["steps"][-1]["recall"]["1"] = last * before
+        path = tmp_path / f"{last}.html"
+        path.write_text(page_html(changed, pictures), encoding="utf-8")
+        shown.append("is kept" in page(path=path).find_element("id", "verdict").text)
+    assert shown == [True, False]
 
 
 def test_charts_are_drawn_named_and_have_tables(page, contents):

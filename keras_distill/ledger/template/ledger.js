@@ -24,7 +24,7 @@ function showVerdict() {
   byId("verdict").append(
     `From ${first.name} to ${last.name}, ${headline.name} goes from ${percent(before)} to `,
     el("strong", {}, percent(value)), ": ",
-    before > 0 ? `${percent(value / before, 0)} of it is kept. ` : "",
+    before > 0 && value <= before ? `${percent(value / before, 0)} of it is kept. ` : "",
     total.beyond_noise ? "The difference is more than noise." : "The difference is within noise.", warning);
 }
 

@@ -345,7 +345,7 @@ def test_mirror_averages_both_views_and_the_index_says_so(here, teacher, photos,
     query = f"--image={photos / 'class_2' / '4.jpg'}"
     refused = here("index", "search", given[0], query, f"--index={folder}")
     assert refused.code == 2
-    assert "Give --mirror, or build another index." in refused.err
+    assert "with --mirror, and the vectors cannot be mixed. Give it, or build" in refused.err
 
 
 def test_folder_of_a_former_version_is_resumed(here, teacher, photos, tmp_path):

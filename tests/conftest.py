@@ -79,6 +79,21 @@ def few_batch_threads():
         yield
 
 
+@pytest.fixture(scope="module")
+def partly_labelled_images(tmp_path_factory):
+    """Three classes of three noise images, and two images without labels: an odd number."""
+    from keras_distill.data.image_set import read_folder
+
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for index in range(11):
+        path = root / f"class{index % 4}" / f"{index}.{'png' if index % 2 else 'jpg'}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
+    found = read_folder(root)
+    return found.of_classes(range(3)).with_unlabelled(found.of_classes(range(3, 4)))
+
+
 @pytest.fixture
 def dtype_policy():
     """Sets Keras' dtype policy for one test."""

@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from keras_distill import InputError, training_batches
 from keras_distill.data.degradation_syntax import parse_degradations
 from keras_distill.data.image_degradation import degrade
-from keras_distill.data.image_set import read_folder
 from keras_distill.data.mixed_sampler import MixedSampler, partner_rows
 from keras_distill.data.mixed_views import mixed_seed
 from keras_distill.data.pipeline import view_batches
@@ -19,16 +17,8 @@ OPTIONS = {**PLAIN, **MIXED, "seed": 3, "views": 2, "least_area": 0.3}
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Three classes of three noise images, and two images without labels: an odd number."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for index in range(11):
-        path = root / f"class{index % 4}" / f"{index}.{'png' if index % 2 else 'jpg'}"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
-    found = read_folder(root)
-    return found.of_classes(range(3)).with_unlabelled(found.of_classes(range(3, 4)))
+def images(partly_labelled_images):
+    return partly_labelled_images
 
 
 @pytest.fixture(scope="module")

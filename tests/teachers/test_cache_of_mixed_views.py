@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from keras_distill import InputError
 from keras_distill.data import shard_store, view_changes
-from keras_distill.data.image_set import read_folder
 from keras_distill.data.mixed_sampler import partner_rows
 from keras_distill.data.pipeline import training_batches
 from keras_distill.data.view_changes import ViewChanges
@@ -23,16 +21,8 @@ VIEWS = {"views": 2, "seed": 5, "least_area": 0.4}
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Three classes of three noise images, and two images without labels."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for index in range(11):
-        path = root / f"class{index % 4}" / f"{index}.{'png' if index % 2 else 'jpg'}"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
-    found = read_folder(root)
-    return found.of_classes(range(3)).with_unlabelled(found.of_classes(range(3, 4)))
+def images(partly_labelled_images):
+    return partly_labelled_images
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import keras
 
 from keras_distill.losses.embedding_queue import EmbeddingQueue
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
+from keras_distill.losses.wrapped_loss import WrappedLoss
 
 
 @keras.saving.register_keras_serializable("keras_distill")
-class CrossBatchMemory(TaskLoss):
+class CrossBatchMemory(WrappedLoss):
     """Adds to a loss its value on the batch and the remembered embeddings of earlier batches.
 
     `L = loss(batch) + weight * loss(batch, memory)` ("Cross-Batch Memory for Embedding Learning",
@@ -50,8 +51,7 @@ class CrossBatchMemory(TaskLoss):
             )
         if size < 1:
             raise ValueError(f"CrossBatchMemory: `size={size}` must be positive.")
-        super().__init__(name=name or loss.name)
-        self.loss = loss
+        super().__init__(loss, name)
         self.size = size
         self.weight = weight
         self.layer = self._memory = EmbeddingQueue(size)
@@ -84,13 +84,6 @@ class CrossBatchMemory(TaskLoss):
         """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
-            "loss": keras.saving.serialize_keras_object(self.loss),
             "size": self.size,
             "weight": self.weight,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "CrossBatchMemory":
-        """Rebuilds the loss, with an empty memory, from `get_config()`."""
-        loss = keras.saving.deserialize_keras_object(config["loss"])
-        return cls(**{**config, "loss": loss})

@@ -9,12 +9,13 @@ from keras import ops
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
 from keras_distill.losses.unit_rows import unit_rows
+from keras_distill.losses.wrapped_loss import WrappedLoss
 
 _DIMS = (512, 1024, 1536, 2048)
 
 
 @keras.saving.register_keras_serializable("keras_distill")
-class SelfDistillation(TaskLoss):
+class SelfDistillation(WrappedLoss):
     """Lets wide heads on the student's pooled features learn the task, and teach the embedding.
 
     `L = (loss(s) + mean_h loss_h(z_h)) / 2`
@@ -66,8 +67,7 @@ class SelfDistillation(TaskLoss):
                 f"SelfDistillation: `loss`, a {type(loss).__name__}, compares with embeddings of "
                 "one width, which the heads do not have; give the loss that it wraps."
             )
-        super().__init__(name=name or loss.name)
-        self.loss = loss
+        super().__init__(loss, name)
         self.dims = [int(dim) for dim in dims]
         self.weight = weight
         self.temperature = temperature
@@ -143,18 +143,11 @@ class SelfDistillation(TaskLoss):
         """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
-            "loss": keras.saving.serialize_keras_object(self.loss),
             "dims": self.dims,
             "weight": self.weight,
             "temperature": self.temperature,
             "student_layer": self.student_layer,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "SelfDistillation":
-        """Rebuilds the loss, with new heads, from `get_config()`."""
-        loss = keras.saving.deserialize_keras_object(config["loss"])
-        return cls(**{**config, "loss": loss})
 
 
 class _Heads(keras.layers.Layer):

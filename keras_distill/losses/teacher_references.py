@@ -7,10 +7,11 @@ from keras import ops
 
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.losses.unit_rows import unit_rows
+from keras_distill.losses.wrapped_loss import WrappedLoss
 
 
 @keras.saving.register_keras_serializable("keras_distill")
-class TeacherReferences(TaskLoss):
+class TeacherReferences(WrappedLoss):
     """Gives a loss on labels the teacher's embeddings of the batch to compare the student's with.
 
     `L = loss(s; t)`, or `loss(s; t) + loss(s)` with `and_batch`: anchors are the student's
@@ -50,8 +51,7 @@ class TeacherReferences(TaskLoss):
                 f"TeacherReferences: `loss`, a {type(loss).__name__}, takes no references; give a "
                 "loss that does, such as BatchHardTriplet."
             )
-        super().__init__(name=name or loss.name)
-        self.loss = loss
+        super().__init__(loss, name)
         self.teacher = teacher
         self.and_batch = and_batch
 
@@ -88,13 +88,6 @@ class TeacherReferences(TaskLoss):
         """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
-            "loss": keras.saving.serialize_keras_object(self.loss),
             "teacher": self.teacher,
             "and_batch": self.and_batch,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TeacherReferences":
-        """Rebuilds the loss from `get_config()`."""
-        loss = keras.saving.deserialize_keras_object(config["loss"])
-        return cls(**{**config, "loss": loss})

@@ -11,10 +11,9 @@ from keras_distill.evaluation.retrieval_warnings import ALIKE, relative_deviatio
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.embedding_queue import EmbeddingQueue
-from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.semi_hard_triplet import SemiHardTriplet
 from keras_distill.losses.task_loss import TaskLoss, integer_labels
-from keras_distill.losses.teacher_references import TeacherReferences
+from keras_distill.losses.wrapped_loss import WrappedLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.embedding_spread import embedding_spread
@@ -271,8 +270,7 @@ def _collapsed_loss(task_loss: TaskLoss | None, labels: np.ndarray, length: floa
 
 def _within(task_loss: TaskLoss | None) -> TaskLoss | None:
     """The loss that another one wraps, or the loss itself."""
-    wrappers = (CrossBatchMemory, SelfDistillation, TeacherReferences)
-    return task_loss.loss if isinstance(task_loss, wrappers) else task_loss
+    return task_loss.loss if isinstance(task_loss, WrappedLoss) else task_loss
 
 
 def _margin(task_loss: TaskLoss | None) -> float:

@@ -24,7 +24,6 @@ Exit codes: 0 done, 2 unusable flags or input.
 """
 
 import functools
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,10 @@ from keras_distill.settings.command import flag_files
 from keras_distill.settings.data import load_images
 from keras_distill.settings.evaluation import (
     PROTOCOL_OF_RECIPE,
-    PROTOCOLS,
     EvaluateSettings,
     evaluate_command,
 )
+from keras_distill.settings.label_data import is_label_dataset, load_label_images
 
 COMMAND = evaluate_command(__doc__)
 
@@ -72,30 +71,23 @@ def _with_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]:
     """Takes settings that are not given from the model's run; returns a line about them too."""
     run = run_of(settings.model)
     if run is None:
-        return settings.replace(protocol=settings.protocol or "retrieval"), ""
+        protocol = "multilabel" if is_label_dataset(settings.dataset) else "retrieval"
+        return settings.replace(protocol=settings.protocol or protocol), ""
     by_recipe = PROTOCOL_OF_RECIPE[read_settings(run).recipe]
     settings = settings.replace(protocol=settings.protocol or by_recipe)
-    settings, _, said = inherit_settings(settings, run, ("dataset", "degrade"))
+    settings, _, said = inherit_settings(settings, run, ("dataset", "degrade", "word_vectors"))
     return settings, said
 
 
 def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
     from rich.console import Console
 
-    from keras_distill.runs.seen_classes import classes_seen_in_training, seen_warning
-
-    protocol = importlib.import_module(
-        f"keras_distill.evaluation.{PROTOCOLS[str(settings.protocol)]}"
-    )
     console = Console()
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     if said:
         say(said)
-    (images,), skipped = load_images(settings, settings.split)
-    seen = classes_seen_in_training(settings.model, images)
-    if seen:
-        say(seen_warning(seen, len(images.classes)))
-    result = protocol.evaluate(settings, images, seen=bool(seen), console=console)
+    measure = {"retrieval": _measure_retrieval, "multilabel": _measure_labels}
+    result, about_data = measure[str(settings.protocol)](settings, console)
     console.print(result.table)
     for line in (*result.notes, *(f"warning: {warning}" for warning in result.warnings)):
         say(line)
@@ -106,12 +98,42 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
         "protocol": settings.protocol,
         "figures": result.figures,
         "intervals": result.intervals,
-        "classes": len(images.classes),
-        "classes_seen_in_training": seen,
+        **about_data,
         **result.more,
         "warnings": result.warnings,
+    }
+
+
+def _measure_retrieval(settings: EvaluateSettings, console: Any) -> tuple[Any, dict[str, Any]]:
+    from keras_distill.evaluation import retrieval_protocol
+    from keras_distill.runs.seen_classes import classes_seen_in_training, seen_warning
+
+    (images,), skipped = load_images(settings, settings.split)
+    seen = classes_seen_in_training(settings.model, images)
+    if seen:
+        warning = seen_warning(seen, len(images.classes))
+        console.print(warning, highlight=False, markup=False, soft_wrap=True)
+    result = retrieval_protocol.evaluate(settings, images, seen=bool(seen), console=console)
+    return result, {
+        "classes": len(images.classes),
+        "classes_seen_in_training": seen,
         "skipped_images": skipped,
     }
+
+
+def _measure_labels(settings: EvaluateSettings, console: Any) -> tuple[Any, dict[str, Any]]:
+    from keras_distill.evaluation import multilabel_protocol
+    from keras_distill.runs.origin import trained_labels
+
+    scorer = multilabel_protocol.load_scorer(settings)
+    (images,), skipped = load_label_images(settings, settings.split)
+    if images is None:
+        raise InputError(f"--split={settings.split}: --dataset={settings.dataset} has no such images.")
+    trained = scorer.labels or trained_labels(settings.model)
+    result = multilabel_protocol.evaluate(
+        settings, scorer, images, trained=trained, console=console
+    )
+    return result, {"class_names": list(images.class_names), "skipped_images": skipped}
 
 
 if __name__ == "__main__":

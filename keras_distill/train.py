@@ -44,6 +44,7 @@ def main(settings: TrainSettings) -> int:
     run = RunDirectory(
         settings.run_dir or Path("runs") / _default_name(settings),
         writes=cluster is None or cluster.is_chief,
+        product=settings.product,
     )
     state = continuation(run, settings)
     if state == "finished":

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +22,17 @@ from keras_distill.data.views import centre_view, random_views
 from keras_distill.errors import InputError
 
 _Lookup: TypeAlias = Callable[[tf.Tensor, tf.Tensor], Any]
+
+
+class RowSampler(Protocol):
+    """Draws rows of images and the views that they show, from a step alone."""
+
+    batch_size: int
+
+    def rows(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the rows and their views, int64 `(batch_size,)`."""
+
+
 _UNCHANGED = ViewChanges()
 
 
@@ -36,6 +47,7 @@ def training_batches(
     views_per_image: int = 1,
     mixed_per_batch: int = 0,
     mixup_alpha: float = 1.0,
+    sampler: RowSampler | None = None,
     teacher_image_size: "int | Mapping[str, int] | None" = None,
     least_area: float = 0.08,
     augment: str = "",
@@ -72,6 +84,8 @@ def training_batches(
             by `MixedSampler`: an even number. A mix has the label and the id -1, so it enters the
             teacher losses only, and the teacher sees the same mix.
         mixup_alpha: The share of an image in a mix is drawn from Beta(a, a); 1 is uniform.
+        sampler: Draws further rows, and the views that they show, such as `MultiLabelSampler`; with
+            `classes_per_batch=0` in place of the P x K ones.
         teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher; a
             dict by name if there are several teachers; `None` if they see `image`.
         least_area: Least share of an image's area in a crop; see `random_views`.
@@ -115,9 +129,9 @@ def training_batches(
     if degradations and teacher_image_size is None and not looked_up:
         teacher_image_size = image_size
     labelled = np.flatnonzero(images.labels >= 0)
-    sampler = unlabelled_sampler = mixed_sampler = None
+    class_sampler = unlabelled_sampler = mixed_sampler = None
     if classes_per_batch:
-        sampler = ClassSampler(
+        class_sampler = ClassSampler(
             images.labels[labelled],
             classes_per_batch=classes_per_batch,
             images_per_class=images_per_class,
@@ -134,8 +148,8 @@ def training_batches(
         )
     if not 1 <= views_per_image <= (views or views_per_image):
         raise ValueError(f"`views_per_image={views_per_image}` must be from 1 to `views={views}`.")
-    images_per_batch = (sampler.batch_size if sampler else 0) + unlabelled_per_batch
-    plain = images_per_batch * views_per_image
+    images_per_batch = (class_sampler.batch_size if class_sampler else 0) + unlabelled_per_batch
+    plain = images_per_batch * views_per_image + (sampler.batch_size if sampler else 0)
     part_size, left_over = divmod(plain + mixed_per_batch, replicas)
     left_over += mixed_per_batch % (2 * replicas) * (not left_over)
     if left_over:
@@ -162,14 +176,18 @@ def training_batches(
         shown = step // steps_per_epoch * views_per_image + np.arange(views_per_image)
         shown = shown if views is None else shown % views
         drawn = []
-        if sampler is not None:
-            drawn.append(tf.gather(labelled, sampler.rows(step)))
+        if class_sampler is not None:
+            drawn.append(tf.gather(labelled, class_sampler.rows(step)))
         if unlabelled_sampler is not None:
             drawn.append(tf.gather(unlabelled, unlabelled_sampler.rows(step)))
         parts = []
         if drawn:
             rows = tf.repeat(tf.concat(drawn, 0), views_per_image)
             each = rows, tf.tile(shown, [images_per_batch])
+            parts.append([_dealt(column, replicas, own_replicas) for column in each])
+        if sampler is not None:
+            own_rows, own_views = sampler.rows(step)
+            each = own_rows, own_views if views is None else own_views % views
             parts.append([_dealt(column, replicas, own_replicas) for column in each])
         if mixed_sampler is not None:
             pairs = mixed_sampler.rows(step)

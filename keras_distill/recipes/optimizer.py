@@ -2,31 +2,31 @@
 
 from typing import Any
 
-from keras_distill.methods.distiller import Distiller
-from keras_distill.settings.distill import DistillSettings
+from keras_distill.methods.method import Method
 from keras_distill.settings.optimizer import drops_of, steps_of
+from keras_distill.settings.training import TrainSettings
 from keras_distill.training.layerwise_optimizers import LayerwiseAdam, multipliers_by_variable
 from keras_distill.training.optimizer import build_optimizer
 
 
 def build_optimizer_of(
-    settings: DistillSettings, distiller: Distiller, steps_per_epoch: int
+    settings: TrainSettings, method: Method, steps_per_epoch: int
 ) -> LayerwiseAdam:
     """Builds the optimiser.
 
     Args:
         settings: The settings.
-        distiller: The model that it trains, whose student has its backbone in the layer `trunk`.
+        method: The model that it trains, whose product has its backbone in the layer `trunk`.
         steps_per_epoch: Steps in an epoch.
 
     Returns:
         The optimiser.
     """
-    backbone = distiller.student.get_layer("trunk")
+    backbone = method.get_product().get_layer("trunk")
     options: dict[str, Any] = {}
     if settings.backbone_lr_multiplier != 1:
         options["multipliers"] = multipliers_by_variable(
-            distiller, {backbone: settings.backbone_lr_multiplier}, 1.0
+            method, {backbone: settings.backbone_lr_multiplier}, 1.0
         )
     if settings.ema:
         options |= {"use_ema": True, "ema_momentum": settings.ema}

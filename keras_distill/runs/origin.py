@@ -69,6 +69,19 @@ def model_origin(
     return origin
 
 
+def trained_labels(model: str) -> list[str]:
+    """Returns the names of the labels that a model was trained on, as far as its run tells.
+
+    Args:
+        model: A `.keras` file or a run directory.
+    """
+    run = run_of(model)
+    try:
+        return [] if run is None else [str(name) for name in run.read_summary()["labels"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def is_at_hand(dataset: str, data_dir: str) -> bool:
     """Tells whether a data set is on this machine, so that nothing is downloaded or drawn.
 

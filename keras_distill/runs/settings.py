@@ -9,6 +9,7 @@ from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings
+from keras_distill.settings.label_data import LabelFileSettings
 from keras_distill.settings.recipes import train_command
 from keras_distill.settings.teachers import parse_teachers, per_teacher
 from keras_distill.settings.training import TrainSettings
@@ -17,7 +18,14 @@ _D = TypeVar("_D", bound=DataSettings)
 
 # Each with its details, which do not apply to another value of it.
 _DETAILS = {
-    "dataset": ("data_dir", "train_classes", "validation_classes", "test_classes"),
+    "dataset": (
+        "data_dir",
+        "train_classes",
+        "validation_classes",
+        "test_classes",
+        *(field.name for field in dataclasses.fields(LabelFileSettings) if field.metadata),
+    ),
+    "word_vectors": (),
     "teacher": (
         "teacher_output",
         "teacher_signature",
@@ -78,7 +86,7 @@ def inherit_settings(
     Args:
         settings: The settings of a command.
         run: The run directory; nothing is taken from one without `flags.txt`.
-        names: Some of `dataset`, `teacher`, `image_size`, `degrade`.
+        names: Some of `dataset`, `teacher`, `image_size`, `degrade`, `word_vectors`.
 
     Returns:
         The settings; the values that were taken from the run, by name, without empty ones; and
@@ -97,7 +105,7 @@ def inherit_settings(
         if not getattr(written, name, None) or (name in settings.given and not again):
             continue
         for each in (name, *_DETAILS[name]):
-            if each in written.given and getattr(written, each) and each not in settings.given:
+            if each in written.given and getattr(written, each, None) and each not in settings.given:
                 inherited[each] = getattr(written, each)
     source = f"from {run.flags}; its relative paths start where it was trained"
     _take_the_only_teacher(inherited, source)
@@ -108,7 +116,7 @@ def inherit_settings(
     )
     if "dataset" in inherited:
         try:
-            DataSettings.check(settings)
+            settings.check_data()
         except InputError as error:
             raise InputError(f"{error} This is {source}. Give `dataset=folder:PATH`.") from error
     return settings, inherited, _said(settings, written, inherited, run)
@@ -121,7 +129,7 @@ def _said(
     if inherited:
         text = ", ".join(f"--{name}={value}" for name, value in inherited.items())
         lines.append(f"From {run.flags}: {text}")
-    split = [f"--{name}={value}" for name in _SPLIT if (value := getattr(written, name))]
+    split = [f"--{name}={value}" for name in _SPLIT if (value := getattr(written, name, ""))]
     if split and written.dataset and not _same_data(settings.dataset, written):
         lines.append(
             f"{settings.dataset} is not the data set of the run, {written.dataset}: its classes "

@@ -13,24 +13,12 @@ DATASETS = ("cub", "cars196", "sop", "glyphs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings(Settings, group="Data"):
-    """Data."""
+class SourceSettings(Settings, group="Data"):
+    """Images on disk, whatever their labels are."""
 
-    dataset: str = setting(
-        "",
-        f"{', '.join(DATASETS)} (the first three through tensorflow-datasets, glyphs generated), "
-        "or folder:PATH with one sub-folder of JPEG or PNG images a class. Required.",
-    )
     data_dir: str = setting(
         "~/tensorflow_datasets", "Folder where data sets that are not a folder lie, or are put."
     )
-    train_classes: str = setting(
-        "", "Classes to train on as A:B, B exclusive, in alphabetical order; first half if empty."
-    )
-    validation_classes: str = setting(
-        "", "Classes within --train_classes, as A:B, held out from training to choose settings on."
-    )
-    test_classes: str = setting("", "Classes to test on, as A:B; second half if empty.")
     strict_images: bool = setting(
         False,
         "Make a corrupt, truncated or too large image an error instead of skipping it with a "
@@ -47,6 +35,24 @@ class DataSettings(Settings, group="Data"):
         free=True,
     )
 
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(SourceSettings, group="Data"):
+    """Images of classes, and their division into training, validation and test."""
+
+    dataset: str = setting(
+        "",
+        f"{', '.join(DATASETS)} (the first three through tensorflow-datasets, glyphs generated), "
+        "or folder:PATH with one sub-folder of JPEG or PNG images a class. Required.",
+    )
+    train_classes: str = setting(
+        "", "Classes to train on as A:B, B exclusive, in alphabetical order; first half if empty."
+    )
+    validation_classes: str = setting(
+        "", "Classes within --train_classes, as A:B, held out from training to choose settings on."
+    )
+    test_classes: str = setting("", "Classes to test on, as A:B; second half if empty.")
+
     def check(self) -> None:
         """Rejects a data set that cannot exist before anything slow is loaded.
 
@@ -56,6 +62,10 @@ class DataSettings(Settings, group="Data"):
         if not self.dataset:
             raise InputError(f"--dataset is required: {', '.join(DATASETS)}, or folder:PATH.")
         check_name("dataset", self.dataset, self.dataset)
+
+    def check_data(self) -> None:
+        """Rejects a data set that cannot exist; a command that takes others overrides this."""
+        DataSettings.check(self)
 
 
 def check_name(flag: str, value: str, name: str) -> None:
@@ -109,11 +119,7 @@ def load_images(
     Raises:
         InputError: If the data set cannot be used, or has a corrupt image and `--strict_images`.
     """
-    from rich.console import Console
-
     from keras_distill.data.dataset import load_dataset
-    from keras_distill.data.readable_images import drop_unreadable
-    from keras_distill.settings.progress import work_progress
 
     name, classes = parse_unlabelled(unlabelled or "")
     with renamed_arguments(name="dataset", unlabelled_classes=f"unlabelled={unlabelled}"):
@@ -131,16 +137,37 @@ def load_images(
         images = getattr(dataset, split)
         source = name if split == "unlabelled" else settings.dataset
         if images is not None and source.startswith("folder:"):
-            with renamed_arguments(strict="strict_images"):
-                images, corrupt = drop_unreadable(
-                    images,
-                    strict=settings.strict_images,
-                    max_pixels=settings.max_pixels,
-                    memory=Path(settings.cache_dir).expanduser(),
-                    progress=lambda total: work_progress(
-                        "checking images", total, "images", Console(stderr=True), transient=True
-                    ),
-                )
+            images, corrupt = without_unreadable(settings, images)
             skipped += corrupt
         found.append(images)
     return found, skipped
+
+
+def without_unreadable(settings: SourceSettings, images: Any) -> tuple[Any, list[str]]:
+    """Leaves out the images of a folder that cannot be used.
+
+    Args:
+        settings: The settings.
+        images: The `ImageSet`.
+
+    Returns:
+        The `ImageSet` of the others, and the relative paths of the images that were skipped.
+
+    Raises:
+        InputError: If there are such images and `strict_images`.
+    """
+    from rich.console import Console
+
+    from keras_distill.data.readable_images import drop_unreadable
+    from keras_distill.settings.progress import work_progress
+
+    with renamed_arguments(strict="strict_images"):
+        return drop_unreadable(
+            images,
+            strict=settings.strict_images,
+            max_pixels=settings.max_pixels,
+            memory=Path(settings.cache_dir).expanduser(),
+            progress=lambda total: work_progress(
+                "checking images", total, "images", Console(stderr=True), transient=True
+            ),
+        )

@@ -1,8 +1,7 @@
 """Settings of the recipe `distill`."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_distill.data import view_changes
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
@@ -10,6 +9,7 @@ from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.addons_losses import check_addons
 from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES
 from keras_distill.models.backbones import BACKBONES
+from keras_distill.settings.backbone import BackboneSettings
 from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.teacher_losses import named_losses, teacher_loss_weights
@@ -23,37 +23,10 @@ from keras_distill.settings.training import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentSettings(Settings, group="Student"):
+class StudentSettings(BackboneSettings, group="Student"):
     """Student."""
 
-    backbone: str = setting(
-        "mobilenet", f"One of {', '.join(BACKBONES)}.", choices=list(BACKBONES), formerly="trunk"
-    )
-    alpha: float = setting(1.0, "Width multiplier of a MobileNet backbone, e.g. 0.25.")
-    image_size: int | None = setting(
-        None, "Pixels a side; the backbone's own if not given.", least=32
-    )
     embedding_dim: int = setting(512, "Width of the embedding; 0 for no head.", least=0)
-    backbone_weights: str = setting(
-        "imagenet",
-        "imagenet (fetched by Keras), none, or the path of a .weights.h5 file.",
-        formerly="trunk_weights",
-    )
-    backbone_layer: str = setting(
-        "", "End the backbone after this layer; a wrong name lists them.", formerly="trunk_layer"
-    )
-    freeze_batch_norm: bool = setting(
-        False,
-        "Keep the statistics of the backbone's batch normalisations, and normalise by them in "
-        "training too; their gamma and beta are trained. For pretrained backbones and small "
-        "batches.",
-    )
-
-    dropout: float = setting(
-        0.0,
-        "Share of the pooled features that are dropped before the head, in training only, such as "
-        "0.4.",
-    )
 
     def check(self) -> None:
         """Rejects what cannot work.
@@ -61,18 +34,11 @@ class StudentSettings(Settings, group="Student"):
         Raises:
             InputError: If a flag cannot be used.
         """
-        if self.dropout >= 1:
-            raise InputError(f"--dropout={self.dropout} must be below 1, such as 0.4.")
+        BackboneSettings.check(self)
         if self.dropout and not self.embedding_dim:
             raise InputError(
                 f"--dropout={self.dropout} comes before the head, and --embedding_dim=0 leaves it "
                 "out; give the student a head."
-            )
-        if self.freeze_batch_norm and self.backbone_weights == "none":
-            raise InputError(
-                "--freeze_batch_norm with --backbone_weights=none would keep the statistics of a "
-                "backbone that has seen no image, a mean of 0 and a variance of 1; give "
-                "pretrained weights, or leave it out."
             )
 
 
@@ -197,6 +163,8 @@ class DistillSettings(
 ):
     """Settings of the recipe `distill`: an embedder, from a teacher or from labels alone."""
 
+    product: ClassVar[str] = "student.keras"
+
     unlabelled: str = setting(
         "",
         "A data set as in --dataset, or its classes A:B as in folder:photos:50:75, whose images "
@@ -215,8 +183,6 @@ class DistillSettings(
         TrainSettings.check(self)
         StudentSettings.check(self)
         LossSettings.check(self)
-        if self.freeze_batch_norm:
-            self._check_frozen_statistics()
         if self.freeze_epochs and not self.embedding_dim:
             raise InputError(
                 f"--freeze_epochs={self.freeze_epochs} with --embedding_dim=0 leaves no weights to "
@@ -274,17 +240,6 @@ class DistillSettings(
                     f"are compared; {'there are several' if names else 'there is none'}."
                 )
 
-    def _check_frozen_statistics(self) -> None:
-        """Rejects flags about statistics that do not change."""
-        for name in ("sync_batch_norm", "ema_batches"):
-            value = getattr(self, name)
-            if value != getattr(DistillSettings, name):
-                given = f"--{name}" if value is True else f"--{name}={value}"
-                raise InputError(
-                    f"{given} has no effect with --freeze_batch_norm, which keeps all statistics; "
-                    "leave one of them out."
-                )
-
     def _check_mixed(self) -> None:
         """Rejects mixed rows from which nothing can be learned."""
         if not 0.0 <= self.mixed <= 1.0:
@@ -335,9 +290,6 @@ class DistillSettings(
                 "as it was initialised; add a loss on embeddings, such as relative, or "
                 "--embedding_dim=0."
             )
-        path = self.backbone_weights
-        if path not in ("imagenet", "none") and not Path(path).exists():
-            raise InputError(f"--backbone_weights={path} does not exist.")
 
     def resolved(self) -> "DistillSettings":
         """Returns the settings with the teacher losses that are used."""

@@ -7,14 +7,19 @@ from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings
+from keras_distill.settings.label_data import (
+    LabelFileSettings,
+    check_label_dataset,
+    is_label_dataset,
+)
 from keras_distill.settings.recipes import RECIPES
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
-#: Module of each protocol, in `keras_distill.evaluation`; its `evaluate` measures a model.
-PROTOCOLS = {"retrieval": "retrieval_protocol"}
+#: How a product is measured: each image as a query, or the labels of each image.
+PROTOCOLS = ("retrieval", "multilabel")
 #: Protocol by which the product of each recipe is evaluated.
-PROTOCOL_OF_RECIPE = {"distill": "retrieval"}
+PROTOCOL_OF_RECIPE = {"distill": "retrieval", "multilabel": "multilabel"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,17 +107,30 @@ class GalleryModelSettings(Settings, group="Gallery model"):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(
-    ModelSettings, GalleryModelSettings, DataSettings, EvaluationSettings, group="Evaluation"
+    ModelSettings,
+    GalleryModelSettings,
+    DataSettings,
+    LabelFileSettings,
+    EvaluationSettings,
+    group="Evaluation",
 ):
     """Settings of the command `evaluate`."""
 
     protocol: str | None = setting(
         None,
         f"Evaluation protocol, one of {', '.join(PROTOCOLS)}; by default the protocol of the "
-        "recipe of the model's run, and retrieval for a model without a run.",
-        choices=list(PROTOCOLS),
+        "recipe of the model's run; without a run, multilabel for data of labels, else retrieval.",
+        choices=PROTOCOLS,
     )
     map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
+    top_ks: str = setting(
+        "3", "Protocol multilabel: the K of precision, recall and F1 of the K best labels."
+    )
+    word_vectors: str = setting(
+        "",
+        "Protocol multilabel: file of word vectors for a model of words; by default the one of "
+        "the run.",
+    )
     degrade: str = setting(
         "", f"Degradations of the images, applied in this order: some of {SYNTAX}."
     )
@@ -134,11 +152,11 @@ class EvaluateSettings(
         Raises:
             InputError: If a flag cannot be used.
         """
-        DataSettings.check(self)
+        self.check_data()
         parse_ks(self.ks)
+        parse_top_ks(self.top_ks)
         parse_map_ks(self.map_ks)
         GalleryModelSettings.check(self)
-        check_split(self.split, self.validation_classes)
         if self.json and Path(self.json).is_dir():
             raise InputError(f"--json={self.json} is a folder; give a file.")
         parse_degradations(self.degrade)
@@ -146,6 +164,30 @@ class EvaluateSettings(
             raise InputError(
                 f"--degrade_side={self.degrade_side} needs --degrade, some of {SYNTAX}."
             )
+
+
+    def check_data(self) -> None:
+        """Rejects a data set that cannot exist, or that the protocol cannot read.
+
+        Raises:
+            InputError: If it is not there, or of another kind.
+        """
+        labels = is_label_dataset(self.dataset)
+        if labels != (self.protocol == "multilabel") and self.protocol and self.dataset:
+            kind = "images with several labels" if labels else "images of one class each"
+            raise InputError(
+                f"--dataset={self.dataset} has {kind}, and --protocol={self.protocol} does not "
+                "take them; give other data, or another protocol."
+            )
+        if not labels:
+            DataSettings.check(self)
+            check_split(self.split, self.validation_classes)
+            return
+        check_label_dataset(self.dataset)
+        self.check_label_files()
+        if self.gallery_model or self.mirror:
+            flag = "gallery_model" if self.gallery_model else "mirror"
+            raise InputError(f"--{flag} is not offered by --protocol=multilabel; leave it out.")
 
 
 def evaluate_command(description: str = "") -> Command[EvaluateSettings]:
@@ -180,6 +222,13 @@ def parse_ks(value: str) -> list[int]:
     """
     if not (ks := _positive_integers(value)):
         raise InputError(f"--ks={value} must be positive integers, such as 1,2,4,8.")
+    return ks
+
+
+def parse_top_ks(value: str) -> list[int]:
+    """Reads `--top_ks`, as `parse_ks` does."""
+    if not (ks := _positive_integers(value)):
+        raise InputError(f"--top_ks={value} must be positive integers, such as 1,3.")
     return ks
 
 

@@ -1,6 +1,7 @@
 """Settings of any training."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from keras_distill.distribution.cluster import read_cluster
 from keras_distill.errors import InputError
@@ -14,7 +15,9 @@ class TrainingSettings(Settings, group="Training"):
     """Length, precision, devices and checkpoints of a training."""
 
     recipe: str = setting(
-        "distill", "Recipe of the training. distill: an embedder, from a teacher or from labels."
+        "distill",
+        "Recipe of the training. distill: an embedder, from a teacher or from labels. multilabel: a "
+        "classifier of images with several labels each.",
     )
     epochs: int = setting(20, "Epochs; 0 writes the embedder as it stands.", least=0)
     steps_per_epoch: int = setting(0, "Batches in an epoch; 0 for images / batch size.", least=0)
@@ -77,6 +80,9 @@ class OutputSettings(Settings, group="Output"):
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(TrainingSettings, OptimizerSettings, MonitoringSettings, OutputSettings):
     """Settings that the trainings of all recipes have in common."""
+
+    #: File of the product in the run directory.
+    product: ClassVar[str] = "model.keras"
 
     def check(self) -> None:
         """Rejects what cannot work before anything slow is loaded.

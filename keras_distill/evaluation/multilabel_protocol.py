@@ -1,0 +1,176 @@
+"""Multi-label protocol: how well scores tell the labels of images."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from keras_distill.data.multilabel_images import MultiLabelImages
+from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.data.word_vectors import load_word_vectors
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.evaluation.label_scores import score_batches
+from keras_distill.evaluation.multilabel_result import multilabel_result
+from keras_distill.evaluation.protocol_result import ProtocolResult
+from keras_distill.models.label_names import find_labels
+from keras_distill.models.loading import load_model
+from keras_distill.models.product import by_name, product_shape
+from keras_distill.models.word_space import WORDS, build_word_classifier
+from keras_distill.settings.evaluation import EvaluateSettings, parse_top_ks
+from keras_distill.settings.progress import work_progress
+
+
+@dataclass(frozen=True)
+class LabelScorer:
+    """A model that scores labels.
+
+    Attributes:
+        model: The model as it was loaded.
+        labels: Names of the labels that its logits have; `None` for a word space, which scores any.
+    """
+
+    model: keras.Model
+    labels: tuple[str, ...] | None
+
+    def thresholds(self) -> float | np.ndarray:
+        """The probability from which each label counts as present."""
+        found = find_labels(self.model)
+        if found is None or found.thresholds is None:
+            return 0.5
+        return np.array(found.thresholds, np.float32)
+
+
+def load_scorer(settings: EvaluateSettings) -> LabelScorer:
+    """Loads the model that the settings name.
+
+    Args:
+        settings: The settings, checked.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: If it scores no labels.
+    """
+    with renamed_arguments(path="model"):
+        model = load_model(settings.model)
+    labels = find_labels(model)
+    if labels is None and WORDS not in (by_name(model.output) or {}):
+        raise InputError(
+            f"`model={settings.model}` has no logits with names of labels, and no words; give a "
+            "model of the recipe multilabel, or `protocol=retrieval` for an embedder."
+        )
+    return LabelScorer(model, None if labels is None else labels.names)
+
+
+def evaluate(
+    settings: EvaluateSettings,
+    scorer: LabelScorer,
+    images: MultiLabelImages,
+    *,
+    trained: Sequence[str],
+    console: Console,
+) -> ProtocolResult:
+    """Measures how well a model tells the labels of images.
+
+    Args:
+        settings: The settings, checked.
+        scorer: The model.
+        images: The images, whose labels are evaluated.
+        trained: Names of the labels that the model was trained on, as far as is known.
+        console: Where progress is shown.
+
+    Returns:
+        The result; with `zero_shot` if some of the labels were not trained on.
+
+    Raises:
+        InputError: If the model cannot score these labels.
+    """
+    begun = time.perf_counter()
+    images = _known(settings, scorer, images)
+    is_word_space = scorer.labels is None
+    scores = _scores(settings, scorer, images, console)
+    thresholds: Any = 0.0  # of a ranking, which has none
+    if scorer.labels is not None:
+        found = find_labels(scorer.model)
+        assert found is not None
+        scores = np.asarray(found.probabilities(scores))
+        columns = [scorer.labels.index(name) for name in images.class_names]
+        scores, limits = scores[:, columns], scorer.thresholds()
+        thresholds = limits if isinstance(limits, float) else limits[columns]
+    unseen = [name for name in images.class_names if name not in trained] if trained else []
+    result = multilabel_result(
+        f"{settings.model} on {settings.dataset} ({settings.split})"
+        + (f", {settings.degrade}" if settings.degrade else ""),
+        scores,
+        images.targets,
+        images.class_names,
+        thresholds=thresholds,
+        top_ks=parse_top_ks(settings.top_ks),
+        unseen=unseen if len(unseen) < len(images.class_names) else (),
+        per_class=settings.per_class,
+    )
+    seconds = time.perf_counter() - begun
+    notes = [*result.notes, f"{len(images)} images in {seconds:.1f} s"]
+    if is_word_space:
+        notes.append(
+            "Scores of word vectors only rank labels: read the figures at K, not those at a "
+            "threshold."
+        )
+    more = {
+        **result.more,
+        "degrade": settings.degrade or None,
+        "thresholds": "validation" if np.ndim(thresholds) else float(thresholds),
+        "seconds": round(seconds, 3),
+    }
+    return replace(result, notes=tuple(notes), more=more)
+
+
+def _known(
+    settings: EvaluateSettings, scorer: LabelScorer, images: MultiLabelImages
+) -> MultiLabelImages:
+    """The images with the labels that the model can score."""
+    if scorer.labels is None:
+        return images
+    known = [name for name in images.class_names if name in scorer.labels]
+    if not known:
+        raise InputError(
+            f"`dataset={settings.dataset}` and `model={settings.model}` have no label in common: "
+            f"{', '.join(images.class_names[:3])}, … against {', '.join(scorer.labels[:3])}, …"
+        )
+    if settings.classes and len(known) < len(images.class_names):
+        unknown = next(name for name in images.class_names if name not in known)
+        raise InputError(
+            f"`classes={settings.classes}`: the model has no logit for {unknown!r}; leave it out."
+        )
+    return images.of_classes(known)
+
+
+def _scores(
+    settings: EvaluateSettings, scorer: LabelScorer, images: MultiLabelImages, console: Console
+) -> np.ndarray:
+    model = scorer.model
+    if scorer.labels is None:
+        if not settings.word_vectors:
+            raise InputError(
+                "`word_vectors` is needed to score labels in a word space; give the file that the "
+                "model was trained with."
+            )
+        with renamed_arguments(path="word_vectors", names="classes"):
+            vectors = load_word_vectors(settings.word_vectors, images.class_names)
+        model = build_word_classifier(model, images.class_names, vectors)
+    size = product_shape(model).image_size or settings.image_size
+    if size is None:
+        raise InputError(f"`model={settings.model}` takes images of any size; give `image_size`.")
+    batches = evaluation_batches(
+        images.unlabelled,
+        image_size=size,
+        batch_size=settings.batch_size,
+        degrade=settings.degrade,
+    )
+    with work_progress("scoring", len(images), "images", console, transient=True) as advance:
+        return score_batches(model, batches, on_batch=advance)

@@ -1,0 +1,354 @@
+"""Recipe multilabel: a classifier of images that have several labels each."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_distill.data.class_prior_file import read_class_prior
+from keras_distill.data.file_stamps import stamps_digest
+from keras_distill.data.label_batches import label_batches
+from keras_distill.data.multilabel_images import MultiLabelImages
+from keras_distill.data.partial_annotations import drop_annotations, keep_annotations_per_class
+from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.data.word_vectors import load_word_vectors
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.evaluation.label_decisions import best_label_thresholds
+from keras_distill.evaluation.label_scores import score_batches
+from keras_distill.losses.label_distillation import LabelDistillation
+from keras_distill.methods.supervised import Supervised
+from keras_distill.models.classifier import build_classifier
+from keras_distill.models.frozen_batch_norm import freeze_batch_norm
+from keras_distill.models.fused_batch_norm import synchronize_batch_norm
+from keras_distill.models.label_names import find_labels
+from keras_distill.models.loading import load_model
+from keras_distill.models.word_space import build_word_classifier, build_word_space
+from keras_distill.publishing import published_file
+from keras_distill.recipes.label_losses import build_label_loss
+from keras_distill.recipes.label_teacher import LabelTeacher, fill_label_cache, open_label_teacher
+from keras_distill.recipes.optimizer import build_optimizer_of
+from keras_distill.runs.stage import Stage, StageContext, Training, Validation
+from keras_distill.settings.label_data import load_label_images
+from keras_distill.settings.multilabel import ESTIMATE, MultiLabelSettings, parse_annotations
+from keras_distill.teachers.model_fingerprint import model_fingerprint
+from keras_distill.training.averaged_student import AveragedStudent
+from keras_distill.training.class_prior import ClassPrior
+from keras_distill.training.gradient_norm import GradientNorm
+from keras_distill.training.optimizer import add_l2_penalty
+from keras_distill.training.precision_validation import VALIDATION_PRECISION, PrecisionValidation
+
+_PRIOR_FILE = "class_prior.csv"
+
+
+def stages(settings: MultiLabelSettings) -> list[Stage]:
+    """Returns the stages: the training, and before it maybe one that estimates the class prior.
+
+    Args:
+        settings: The settings, checked.
+
+    Returns:
+        The stages.
+    """
+    train = Stage("train", functools.partial(_build, settings))
+    if settings.prior != ESTIMATE:
+        return [train]
+    estimate = settings.replace(
+        prior="",
+        partial_mode="ignore",
+        epochs=settings.prior_epochs,
+        teacher="",
+    )
+    return [Stage("prior", functools.partial(_build, estimate, estimates_prior=True)), train]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """Images of a training."""
+
+    train: MultiLabelImages
+    validation: MultiLabelImages | None
+    skipped: list[str]
+
+
+def _build(
+    settings: MultiLabelSettings, context: StageContext, *, estimates_prior: bool = False
+) -> Training:
+    data = _load(settings)
+    train = data.train
+    keras.utils.set_random_seed(settings.seed)  # loading may have drawn random numbers
+    vectors = _word_vectors(settings, train)
+    product = _build_product(settings, train, vectors)
+    image_size = product.input_shape[1]
+    context.replicas.check_batch(settings.batch_size)
+    _say_what_trains(settings, context, data, product)
+    teacher = open_label_teacher(settings, train, image_size)
+    provenance = _check_provenance(settings, data, product, teacher, context)
+    fill_label_cache(settings, teacher, context.console)
+    steps_per_epoch = settings.steps_per_epoch or max(round(len(train) / settings.batch_size), 1)
+    batches = functools.partial(
+        label_batches,
+        train,
+        image_size=image_size,
+        batch_size=settings.batch_size,
+        least_positives=settings.least_positives,
+        least_area=settings.crop_area,
+        augment=settings.augment,
+        degrade=settings.degrade,
+        views=None if teacher is None else teacher.views,
+        seed=settings.seed,
+    )
+    taught = {} if teacher is None else {
+        "teacher_logits": teacher.lookup,
+        "teacher_image_size": teacher.live_image_size(image_size, degraded=bool(settings.degrade)),
+    }
+    training = Training(
+        model=product,
+        product=product,
+        batches=lambda first_step: batches(
+            first_step=first_step,
+            replicas=context.replicas.count,
+            own_replicas=context.replicas.own,
+            **taught,
+        ),
+        epochs=settings.epochs,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=settings.batch_size,
+        provenance=provenance,
+        summary=_figures_before(settings, context, data, product),
+    )
+    if not settings.epochs:
+        return training
+    loss = build_label_loss(settings, prior=_prior(settings, context, train), word_vectors=vectors)
+    model = _build_method(settings, product, loss, teacher)
+    _compile(settings, model, steps_per_epoch)
+    few = batches().take(settings.ema_batches).map(lambda x, y: x["image"])
+    training = _watched(settings, context, training, model, few, data.validation, vectors)
+    if estimates_prior:
+        prior = ClassPrior(train.class_names, context.run.path / _PRIOR_FILE)
+        training = dataclasses.replace(training, callbacks=[*training.callbacks, prior])
+    return training
+
+
+def _load(settings: MultiLabelSettings) -> _Data:
+    (train, validation), skipped = load_label_images(settings, "train", "validation")
+    if train is None:
+        raise InputError(
+            f"`dataset={settings.dataset}` has no training images that can be read; repair them."
+        )
+    simulated = parse_annotations(settings.annotations)
+    if simulated is not None:
+        kind, number = simulated
+        forget = keep_annotations_per_class if kind == "per_class" else drop_annotations
+        value = int(number) if kind == "per_class" else 1.0 - number
+        targets = forget(train.targets, value, settings.seed)
+        train = dataclasses.replace(train, targets=targets)
+    return _Data(train, validation, skipped)
+
+
+def _word_vectors(settings: MultiLabelSettings, images: MultiLabelImages) -> np.ndarray | None:
+    if settings.head != "words":
+        return None
+    with renamed_arguments(path="word_vectors", names="classes"):
+        return load_word_vectors(settings.word_vectors, images.class_names)
+
+
+def _build_product(
+    settings: MultiLabelSettings, images: MultiLabelImages, vectors: np.ndarray | None
+) -> keras.Model:
+    options: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in ("image_size", "alpha", "backbone_weights", "backbone_layer", "dropout")
+    }
+    if vectors is None:
+        product = build_classifier(images.class_names, settings.backbone, **options)
+    else:
+        rows = settings.word_rows
+        product = build_word_space(rows, vectors.shape[1], settings.backbone, **options)
+    if settings.freeze_batch_norm:
+        with renamed_arguments(model="freeze_batch_norm"):
+            freeze_batch_norm(product.get_layer("trunk"))
+    if settings.l2:
+        add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
+    return product
+
+
+def _say_what_trains(
+    settings: MultiLabelSettings, context: StageContext, data: _Data, product: keras.Model
+) -> None:
+    train = data.train
+    positives = float((train.targets == 1).sum(axis=1).mean())
+    unknown = float((train.targets < 0).mean())
+    context.say(
+        f"{len(train)} images, {len(train.class_names)} labels, {positives:.2f} of them an image"
+        + (f", {unknown:.0%} unknown" if unknown else "")
+        + f"; {settings.backbone}, {product.count_params():,} parameters, "
+        f"{product.input_shape[1]} pixels; {context.replicas.devices}"
+    )
+    for warning in _warnings(data):
+        context.say(f"warning: {warning}")
+
+
+def _warnings(data: _Data) -> list[str]:
+    empty = [
+        name
+        for name, count in zip(data.train.class_names, data.train.positives.tolist(), strict=True)
+        if not count
+    ]
+    warnings = []
+    if empty:
+        named = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
+        warnings.append(
+            f"{len(empty)} of {len(data.train.class_names)} labels have no training image "
+            f"({named}); they cannot be learned."
+        )
+    if data.validation is None:
+        warnings.append(
+            "there are no validation images: no epoch is chosen, and labels have the threshold 0.5."
+        )
+    return warnings
+
+
+def _check_provenance(
+    settings: MultiLabelSettings,
+    data: _Data,
+    product: keras.Model,
+    teacher: LabelTeacher | None,
+    context: StageContext,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"train_images": data.train.digest}
+    if data.validation is not None:
+        found["validation_images"] = data.validation.digest
+    if settings.backbone_weights != "none":
+        found["backbone_weights"] = model_fingerprint(product.get_layer("trunk"))
+    if teacher is not None:
+        found["teacher"] = teacher.teacher.fingerprint
+    context.replicas.check_agreement(found)
+    if context.replicas.is_chief:  # copies on other machines have times of their own
+        found["train_content"] = f"sizes and times {stamps_digest(data.train.unlabelled)}"
+    with renamed_arguments(teacher=f"teacher={settings.teacher}"):
+        context.check_provenance(found)
+    return found
+
+
+def _figures_before(
+    settings: MultiLabelSettings, context: StageContext, data: _Data, product: keras.Model
+) -> dict[str, Any]:
+    return {
+        "run_dir": str(context.run.path),
+        "model": str(context.run.product),
+        "teacher": settings.teacher or None,
+        "dataset": settings.dataset,
+        "images": {
+            "train": len(data.train),
+            "validation": 0 if data.validation is None else len(data.validation),
+        },
+        "labels": list(data.train.class_names),
+        "positives": data.train.positives.tolist(),
+        "skipped_images": data.skipped,
+        "parameters": product.count_params(),
+        "image_size": product.input_shape[1],
+        "degrade": settings.degrade or None,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "replicas": context.replicas.count,
+        "seed": settings.seed,
+        "warnings": _warnings(data),
+    }
+
+
+def _prior(
+    settings: MultiLabelSettings, context: StageContext, images: MultiLabelImages
+) -> np.ndarray | None:
+    if not settings.prior:
+        return None
+    file = Path(settings.prior)
+    if settings.prior == ESTIMATE:
+        file = context.products["prior"].parent / _PRIOR_FILE
+    return read_class_prior(file, images.class_names)
+
+
+def _build_method(
+    settings: MultiLabelSettings,
+    product: keras.Model,
+    loss: keras.losses.Loss | None,
+    teacher: LabelTeacher | None,
+) -> Supervised:
+    output = settings.head
+    return Supervised(
+        product,
+        {} if loss is None else {output: loss},
+        teacher=None if teacher is None else teacher.teacher,
+        # Summed, as the losses on the labels are, so that a weight of 1 means the same for both.
+        teacher_losses=None if teacher is None else {output: [LabelDistillation(reduction="sum")]},
+        loss_weights=None
+        if teacher is None
+        else {f"{output}_label_distillation": settings.teacher_weight},
+    )
+
+
+def _compile(settings: MultiLabelSettings, model: Supervised, steps_per_epoch: int) -> None:
+    model.compile(
+        build_optimizer_of(settings, model, steps_per_epoch), jit_compile=settings.jit_compile
+    )
+    if settings.sync_batch_norm:
+        synchronize_batch_norm(model)
+    # Before the first step, which would otherwise be traced twice.
+    model.optimizer.build(model.trainable_variables)
+
+
+def _watched(
+    settings: MultiLabelSettings,
+    context: StageContext,
+    training: Training,
+    model: Supervised,
+    few: Any,
+    validation: MultiLabelImages | None,
+    vectors: np.ndarray | None,
+) -> Training:
+    """Adds averaging, monitoring and validation of the product."""
+    product = model.get_product()
+    averaged = AveragedStudent(model, product, few) if settings.ema else None
+    callbacks: list[keras.callbacks.Callback] = [GradientNorm()] if settings.gradient_norm else []
+    training = dataclasses.replace(
+        training, model=model, product=averaged or product, callbacks=callbacks
+    )
+    if validation is None:
+        return training
+    scored = product if averaged is None else averaged.student
+    if vectors is not None:
+        scored = build_word_classifier(scored, validation.class_names, vectors)
+    options: dict[str, Any] = {} if averaged is None else {"prepare": averaged.refresh}
+    images = evaluation_batches(
+        validation.unlabelled, image_size=product.input_shape[1], degrade=settings.degrade
+    )
+    precision = PrecisionValidation(
+        images,
+        validation.targets,
+        scored,
+        every=settings.validate_every,
+        common=context.replicas.of_first,
+        **options,
+    )
+    return dataclasses.replace(
+        training,
+        validation=Validation(
+            VALIDATION_PRECISION, precision, figures=lambda value: {"mAP": value}
+        ),
+        on_end=functools.partial(_write_thresholds, images, validation),
+    )
+
+
+def _write_thresholds(images: Any, validation: MultiLabelImages, product: Path) -> None:
+    """Gives each label the threshold of its best F1 on the validation images."""
+    model = load_model(product)
+    labels = find_labels(model)
+    if labels is None:  # a word space scores any labels
+        return
+    probabilities = np.asarray(labels.probabilities(score_batches(model, images)))
+    thresholds = best_label_thresholds(probabilities, validation.targets)
+    labels.thresholds = [float(value) for value in np.clip(thresholds, 0.0, 1.0)]
+    with published_file(product) as temporary:
+        model.save(temporary)

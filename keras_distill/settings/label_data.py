@@ -1,0 +1,200 @@
+"""Settings of a data set whose images have several labels, and loading of its splits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.settings.data import SourceSettings, without_unreadable
+from keras_distill.settings.settings import Settings, setting
+
+#: Layouts of files with labels; the first word of `--dataset`.
+LAYOUTS = ("labels", "open_images", "coco_json", "voc")
+PUBLISHED = ("coco", "voc2007")
+_NAMES = (
+    "labels:FILE.csv (columns file, labels and maybe split), open_images:FILE.csv, "
+    f"coco_json:FILE.json, voc:FOLDER, {', '.join(PUBLISHED)}"
+)
+_ARGUMENTS = {
+    "spec": "dataset",
+    "descriptions": "label_descriptions",
+    "missing": "missing_images",
+    "separator": "label_separator",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFileSettings(Settings, group="Data"):
+    """Files that hold the labels of images."""
+
+    images: str = setting(
+        "", "Folder of the images of a multi-label data set; by default the one of its file."
+    )
+    classes: str = setting(
+        "",
+        "Labels of a multi-label data set to use: their names, as cat,dog, or a text file with one "
+        "a line; all if empty, the most frequent first.",
+    )
+    other_labels: str = setting(
+        "error",
+        "What labels are that --classes does not have: error, or ignore.",
+        choices=["error", "ignore"],
+    )
+    label_separator: str = setting(
+        "", "What stands between the labels of labels:FILE.csv; |, ; or a space if empty."
+    )
+    label_descriptions: str = setting(
+        "", "CSV file of the names of the labels of open_images:FILE.csv."
+    )
+    difficult: str = setting(
+        "unknown",
+        "What a label is of which a VOC image has difficult objects only.",
+        choices=["unknown", "present", "absent"],
+    )
+    missing_images: str = setting(
+        "error",
+        "What a listed image is that does not exist: error, or skip with a warning.",
+        choices=["error", "skip"],
+    )
+    validation_share: float = setting(
+        0.1,
+        "Share of the training images to validate on, if a multi-label data set has no validation "
+        "split; 0 for none. Each label keeps its share.",
+    )
+    test_share: float = setting(
+        0.2,
+        "Share of the images to test on, if a multi-label data set is not split at all.",
+    )
+
+    def check_label_files(self) -> None:
+        """Rejects what cannot work.
+
+        Raises:
+            InputError: If a flag cannot be used.
+        """
+        if self.images and not Path(self.images).expanduser().is_dir():
+            raise InputError(f"--images={self.images}: there is no such folder.")
+        descriptions = self.label_descriptions
+        if descriptions and not Path(descriptions).expanduser().is_file():
+            raise InputError(f"--label_descriptions={descriptions}: there is no such file.")
+        for name in ("validation_share", "test_share"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise InputError(f"--{name}={value} is a share of the images, below 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelDataSettings(SourceSettings, LabelFileSettings, group="Data"):
+    """Data."""
+
+    dataset: str = setting("", f"{_NAMES}. Required.")
+
+    def check(self) -> None:
+        """Rejects a data set that cannot exist before anything slow is loaded.
+
+        Raises:
+            InputError: If the name is unknown, or a file or folder is missing.
+        """
+        check_label_dataset(self.dataset)
+        self.check_label_files()
+
+
+def is_label_dataset(dataset: str) -> bool:
+    """Tells whether a name is that of a multi-label data set."""
+    return dataset in PUBLISHED or dataset.partition(":")[0] in LAYOUTS
+
+
+def check_label_dataset(dataset: str) -> None:
+    """Rejects the name of a multi-label data set that cannot exist.
+
+    Args:
+        dataset: The setting `dataset`.
+
+    Raises:
+        InputError: If it is none, or a file or folder is missing.
+    """
+    from keras_distill.data.label_targets import parse_label_spec
+
+    if not dataset:
+        raise InputError(f"--dataset is required: {_NAMES}.")
+    if dataset not in PUBLISHED:
+        with renamed_arguments(**_ARGUMENTS):
+            parse_label_spec(dataset)
+
+
+def load_label_images(settings: Any, *splits: str) -> tuple[list[Any], list[str]]:
+    """Loads splits of the multi-label data set that the settings name.
+
+    Args:
+        settings: `SourceSettings` and `LabelFileSettings` with `dataset`.
+        *splits: Some of `"train"`, `"validation"`, `"test"`.
+
+    Returns:
+        The `MultiLabelImages` of each split, without unreadable images, `None` for one that has no
+        images; and the relative paths of the images that were skipped.
+
+    Raises:
+        InputError: If the data set cannot be used, has no training images, or has a corrupt image
+            and `--strict_images`.
+    """
+    import numpy as np
+
+    from keras_distill.data.label_targets import read_label_targets
+
+    classes: Any = settings.classes or None
+    if classes is not None and not Path(classes).expanduser().is_file():
+        classes = [name.strip() for name in classes.split(",") if name.strip()]
+    with renamed_arguments(**_ARGUMENTS):
+        images = read_label_targets(
+            settings.dataset,
+            images=settings.images or None,
+            classes=classes,
+            data_dir=settings.data_dir,
+            separator=settings.label_separator or None,
+            descriptions=settings.label_descriptions or None,
+            difficult=settings.difficult,
+            other_labels=settings.other_labels,
+            missing=settings.missing_images,
+        )
+    parts = split_of(images, settings)
+    kept, skipped = without_unreadable(settings, images.unlabelled)
+    readable = np.isin(images.paths, kept.paths)
+    found = []
+    for split in splits:
+        chosen = images.select((parts == split) & readable)
+        found.append(chosen if len(chosen) else None)
+    return found, skipped
+
+
+def split_of(images: Any, settings: Any) -> Any:
+    """Returns the split of each image: the data set's own, completed by stratified shares.
+
+    Args:
+        images: The `MultiLabelImages`.
+        settings: The settings, whose shares apply to splits that the data set does not have.
+
+    Returns:
+        `train`, `validation`, `test` or empty for each image, `(n,)`. The same for every seed, so
+        that models can be compared.
+
+    Raises:
+        InputError: If there would be no training images.
+    """
+    import numpy as np
+
+    from keras_distill.data.stratified_split import stratified_split
+
+    split = images.splits
+    parts = np.full(len(images), "train", "<U10") if split is None else np.array(split, "<U10")
+    shares = {"test": settings.test_share} if split is None else {}
+    if not (parts == "validation").any():
+        shares["validation"] = settings.validation_share
+    for name, share in shares.items():
+        rows = np.flatnonzero(parts == "train")
+        if share and len(rows):
+            dealt = {"train": 1 - share, name: share}
+            parts[rows] = stratified_split(images.targets[rows], dealt)
+    if not (parts == "train").any():
+        raise InputError(
+            f"`dataset={settings.dataset}` has no training images; give a data set that has some."
+        )
+    return parts

@@ -1,0 +1,256 @@
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_distill.data.class_prior_file import read_class_prior
+from keras_distill.models.label_names import find_labels
+
+NAMES = ("red", "green", "blue")
+TINY = (
+    "--recipe=multilabel",
+    "--backbone=mobilenet",
+    "--backbone_layer=conv_pw_1_relu",
+    "--backbone_weights=none",
+    "--alpha=0.25",
+    "--image_size=32",
+    "--epochs=2",
+    "--batch_size=8",
+    "--learning_rate=1e-2",
+    "--crop_area=0.5",
+    "--nogradient_norm",
+    "--notensorboard",
+)
+
+
+@pytest.fixture(scope="session")
+def squares(once):
+    """60 images of red, green and blue squares on grey, each colour in half of them."""
+
+    def draw(folder):
+        rng = np.random.default_rng(0)
+        lines = ["file,split,labels"]
+        for index in range(60):
+            present = rng.random(3) < 0.5
+            pixels = rng.normal(128, 10, (32, 32, 3))
+            for colour in np.flatnonzero(present):
+                top, left = 16 * (colour // 2), 16 * (colour % 2)
+                pixels[top : top + 16, left : left + 16] = 255 * np.eye(3)[colour]
+            file = f"{index}.png"
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / file)
+            split = "test" if index >= 40 else "validation" if index >= 30 else "train"
+            labels = "|".join(np.array(NAMES)[present])
+            lines.append(f"{file},{split},{labels}")
+        (folder / "labels.csv").write_text("\n".join([*lines, ""]))
+        words = ["3 4", "red 1 0 0 1", "green 0 1 0 1", "blue 0 0 1 1"]
+        (folder / "words.vec").write_text("\n".join([*words, ""]))
+
+    return once("squares", draw)
+
+
+@pytest.fixture(scope="session")
+def train_labels(ended_once, command, squares):
+    """Trains once under a name, and returns how that ended, and the run directory."""
+    from dataclasses import replace
+
+    def run(name, *flags):
+        def launch(folder):
+            data, output = f"--dataset=labels:{squares}/labels.csv", f"--run_dir={folder / 'run'}"
+            return command("train", data, *TINY, f"--cache_dir={folder}", *flags, output)
+
+        ended = ended_once(name, launch)
+        return replace(ended, path=ended.path / "run")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def classifier(train_labels):
+    ended = train_labels("labels", "--epochs=12")
+    assert ended.code == 0, ended.err + ended.out
+    return ended
+
+
+def summary(ended):
+    return json.loads((ended.path / "summary.json").read_text())
+
+
+def test_it_learns_and_keeps_names_and_thresholds(classifier):
+    told = summary(classifier)
+    assert set(told["labels"]) == set(NAMES)
+    assert told["images"] == {"train": 30, "validation": 10}
+    assert told["validation"]["mAP"] > 0.9, classifier.out
+    model = keras.models.load_model(classifier.path / "model.keras", compile=False)
+    labels = find_labels(model)
+    assert list(labels.names) == told["labels"]
+    assert all(0 <= value <= 1 for value in labels.thresholds)
+    assert not (classifier.path / "student.keras").exists()
+
+
+def test_the_test_images_are_evaluated_by_the_protocol_of_the_run(command, classifier, tmp_path):
+    file = tmp_path / "figures.json"
+    ended = command("evaluate", f"--model={classifier.path}", f"--json={file}", "--top_ks=1")
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert told["protocol"] == "multilabel"
+    assert told["split"] == "test"
+    assert told["images"] == 20
+    assert told["thresholds"] == "validation"
+    assert told["figures"]["mAP"] > 0.9
+    low, high = told["intervals"]["mAP"]
+    assert low <= told["figures"]["mAP"] <= high
+    assert "mAP" in ended.out
+
+
+def test_some_labels_alone(command, classifier, squares, tmp_path):
+    file = tmp_path / "figures.json"
+    ended = command(
+        "evaluate",
+        f"--model={classifier.path / 'model.keras'}",
+        f"--dataset=labels:{squares}/labels.csv",
+        "--classes=blue,red",
+        "--other_labels=ignore",
+        "--top_ks=1",
+        f"--json={file}",
+    )
+    assert ended.code == 0, ended.err
+    assert json.loads(file.read_text())["class_names"] == ["blue", "red"]
+
+
+def test_a_killed_run_ends_as_if_it_had_not(command, train_labels, tmp_path, squares):
+    flags = [
+        f"--dataset=labels:{squares}/labels.csv",
+        *TINY,
+        "--deterministic",
+        "--ema=0.9",
+        f"--cache_dir={tmp_path}",
+    ]
+    whole = command("train", *flags, f"--run_dir={tmp_path / 'whole'}")
+    assert whole.code == 0, whole.err + whole.out
+    killer = (
+        "import os, sys, runpy, keras\n"
+        "from keras_distill.methods.supervised import Supervised\n"
+        "make = Supervised.train_step\n"
+        "class Killed(keras.callbacks.Callback):\n"
+        "    def on_epoch_end(self, epoch, logs=None): os._exit(9)\n"
+        "from keras_distill.training import loop\n"
+        "loop.SkippedSteps = Killed\n"
+        "sys.argv = sys.argv[1:]\n"
+        "sys.argv.insert(0, 'train')\n"
+        "runpy.run_module('keras_distill.train', run_name='__main__', alter_sys=True)\n"
+    )
+    (tmp_path / "killer.py").write_text(killer)
+    import subprocess
+
+    cut = [*flags, "--checkpoint_steps=3", f"--run_dir={tmp_path / 'cut'}"]
+    killed = subprocess.run([sys.executable, str(tmp_path / "killer.py"), *cut], capture_output=True)
+    assert killed.returncode == 9, killed.stderr
+    resumed = command("train", *cut)
+    assert resumed.code == 0, resumed.err + resumed.out
+    assert "resuming after step 3" in resumed.out
+    left, right = (
+        keras.models.load_model(tmp_path / name / "model.keras", compile=False).get_weights()
+        for name in ("whole", "cut")
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_a_stage_estimates_the_prior_for_the_selective_loss(train_labels):
+    ended = train_labels(
+        "selective",
+        "--label_loss=selective",
+        "--prior=estimate",
+        "--prior_epochs=1",
+        "--annotations=share:0.5",
+    )
+    assert ended.code == 0, ended.err + ended.out
+    assert [*summary(ended)["stages"]] == ["prior", "train"]
+    prior = read_class_prior(ended.path / "prior" / "class_prior.csv", NAMES)
+    assert ((prior > 0) & (prior < 1)).all()
+    assert "unknown" in ended.out
+
+
+def test_a_teacher_of_logits_is_cached_and_teaches(train_labels, classifier):
+    flags = ("--label_loss=none", f"--teacher={classifier.path}", "--alpha=0.5", "--epochs=12")
+    live = train_labels("taught", *flags)
+    assert live.code == 0, live.err + live.out
+    assert summary(live)["validation"]["mAP"] > 0.8
+    cached = train_labels("taught_cached", *flags[:3], "--teacher_cache=views:2", "--epochs=1")
+    assert cached.code == 0, cached.err + cached.out
+    assert "views to compute" in cached.out
+
+
+def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
+    command, train_labels, squares, tmp_path
+):
+    ended = train_labels(
+        "words",
+        "--head=words",
+        "--label_loss=semantic_diversity",
+        f"--word_vectors={squares / 'words.vec'}",
+        "--classes=red,green",
+        "--other_labels=ignore",
+        "--epochs=8",
+    )
+    assert ended.code == 0, ended.err + ended.out
+    file = tmp_path / "figures.json"
+    ended = command(
+        "evaluate",
+        f"--model={ended.path}",
+        f"--dataset=labels:{squares}/labels.csv",
+        "--classes=red,green,blue",
+        "--top_ks=1",
+        f"--json={file}",
+    )
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert told["unseen"] == ["blue"]
+    assert told["zero_shot"]["figures"]["mAP"] > 0
+    assert "only rank labels" in ended.out
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--dataset="], "--dataset is required"),
+        (["--dataset=labels:none.csv"], "there is no file 'none.csv'"),
+        (["--dataset=folder:photos"], "is unknown"),
+        (["--gamma_unannotated=3"], "not used by --label_loss=asymmetric"),
+        (["--head=words"], "do not go together"),
+        (["--head=words", "--label_loss=semantic_diversity"], "needs --word_vectors"),
+        (["--label_loss=none"], "nothing to learn from"),
+        (["--annotations=half"], "neither per_class:N"),
+        (["--teacher_weight=2"], "needs --teacher"),
+        (["--label_loss=selective", "--prior=none.csv"], "there is no such file"),
+        (["--dropout=1"], "must be below 1"),
+        (["--task_loss=contrastive"], "belongs to the recipe distill"),
+        (["--images=none"], "there is no such folder"),
+        (["--validation_share=1"], "below 1"),
+    ],
+)
+def test_unusable_flags_are_refused_early(early, squares, tmp_path, flags, said):
+    data = f"--dataset=labels:{squares}/labels.csv"
+    ended = early("train", "--recipe=multilabel", data, *flags, cwd=tmp_path)
+    assert ended.code == 2, ended.out + ended.err
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_flag_of_this_recipe_is_refused_by_another(early, photos):
+    ended = early("train", f"--dataset=folder:{photos}", "--label_loss=bce")
+    assert ended.code == 2
+    assert "belongs to the recipe multilabel" in ended.err
+
+
+def test_protocols_refuse_data_of_the_other_kind(early, classifier, photos, squares):
+    model = f"--model={classifier.path}"
+    for protocol, data in (
+        ("multilabel", f"folder:{photos}"),
+        ("retrieval", f"labels:{squares}/labels.csv"),
+    ):
+        ended = early("evaluate", model, f"--protocol={protocol}", f"--dataset={data}")
+        assert ended.code == 2
+        assert "does not take them" in ended.err

@@ -18,12 +18,19 @@ from keras_distill.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run `__getattr__`
     from keras_distill.data.class_batches import class_batches as class_batches
+    from keras_distill.data.class_prior_file import read_class_prior as read_class_prior
+    from keras_distill.data.class_prior_file import write_class_prior as write_class_prior
     from keras_distill.data.dataset import load_dataset as load_dataset
+    from keras_distill.data.partial_annotations import drop_annotations as drop_annotations
+    from keras_distill.data.partial_annotations import (
+        keep_annotations_per_class as keep_annotations_per_class,
+    )
     from keras_distill.data.pipeline import evaluation_batches as evaluation_batches
     from keras_distill.data.pipeline import training_batches as training_batches
     from keras_distill.data.view_changes import ViewChanges as ViewChanges
     from keras_distill.embedding.batches import embed_batches as embed_batches
     from keras_distill.errors import InputError as InputError
+    from keras_distill.evaluation.confidence_gap import ConfidenceGap as ConfidenceGap
     from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
     from keras_distill.losses.anchor_kl import AnchorKL as AnchorKL
@@ -39,6 +46,16 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.hint import Hint as Hint
     from keras_distill.losses.kde_teacher import KdeTeacher as KdeTeacher
     from keras_distill.losses.keras_distillation import KerasTeacherLoss as KerasTeacherLoss
+    from keras_distill.losses.labels.asymmetric_loss import AsymmetricLoss as AsymmetricLoss
+    from keras_distill.losses.labels.asymmetric_softmax_loss import (
+        AsymmetricSoftmaxLoss as AsymmetricSoftmaxLoss,
+    )
+    from keras_distill.losses.labels.partial_selective_loss import (
+        PartialSelectiveLoss as PartialSelectiveLoss,
+    )
+    from keras_distill.losses.labels.semantic_diversity_loss import (
+        SemanticDiversityLoss as SemanticDiversityLoss,
+    )
     from keras_distill.losses.lifted_structure import LiftedStructure as LiftedStructure
     from keras_distill.losses.multi_similarity import MultiSimilarity as MultiSimilarity
     from keras_distill.losses.n_pairs import NPairs as NPairs
@@ -84,7 +101,9 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.teachers.cache import TeacherCache as TeacherCache
     from keras_distill.teachers.loading import load_teacher as load_teacher
     from keras_distill.teachers.vector_table import VectorTable as VectorTable
+    from keras_distill.training.adaptive_asymmetry import AdaptiveAsymmetry as AdaptiveAsymmetry
     from keras_distill.training.averaged_student import AveragedStudent as AveragedStudent
+    from keras_distill.training.class_prior import ClassPrior as ClassPrior
     from keras_distill.training.layer_freezing import LayerFreezing as LayerFreezing
     from keras_distill.training.layerwise_optimizers import LayerwiseAdam as LayerwiseAdam
     from keras_distill.training.layerwise_optimizers import LayerwiseSGD as LayerwiseSGD
@@ -96,15 +115,20 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
 
 _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
+    "AdaptiveAsymmetry": "training.adaptive_asymmetry",
     "AddonsLoss": "losses.tensorflow_addons",
     "AnchorKL": "losses.anchor_kl",
     "ArcFace": "losses.arc_face",
+    "AsymmetricLoss": "losses.labels.asymmetric_loss",
+    "AsymmetricSoftmaxLoss": "losses.labels.asymmetric_softmax_loss",
     "AsymmetricTeacher": "losses.asymmetric_teacher",
     "AsyncEmbeddingClient": "serving.client.async_client",
     "AttentionMaps": "losses.attention_maps",
     "AveragedStudent": "training.averaged_student",
     "BatchAllTriplet": "losses.batch_all_triplet",
     "BatchHardTriplet": "losses.batch_hard_triplet",
+    "ClassPrior": "training.class_prior",
+    "ConfidenceGap": "evaluation.confidence_gap",
     "Contrastive": "losses.contrastive",
     "CosineTeacher": "losses.cosine_teacher",
     "CrossBatchMemory": "losses.cross_batch_memory",
@@ -123,6 +147,7 @@ _HOME_OF = {
     "LiftedStructure": "losses.lifted_structure",
     "MultiSimilarity": "losses.multi_similarity",
     "NPairs": "losses.n_pairs",
+    "PartialSelectiveLoss": "losses.labels.partial_selective_loss",
     "ProbabilisticTransfer": "losses.probabilistic_transfer",
     "Projector": "losses.projector",
     "ProxyAnchor": "losses.proxy_anchor",
@@ -133,6 +158,7 @@ _HOME_OF = {
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",
     "SelfDistillation": "losses.self_distillation",
+    "SemanticDiversityLoss": "losses.labels.semantic_diversity_loss",
     "SemiHardTriplet": "losses.semi_hard_triplet",
     "ServingError": "serving.client.errors",
     "SimilarityPreserving": "losses.similarity_preserving",
@@ -150,19 +176,23 @@ _HOME_OF = {
     "build_searcher": "retrieval.backends",
     "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
+    "drop_annotations": "data.partial_annotations",
     "embed_batches": "embedding.batches",
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.export.bundle",
     "export_model": "serving.export.bundle",
     "freeze_batch_norm": "models.frozen_batch_norm",
+    "keep_annotations_per_class": "data.partial_annotations",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
     "mirror_averaged": "models.mirror_average",
     "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
+    "read_class_prior": "data.class_prior_file",
     "rebuild_index": "retrieval.index_changes",
     "retrieval_metrics": "evaluation.retrieval_metrics",
     "training_batches": "data.pipeline",
+    "write_class_prior": "data.class_prior_file",
 }
 
 __all__ = sorted(_HOME_OF)

@@ -1,6 +1,5 @@
 """Anchor loss: the student's similarities to many teacher vectors should be the teacher's."""
 
-import base64
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_distill.losses.embedding_queue import EmbeddingQueue
+from keras_distill.losses.stored_array import array_config, array_from_config
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.losses.unit_rows import unit_rows
 
@@ -137,8 +137,7 @@ class AnchorKL(TeacherLoss):
         """Returns the arguments of the constructor; `from_config` reads the anchors' bytes."""
         anchors = None
         if self.anchors is not None:
-            data = base64.b64encode(self.anchors.astype("<f4").tobytes()).decode()
-            anchors = {"shape": list(self.anchors.shape), "float32": data}
+            anchors = array_config(self.anchors)
         return {
             **super().get_config(),
             "anchors": anchors,
@@ -153,8 +152,7 @@ class AnchorKL(TeacherLoss):
         """Rebuilds the loss, with an empty queue if it has one, from `get_config()`."""
         anchors = config["anchors"]
         if anchors is not None:
-            data = np.frombuffer(base64.b64decode(anchors["float32"]), "<f4")
-            anchors = data.reshape(anchors["shape"])
+            anchors = array_from_config(anchors)
         return cls(**{**config, "anchors": anchors})
 
     def _remembered(self, teacher: Any, sample_weight: Any) -> tuple[Any, Any]:

@@ -143,6 +143,14 @@ TEACHER_LOSSES = {
     "hint": TeacherLossEntry("hint.Hint", weight=100.0, of_features=True),
 }
 
+#: Losses on several labels an image, on unknown ones, or on one label in place of a metric.
+LABEL_LOSSES = {
+    "asymmetric": LossEntry("labels.asymmetric_loss.AsymmetricLoss"),
+    "asymmetric_softmax": LossEntry("labels.asymmetric_softmax_loss.AsymmetricSoftmaxLoss"),
+    "partial_selective": LossEntry("labels.partial_selective_loss.PartialSelectiveLoss"),
+    "semantic_diversity": LossEntry("labels.semantic_diversity_loss.SemanticDiversityLoss"),
+}
+
 # Losses without a name in the settings: they wrap others.
 _WRAPPERS = (
     LossEntry("cross_batch_memory.CrossBatchMemory"),
@@ -174,7 +182,8 @@ def published_weight(dataset: str, loss: str) -> float:
 
 def all_losses() -> list[LossEntry]:
     """Returns the entries of all losses, also of those that no setting names."""
-    return [*TASK_LOSSES.values(), *TEACHER_LOSSES.values(), *_WRAPPERS]
+    named = (TASK_LOSSES, TEACHER_LOSSES, LABEL_LOSSES)
+    return [*(entry for losses in named for entry in losses.values()), *_WRAPPERS]
 
 
 def load_losses() -> None:

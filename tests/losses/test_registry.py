@@ -80,11 +80,11 @@ def test_arguments_of_a_task_loss():
 def test_every_loss_in_the_folder_is_named():
     code = Path(registry.__file__).parent
     with_losses = {
-        path.stem
-        for path in code.glob("*.py")
+        ".".join(path.relative_to(code).with_suffix("").parts)
+        for path in code.rglob("*.py")
         if "@keras.saving.register_keras_serializable" in path.read_text()
     }
-    assert with_losses == {entry.where.partition(".")[0] for entry in registry.all_losses()}
+    assert with_losses == {entry.where.rpartition(".")[0] for entry in registry.all_losses()}
 
 
 def test_reading_it_loads_nothing(run_python):

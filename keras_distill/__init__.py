@@ -25,12 +25,21 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.data.partial_annotations import (
         keep_annotations_per_class as keep_annotations_per_class,
     )
+    from keras_distill.data.label_targets import read_label_targets as read_label_targets
     from keras_distill.data.pipeline import evaluation_batches as evaluation_batches
     from keras_distill.data.pipeline import training_batches as training_batches
+    from keras_distill.data.stratified_split import stratified_split as stratified_split
     from keras_distill.data.view_changes import ViewChanges as ViewChanges
     from keras_distill.embedding.batches import embed_batches as embed_batches
     from keras_distill.errors import InputError as InputError
     from keras_distill.evaluation.confidence_gap import ConfidenceGap as ConfidenceGap
+    from keras_distill.evaluation.label_decisions import (
+        best_label_thresholds as best_label_thresholds,
+    )
+    from keras_distill.evaluation.multilabel_metrics import multilabel_metrics as multilabel_metrics
+    from keras_distill.evaluation.precision_recall_picture import (
+        draw_precision_recall as draw_precision_recall,
+    )
     from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
     from keras_distill.losses.anchor_kl import AnchorKL as AnchorKL
@@ -171,12 +180,14 @@ _HOME_OF = {
     "VectorTable": "teachers.vector_table",
     "ViewChanges": "data.view_changes",
     "add_to_index": "retrieval.index_changes",
+    "best_label_thresholds": "evaluation.label_decisions",
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",
     "build_searcher": "retrieval.backends",
     "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
     "drop_annotations": "data.partial_annotations",
+    "draw_precision_recall": "evaluation.precision_recall_picture",
     "embed_batches": "embedding.batches",
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.export.bundle",
@@ -186,11 +197,14 @@ _HOME_OF = {
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
     "mirror_averaged": "models.mirror_average",
+    "multilabel_metrics": "evaluation.multilabel_metrics",
     "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
     "read_class_prior": "data.class_prior_file",
+    "read_label_targets": "data.label_targets",
     "rebuild_index": "retrieval.index_changes",
     "retrieval_metrics": "evaluation.retrieval_metrics",
+    "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
     "write_class_prior": "data.class_prior_file",
 }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -55,14 +56,7 @@ def unpack(name: str, data_dir: str | Path) -> Path:
     target = target / f"{published.builder}-{builder.version}"
     if target.is_dir():
         return target
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # whatever the network, the archive or the disk throws
-        raise InputError(
-            f"`name={name}`: tensorflow-datasets could not prepare {published.builder} in "
-            f"{str(data_dir)!r} ({type(error).__name__}: {error}). Prepare it where there is a "
-            f"network with `tfds build {published.builder}` and give its folder as `data_dir`."
-        ) from error
+    prepare(builder, published.builder, name=name, data_dir=data_dir)
     logging.info("Unpacking %s into %s", published.builder, target)
     int2str = builder.info.features[published.label].int2str
     with published_folder(target) as folder:
@@ -81,3 +75,25 @@ def unpack(name: str, data_dir: str | Path) -> Path:
                 suffix = "png" if image.startswith(b"\x89PNG") else "jpg"
                 (class_folder / f"{split}_{index:06d}.{suffix}").write_bytes(image)
     return target
+
+
+def prepare(builder: Any, builder_name: str, *, name: str, data_dir: str | Path) -> None:
+    """Prepares a data set of tensorflow-datasets, unless it is prepared already.
+
+    Args:
+        builder: The builder.
+        builder_name: Its name.
+        name: Name of the data set, for messages.
+        data_dir: Folder of tensorflow-datasets.
+
+    Raises:
+        InputError: If it is not prepared and cannot be downloaded.
+    """
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # whatever the network, the archive or the disk throws
+        raise InputError(
+            f"`name={name}`: tensorflow-datasets could not prepare {builder_name} in "
+            f"{str(data_dir)!r} ({type(error).__name__}: {error}). Prepare it where there is a "
+            f"network with `tfds build {builder_name}` and give its folder as `data_dir`."
+        ) from error

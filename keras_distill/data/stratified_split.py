@@ -30,6 +30,7 @@ def stratified_split(
         InputError: If `targets` is no matrix, or `shares` has no or a negative share.
 
     Example:
+        >>> import numpy as np
         >>> targets = np.eye(2, dtype=int).repeat(10, axis=0)
         >>> parts = stratified_split(targets, {"train": 0.8, "test": 0.2})
         >>> targets[parts == "test"].sum(axis=0)

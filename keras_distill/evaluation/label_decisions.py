@@ -187,6 +187,7 @@ def best_label_thresholds(
         InputError: If the arrays do not fit each other.
 
     Example:
+        >>> import numpy as np
         >>> scores = np.array([[0.9], [0.7], [0.4], [0.2]])
         >>> best_label_thresholds(scores, np.array([[1], [1], [0], [0]]))
         array([0.55], dtype=float32)

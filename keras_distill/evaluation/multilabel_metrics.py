@@ -108,6 +108,7 @@ def multilabel_metrics(
         InputError: If the arrays do not fit each other, or a K is no number of labels.
 
     Example:
+        >>> import numpy as np
         >>> scores = np.array([[0.9, 0.2, 0.6], [0.6, 0.7, 0.1], [0.2, 0.4, 0.3]])
         >>> targets = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 1]])
         >>> metrics = multilabel_metrics(scores, targets, top_ks=[1])

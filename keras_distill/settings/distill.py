@@ -180,9 +180,10 @@ class BatchSettings(Settings, group="Training"):
     crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
     augment: str = setting(
         "",
-        f"Changes of the colours of a crop, some of {view_changes.SYNTAX} with a probability P "
-        "(0.8 and 0.2 if left out): jitter of brightness, contrast, saturation and hue, and grey. "
-        "The teacher sees the same pixels.",
+        f"Changes of a crop, some of {view_changes.SYNTAX}; numbers may be left out. jitter of "
+        "brightness, contrast, saturation and hue, and grey, each with a probability P (0.8, 0.2); "
+        "N random operations (2) of magnitude M (9 of 10), as in RandAugment; a grey square whose "
+        "side is a share of the crop's (0.5). The teacher sees the same pixels.",
     )
     degrade: str = setting(
         "",

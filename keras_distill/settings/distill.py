@@ -8,7 +8,7 @@ from keras_distill.data import view_changes
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.addons_losses import check_addons
-from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES
+from keras_distill.losses.registry import FEATURE_LOSSES, SAME_SPACE_LOSSES, TASK_LOSSES
 from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
 from keras_distill.settings.settings import Settings, setting
@@ -18,6 +18,7 @@ from keras_distill.settings.teachers import (
     parse_cache,
     parse_teachers,
     parse_widths,
+    per_teacher,
 )
 from keras_distill.settings.training import TrainSettings
 
@@ -148,6 +149,18 @@ class LossSettings(Settings, group="Loss"):
                 "labels compares; give one of them."
             )
         entry = TASK_LOSSES.get(self.task_loss)
+        for flag, called in (("memory", "memory"), ("references", "flag")):
+            given = getattr(self, flag) != getattr(LossSettings, flag)
+            if given and entry is not None and not entry.takes_references:
+                compared = (
+                    "images with class vectors, not with other images"
+                    if entry.needs_classes
+                    else "the images of a batch with each other alone"
+                )
+                raise InputError(
+                    f"--{flag}={getattr(self, flag)}: --task_loss={self.task_loss} compares "
+                    f"{compared}; leave the {called} out."
+                )
         if self.proxies != "random" and (entry is None or not entry.needs_classes):
             raise InputError(
                 f"--proxies={self.proxies}: --task_loss={self.task_loss} has no class vectors; "
@@ -251,6 +264,7 @@ class DistillSettings(
         parse_degradations(self.degrade, image_size=image_size)
         self._check_single_teacher()
         self._check_losses()
+        self._check_student_projection()
 
     def _check_views(self) -> None:
         """Rejects caches with fewer views than a batch shows of an image."""
@@ -339,6 +353,24 @@ class DistillSettings(
         path = self.backbone_weights
         if path not in ("imagenet", "none") and not Path(path).exists():
             raise InputError(f"--backbone_weights={path} does not exist.")
+
+    def _check_student_projection(self) -> None:
+        """Rejects a projection of the student that no loss looks at."""
+        names = [*parse_teachers(self.teacher)]
+        value = self.teacher_projection
+        projections = per_teacher("teacher_projection", value, names)
+        projected = [name for name in names if projections[name] == "student"]
+        weights = teacher_loss_weights(self, self.dataset)
+        idle = [name for name in projected if not SAME_SPACE_LOSSES & set(weights[name])]
+        # One value for several teachers is for those that need it.
+        if idle and (idle == projected or value != "student"):
+            of_teacher = f" of the teacher {idle[0]!r}" if idle[0] else ""
+            raise InputError(
+                f"--teacher_projection={value}: the projection of the student is learned by "
+                f"{', '.join(sorted(SAME_SPACE_LOSSES))}, but "
+                f"--teacher_losses={named_losses(self)} has none of them{of_teacher}; add one, or "
+                "leave the projection out."
+            )
 
     def resolved(self) -> "DistillSettings":
         """Returns the settings with the teacher losses that are used."""

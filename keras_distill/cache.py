@@ -87,6 +87,10 @@ def _described(view: dict[str, Any]) -> str:
     """The views of a cache, in words."""
     words = ["seed {seed}, crops of {least_area}".format_map(view)]
     words += [f"{name} {share:g}" for name, share in view.get("augment", {}).items()]
+    if "randaugment" in view:
+        words.append("randaugment {:g} of magnitude {:g}".format(*view["randaugment"]))
+    if "cutout" in view:
+        words.append(f"cutout {view['cutout']:g}")
     if "mixup_alpha" in view:
         words.append(f"mixed, alpha {view['mixup_alpha']:g}")
     return ", ".join(words)

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-# What is drawn from the seed of a view, apart from its crop (the seed itself) and from the noise of
-# a degradation (1, 2, ...).
+# What is drawn from the seed of a view, apart from its crop (the seed itself), its colours (-1),
+# its operations (-4), its square (-5), and the noise of a degradation (1, 2, ...).
 _SHARE, _MIXED = -2, -3
 
 

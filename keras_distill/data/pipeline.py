@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.data.changed_views import change
 from keras_distill.data.class_sampler import ClassSampler
 from keras_distill.data.decoding import image_area
 from keras_distill.data.degradation_syntax import parse_degradations
@@ -17,7 +18,6 @@ from keras_distill.data.mixed_views import mix, mix_pairs, mix_share, mixed_seed
 from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.unlabelled_sampler import UnlabelledSampler
 from keras_distill.data.view_changes import ViewChanges
-from keras_distill.data.view_colours import change_colours
 from keras_distill.data.views import centre_view, random_views
 from keras_distill.errors import InputError
 
@@ -89,8 +89,8 @@ def training_batches(
         teacher_image_size: Height and width of `teacher_image`, the same crop for the teacher; a
             dict by name if there are several teachers; `None` if they see `image`.
         least_area: Least share of an image's area in a crop; see `random_views`.
-        augment: Changes of colours that the teacher sees too, such as `"jitter:0.8,grey:0.2"`; see
-            `parse_augmentations`.
+        augment: Changes of crops that the teacher sees too, such as `"jitter:0.8,grey:0.2"` or
+            `"randaugment:2:9,cutout:0.5"`; see `parse_augmentations`.
         degrade: Degradation of `image`, not of `teacher_image`, such as
             `"low_resolution:32,jpeg:20"`; see `parse_degradations`. A teacher that is evaluated
             then needs a `teacher_image`, also of the same size: there is one if neither
@@ -220,7 +220,7 @@ def training_batches(
             assert cached_image is not None
             crops = cached_image(rows, views)
             if augment:
-                crops = _each(lambda crop, own: change_colours(crop, augment, own), crops, seeds)
+                crops = _each(lambda crop, own: change(crop, augment, own), crops, seeds)
             pixels = {str(image_size): crops}
         if changes.mixup_alpha is not None:
             pixels = _mixed(pixels, seeds, plain, changes.mixup_alpha)
@@ -359,7 +359,7 @@ def _view(
     """The pixels of an image's view, by size: a function of (seed, id, view)."""
     pixels = random_views(tf.io.read_file(file), sizes, seed, least_area=least_area)
     if augment:
-        pixels = [change_colours(image, augment, seed) for image in pixels]
+        pixels = [change(image, augment, seed) for image in pixels]
     return dict(zip(sizes, pixels, strict=True))
 
 

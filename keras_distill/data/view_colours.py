@@ -10,7 +10,7 @@ from keras_distill.data.view_changes import parse_augmentations
 # As in BYOL and DINO: factors of 1 - x to 1 + x, and a hue turned by up to 0.1 of a circle.
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.4, 0.4, 0.2, 0.1
 
-# What is drawn from the seed of a view, apart from its crop, its mix and its noise.
+# What is drawn from the seed of a view; `mixed_views.py` lists the rest.
 _COLOURS = -1
 
 # RGB to YIQ: the luma, and a plane of colours in which hue is an angle and saturation a length.
@@ -37,13 +37,14 @@ def change_colours(image: tf.Tensor, augment: str, seed: tf.Tensor) -> tf.Tensor
 
     Args:
         image: uint8 tensor `(height, width, 3)`.
-        augment: The changes; see `parse_augmentations`.
+        augment: The changes, of which others than of colours are left out; see
+            `parse_augmentations`.
         seed: Seed of the view, int64 `(2,)`; equal seeds give equal changes.
 
     Returns:
         uint8 tensor of the same shape.
     """
-    probabilities = parse_augmentations(augment)
+    probabilities = parse_augmentations(augment).colours
     if not probabilities:
         return image
     own = tf.random.experimental.stateless_fold_in(seed, tf.constant(_COLOURS, tf.int64))

@@ -39,11 +39,14 @@ class TaskLossEntry(LossEntry):
         where: Module and class, within `keras_distill.losses`.
         margin: Default of the margin; `None` if there is none to set.
         needs_classes: Whether the constructor takes the training classes.
+        takes_references: Whether the anchors can be compared with given references; the attribute
+            of the class.
         fixed: Other arguments of the constructor, by name.
     """
 
     margin: float | None = None
     needs_classes: bool = False
+    takes_references: bool = True
     fixed: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
     def build(self, *, classes: Any, margin: float | None = None) -> Any:
@@ -89,7 +92,14 @@ class TeacherLossEntry(LossEntry):
         return self.weight
 
 
-_ADDONS = "tensorflow_addons.AddonsLoss"
+def _addons(loss: str, margin: float | None = None, **fixed: Any) -> TaskLossEntry:
+    return TaskLossEntry(
+        "tensorflow_addons.AddonsLoss",
+        margin,
+        takes_references=False,
+        fixed={"loss": loss, **fixed},
+    )
+
 
 #: Losses on labels, by the value of the setting `task_loss`; `tfa:` stands for TensorFlow Addons.
 TASK_LOSSES = {
@@ -101,18 +111,21 @@ TASK_LOSSES = {
     "multi_similarity": TaskLossEntry("multi_similarity.MultiSimilarity"),
     "n_pairs": TaskLossEntry("n_pairs.NPairs", fixed={"scale": 20.0}),
     "lifted_structure": TaskLossEntry("lifted_structure.LiftedStructure", 1.0),
-    "proxy_anchor": TaskLossEntry("proxy_anchor.ProxyAnchor", 0.1, needs_classes=True),
+    "proxy_anchor": TaskLossEntry(
+        "proxy_anchor.ProxyAnchor", 0.1, needs_classes=True, takes_references=False
+    ),
     "normalized_softmax": TaskLossEntry(
         "arc_face.ArcFace",
         needs_classes=True,
+        takes_references=False,
         fixed={"margin": 0.0, "scale": 20.0, "name": "normalized_softmax"},
     ),
-    "arc_face": TaskLossEntry("arc_face.ArcFace", 0.5, needs_classes=True),
-    "tfa:triplet_semihard": TaskLossEntry(_ADDONS, 0.2, fixed={"loss": "triplet_semihard"}),
-    "tfa:triplet_hard": TaskLossEntry(_ADDONS, 0.2, fixed={"loss": "triplet_hard"}),
-    "tfa:lifted_struct": TaskLossEntry(_ADDONS, 1.0, fixed={"loss": "lifted_struct"}),
-    "tfa:npairs": TaskLossEntry(_ADDONS, fixed={"loss": "npairs", "scale": 20.0}),
-    "tfa:contrastive": TaskLossEntry(_ADDONS, 1.0, fixed={"loss": "contrastive"}),
+    "arc_face": TaskLossEntry("arc_face.ArcFace", 0.5, needs_classes=True, takes_references=False),
+    "tfa:triplet_semihard": _addons("triplet_semihard", 0.2),
+    "tfa:triplet_hard": _addons("triplet_hard", 0.2),
+    "tfa:lifted_struct": _addons("lifted_struct", 1.0),
+    "tfa:npairs": _addons("npairs", scale=20.0),
+    "tfa:contrastive": _addons("contrastive", 1.0),
 }
 
 # Weights of the paper's code are for batches of 32 = 4 classes x 8 images. For the relative teacher

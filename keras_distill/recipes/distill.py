@@ -114,7 +114,8 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
     if not settings.epochs:
         return training
     if settings.proxies == "teacher":
-        _start_class_vectors(settings, task_loss, teachers, train, student, context)
+        _start_class_vectors(settings, task_loss, teachers, train, student)
+    teachers.embeddings.clear()  # of all images, which training needs no longer
     distiller = _build_distiller(settings, student, teachers, task_loss, weights)
     _compile(settings, distiller, plan.steps_per_epoch)
     return _watched(settings, context, training, distiller, batches, train, validation)
@@ -144,11 +145,9 @@ def _start_class_vectors(
     teachers: RecipeTeachers,
     images: ImageSet,
     student: keras.Model,
-    context: StageContext,
 ) -> None:
     """Lets the class vectors start from the teacher's embeddings of the training images."""
-    size = student.input_shape[1]
-    embeddings = training_embeddings(teachers, "", images, size, context.console)
+    embeddings = training_embeddings(teachers, "")
     check_compared_width(settings, embeddings.shape[1], student.output_shape[1])
     loss = task_loss.loss if isinstance(task_loss, SelfDistillation) else task_loss
     loss.start_from(images.labels[images.labels >= 0], embeddings)

@@ -24,41 +24,23 @@ def build_task_loss(settings: DistillSettings, classes: np.ndarray) -> TaskLoss 
     """Builds the loss on the labels.
 
     Args:
-        settings: The settings.
+        settings: The settings, checked.
         classes: Labels of the training classes, int64 `(n,)`.
 
     Returns:
         The loss, with a memory if `memory` is not 0, with the teacher's embeddings as `references`,
         or with heads for `self_distillation`; `None` for `task_loss=none`.
-
-    Raises:
-        InputError: If the loss cannot be compared with other embeddings.
     """
     if settings.task_loss == "none":
         return None
     loss: TaskLoss = TASK_LOSSES[settings.task_loss].build(classes=classes, margin=settings.margin)
     if settings.memory:
-        _check_references(loss, f"`memory={settings.memory}`", "the memory", settings)
         loss = CrossBatchMemory(loss, settings.memory)
     if settings.references != "batch":
-        flag = f"`references={settings.references}`"
-        _check_references(loss, flag, "the flag", settings)
         loss = TeacherReferences(loss, and_batch=settings.references == "both")
     if heads := parse_widths("self_distillation", settings.self_distillation):
         loss = SelfDistillation(loss, heads, settings.self_distillation_weight)
     return loss
-
-
-def _check_references(loss: TaskLoss, flag: str, called: str, settings: DistillSettings) -> None:
-    if not loss.takes_references:
-        compared = (
-            "the images of a batch with each other alone"
-            if loss.layer is None
-            else "images with class vectors, not with other images"
-        )
-        raise InputError(
-            f"{flag}: `task_loss={settings.task_loss}` compares {compared}; leave {called} out."
-        )
 
 
 def build_teacher_losses(

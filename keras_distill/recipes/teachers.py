@@ -1,11 +1,10 @@
 """Teachers that the settings name, with their caches and projections."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,12 +12,10 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_distill.data.image_set import ImageSet
-from keras_distill.data.pipeline import view_batches
 from keras_distill.embedding.named_teacher import load_named_teacher
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.feature_loss import FeatureLoss
 from keras_distill.losses.registry import ANCHOR_LOSSES, SAME_SPACE_LOSSES
-from keras_distill.losses.unit_rows import unit_rows
 from keras_distill.models.inner_layers import map_layers
 from keras_distill.models.projection import build_projection
 from keras_distill.publishing import published_file
@@ -29,19 +26,18 @@ from keras_distill.recipes.caches import (
     titled,
 )
 from keras_distill.recipes.losses import build_teacher_losses, with_anchors
+from keras_distill.recipes.teacher_embeddings import TeacherEmbeddings
 from keras_distill.settings.distill import DistillSettings
-from keras_distill.settings.progress import work_progress
 from keras_distill.settings.teachers import (
     TEACHER_SIDE_PROJECTIONS,
     parse_anchors,
+    parse_cache,
     parse_teachers,
     per_teacher,
 )
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.projected_teacher import fit_pca, project, save_projected_teacher
 from keras_distill.teachers.teacher import Teacher
-
-Progress: TypeAlias = Callable[[int], contextlib.AbstractContextManager[Callable[[int], object]]]
 
 
 @dataclass
@@ -58,6 +54,7 @@ class RecipeTeachers:
         pca: The PCA of each teacher that has one.
         student_projections: Maps from the student's embedding into a teacher's space.
         mixed_caches: Their caches of the mixed rows.
+        embeddings: Their embeddings of the training images, until the training begins.
     """
 
     teachers: dict[str, Teacher]
@@ -68,6 +65,7 @@ class RecipeTeachers:
     pca: dict[str, keras.Model]
     student_projections: dict[str, keras.Model]
     mixed_caches: dict[str, TeacherCache] = field(default_factory=dict)
+    embeddings: dict[str, TeacherEmbeddings] = field(default_factory=dict)
 
     def single(self, values: dict[str, Any]) -> Any:
         """Returns the only teacher's value, the dict if they have names, `None` if it is empty."""
@@ -186,13 +184,20 @@ def prepare_teachers(
         _check_cached_size(settings, {name: teachers[name] for name in sorted(live)}, image_size)
     fill_caches(titled("teacher", caches), views, settings, console)
     fill_caches(titled("mixes, teacher", mixed_caches), mixed_views, settings, console)
+    embeddings = {
+        name: TeacherEmbeddings(
+            teacher, images, image_size, cache=caches.get(name), name=name, console=console
+        )
+        for name, teacher in teachers.items()
+    }
     pca, student_projections = {}, {}
     for name, teacher in teachers.items():
         projection = projections[name]
         if projection in TEACHER_SIDE_PROJECTIONS:
-            labelled = np.flatnonzero(images.labels >= 0)
-            cache, shown = caches.get(name), _progress_of(name, console)
-            vectors = _embeddings_of(teacher, cache, images, labelled, image_size, shown)
+            vectors = embeddings[name].labelled()
+            if vectors.shape[1] < embedding_dim:  # known only now
+                needed = name in same_space
+                raise _too_narrow(projection, vectors.shape[1], embedding_dim, needed=needed)
             pca[name] = _fitted(projection, vectors, embedding_dim)
             teachers[name] = project(teacher, pca[name])
         elif projection == "student" and name in same_space:
@@ -200,11 +205,9 @@ def prepare_teachers(
                 embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
             )
     if settings.epochs and parse_anchors(settings.anchors) is None:
-        for name, teacher in teachers.items():
-            own = caches.get(name), pca.get(name)
-            shown = _progress_of(name, console)
-            each = functools.partial(_anchors_of, teacher, *own, images, image_size, views, shown)
-            losses[name] = with_anchors(losses[name], each)
+        for name, own in embeddings.items():
+            anchors = functools.partial(own.anchors, views, pca.get(name))
+            losses[name] = with_anchors(losses[name], anchors)
     return RecipeTeachers(
         teachers,
         caches if settings.mixed < 1.0 else {},
@@ -214,6 +217,7 @@ def prepare_teachers(
         pca,
         student_projections,
         mixed_caches,
+        embeddings,
     )
 
 
@@ -291,13 +295,20 @@ def _plain_views(
     weights: Mapping[str, Mapping[str, float]],
     projections: Mapping[str, str],
 ) -> int:
-    """How many plain views of each image are looked up."""
+    """How many plain views of each image are looked up.
+
+    The anchors are the means of all of them, also of those that no epoch shows: other anchors for
+    more epochs would be another training. Where all rows are mixed, one view is computed for them.
+    """
     anchored = parse_anchors(settings.anchors) is None and any(
         ANCHOR_LOSSES & set(own) for own in weights.values()
     )
     fitted = set(TEACHER_SIDE_PROJECTIONS) & set(projections.values())
-    first = fitted or (anchored and settings.epochs > 0)
-    return max(shown_views(settings) if settings.mixed < 1.0 else 0, 1 if first else 0)
+    looked_up = 1 if fitted else 0
+    if anchored and settings.epochs:
+        cached = parse_cache("teacher_cache", settings.teacher_cache)
+        looked_up = cached if isinstance(cached, int) and settings.mixed < 1.0 else 1
+    return max(shown_views(settings) if settings.mixed < 1.0 else 0, looked_up)
 
 
 def _check_sees(teachers: Mapping[str, Teacher], settings: DistillSettings) -> None:
@@ -315,7 +326,7 @@ def _check_width(
 ) -> None:
     dim = teacher.embedding_dim
     if projection in TEACHER_SIDE_PROJECTIONS and dim is not None and dim < width:
-        raise _too_narrow(projection, dim, width)
+        raise _too_narrow(projection, dim, width, needed=needed)
     if needed and projection in ("", "none") and dim not in (None, width):
         raise InputError(
             f"`teacher_losses={settings.teacher_losses}`: such a loss needs equal widths, "
@@ -346,28 +357,18 @@ def check_compared_width(settings: DistillSettings, dim: int | None, width: int)
             )
 
 
-def training_embeddings(
-    teachers: RecipeTeachers, name: str, images: ImageSet, image_size: int, console: Console
-) -> np.ndarray:
+def training_embeddings(teachers: RecipeTeachers, name: str) -> np.ndarray:
     """Returns a teacher's embeddings of the labelled images: their first view, or their centre.
 
     Args:
         teachers: The teachers, with filled caches.
         name: The teacher's name.
-        images: The training images.
-        image_size: Height and width of the views for a teacher of any size, in pixels.
-        console: Console that shows progress, unless there is a cache.
 
     Returns:
         The embeddings `(n, dim)`, projected if the teacher is.
     """
-    cache = teachers.caches.get(name)
-    labelled = np.flatnonzero(images.labels >= 0)
-    teacher, progress = teachers.teachers[name], _progress_of(name, console)
-    vectors = _embeddings_of(teacher, cache, images, labelled, image_size, progress)
-    # A cache holds what the teacher gives before its projection.
-    projected = cache is not None and name in teachers.pca
-    return teachers.pca[name](vectors).numpy() if projected else vectors
+    vectors = teachers.embeddings[name].labelled()
+    return teachers.pca[name](vectors).numpy() if name in teachers.pca else vectors
 
 
 def _check_cached_size(
@@ -383,17 +384,15 @@ def _check_cached_size(
             )
 
 
-def _too_narrow(projection: str, dim: int, width: int) -> InputError:
+def _too_narrow(projection: str, dim: int, width: int, *, needed: bool) -> InputError:
+    other = "`teacher_projection=student`" if needed else "leave the projection out"
     return InputError(
         f"`teacher_projection={projection}` cannot widen the teacher's {dim} dimensions "
-        f"to the student's {width}; give `embedding_dim={dim}` or less, or "
-        "`teacher_projection=student`."
+        f"to the student's {width}; give `embedding_dim={dim}` or less, or {other}."
     )
 
 
 def _fitted(projection: str, vectors: np.ndarray, width: int) -> keras.Model:
-    if vectors.shape[1] < width:  # known only now
-        raise _too_narrow(projection, vectors.shape[1], width)
     with renamed_arguments(vectors=f"teacher_projection={projection}"):
         return fit_pca(vectors, width, whiten=projection == "whitened")
 
@@ -404,61 +403,3 @@ def _width(teacher: Teacher) -> int:
             "`teacher_projection=student` needs a teacher whose width is known before it is run."
         )
     return teacher.embedding_dim
-
-
-def _anchors_of(
-    teacher: Teacher,
-    cache: TeacherCache | None,
-    pca: keras.Model | None,
-    images: ImageSet,
-    image_size: int,
-    views: int,
-    progress: Progress,
-) -> np.ndarray:
-    """A vector for each image by a teacher, which may be projected; its cache is not.
-
-    With several cached views it is the mean of their unit vectors: the vector of one view would be
-    the target itself, and no other anchor like it, in each epoch that shows this view.
-    """
-    rows = np.arange(len(images))
-    if cache is None:
-        return _embeddings_of(teacher, cache, images, rows, image_size, progress)
-    shown = [np.full_like(rows, view) for view in range(min(views, cache.views or 1))]
-    found = (cache.lookup(rows, view) for view in shown)
-    units = (unit_rows(one if pca is None else pca(one)).numpy() for one in found)
-    return functools.reduce(np.add, units) / len(shown)
-
-
-def _embeddings_of(
-    teacher: Teacher,
-    cache: TeacherCache | None,
-    images: ImageSet,
-    rows: np.ndarray,
-    image_size: int,
-    progress: Progress,
-) -> np.ndarray:
-    """The teacher's embeddings of some images: of their first view, or of their centre."""
-    if teacher.needs_ids:
-        return teacher(None, images.ids[rows]).numpy()
-    if cache is not None:
-        return cache.lookup(rows, np.zeros_like(rows)).numpy()
-    batches = view_batches(
-        images.select(rows), image_size=teacher.image_size or image_size, view=None
-    )
-    vectors = []
-    with progress(len(rows)) as advance:
-        for pixels, ids in batches:
-            vectors.append(teacher(pixels, ids).numpy())
-            advance(len(ids))
-    return np.concatenate(vectors)
-
-
-def _progress_of(name: str, console: Console) -> Progress:
-    """Shows how many images a teacher has embedded, given the number of all."""
-    title = f"teacher {name}".strip()
-
-    def begin(total: int) -> contextlib.AbstractContextManager[Callable[[int], object]]:
-        console.print(f"{title}: {total} images to embed", highlight=False, soft_wrap=True)
-        return work_progress(title, total, "images", console)
-
-    return begin

@@ -16,7 +16,8 @@ def continuation(
     """Compares settings with the ones in the run directory.
 
     They must be the same, except for settings that do not affect what is learned, and for more
-    epochs if the learning rate does not depend on their number.
+    epochs if the learning rate does not depend on their number. A finished stage of several is not
+    made longer: later ones start from its product, so that they would have to begin again.
 
     Args:
         run: The run directory.
@@ -56,6 +57,14 @@ def continuation(
             raise InputError(
                 f"`epochs={settings.epochs}`: the run in {run.path} stopped early after epoch "
                 f"{stopped} and cannot be made longer; begin another, without `patience`."
+            )
+        if finished := run.finished_stages():
+            raise InputError(
+                f"`epochs={settings.epochs}`: the run in {run.path} has several stages, and "
+                f"{', '.join(finished)} {'are' if len(finished) > 1 else 'is'} finished with "
+                f"`epochs={there.epochs}` and cannot be made longer, since later stages start from "
+                f"earlier ones; give `epochs={there.epochs}`, another `run_dir`, or `overwrite` to "
+                "train all of them again."
             )
     if differing:
         shown = ", ".join(

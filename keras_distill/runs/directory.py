@@ -99,7 +99,7 @@ class RunDirectory:
         projections = [*self.path.glob("projected_teacher*"), *self.path.glob("teacher_pca*")]
         for file in (self.metrics, self.curves, self.product, self.summary, *projections):
             file.unlink(missing_ok=True)
-        self._write_flags(flags_text)
+        self.write_flags(flags_text)
 
     def resume(self, flags_text: str, step: int) -> None:
         """Removes the records after a step, and writes the flags, which may name more epochs."""
@@ -110,7 +110,14 @@ class RunDirectory:
         kept = [record for record in self.read_metrics() if record["step"] <= step]
         with published_file(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        self._write_flags(flags_text)
+        self.write_flags(flags_text)
+
+    def finished_stages(self) -> list[str]:
+        """Names of the stages, with a folder each in this one, whose training is finished."""
+        if self.checkpoints.exists():  # a stage itself
+            return []
+        found = (file.parent for file in sorted(self.path.glob("*/summary.json")))
+        return [folder.name for folder in found if (folder / self.flags.name).exists()]
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Reads the records of the epochs; a line that a full disk cut off is skipped."""
@@ -130,7 +137,10 @@ class RunDirectory:
         """Reads `summary.json`."""
         return json.loads(self.summary.read_text())
 
-    def _write_flags(self, text: str) -> None:
+    def write_flags(self, text: str) -> None:
+        """Writes `flags.txt`."""
+        if not self._writes:
+            return
         with published_file(self.flags) as temporary:
             temporary.write_text(text)
 

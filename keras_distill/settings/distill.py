@@ -7,7 +7,7 @@ from keras_distill.data import view_changes
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.addons_losses import check_addons
-from keras_distill.losses.registry import FEATURE_LOSSES, TASK_LOSSES
+from keras_distill.losses.registry import FEATURE_LOSSES, SAME_SPACE_LOSSES, TASK_LOSSES
 from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.backbone import BackboneSettings
 from keras_distill.settings.data import DataSettings, check_name, load_images, parse_unlabelled
@@ -18,6 +18,7 @@ from keras_distill.settings.teachers import (
     parse_cache,
     parse_teachers,
     parse_widths,
+    per_teacher,
 )
 from keras_distill.settings.training import TrainSettings
 
@@ -114,6 +115,18 @@ class LossSettings(Settings, group="Loss"):
                 "labels compares; give one of them."
             )
         entry = TASK_LOSSES.get(self.task_loss)
+        for flag, called in (("memory", "memory"), ("references", "flag")):
+            given = getattr(self, flag) != getattr(LossSettings, flag)
+            if given and entry is not None and not entry.takes_references:
+                compared = (
+                    "images with class vectors, not with other images"
+                    if entry.needs_classes
+                    else "the images of a batch with each other alone"
+                )
+                raise InputError(
+                    f"--{flag}={getattr(self, flag)}: --task_loss={self.task_loss} compares "
+                    f"{compared}; leave the {called} out."
+                )
         if self.proxies != "random" and (entry is None or not entry.needs_classes):
             raise InputError(
                 f"--proxies={self.proxies}: --task_loss={self.task_loss} has no class vectors; "
@@ -146,9 +159,10 @@ class BatchSettings(Settings, group="Training"):
     crop_area: float = setting(0.08, "Least share of an image's area in a random crop, up to 1.")
     augment: str = setting(
         "",
-        f"Changes of the colours of a crop, some of {view_changes.SYNTAX} with a probability P "
-        "(0.8 and 0.2 if left out): jitter of brightness, contrast, saturation and hue, and grey. "
-        "The teacher sees the same pixels.",
+        f"Changes of a crop, some of {view_changes.SYNTAX}; numbers may be left out. jitter of "
+        "brightness, contrast, saturation and hue, and grey, each with a probability P (0.8, 0.2); "
+        "N random operations (2) of magnitude M (9 of 10), as in RandAugment; a grey square whose "
+        "side is a share of the crop's (0.5). The teacher sees the same pixels.",
     )
     degrade: str = setting(
         "",
@@ -216,6 +230,7 @@ class DistillSettings(
         parse_degradations(self.degrade, image_size=image_size)
         self._check_single_teacher()
         self._check_losses()
+        self._check_student_projection()
 
     def _check_views(self) -> None:
         """Rejects caches with fewer views than a batch shows of an image."""
@@ -289,6 +304,24 @@ class DistillSettings(
                 f"--task_loss=none with {' and '.join(sorted(learned))} alone leaves the embedding "
                 "as it was initialised; add a loss on embeddings, such as relative, or "
                 "--embedding_dim=0."
+            )
+
+    def _check_student_projection(self) -> None:
+        """Rejects a projection of the student that no loss looks at."""
+        names = [*parse_teachers(self.teacher)]
+        value = self.teacher_projection
+        projections = per_teacher("teacher_projection", value, names)
+        projected = [name for name in names if projections[name] == "student"]
+        weights = teacher_loss_weights(self, self.dataset)
+        idle = [name for name in projected if not SAME_SPACE_LOSSES & set(weights[name])]
+        # One value for several teachers is for those that need it.
+        if idle and (idle == projected or value != "student"):
+            of_teacher = f" of the teacher {idle[0]!r}" if idle[0] else ""
+            raise InputError(
+                f"--teacher_projection={value}: the projection of the student is learned by "
+                f"{', '.join(sorted(SAME_SPACE_LOSSES))}, but "
+                f"--teacher_losses={named_losses(self)} has none of them{of_teacher}; add one, or "
+                "leave the projection out."
             )
 
     def resolved(self) -> "DistillSettings":

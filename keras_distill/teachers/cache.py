@@ -1,6 +1,7 @@
 """Cache of a teacher's outputs, computed once for each view of each image."""
 
 import importlib.metadata
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ _LEAST_EXPONENT = -120  # float32 has few smaller powers of two, which TensorFlo
 _MOST_DIFFERENCE = 1e-4
 _COMPARED = 32  # images
 _UNCHANGED = ViewChanges()
+# The conversions of each teacher that is alive, which the caches of plain and of mixed views share.
+_RUNNERS: weakref.WeakKeyDictionary[Teacher, dict[Any, OnnxRunner]] = weakref.WeakKeyDictionary()
 
 
 class TeacherCache(ViewCache):
@@ -168,7 +171,7 @@ class TeacherCache(ViewCache):
         pixels, ids = next(iter(self._batches(missing[0], _COMPARED)))
         expected = self._tensors(pixels, ids)
         try:
-            runner = OnnxRunner(lambda images: self._tensors(images, None), self.image_size)
+            runner = self._converted()
             fault = _difference(runner(pixels.numpy()), expected)
         except Exception as error:  # tf2onnx and ONNX Runtime have dozens, without a common base
             fault = f"could not be converted ({' '.join(str(error).split())[:200]})"
@@ -179,6 +182,15 @@ class TeacherCache(ViewCache):
         else:
             logging.warning("ONNX Runtime: the teacher %s; it is run by Keras instead.", fault)
             self.take(self._runtimes.index("keras"))
+
+    def _converted(self) -> OnnxRunner:
+        """The teacher in ONNX Runtime, converted once for all caches of the same outputs."""
+        sizes = tuple(sorted(self._sizes.items()))
+        key = (self._fingerprint, self.image_size, self.layers, sizes)
+        runners = _RUNNERS.setdefault(self.teacher, {})
+        if key not in runners:
+            runners[key] = OnnxRunner(lambda images: self._tensors(images, None), self.image_size)
+        return runners[key]
 
     def check_source(self) -> None:
         """Checks the teacher's fingerprint; see the base class."""

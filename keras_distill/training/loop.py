@@ -76,13 +76,14 @@ def run_stages(
             console.print(f"stage {stage.name} is finished", highlight=False)
         else:
             console.print(f"stage {stage.name}", highlight=False)
+            begin = _begin_run if removes else _resume_run
             code = _run_stage(
                 stage,
                 folder,
                 common,
                 products,
                 resumes=folder.flags.exists() and not removes,
-                before=functools.partial(_begin_run, run, stages, common) if removes else None,
+                before=functools.partial(begin, run, stages, common),
             )
             replicas.largest(0)  # until the first process has written the product
             if code != SUCCESS:
@@ -114,6 +115,11 @@ def _begin_run(run: RunDirectory, stages: Sequence[Stage], common: _Common) -> N
         for stage in stages:
             shutil.rmtree(run.path / stage.name, ignore_errors=True)
         run.begin(common.flags_text)
+
+
+def _resume_run(run: RunDirectory, stages: Sequence[Stage], common: _Common) -> None:
+    """Writes the flags of a run of several stages, which may name more epochs."""
+    run.write_flags(common.flags_text)
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,44 @@ def test_mixed_rows_have_a_cache_of_their_own(
     assert (described["batch_size"], described["mixed_per_batch"]) == (4, 4)
 
 
+def test_a_longer_run_has_the_anchors_of_a_whole_one(here, flags, tmp_path):
+    flags = [*flags, "--teacher_losses=anchor_kl", "--embedding_dim=12", "--deterministic"]
+    short, whole = tmp_path / "short", tmp_path / "whole"
+    for run, epochs in ((short, 1), (short, 2), (whole, 2)):
+        ended = here("train", *flags, f"--run_dir={run}", f"--epochs={epochs}")
+        assert (ended.code, ended.err) == (0, "")
+        assert "(0.00312 MB) is complete" in ended.out  # all three views
+    records = [(run / "metrics.jsonl").read_text().splitlines() for run in (short, whole)]
+    losses = [[json.loads(line)["anchor_kl"] for line in lines] for lines in records]
+    assert losses[0] == losses[1]
+
+
+def test_a_teacher_that_is_projected_embeds_each_image_once(
+    here, flags, save_logging_teacher, tmp_path
+):
+    given = [*flags, f"--teacher={save_logging_teacher(tmp_path)}", "--teacher_cache=off"]
+    given += ["--teacher_projection=pca", "--embedding_dim=4", "--teacher_losses=anchor_kl"]
+    given += ["--task_loss=proxy_anchor", "--proxies=teacher", f"--run_dir={tmp_path / 'run'}"]
+    ended = here("train", *given)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("teacher: 40 images to embed") == 1
+    assert asked(tmp_path) == 40 + 2 * 2 * 4  # epochs x steps x rows
+
+
+def test_caches_of_all_changes_are_listed(here, flags, save_logging_teacher, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    flags = [*flags, "--augment=randaugment:2:7,cutout:0.3,grey", "--epochs=1"]
+    flags += [f"--teacher={save_logging_teacher(tmp_path)}", f"--cache_dir={tmp_path / 'new'}"]
+    runs = {name: tmp_path / name for name in ("filled", "live")}
+    assert here("train", *flags, f"--run_dir={runs['filled']}").code == 0
+    listed = here("cache", "--list", f"--cache_dir={tmp_path / 'new'}").out
+    said = " seed 0, crops of 0.08, grey 0.2, randaugment 2 of magnitude 7, cutout 0.3 "
+    assert said in listed
+    assert here("train", *flags, f"--run_dir={runs['live']}", "--teacher_cache=off").code == 0
+    losses = last_losses(runs["live"])
+    assert last_losses(runs["filled"]) == pytest.approx(losses, rel=2e-3)
+
+
 def test_clean_cache_says_what_it_is(here, flags, photos, save_logging_teacher, tmp_path):
     flags = [*flags, f"--teacher={save_logging_teacher(tmp_path)}", "--teacher_cache=clean"]
     ended = here("cache", *flags)

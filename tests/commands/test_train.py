@@ -669,6 +669,10 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
         (
             ["--teacher_projection=pca", "--embedding_dim=9"],
             "--teacher_projection=pca cannot widen the teacher's 8 dimensions to the student's 9; "
+            "give --embedding_dim=8 or less, or leave the projection out.",
+        ),
+        (
+            ["--teacher_projection=pca", "--embedding_dim=9", "--teacher_losses=absolute"],
             "give --embedding_dim=8 or less, or --teacher_projection=student.",
         ),
         (
@@ -679,11 +683,6 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
         (
             ["--proxies=teacher", "--task_loss=arc_face", "--embedding_dim=9"],
             "--proxies=teacher needs equal widths, but the teacher's embedding has 8",
-        ),
-        (
-            ["--references=teacher", "--task_loss=arc_face"],
-            "--references=teacher: --task_loss=arc_face compares images with class vectors, not "
-            "with other images; leave the flag out.",
         ),
         (["--teacher_output=top"], "--teacher_output='top' is not a layer of --teacher 'embedder'"),
         (["--teacher_image_size=33"], "--teacher_image_size=33: --teacher takes images of "),
@@ -748,8 +747,18 @@ def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flag
 # Unusable flags, before TensorFlow
 
 
-def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path):
-    assert early("train", f"--dataset=folder:{photos}", *tiny, cwd=tmp_path).code == 99
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "--augment=cutout,randaugment:1:4,jitter:0.5",
+        "--teacher=. --teacher_projection=student --teacher_losses=cosine",
+        "--teacher=a=.,b=. --teacher_projection=student --teacher_losses=b.kde,a.relative",
+    ],
+)
+def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path, flags):
+    given = [f"--dataset=folder:{photos}", *tiny, *flags.split()]
+    assert early("train", *given, cwd=tmp_path).code == 99
 
 
 @pytest.mark.parametrize("missing", ["tensorflow_addons", "tf_keras"])
@@ -795,6 +804,8 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
             "changes nothing, since the images have 2",
         ),
         ("--augment=haze", "--augment=haze: 'haze' is unknown; give one or several of jitter:P, g"),
+        ("--augment=randaugment:2:30", "'randaugment:2:30' has no magnitude from 0 to 10; the pub"),
+        ("--augment=jitter,cutout:2", "'cutout:2' has no share of the side above 0 and below 1"),
         ("--mixed=0.5", "--mixed=0.5: without --teacher there is nothing to learn from mixed"),
         ("--mixed=0.5 --teacher=. --teacher_losses=", "without --teacher_losses there is nothing"),
         ("--mixed=1 --teacher=. --views_per_image=2", "leaves no rows of one image for --views_p"),
@@ -843,6 +854,21 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
             "on the labels compares; give one of them.",
         ),
         ("--references=teacher", "--references=teacher needs one --teacher=PATH without a name"),
+        (
+            "--references=teacher --teacher=. --task_loss=proxy_anchor",
+            "--references=teacher: --task_loss=proxy_anchor compares images with class vectors, "
+            "not with other images; leave the flag out.",
+        ),
+        (
+            "--teacher=. --teacher_projection=student",
+            "--teacher_projection=student: the projection of the student is learned by absolute, "
+            "anchor_kl, asymmetric, cosine, d3still, kde, but --teacher_losses=relative has none "
+            "of them; add one, or leave the projection out.",
+        ),
+        (
+            "--teacher=a=.,b=. --teacher_projection=a:student --teacher_losses=b.kde,a.relative",
+            "--teacher_losses=b.kde,a.relative has none of them of the teacher 'a'; add one, or",
+        ),
         ("--references=both --teacher=a=.,b=.", "whose embeddings are compared; there are several"),
         (
             "--proxies=teacher --task_loss=arc_face",

@@ -117,6 +117,26 @@ def test_mixes_are_degraded_for_the_student_alone(images, batches):
             same(x["image"][place], expected)
 
 
+def test_operations_and_squares_are_those_of_caches(images, tmp_path):
+    """Decoded or from cached crops, in plain and in mixed rows, from the first step or later."""
+    options = OPTIONS | {"augment": "randaugment:2:9,grey,cutout:0.4"}
+    decoded = list(training_batches(images, **options).take(4))
+    cache = PixelCache(images, tmp_path, image_size=16, views=2, least_area=0.3, seed=3)
+    cache.fill()
+    same(list(training_batches(images, **options, cached_image=cache.lookup).take(4)), decoded)
+    same(list(training_batches(images, **options, first_step=2).take(2)), decoded[2:])
+    changes = ViewChanges(options["augment"])
+    for step, (x, _) in enumerate(decoded):
+        shown = view_batches(
+            images, image_size=16, view=step // 2, seed=3, least_area=0.3, changes=changes
+        )
+        found = {
+            int(id): image for images, ids in shown for id, image in zip(ids, images, strict=True)
+        }
+        for id, image in zip(x["id"][:4], x["image"][:4], strict=True):
+            np.testing.assert_array_equal(image, found[int(id)])
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_pairs_are_dealt_to_replicas(images, batches, cached, tmp_path):
     options = dict(OPTIONS)

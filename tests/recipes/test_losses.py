@@ -19,7 +19,7 @@ from keras_distill.losses.teacher_references import TeacherReferences
 from keras_distill.methods.distiller import Distiller
 from keras_distill.recipes.losses import build_task_loss, build_teacher_losses, with_anchors
 from keras_distill.settings.command import Command
-from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.distill import DistillSettings, LossSettings
 from keras_distill.settings.teacher_losses import parse_teacher_losses
 from keras_distill.settings.teachers import TeacherSettings, parse_layer_pairs
 from keras_distill.teachers.teacher import as_teacher
@@ -133,7 +133,7 @@ def test_memory(name):
 def test_memory_of_a_loss_that_compares_no_images(name):
     with pytest.raises(InputError) as error:
         task_loss(name, "--memory=24")
-    said = f"`memory=24`: `task_loss={name}` compares images with class vectors"
+    said = f"--memory=24: --task_loss={name} compares images with class vectors"
     assert str(error.value).startswith(said)
 
 
@@ -142,7 +142,7 @@ def test_memory_of_a_loss_within_batches(name):
     with pytest.raises(InputError) as error:
         task_loss(name, "--memory=24")
     assert str(error.value) == (
-        f"`memory=24`: `task_loss={name}` compares the images of a batch with each other alone; "
+        f"--memory=24: --task_loss={name} compares the images of a batch with each other alone; "
         "leave the memory out."
     )
 
@@ -158,8 +158,14 @@ def test_references(name, references):
 
 @pytest.mark.parametrize("name", sorted(CLASS_VECTORS | ADDONS & set(HERE)))
 def test_references_of_a_loss_that_takes_none(name):
-    with pytest.raises(InputError, match=rf"`references=teacher`: `task_loss={name}` compares"):
-        build_task_loss(parse(f"--task_loss={name}", "--references=teacher"), CLASSES)
+    settings = parse(f"--task_loss={name}", "--references=teacher")
+    with pytest.raises(InputError, match=rf"--references=teacher: --task_loss={name} compares"):
+        LossSettings.check(settings)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_the_registry_knows_which_losses_take_references(name):
+    assert TASK_LOSSES[name].takes_references == task_loss(name).takes_references
 
 
 @pytest.mark.parametrize("name", ["batch_hard_triplet", "proxy_anchor"])

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 from rich.console import Console
@@ -12,13 +13,10 @@ from keras_distill.data.image_set import ImageSet
 from keras_distill.losses.attention_maps import AttentionMaps
 from keras_distill.losses.hint import Hint
 from keras_distill.losses.relative_teacher import RelativeTeacher
-from keras_distill.recipes.teachers import (
-    RecipeTeachers,
-    _anchors_of,
-    _embeddings_of,
-    _progress_of,
-    feature_layers,
-)
+from keras_distill.recipes import teacher_embeddings
+from keras_distill.recipes.teacher_embeddings import TeacherEmbeddings
+from keras_distill.recipes.teachers import RecipeTeachers, _plain_views, feature_layers
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.teachers.projected_teacher import fit_pca
 
 
@@ -63,29 +61,34 @@ def test_attention_alone_needs_less_than_a_map():
     }
 
 
-def unseen(total):
-    raise AssertionError(f"progress of {total} images, although none is embedded")
-
-
 class Table:
-    needs_ids = True
+    needs_ids, image_size = True, None
 
     def __call__(self, images, ids):
         return tf.cast(ids[:, None], tf.float32)
 
 
-def test_pca_is_fitted_on_labelled_images(tmp_path):
-    paths = np.array([f"{row}.jpg" for row in range(5)])
-    images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
-    labelled = np.flatnonzero(images.labels >= 0)
-    vectors = _embeddings_of(Table(), None, images, labelled, 32, unseen)
+@pytest.fixture
+def images(tmp_path):
+    """Five images, one grey value each, of which three are labelled."""
+    paths = np.array([f"{row}.png" for row in range(5)])
+    for row, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (row, row, row)).save(tmp_path / path)
+    return ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
+
+
+def embeddings(teacher, images, cache=None, name="", console=None):
+    console = console or Console(file=io.StringIO())
+    return TeacherEmbeddings(teacher, images, 32, cache=cache, name=name, console=console)
+
+
+def test_pca_is_fitted_on_labelled_images(images):
+    vectors = embeddings(Table(), images).labelled()
     np.testing.assert_array_equal(vectors, np.float32(images.ids[[0, 2, 3], None]))
 
 
-def test_anchors_are_the_mean_of_the_cached_views_and_projected(tmp_path):
-    paths = np.array([f"{row}.jpg" for row in range(5)])
-    images = ImageSet(tmp_path, paths, np.array([0, -1, 1, 1, -1]), ("a", "b"))
-    plain = _anchors_of(Table(), None, None, images, 32, 8, unseen)
+def test_anchors_are_the_mean_of_the_cached_views_and_projected(images):
+    plain = embeddings(Table(), images).anchors(8)
     np.testing.assert_array_equal(plain, np.float32(images.ids[:, None]))
 
     class Cache:
@@ -98,17 +101,39 @@ def test_anchors_are_the_mean_of_the_cached_views_and_projected(tmp_path):
     def unit(vectors):
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    teacher, rows = SimpleNamespace(needs_ids=False), np.arange(5)
+    rows = np.arange(5)
+    own = embeddings(SimpleNamespace(needs_ids=False, image_size=None), images, Cache())
     first, second = (unit(Cache().lookup(rows, view).numpy()) for view in (0, 1))
     for views, expected in ((1, first), (2, (first + second) / 2), (60, (first + second) / 2)):
-        cached = _anchors_of(teacher, Cache(), None, images, 32, views, unseen)
-        np.testing.assert_allclose(cached, expected, rtol=1e-6)
+        np.testing.assert_allclose(own.anchors(views), expected, rtol=1e-6)
     pca = fit_pca(first, 2)
-    projected = _anchors_of(teacher, Cache(), pca, images, 32, 1, unseen)
-    np.testing.assert_allclose(projected, unit(pca(Cache().lookup(rows, 0)).numpy()), rtol=1e-5)
+    expected = unit(pca(Cache().lookup(rows, 0)).numpy())
+    np.testing.assert_allclose(own.anchors(1, pca), expected, rtol=1e-5)
 
 
-def test_a_teacher_without_a_cache_shows_how_many_images_it_has_embedded(tmp_path):
+class Mean(SimpleNamespace):
+    """A teacher that notes down the grey values it is evaluated on."""
+
+    needs_ids, image_size = False, 8
+
+    def __call__(self, pixels, ids):
+        self.seen += pixels[:, 0, 0, 0].numpy().tolist()
+        return tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2]) * tf.constant([1.0, 2.0, -1.0])
+
+
+def test_a_teacher_without_a_cache_is_evaluated_once_on_each_image(images):
+    teacher, said = Mean(seen=[]), io.StringIO()
+    own = embeddings(teacher, images, name="large", console=Console(file=said))
+    expected = np.arange(5)[:, None] * np.float32([[1, 2, -1]])
+    np.testing.assert_array_equal(own.labelled(), expected[[0, 2, 3]])
+    np.testing.assert_array_equal(own.anchors(8), expected)
+    np.testing.assert_array_equal(own.labelled(), expected[[0, 2, 3]])
+    assert teacher.seen == [0, 2, 3, 1, 4]
+    lines = [line for line in said.getvalue().splitlines() if "to embed" in line]
+    assert lines == ["teacher large: 3 images to embed", "teacher large: 2 images to embed"]
+
+
+def test_a_teacher_without_a_cache_shows_how_many_images_it_has_embedded(tmp_path, monkeypatch):
     paths = np.array([f"{row}.png" for row in range(70)])  # more than a batch of 64
     for row, path in enumerate(paths):
         Image.new("RGB", (8, 8), (row, row, row)).save(tmp_path / path)
@@ -116,19 +141,32 @@ def test_a_teacher_without_a_cache_shows_how_many_images_it_has_embedded(tmp_pat
     advanced, totals = [], []
 
     @contextlib.contextmanager
-    def progress(total):
-        totals.append(total)
+    def progress(title, total, unit, console):
+        totals.append((title, total, unit))
         yield advanced.append
 
-    class Mean(SimpleNamespace):
-        def __call__(self, pixels, ids):
-            return tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2])
+    monkeypatch.setattr(teacher_embeddings, "work_progress", progress)
+    vectors = embeddings(Mean(seen=[]), images).labelled()
+    np.testing.assert_array_equal(vectors[:, 0], np.float32(np.arange(70)))
+    assert (totals, advanced) == ([("teacher", 70, "images")], [64, 6])
 
-    teacher = Mean(needs_ids=False, image_size=8)
-    vectors = _anchors_of(teacher, None, None, images, 32, 8, progress)
-    np.testing.assert_array_equal(vectors, np.float32(np.repeat(np.arange(70)[:, None], 3, 1)))
-    assert (totals, advanced) == ([70], [64, 6])
-    said = io.StringIO()
-    with _progress_of("large", Console(file=said))(70) as advance:
-        advance(70)
-    assert said.getvalue() == "teacher large: 70 images to embed\n"
+
+@pytest.mark.parametrize(
+    ("flags", "views"),
+    [
+        ({}, [8, 8, 8, 30]),
+        ({"teacher_cache": "views:3"}, [3, 3, 8, 30]),
+        ({"teacher_cache": "clean"}, [1, 2, 8, 30]),
+        ({"teacher_cache": "off"}, [1, 2, 8, 30]),
+        ({"mixed": 1.0}, [1, 1, 1, 1]),
+        ({"anchors": "queue:9"}, [1, 2, 8, 30]),
+    ],
+)
+def test_views_of_the_anchors_do_not_depend_on_the_epochs(flags, views):
+    """Whose number is at most that of the cache."""
+    weights = {"": {"anchor_kl": 1.0}}
+    shown = [
+        _plain_views(DistillSettings(epochs=epochs, **flags), weights, {"": "none"})
+        for epochs in (1, 2, 8, 30)
+    ]
+    assert shown == views

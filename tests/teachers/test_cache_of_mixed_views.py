@@ -17,6 +17,7 @@ from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.teacher import Teacher
 
 CHANGES = {"augment": "jitter,grey", "mixup_alpha": 2.0}
+ALL_CHANGES = CHANGES | {"augment": "randaugment:2:9,jitter,grey,cutout:0.4"}
 VIEWS = {"views": 2, "seed": 5, "least_area": 0.4}
 
 
@@ -40,15 +41,26 @@ def teacher():
     return Teacher(answer, fingerprint="pixels", embedding_dim=16, image_size=8)
 
 
+def filled(images, teacher, folder, changes):
+    plain = ViewChanges(changes["augment"])
+    for each in (plain, ViewChanges(**changes)):
+        cache = TeacherCache(teacher, images, folder, **VIEWS, changes=each)
+        cache.fill(batch_size=4)
+        yield cache
+
+
 @pytest.fixture(scope="module")
 def caches(images, teacher, tmp_path_factory):
     """The cache of plain views and the one of mixes, in one folder."""
-    folder = tmp_path_factory.mktemp("caches")
-    plain = TeacherCache(teacher, images, folder, **VIEWS, changes=ViewChanges(CHANGES["augment"]))
-    mixed = TeacherCache(teacher, images, folder, **VIEWS, changes=ViewChanges(**CHANGES))
-    for cache in (plain, mixed):
-        cache.fill(batch_size=4)
-    return plain, mixed
+    return tuple(filled(images, teacher, tmp_path_factory.mktemp("caches"), CHANGES))
+
+
+@pytest.fixture(scope="module", params=[CHANGES, ALL_CHANGES], ids=["colours", "all changes"])
+def changed(request, images, teacher, caches):
+    """Changes, with the caches of plain and of mixed views."""
+    if request.param is CHANGES:
+        return CHANGES, caches
+    return ALL_CHANGES, tuple(filled(images, teacher, caches[0].folder.parent, ALL_CHANGES))
 
 
 @pytest.mark.parametrize(
@@ -56,9 +68,9 @@ def caches(images, teacher, tmp_path_factory):
     [(range(1), ""), (range(2), "noise:25,jpeg:20"), (range(1, 2), "")],
     ids=["one", "both, degraded", "second"],
 )
-def test_cached_answers_are_those_to_the_pixels_of_each_row(images, teacher, caches, degrade, own):
+def test_cached_answers_are_those_to_the_pixels_of_each_row(images, teacher, changed, degrade, own):
     """Labelled, unlabelled and mixed rows, on one replica, on two, and on the second alone."""
-    plain, mixed = caches
+    changes, (plain, mixed) = changed
     batches = training_batches(
         images,
         image_size=16,
@@ -74,7 +86,7 @@ def test_cached_answers_are_those_to_the_pixels_of_each_row(images, teacher, cac
         first_step=100,
         replicas=1 if own == range(1) else 2,
         own_replicas=own,
-        **CHANGES,
+        **changes,
         **VIEWS,
     )
     rows = 0
@@ -87,15 +99,16 @@ def test_cached_answers_are_those_to_the_pixels_of_each_row(images, teacher, cac
     assert rows == 8 * (14 if own == range(1) else 7)
 
 
-def test_all_rows_mixed_at_the_students_size(images, teacher, caches):
+def test_all_rows_mixed_at_the_students_size(images, teacher, changed):
+    changes, (_, mixed) = changed
     batches = training_batches(
         images,
         image_size=8,
         steps_per_epoch=1,
         classes_per_batch=0,
         mixed_per_batch=10,
-        mixed_teacher_embedding=caches[1].lookup,
-        **CHANGES,
+        mixed_teacher_embedding=mixed.lookup,
+        **changes,
         **VIEWS,
     )
     for x, _ in batches.take(4):
@@ -114,6 +127,10 @@ def test_whatever_changes_the_pixels_has_a_folder_of_its_own(
     assert folder(augment="grey:0.2,jitter:0.8", mixup_alpha=2.0) == caches[1].folder
     found = [
         folder(),
+        folder(augment="randaugment"),
+        folder(augment="randaugment:2:8"),
+        folder(augment="cutout"),
+        folder(**ALL_CHANGES),
         folder(augment="jitter"),
         folder(augment="jitter:0.7"),
         folder(augment="jitter,grey"),
@@ -121,10 +138,12 @@ def test_whatever_changes_the_pixels_has_a_folder_of_its_own(
         folder(mixup_alpha=2.0),
         folder(**CHANGES),
     ]
-    for name in ("_COLOURS_VERSION", "_MIXES_VERSION"):
+    for name in ("_RANDAUGMENT_VERSION", "_CUTOUT_VERSION", "_COLOURS_VERSION", "_MIXES_VERSION"):
         monkeypatch.setattr(view_changes, name, 99)
-        found.append(folder(**CHANGES))
+        found.append(folder(**ALL_CHANGES))
         assert folder() == found[0]  # a plain view has not changed
+        if name in ("_RANDAUGMENT_VERSION", "_CUTOUT_VERSION"):  # nor one with other changes
+            assert folder(**CHANGES) == caches[1].folder
     assert len(set(found)) == len(found)
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_distill.data.image_set import read_folder
+from keras_distill.data.view_changes import ViewChanges
 from keras_distill.errors import InputError
 from keras_distill.teachers import cache as teacher_cache
 from keras_distill.teachers import runtimes
@@ -29,7 +30,7 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def teacher():
+def model():
     """A model with a scaling of its own, batch normalisation, and a layer in a model within it."""
     keras.utils.set_random_seed(0)
     features = keras.Input((8, 8, 4))
@@ -40,11 +41,13 @@ def teacher():
     x = inner(keras.layers.BatchNormalization()(x))
     x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
     x = keras.layers.UnitNormalization(dtype="float32")(x)
-    return as_teacher(keras.Model(image, x), preprocessing="imagenet_caffe")
+    return keras.Model(image, x)
 
 
 @pytest.fixture
-def open_cache(teacher, images, tmp_path):
+def open_cache(model, images, tmp_path):
+    teacher = as_teacher(model, preprocessing="imagenet_caffe")
+
     def open_cache(runtime="auto", given_teacher=teacher, **options):
         return TeacherCache(given_teacher, images, tmp_path, views=3, runtime=runtime, **options)
 
@@ -122,6 +125,30 @@ def test_a_large_cache_is_filled_by_onnx_runtime(open_cache, converted, large):
     assert (again.folder, again.missing_rows(2)) == (open_cache("onnx").folder, 0)
     again.fill(2)
     assert made == [16]  # nothing is missing
+
+
+def test_caches_of_plain_and_of_mixed_views_share_a_conversion(open_cache, converted):
+    made = converted(lambda found: found)
+    for changes in (ViewChanges(), ViewChanges("cutout"), ViewChanges(mixup_alpha=1.0)):
+        cache = open_cache("onnx", changes=changes)
+        cache.fill(1)
+        assert (cache.runtime, cache.missing_rows(1)) == ("onnx", 0)
+    assert made == [16]
+    open_cache("onnx", layers=["map"]).fill(1)
+    assert made == [16, 16]  # other outputs
+
+
+def test_a_teacher_that_has_changed_is_converted_again(images, tmp_path, converted):
+    made = converted(lambda found: found)
+    image = keras.Input((16, 16, 3), name="image")
+    model = keras.Model(
+        image, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(image))
+    )
+    teacher = as_teacher(model)
+    for _ in range(2):
+        TeacherCache(teacher, images, tmp_path, views=3, runtime="onnx").fill(1)
+        model.set_weights([weight + 1 for weight in model.get_weights()])
+    assert made == [16, 16]
 
 
 def test_a_small_cache_is_filled_by_keras(open_cache, converted):

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from keras_distill.distribution.replicas import open_replicas
 from keras_distill.errors import InputError
+from keras_distill.runs.continuation import continuation
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.stage import Stage, Training
 from keras_distill.settings.training import TrainSettings
@@ -122,3 +124,42 @@ def test_a_run_killed_in_each_stage_ends_as_if_it_had_not_been(uninterrupted, tm
             strict=True,
         ):
             np.testing.assert_array_equal(one, other)
+
+
+def test_finished_stages_are_not_made_longer(uninterrupted, tmp_path):
+    folder = Path(shutil.copytree(uninterrupted[0], tmp_path / "run"))
+    run = RunDirectory(folder, product="model.keras")
+    same = {"deterministic": True, "checkpoint_steps": 2, "tensorboard": False}
+    longer = TrainSettings(epochs=30, **same)
+    assert continuation(run, TrainSettings(**same)) == "finished"
+    with pytest.raises(InputError) as error:
+        continuation(run, longer)
+    assert str(error.value) == (
+        f"`epochs=30`: the run in {folder} has several stages, and learn, refine are finished with "
+        "`epochs=20` and cannot be made longer, since later stages start from earlier ones; give "
+        "`epochs=20`, another `run_dir`, or `overwrite` to train all of them again."
+    )
+    assert continuation(run, TrainSettings(epochs=30, overwrite=True, **same)) == "begin"
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "refine")
+    with pytest.raises(InputError, match="and learn is finished with `epochs=20` and cannot"):
+        continuation(run, longer)
+    assert continuation(run, TrainSettings(**same)) == "resume"
+    (folder / "learn" / "summary.json").unlink()
+    assert continuation(run, longer) == "resume"
+
+
+def test_a_longer_run_whose_first_stage_was_stopped_writes_its_flags(uninterrupted, tmp_path):
+    folder = Path(shutil.copytree(uninterrupted[0], tmp_path / "run"))
+    (folder / "learn" / "summary.json").unlink()
+    run, replicas = RunDirectory(folder, product="model.keras"), open_replicas("none", None)
+
+    def build(context):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        return Training(model, model, lambda step: None, epochs=0, steps_per_epoch=1, batch_size=1)
+
+    stages = [Stage(name, build) for name in ("learn", "refine")]
+    given = {"flags_text": "--epochs=30\n", "resumes": True}
+    assert run_stages(stages, run, TrainSettings(epochs=30), replicas, **given) == 0
+    run.unlock()
+    assert (folder / "flags.txt").read_text() == "--epochs=30\n"

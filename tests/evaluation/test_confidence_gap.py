@@ -12,8 +12,8 @@ def naive(targets, logits, weights=None):
             p = 1 / (1 + np.exp(-np.float64(logits[i, j])))
             weight = 1 if weights is None else weights[i]
             right[int(targets[i, j])].append((p if targets[i, j] else 1 - p, weight))
-    true, false = (np.average(*zip(*right[value], strict=True)) for value in (1, 0))
-    return true - false
+    true, false = (np.array(right[value]).T for value in (1, 0))
+    return np.average(true[0], weights=true[1]) - np.average(false[0], weights=false[1])
 
 
 @pytest.fixture

@@ -54,12 +54,12 @@ def probabilities(model, images):
 
 
 def test_reference():
-    golden = np.load(GOLDEN / "csl__compute_prior.npz")
     prior = ClassPrior(list("abcde"))
     assert np.isnan(prior.prior).all()
-    for batch in ("logits0", "logits1", "logits2"):
-        prior.update(golden[batch])
-    np.testing.assert_allclose(prior.prior, golden["prior"], rtol=1e-6)
+    with np.load(GOLDEN / "csl__compute_prior.npz") as golden:
+        for batch in ("logits0", "logits1", "logits2"):
+            prior.update(golden[batch])
+        np.testing.assert_allclose(prior.prior, golden["prior"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -8,7 +8,6 @@ from keras import ops
 from keras_distill.errors import InputError
 from keras_distill.losses.labels.asymmetric_terms import power
 from keras_distill.losses.labels.label_loss import LabelLoss
-from keras_distill.losses.task_loss import integer_labels
 
 
 @keras.saving.register_keras_serializable("keras_distill")
@@ -78,8 +77,14 @@ class AsymmetricSoftmaxLoss(LabelLoss):
         Returns:
             Two scalar float32 tensors.
         """
-        labels = integer_labels(targets)
         classes = outputs.shape[-1]
+        if len(outputs.shape) != 2 or (len(targets.shape) == 2 and targets.shape[1] != 1):
+            raise InputError(
+                f"{self.name}: `labels` have shape {tuple(targets.shape)} and the logits "
+                f"{tuple(outputs.shape)}; give labels (batch,) and logits (batch, classes)."
+            )
+        # Under a strategy, Keras traces a step with labels averaged over the replicas, as floats.
+        labels = ops.cast(ops.reshape(targets, (-1,)), "int64")
         own = labels[:, None] == ops.arange(classes, dtype="int64")
         log_p = ops.log_softmax(outputs, axis=-1)
         p = ops.exp(log_p)

@@ -3,6 +3,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -204,6 +205,17 @@ CHECKS = [
     (compiles_for_any_batch_size, True),
     (has_a_config,),
 ]
+
+
+@pytest.fixture
+def golden():
+    """Reads the arrays of a golden file by its name."""
+
+    def read(name):
+        with np.load(Path(__file__).parents[2] / "golden" / f"{name}.npz") as file:
+            return dict(file)
+
+    return read
 
 
 def name_of_check(check):

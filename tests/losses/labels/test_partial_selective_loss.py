@@ -85,21 +85,22 @@ def loss_of(golden):
     )
 
 
-def test_there_is_a_case_for_each_mode():
+def test_there_is_a_case_for_each_mode(golden):
     assert len(CASES) == 11
-    assert {loss_of(np.load(GOLDEN / f"{case}.npz")).mode for case in CASES} == set(MODES)
+    assert {loss_of(golden(case)).mode for case in CASES} == set(MODES)
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_reference(case, dtype, value_and_gradient):
-    golden = np.load(GOLDEN / f"{case}.npz")
-    loss, targets = loss_of(golden), golden["targets"].astype(dtype)
-    value, gradient = value_and_gradient(lambda x: loss(targets, x), golden["logits"])
-    np.testing.assert_allclose(value, golden["loss_f64"], rtol=2e-5, atol=1e-6)
-    np.testing.assert_allclose(gradient, golden["grad_logits_f64"], rtol=1e-4, atol=1e-5)
-    weights = loss.selection(targets, golden["logits"])
-    np.testing.assert_allclose(weights, golden["weights_f64"], rtol=1e-5)
+def test_reference(case, golden, value_and_gradient):
+    arrays = golden(case)
+    loss = loss_of(arrays)
+    for dtype in ("float32", "int8"):
+        targets = arrays["targets"].astype(dtype)
+        value, gradient = value_and_gradient(partial(loss, targets), arrays["logits"])
+        np.testing.assert_allclose(value, arrays["loss_f64"], rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(gradient, arrays["grad_logits_f64"], rtol=1e-4, atol=1e-5)
+        weights = loss.selection(targets, arrays["logits"])
+        np.testing.assert_allclose(weights, arrays["weights_f64"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

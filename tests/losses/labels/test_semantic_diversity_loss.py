@@ -1,6 +1,5 @@
 import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import tensorflow as tf
 from keras_distill import InputError
 from keras_distill.losses.labels.semantic_diversity_loss import SemanticDiversityLoss
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 WORDS = np.float32(np.random.default_rng(0).normal(size=(6, 4)))
 
 
@@ -42,8 +40,12 @@ def targets_of(random, rows):
     return targets.astype("int8")
 
 
-def golden_case(name):
-    golden = np.load(GOLDEN / f"{name}.npz")
+@pytest.fixture
+def golden_case(golden):
+    return lambda name: case_of(golden(f"sdl__{name}"))
+
+
+def case_of(golden):
     params = json.loads(str(golden["params_json"]))
     words = golden["wordvec"][0].T
     k = params["k"]
@@ -62,16 +64,16 @@ def golden_case(name):
         "overflow_large_scores",
     ],
 )
-def test_reference(name, value_and_gradient):
-    golden, loss, outputs = golden_case(f"sdl__{name}")
+def test_reference(name, golden_case, value_and_gradient):
+    golden, loss, outputs = golden_case(name)
     value, gradient = value_and_gradient(lambda x: loss(golden["targets"], x), outputs)
     np.testing.assert_allclose(value, golden["loss_f64"], rtol=2e-5, atol=1e-6)
     gradient = gradient.transpose(0, 2, 1).reshape(golden["x"].shape)
     np.testing.assert_allclose(gradient, golden["grad_x_f64"], rtol=1e-4, atol=1e-5)
 
 
-def test_where_the_reference_is_nan_for_an_image_without_labels(value_and_gradient):
-    golden, loss, outputs = golden_case("sdl__no_positive_sample_nan")
+def test_where_the_reference_is_nan_for_an_image_without_labels(golden_case, value_and_gradient):
+    golden, loss, outputs = golden_case("no_positive_sample_nan")
     assert np.isnan(golden["loss_f64"])
     labelled = golden["targets"].max(axis=1) > 0
     assert labelled.tolist() == [True, False]
@@ -82,8 +84,8 @@ def test_where_the_reference_is_nan_for_an_image_without_labels(value_and_gradie
     np.testing.assert_array_equal(gradient[1:], 0)
 
 
-def test_where_the_reference_is_nan_for_one_vector(value_and_gradient):
-    golden, loss, outputs = golden_case("sdl__k1_single_row_nan")
+def test_where_the_reference_is_nan_for_one_vector(golden_case, value_and_gradient):
+    golden, loss, outputs = golden_case("k1_single_row_nan")
     assert np.isnan(golden["loss_f64"])
     value, gradient = value_and_gradient(lambda x: loss(golden["targets"], x), outputs)
     total, count = naive(

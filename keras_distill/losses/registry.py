@@ -143,10 +143,11 @@ TEACHER_LOSSES = {
     "hint": TeacherLossEntry("hint.Hint", weight=100.0, of_features=True),
 }
 
-# Losses without a name in the settings: they wrap others.
-_WRAPPERS = (
+# Losses without a name in these settings: they wrap others, or compare logits.
+_OTHERS = (
     LossEntry("cross_batch_memory.CrossBatchMemory"),
     LossEntry("keras_distillation.KerasTeacherLoss"),
+    LossEntry("label_distillation.LabelDistillation"),
     LossEntry("self_distillation.SelfDistillation"),
     LossEntry("teacher_references.TeacherReferences"),
 )
@@ -174,7 +175,7 @@ def published_weight(dataset: str, loss: str) -> float:
 
 def all_losses() -> list[LossEntry]:
     """Returns the entries of all losses, also of those that no setting names."""
-    return [*TASK_LOSSES.values(), *TEACHER_LOSSES.values(), *_WRAPPERS]
+    return [*TASK_LOSSES.values(), *TEACHER_LOSSES.values(), *_OTHERS]
 
 
 def load_losses() -> None:

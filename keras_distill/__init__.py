@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.data.pipeline import training_batches as training_batches
     from keras_distill.data.stratified_split import stratified_split as stratified_split
     from keras_distill.data.view_changes import ViewChanges as ViewChanges
+    from keras_distill.data.word_vectors import load_word_vectors as load_word_vectors
     from keras_distill.embedding.batches import embed_batches as embed_batches
     from keras_distill.errors import InputError as InputError
     from keras_distill.evaluation.confidence_gap import ConfidenceGap as ConfidenceGap
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.labels.semantic_diversity_loss import (
         SemanticDiversityLoss as SemanticDiversityLoss,
     )
+    from keras_distill.losses.label_distillation import LabelDistillation as LabelDistillation
     from keras_distill.losses.lifted_structure import LiftedStructure as LiftedStructure
     from keras_distill.losses.multi_similarity import MultiSimilarity as MultiSimilarity
     from keras_distill.losses.n_pairs import NPairs as NPairs
@@ -87,9 +89,22 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.teacher_references import TeacherReferences as TeacherReferences
     from keras_distill.losses.tensorflow_addons import AddonsLoss as AddonsLoss
     from keras_distill.methods.distiller import Distiller as Distiller
+    from keras_distill.methods.supervised import Supervised as Supervised
+    from keras_distill.models.album_classifier import (
+        build_album_classifier as build_album_classifier,
+    )
+    from keras_distill.models.album_encoder import AlbumEncoder as AlbumEncoder
+    from keras_distill.models.album_means import mean_probabilities as mean_probabilities
+    from keras_distill.models.album_means import mean_vectors as mean_vectors
+    from keras_distill.models.classifier import build_classifier as build_classifier
     from keras_distill.models.embedder import build_embedder as build_embedder
     from keras_distill.models.frozen_batch_norm import freeze_batch_norm as freeze_batch_norm
+    from keras_distill.models.label_names import LabelNames as LabelNames
+    from keras_distill.models.label_names import find_labels as find_labels
     from keras_distill.models.mirror_average import mirror_averaged as mirror_averaged
+    from keras_distill.models.word_space import build_word_classifier as build_word_classifier
+    from keras_distill.models.word_space import build_word_space as build_word_space
+    from keras_distill.models.word_space import word_scores as word_scores
     from keras_distill.retrieval.backends import build_searcher as build_searcher
     from keras_distill.retrieval.index_changes import add_to_index as add_to_index
     from keras_distill.retrieval.index_changes import build_index as build_index
@@ -105,6 +120,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.serving.client.client import EmbeddingClient as EmbeddingClient
     from keras_distill.serving.client.errors import ImagesRefused as ImagesRefused
     from keras_distill.serving.client.errors import ServingError as ServingError
+    from keras_distill.serving.client.output_labels import OutputLabels as OutputLabels
+    from keras_distill.serving.client.output_labels import read_labels as read_labels
     from keras_distill.serving.export.bundle import export_embedder as export_embedder
     from keras_distill.serving.export.bundle import export_model as export_model
     from keras_distill.teachers.cache import TeacherCache as TeacherCache
@@ -119,6 +136,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.training.layerwise_optimizers import (
         multipliers_by_variable as multipliers_by_variable,
     )
+    from keras_distill.training.one_cycle import OneCycle as OneCycle
     from keras_distill.training.recall_validation import RecallValidation as RecallValidation
     from keras_distill.training.resumable_callbacks import ResumableCallbacks as ResumableCallbacks
 
@@ -126,6 +144,7 @@ _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
     "AdaptiveAsymmetry": "training.adaptive_asymmetry",
     "AddonsLoss": "losses.tensorflow_addons",
+    "AlbumEncoder": "models.album_encoder",
     "AnchorKL": "losses.anchor_kl",
     "ArcFace": "losses.arc_face",
     "AsymmetricLoss": "losses.labels.asymmetric_loss",
@@ -150,6 +169,8 @@ _HOME_OF = {
     "InputError": "errors",
     "KdeTeacher": "losses.kde_teacher",
     "KerasTeacherLoss": "losses.keras_distillation",
+    "LabelDistillation": "losses.label_distillation",
+    "LabelNames": "models.label_names",
     "LayerFreezing": "training.layer_freezing",
     "LayerwiseAdam": "training.layerwise_optimizers",
     "LayerwiseSGD": "training.layerwise_optimizers",
@@ -157,6 +178,8 @@ _HOME_OF = {
     "MultiSimilarity": "losses.multi_similarity",
     "NPairs": "losses.n_pairs",
     "PartialSelectiveLoss": "losses.labels.partial_selective_loss",
+    "OneCycle": "training.one_cycle",
+    "OutputLabels": "serving.client.output_labels",
     "ProbabilisticTransfer": "losses.probabilistic_transfer",
     "Projector": "losses.projector",
     "ProxyAnchor": "losses.proxy_anchor",
@@ -171,6 +194,7 @@ _HOME_OF = {
     "SemiHardTriplet": "losses.semi_hard_triplet",
     "ServingError": "serving.client.errors",
     "SimilarityPreserving": "losses.similarity_preserving",
+    "Supervised": "methods.supervised",
     "TaskLoss": "losses.task_loss",
     "TeacherCache": "teachers.cache",
     "TeacherLoss": "losses.teacher_loss",
@@ -181,9 +205,13 @@ _HOME_OF = {
     "ViewChanges": "data.view_changes",
     "add_to_index": "retrieval.index_changes",
     "best_label_thresholds": "evaluation.label_decisions",
+    "build_album_classifier": "models.album_classifier",
+    "build_classifier": "models.classifier",
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",
     "build_searcher": "retrieval.backends",
+    "build_word_classifier": "models.word_space",
+    "build_word_space": "models.word_space",
     "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
     "drop_annotations": "data.partial_annotations",
@@ -192,21 +220,27 @@ _HOME_OF = {
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.export.bundle",
     "export_model": "serving.export.bundle",
+    "find_labels": "models.label_names",
     "freeze_batch_norm": "models.frozen_batch_norm",
     "keep_annotations_per_class": "data.partial_annotations",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
+    "load_word_vectors": "data.word_vectors",
+    "mean_probabilities": "models.album_means",
+    "mean_vectors": "models.album_means",
     "mirror_averaged": "models.mirror_average",
     "multilabel_metrics": "evaluation.multilabel_metrics",
     "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
     "read_class_prior": "data.class_prior_file",
     "read_label_targets": "data.label_targets",
+    "read_labels": "serving.client.output_labels",
     "rebuild_index": "retrieval.index_changes",
     "retrieval_metrics": "evaluation.retrieval_metrics",
     "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
     "write_class_prior": "data.class_prior_file",
+    "word_scores": "models.word_space",
 }
 
 __all__ = sorted(_HOME_OF)

@@ -1,7 +1,8 @@
 """Gets embeddings or other outputs from a server, without TensorFlow.
 
   embed    embeds --images, or each --image, and writes the vectors with their paths to --out
-  predict  as embed, for any outputs of a model, such as logits: an array of each in --out
+  predict  as embed, for any outputs of a model, such as logits: an array of each in --out; with
+           --labels it also prints the labels of each image, with their probabilities
   status   lists the versions of --model and their states; without --model, of all models in the
            metrics at --rest, as TF-Serving itself does not list its models
   wait     waits until --model is available, for --limit seconds
@@ -17,6 +18,8 @@ there.
 
   python -m keras_distill.client embed --model=photos --images=photos --out=vectors.npz
   python -m keras_distill.client predict --model=crowd --images=photos --out=answers.npz
+  python -m keras_distill.client predict --model=tags --images=photos --out=answers.npz \
+      --labels=models/tags/1
   python -m keras_distill.client wait --address=gpu-box:8500 --model=photos --version=3 --limit=120
   python -m keras_distill.client smoke --model=photos --golden=models/photos/1 --rest=localhost:8501
 

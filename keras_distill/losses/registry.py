@@ -164,10 +164,11 @@ LABEL_LOSSES = {
     "semantic_diversity": LossEntry("labels.semantic_diversity_loss.SemanticDiversityLoss"),
 }
 
-# Losses without a name in the settings: they wrap others.
-_WRAPPERS = (
+# Losses without a name in these settings: they wrap others, or compare logits.
+_OTHERS = (
     LossEntry("cross_batch_memory.CrossBatchMemory"),
     LossEntry("keras_distillation.KerasTeacherLoss"),
+    LossEntry("label_distillation.LabelDistillation"),
     LossEntry("self_distillation.SelfDistillation"),
     LossEntry("teacher_references.TeacherReferences"),
 )
@@ -196,7 +197,7 @@ def published_weight(dataset: str, loss: str) -> float:
 def all_losses() -> list[LossEntry]:
     """Returns the entries of all losses, also of those that no setting names."""
     named = (TASK_LOSSES, TEACHER_LOSSES, LABEL_LOSSES)
-    return [*(entry for losses in named for entry in losses.values()), *_WRAPPERS]
+    return [*(entry for losses in named for entry in losses.values()), *_OTHERS]
 
 
 def load_losses() -> None:

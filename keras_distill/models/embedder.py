@@ -1,18 +1,10 @@
 """Embedder: raw pixels in, unit vectors out."""
 
-from typing import Any
-
 import keras
-from keras import ops
 
-from keras_distill.errors import InputError, renamed_arguments
-from keras_distill.models.backbones import BACKBONES, build_backbone
+from keras_distill.errors import InputError
 from keras_distill.models.former_arguments import former_arguments
-from keras_distill.models.imagenet_scaling import (
-    CAFFE_MEAN_BGR,
-    TORCH_MEAN,
-    TORCH_STANDARD_DEVIATION,
-)
+from keras_distill.models.pooled_features import pooled_features
 from keras_distill.models.unit_norm import unit_norm
 
 
@@ -57,22 +49,15 @@ def build_embedder(
         >>> embedder.output_shape
         (None, 128)
     """
-    _check_arguments(backbone, embedding_dim, dropout)
-    if image_size is None:
-        image_size = BACKBONES[backbone].image_size
-    with renamed_arguments(weights="backbone_weights", layer="backbone_layer"):
-        features = build_backbone(
-            backbone,
-            image_size=image_size,
-            alpha=alpha,
-            weights=backbone_weights,
-            layer=backbone_layer,
-        )
-    image = keras.Input((image_size, image_size, 3), name="image")
-    x = _preprocessing(BACKBONES[backbone].scaling, image_size)(image)
-    x = keras.layers.GlobalAveragePooling2D(name="pooling")(features(x))
-    if dropout:
-        x = keras.layers.Dropout(dropout, name="dropout")(x)
+    _check_head(embedding_dim, dropout)
+    image, x = pooled_features(
+        backbone,
+        image_size=image_size,
+        alpha=alpha,
+        backbone_weights=backbone_weights,
+        backbone_layer=backbone_layer,
+        dropout=dropout,
+    )
     if embedding_dim:
         x = keras.layers.Dense(
             embedding_dim,
@@ -82,33 +67,11 @@ def build_embedder(
     return keras.Model(image, unit_norm(x.shape[-1])(x), name=name)
 
 
-def _check_arguments(backbone: str, embedding_dim: int, dropout: float) -> None:
-    if backbone not in BACKBONES:
-        raise InputError(
-            f"`backbone={backbone!r}` is unknown; choose one of {', '.join(BACKBONES)}."
-        )
+def _check_head(embedding_dim: int, dropout: float) -> None:
     if embedding_dim < 0:
         raise InputError(f"`embedding_dim={embedding_dim}` must be positive, or 0 for no head.")
-    if not 0 <= dropout < 1:
-        raise InputError(f"`dropout={dropout}` must be from 0 to below 1, such as 0.2.")
     if dropout and not embedding_dim:
         raise InputError(
             f"`dropout={dropout}` comes before the head, and `embedding_dim=0` leaves it out; give "
             "the student a head."
         )
-
-
-def _preprocessing(scaling: str, image_size: int) -> keras.Model:
-    """The scaling that a backbone's weights expect, always in float32: bfloat16 would round it."""
-    image = keras.Input((image_size, image_size, 3), name="pixels")
-    x: Any = ops.cast(image, "float32")
-    if scaling == "tf":
-        scale, offset = 1 / 127.5, -1.0
-    elif scaling == "torch":
-        scale = (1 / TORCH_STANDARD_DEVIATION).tolist()
-        offset = (-TORCH_MEAN / TORCH_STANDARD_DEVIATION).tolist()
-    else:
-        x = ops.flip(x, axis=-1)
-        scale, offset = 1.0, (-CAFFE_MEAN_BGR).tolist()
-    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="scale")(x)
-    return keras.Model(image, x, name="preprocessing")

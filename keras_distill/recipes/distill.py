@@ -135,7 +135,7 @@ def _build_student(settings: DistillSettings) -> keras.Model:
         with renamed_arguments(model="freeze_batch_norm"):
             freeze_batch_norm(student.get_layer("trunk"))
     if settings.l2:
-        add_l2_penalty(student, settings.l2)
+        add_l2_penalty(student, settings.l2, matrices_only=settings.decay_matrices_only)
     return student
 
 

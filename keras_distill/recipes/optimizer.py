@@ -41,5 +41,6 @@ def build_optimizer_of(
         global_clipnorm=settings.clip_norm or None,
         measure_gradients=settings.gradient_norm,
         count_updates=settings.freeze_epochs > 0,
+        decay_matrices_only=settings.decay_matrices_only,
         **options,
     )

@@ -8,7 +8,7 @@ from keras_distill.settings.settings import Settings, setting
 
 _ONLY_OF = {
     **dict.fromkeys(("images", "image", "batch_size", "in_flight", "out"), ("embed", "predict")),
-    "output": ("predict",),
+    **dict.fromkeys(("output", "labels", "threshold"), ("predict",)),
     "limit": ("wait",),
     "golden": ("smoke",),
     "rest": ("smoke", "status"),
@@ -83,6 +83,17 @@ class ClientCommandSettings(ConnectionSettings):
     output: tuple[str, ...] = setting(
         (), "predict: an output; may be given several times; all if not given.", group="Output"
     )
+    labels: str = setting(
+        "",
+        "predict: folder of the exported version, or a text file with a name in each line: print "
+        "the labels of each image whose probability reaches their threshold.",
+        group="Output",
+    )
+    threshold: float | None = setting(
+        None,
+        "predict: with --labels, one threshold for all; the export's if not given, or 0.5.",
+        group="Output",
+    )
     json: str = setting("", "File for the result as JSON; - prints it instead.", group="Output")
     limit: float = setting(60.0, "wait: seconds before it gives up.", group="Output")
     golden: str = setting(
@@ -132,3 +143,10 @@ class ClientCommandSettings(ConnectionSettings):
             raise InputError(f"--out={self.out} must end in {' or '.join(suffixes)}.")
         if Path(self.out).is_dir():
             raise InputError(f"--out={self.out} is a folder; give a file.")
+        if self.labels and not Path(self.labels).exists():
+            raise InputError(f"--labels={self.labels} does not exist.")
+        if self.threshold is not None and not (self.labels and 0 <= self.threshold <= 1):
+            raise InputError(
+                f"--threshold={self.threshold:g} must be a probability, from 0 to 1, and go with "
+                "--labels."
+            )

@@ -14,8 +14,9 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
     schedule: str = setting(
         "cosine",
         "Schedule of the learning rate: cosine falls smoothly to 0 at the last step, step falls at "
-        "--schedule_steps.",
-        choices=["cosine", "step", "constant"],
+        "--schedule_steps, one_cycle rises from a 25th within --warmup_steps, by default 3 of 10 "
+        "steps, and falls to almost nothing.",
+        choices=["cosine", "step", "one_cycle", "constant"],
     )
     schedule_steps: str = setting(
         "", "When the rate falls: steps, or epochs with an e, such as 10e,15e."
@@ -38,6 +39,10 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
     )
     weight_decay: float = setting(0.0, "Decoupled weight decay, as in AdamW.")
     l2: float = setting(0.0, "L2 penalty on all weights; the paper's code has 2e-4.")
+    decay_matrices_only: bool = setting(
+        False,
+        "Let --weight_decay and --l2 leave out biases and the factors of normalisations.",
+    )
     clip_norm: float = setting(
         0.0,
         "Shorten a step's gradient to this norm, over all weights, if it is longer; 0 for never. "
@@ -82,6 +87,8 @@ class OptimizerSettings(Settings, group="Schedule and averages"):
             )
         if self.ema >= 1:
             raise InputError(f"--ema={self.ema} must be below 1, such as 0.999.")
+        if self.decay_matrices_only and not (self.weight_decay or self.l2):
+            raise InputError("--decay_matrices_only has no effect without --weight_decay or --l2.")
         if self.min_delta and not self.patience:
             raise InputError(f"--min_delta={self.min_delta} has no effect without --patience.")
 

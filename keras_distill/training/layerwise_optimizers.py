@@ -33,6 +33,11 @@ def multipliers_by_variable(
     return [known.get(id(variable), default) for variable in variables]
 
 
+def is_matrix(variable: Any) -> bool:
+    """Tells whether a variable is the kernel of a layer, and neither a bias nor a factor."""
+    return len(variable.shape) >= 2
+
+
 class _Layerwise(OptimizerHooks):
     """Base of the optimisers of this file; comes before the Keras optimiser in their bases."""
 
@@ -46,12 +51,14 @@ class _Layerwise(OptimizerHooks):
         multipliers: Sequence[float] | None = None,
         count_updates: bool = False,
         measure_gradients: bool = False,
+        decay_matrices_only: bool = False,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.multipliers = None if multipliers is None else tuple(map(float, multipliers))
         self.count_updates = count_updates
         self.measure_gradients = measure_gradients
+        self.decay_matrices_only = decay_matrices_only
 
     def build(self, variables: Sequence[Any]) -> None:
         """Makes the variables of the optimiser."""
@@ -108,7 +115,9 @@ class _Layerwise(OptimizerHooks):
             self._missed = None
 
     def decay_weights(self, variables: Sequence[Any]) -> None:
-        """Decays each variable, multiplied likewise; see the base class."""
+        """Decays each variable, multiplied likewise, or matrices alone; see the base class."""
+        if self.decay_matrices_only:
+            variables = [variable for variable in variables if is_matrix(variable)]
         if self.weight_decay is None or self.multipliers is None:
             super().decay_weights(variables)
             return
@@ -154,6 +163,7 @@ class _Layerwise(OptimizerHooks):
             "multipliers": None if self.multipliers is None else list(self.multipliers),
             "count_updates": self.count_updates,
             "measure_gradients": self.measure_gradients,
+            "decay_matrices_only": self.decay_matrices_only,
         }
 
 
@@ -177,6 +187,8 @@ class LayerwiseAdam(_Layerwise, keras.optimizers.Adam):
         measure_gradients: Whether to keep the global norm of the gradients, unscaled and before
             clipping, in the variable `gradient_norms`: the norm of the last step, and number, sum
             and maximum since it was last set to 0.
+        decay_matrices_only: Whether `weight_decay` leaves out vectors: biases, and the factors of
+            normalisations.
         **kwargs: As of `keras.optimizers.Adam`.
 
     Raises:

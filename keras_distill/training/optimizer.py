@@ -5,7 +5,9 @@ from typing import Any
 
 import keras
 
-from keras_distill.training.layerwise_optimizers import LayerwiseAdam
+from keras_distill.errors import InputError
+from keras_distill.training.layerwise_optimizers import LayerwiseAdam, is_matrix
+from keras_distill.training.one_cycle import OneCycle
 from keras_distill.training.step_decay import StepDecay
 
 
@@ -24,10 +26,11 @@ def build_optimizer(
 
     Args:
         learning_rate: Highest learning rate.
-        schedule: `"constant"`, `"cosine"` to fall to 0 at the last step, or `"step"` to fall at
-            `drops`.
+        schedule: `"constant"`, `"cosine"` to fall to 0 at the last step, `"step"` to fall at
+            `drops`, or `"one_cycle"`; see `OneCycle`.
         steps: Steps of the whole training.
-        warmup_steps: Steps in which the learning rate first rises linearly from 0.
+        warmup_steps: Steps in which the learning rate first rises linearly from 0; for
+            `"one_cycle"`, the steps in which it rises, by default 3 of 10.
         drops: For `"step"`, the steps at which the learning rate falls.
         drop_factor: For `"step"`, the factor by which it falls each time.
         weight_decay: Decoupled weight decay (AdamW) per step, times the learning rate.
@@ -37,13 +40,24 @@ def build_optimizer(
         The optimiser.
 
     Raises:
+        InputError: If `"one_cycle"` would not fall.
         ValueError: If the schedule is unknown.
     """
     rate: float | keras.optimizers.schedules.LearningRateSchedule = learning_rate
     if schedule == "step":
         rate = StepDecay(learning_rate, drops, drop_factor, warmup_steps)
+    elif schedule == "one_cycle":
+        if warmup_steps >= steps:
+            raise InputError(
+                f"`warmup_steps={warmup_steps}` must be below the {steps} steps of the training: "
+                "one_cycle rises in them, and falls in the others."
+            )
+        rise = {"rise": warmup_steps / steps} if warmup_steps else {}
+        rate = OneCycle(learning_rate, steps, **rise)
     elif schedule not in ("constant", "cosine"):
-        raise ValueError(f"`schedule={schedule!r}` is none of 'constant', 'cosine', 'step'.")
+        raise ValueError(
+            f"`schedule={schedule!r}` is none of 'constant', 'cosine', 'step', 'one_cycle'."
+        )
     elif schedule == "cosine" or warmup_steps:
         rate = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup_steps else learning_rate,
@@ -55,7 +69,7 @@ def build_optimizer(
     return LayerwiseAdam(rate, weight_decay=weight_decay or None, **options)
 
 
-def add_l2_penalty(model: keras.Model, factor: float) -> None:
+def add_l2_penalty(model: keras.Model, factor: float, *, matrices_only: bool = False) -> None:
     """Adds `factor / 2 * |w|^2` of every trainable weight to the loss.
 
     This is what PyTorch's Adam calls `weight_decay`, which the paper's code sets to 2e-4: its
@@ -64,6 +78,8 @@ def add_l2_penalty(model: keras.Model, factor: float) -> None:
     Args:
         model: The model, changed in place.
         factor: Each weight, times this, is added to its gradient.
+        matrices_only: Whether biases and the factors of normalisations are left out.
     """
     for weight in model.trainable_weights:
-        weight.regularizer = keras.regularizers.L2(factor / 2)
+        if is_matrix(weight) or not matrices_only:
+            weight.regularizer = keras.regularizers.L2(factor / 2)

@@ -46,6 +46,20 @@ def test_as_two_optimizers(rated, plain, options):
         np.testing.assert_allclose(together[place], alone[0], rtol=2e-6)
 
 
+@pytest.mark.parametrize("multipliers", [None, [0.5, 1.0, 1.0, 2.0]])
+def test_decay_of_matrices_alone(multipliers):
+    shapes = [(2, 3), (3,), (), (1, 1, 2, 3)]
+    variables = [keras.Variable(np.ones(shape, np.float32)) for shape in shapes]
+    optimizer = LayerwiseAdam(
+        0.5, weight_decay=0.1, decay_matrices_only=True, multipliers=multipliers
+    )
+    optimizer = LayerwiseAdam.from_config(optimizer.get_config())
+    optimizer.apply([keras.ops.zeros(shape) for shape in shapes], variables)
+    factors = multipliers or [1.0] * 4
+    for variable, factor, decayed in zip(variables, factors, [1, 0, 0, 1], strict=True):
+        np.testing.assert_allclose(variable, 1 - 0.05 * factor * decayed, rtol=1e-6)
+
+
 def test_without_options_it_is_the_optimizer_itself():
     ours = run(LayerwiseAdam(RATE, measure_gradients=True, **ADAM), pair(), GRADIENTS)
     theirs = run(keras.optimizers.Adam(RATE, **ADAM), pair(), GRADIENTS)

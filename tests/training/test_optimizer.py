@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_distill.errors import InputError
 from keras_distill.losses.absolute_teacher import AbsoluteTeacher
 from keras_distill.methods.distiller import Distiller
+from keras_distill.training.one_cycle import OneCycle
 from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
 
 
@@ -43,6 +45,18 @@ def test_warmup_longer_than_the_training():
     assert rates([0, 50, 100], schedule="cosine", warmup_steps=200) == pytest.approx([0, 0.1, 0.2])
 
 
+def test_one_cycle():
+    steps = [0, 10, 29, 60, 99, 100]
+    one_cycle = OneCycle(0.4, 100)
+    expected = [float(one_cycle(step)) for step in steps]
+    assert rates(steps, schedule="one_cycle") == pytest.approx(expected)
+    one_cycle = OneCycle(0.4, 100, rise=0.2)
+    expected = [float(one_cycle(step)) for step in steps]
+    assert rates(steps, schedule="one_cycle", warmup_steps=20) == pytest.approx(expected)
+    with pytest.raises(InputError, match="`warmup_steps=100` must be below the 100 steps of the"):
+        rates([0], schedule="one_cycle", warmup_steps=100)
+
+
 def test_unknown_schedule():
     with pytest.raises(ValueError, match="schedule='linear'` is none of 'constant', "):
         build_optimizer(learning_rate=0.1, schedule="linear", steps=1)
@@ -67,6 +81,15 @@ def test_l2_penalty_adds_each_weight_to_its_gradient(small_embedder):
     gradients = tape.gradient(penalty, model.trainable_variables)
     for gradient, weight in zip(gradients, model.trainable_weights, strict=True):
         np.testing.assert_allclose(gradient, 0.3 * weight.numpy(), rtol=1e-6)
+
+
+def test_l2_penalty_of_matrices_alone(small_embedder):
+    model = small_embedder(image_size=8)
+    add_l2_penalty(model, 0.3, matrices_only=True)
+    kernels = [weight for weight in model.trainable_weights if len(weight.shape) > 1]
+    assert 0 < len(kernels) < len(model.trainable_weights)
+    expected = 0.15 * sum(np.sum(np.square(kernel)) for kernel in kernels)
+    np.testing.assert_allclose(sum(model.losses), expected, rtol=1e-5)
 
 
 def test_l2_penalty_is_in_the_total_of_the_distiller(small_embedder):

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from keras_distill.errors import as_flags
@@ -16,6 +17,7 @@ from keras_distill.serving.client.every_model import every_status
 from keras_distill.serving.client.golden_pairs import read_golden
 from keras_distill.serving.client.model_status import VersionStatus
 from keras_distill.serving.client.opening import open_rest_client
+from keras_distill.serving.client.output_labels import OutputLabels, read_labels
 from keras_distill.serving.client.smoke import smoke_test
 from keras_distill.serving.client.tables import smoke_table, status_table
 from keras_distill.settings.client import ClientCommandSettings
@@ -52,8 +54,23 @@ def _embed(settings: ClientCommandSettings, client: EmbeddingClient) -> _Ended:
 def _predict(settings: ClientCommandSettings, client: EmbeddingClient) -> _Ended:
     at_once = settings.batch_size * settings.in_flight
     outputs = list(settings.output) or None
-    written = predict_files(client, _files(settings), Path(settings.out), at_once, outputs)
+    labels = read_labels(settings.labels) if settings.labels else None
+    if labels is not None:
+        labels.check_row(client.connect().rows([labels.output])[labels.output])
+    out = Path(settings.out)
+    written = predict_files(client, _files(settings), out, at_once, outputs)
+    if labels is not None:
+        written["labels"] = _present(settings, labels, out)
     return _written(settings, written)
+
+
+def _present(
+    settings: ClientCommandSettings, labels: OutputLabels, out: Path
+) -> dict[str, dict[str, float]]:
+    """The labels of each image, with their probabilities."""
+    with np.load(out) as answers:
+        rows = labels.present(answers[labels.output], settings.threshold)
+        return dict(zip(answers["ids"].tolist(), rows, strict=True))
 
 
 def _files(settings: ClientCommandSettings) -> list[tuple[str, Path]]:
@@ -65,7 +82,10 @@ def _files(settings: ClientCommandSettings) -> list[tuple[str, Path]]:
 def _written(settings: ClientCommandSettings, written: dict[str, Any]) -> _Ended:
     summary = {"out": settings.out, **written}
     if settings.json != "-":
-        print(json.dumps(summary))
+        for name, present in summary.get("labels", {}).items():
+            listed = ", ".join(f"{label} {value:.2f}" for label, value in present.items())
+            print(f"{name}: {listed or 'no label'}")
+        print(json.dumps({name: value for name, value in summary.items() if name != "labels"}))
     return SOME_REFUSED if summary["refused"] else SUCCESS, summary
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_distill.models.label_names import find_labels
 from keras_distill.models.mirror_average import is_mirror_averaged
 from keras_distill.models.product import EMBEDDING, ProductShape, product_shape
 from keras_distill.serving.export.checksums import file_sums
@@ -66,7 +67,7 @@ def bundle_facts(
         "name": name,
         "version": version,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **_outputs(product),
+        **_outputs(model, product),
         "image": {"size": image_size, "preprocessing": _PREPROCESSING},
         "mirror": is_mirror_averaged(model),
         "parameters": model.count_params(),
@@ -88,7 +89,7 @@ def bundle_facts(
     }
 
 
-def _outputs(product: ProductShape) -> dict[str, Any]:
+def _outputs(model: keras.Model, product: ProductShape) -> dict[str, Any]:
     """The `embedding` of an embedder, or the `outputs` of another model."""
     embedding = {"dtype": "float32", "length": 1, "metric": "euclidean"}
     if product.is_embedder:
@@ -96,9 +97,34 @@ def _outputs(product: ProductShape) -> dict[str, Any]:
     numbers = {"dtype": "float32"}
     return {
         "outputs": {
-            name: {"shape": [None, *shape], **(embedding if name == EMBEDDING else numbers)}
+            name: {
+                "shape": [None, *shape],
+                **(embedding if name == EMBEDDING else numbers),
+                **label_facts(model, name),
+            }
             for name, shape in product.outputs.items()
         }
+    }
+
+
+def label_facts(model: keras.Model, output: str) -> dict[str, Any]:
+    """States the labels of an output.
+
+    Args:
+        model: The model.
+        output: Name of the output.
+
+    Returns:
+        `labels`, their `thresholds`, `None` for 0.5, and the `activation` that turns logits into
+        probabilities; nothing if the model does not know its labels.
+    """
+    labels = find_labels(model, output)
+    if labels is None:
+        return {}
+    return {
+        "labels": list(labels.names),
+        "thresholds": None if labels.thresholds is None else list(labels.thresholds),
+        "activation": labels.activation,
     }
 
 

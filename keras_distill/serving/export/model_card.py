@@ -25,6 +25,8 @@ def model_card(facts: Mapping[str, Any]) -> str:
     name, version = facts["name"], facts["version"]
     embeds = "embedding" in facts
     command, out = ("embed", "vectors.npz") if embeds else ("predict", "answers.npz")
+    if any("labels" in output for output in facts.get("outputs", {}).values()):
+        out += f" \\\n    --labels=models/{name}/{version}"
     return f"""# {name}, version {version}
 
 {_introduction(facts)}
@@ -93,8 +95,23 @@ def _introduction(facts: Mapping[str, Any]) -> str:
         [
             f"A model of images: {size} × {size} pixels in, these outputs out, a row an image:",
             *("", "| Output | Values |", "|---|---|", *rows),
+            *_labels(facts["outputs"]),
         ]
     )
+
+
+def _labels(outputs: Mapping[str, Any]) -> list[str]:
+    """What the labels of each output are, a paragraph each."""
+    paragraphs = []
+    for name, output in outputs.items():
+        if "labels" in output:
+            limits = "0.5" if output["thresholds"] is None else "thresholds in `distill.json`"
+            paragraphs += [
+                "",
+                f"The {output['activation']} of `{name}` is the probability of each label, which "
+                f"counts as present from {limits}: {_listed(output['labels'])}.",
+            ]
+    return paragraphs
 
 
 def _sizes(shape: list[int | None]) -> str:
@@ -140,8 +157,12 @@ def _batching(batching: Mapping[str, Any]) -> str:
 def _classes(names: list[str] | None) -> str:
     if not names:
         return "unknown"
+    return f"{len(names)}: {_listed(names).replace('|', '/')}"
+
+
+def _listed(names: list[str]) -> str:
     more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{len(names)}: {', '.join(names[:_NAMED]).replace('|', '/')}{more}"
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _training(training: Mapping[str, Any] | None) -> str:

@@ -17,6 +17,7 @@ from keras_distill.models.mirror_average import is_mirror_averaged
 from keras_distill.models.product import EMBEDDING, ProductShape, product_shape
 from keras_distill.publishing import published_file
 from keras_distill.serving.client.output_contract import output_contract
+from keras_distill.serving.export.bundle_facts import label_facts
 from keras_distill.serving.export.comparison import keras_outputs
 from keras_distill.serving.export.file_fidelity import FileFidelity
 from keras_distill.serving.export.file_runtime import load_file
@@ -98,7 +99,7 @@ def export_file(
             "format": format,
             "precision": precision,
             "mirror": is_mirror_averaged(model),
-            **_contents(file, product, precision),
+            **_contents(file, model, product, precision),
             **comparison,
             "calibration_images": 0 if calibration is None else len(calibration),
             **(said or {}),
@@ -109,7 +110,9 @@ def export_file(
     return target
 
 
-def _contents(file: Path, product: ProductShape, precision: str) -> dict[str, Any]:
+def _contents(
+    file: Path, model: keras.Model, product: ProductShape, precision: str
+) -> dict[str, Any]:
     """What the card says of the file itself, and of its input and outputs."""
     content, size = file.read_bytes(), product.image_size
     return {
@@ -121,14 +124,19 @@ def _contents(file: Path, product: ProductShape, precision: str) -> dict[str, An
             "shape": [None, size, size, 3],
             "preprocessing": "RGB from 0 to 255, the centre; scaling is part of the model",
         },
-        **_outputs(product),
+        **_outputs(model, product),
     }
 
 
-def _outputs(product: ProductShape) -> dict[str, Any]:
+def _outputs(model: keras.Model, product: ProductShape) -> dict[str, Any]:
     """The `output` of an embedder, or the `outputs` of another model."""
     outputs = [
-        {"name": name, "dtype": "float32", "shape": [None, *shape]}
+        {
+            "name": name,
+            "dtype": "float32",
+            "shape": [None, *shape],
+            **label_facts(model, name),
+        }
         for name, shape in product.outputs.items()
     ]
     return {"output": outputs[0]} if product.is_embedder else {"outputs": outputs}

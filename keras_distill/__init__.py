@@ -21,11 +21,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.data.class_prior_file import read_class_prior as read_class_prior
     from keras_distill.data.class_prior_file import write_class_prior as write_class_prior
     from keras_distill.data.dataset import load_dataset as load_dataset
+    from keras_distill.data.label_targets import read_label_targets as read_label_targets
     from keras_distill.data.partial_annotations import drop_annotations as drop_annotations
     from keras_distill.data.partial_annotations import (
         keep_annotations_per_class as keep_annotations_per_class,
     )
-    from keras_distill.data.label_targets import read_label_targets as read_label_targets
     from keras_distill.data.pipeline import evaluation_batches as evaluation_batches
     from keras_distill.data.pipeline import training_batches as training_batches
     from keras_distill.data.stratified_split import stratified_split as stratified_split
@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.hint import Hint as Hint
     from keras_distill.losses.kde_teacher import KdeTeacher as KdeTeacher
     from keras_distill.losses.keras_distillation import KerasTeacherLoss as KerasTeacherLoss
+    from keras_distill.losses.label_distillation import LabelDistillation as LabelDistillation
     from keras_distill.losses.labels.asymmetric_loss import AsymmetricLoss as AsymmetricLoss
     from keras_distill.losses.labels.asymmetric_softmax_loss import (
         AsymmetricSoftmaxLoss as AsymmetricSoftmaxLoss,
@@ -66,7 +67,6 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.labels.semantic_diversity_loss import (
         SemanticDiversityLoss as SemanticDiversityLoss,
     )
-    from keras_distill.losses.label_distillation import LabelDistillation as LabelDistillation
     from keras_distill.losses.lifted_structure import LiftedStructure as LiftedStructure
     from keras_distill.losses.multi_similarity import MultiSimilarity as MultiSimilarity
     from keras_distill.losses.n_pairs import NPairs as NPairs
@@ -177,9 +177,9 @@ _HOME_OF = {
     "LiftedStructure": "losses.lifted_structure",
     "MultiSimilarity": "losses.multi_similarity",
     "NPairs": "losses.n_pairs",
-    "PartialSelectiveLoss": "losses.labels.partial_selective_loss",
     "OneCycle": "training.one_cycle",
     "OutputLabels": "serving.client.output_labels",
+    "PartialSelectiveLoss": "losses.labels.partial_selective_loss",
     "ProbabilisticTransfer": "losses.probabilistic_transfer",
     "Projector": "losses.projector",
     "ProxyAnchor": "losses.proxy_anchor",
@@ -214,8 +214,8 @@ _HOME_OF = {
     "build_word_space": "models.word_space",
     "class_batches": "data.class_batches",
     "delete_from_index": "retrieval.index_changes",
-    "drop_annotations": "data.partial_annotations",
     "draw_precision_recall": "evaluation.precision_recall_picture",
+    "drop_annotations": "data.partial_annotations",
     "embed_batches": "embedding.batches",
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.export.bundle",
@@ -239,8 +239,8 @@ _HOME_OF = {
     "retrieval_metrics": "evaluation.retrieval_metrics",
     "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
-    "write_class_prior": "data.class_prior_file",
     "word_scores": "models.word_space",
+    "write_class_prior": "data.class_prior_file",
 }
 
 __all__ = sorted(_HOME_OF)

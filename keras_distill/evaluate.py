@@ -128,7 +128,9 @@ def _measure_labels(settings: EvaluateSettings, console: Any) -> tuple[Any, dict
     scorer = multilabel_protocol.load_scorer(settings)
     (images,), skipped = load_label_images(settings, settings.split)
     if images is None:
-        raise InputError(f"--split={settings.split}: --dataset={settings.dataset} has no such images.")
+        raise InputError(
+            f"--split={settings.split}: --dataset={settings.dataset} has no such images."
+        )
     trained = scorer.labels or trained_labels(settings.model)
     result = multilabel_protocol.evaluate(
         settings, scorer, images, trained=trained, console=console

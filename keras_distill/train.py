@@ -81,7 +81,10 @@ def _default_name(settings: TrainSettings) -> str:
     if files:
         return files[-1].stem
     dataset = getattr(settings, "dataset", settings.recipe)
-    return Path(dataset.removeprefix("folder:")).resolve().name
+    kind, _, path = dataset.partition(":")
+    if kind == "folder" or not path:
+        return Path(path or kind).resolve().name
+    return Path(path).stem  # of a file of labels
 
 
 COMMAND = train_command(sys.argv[1:] if __name__ == "__main__" else (), __doc__)

@@ -3,15 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from keras_distill import ablate, train
+from keras_distill import ablate
 from keras_distill.ablation.grid import Grid
 from keras_distill.settings.evaluation import parse_ks
+from keras_distill.settings.recipes import train_command
 from keras_distill.settings.teacher_losses import parse_teacher_losses
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.flags")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.flags")), ids=lambda path: path.stem)
 def test_config_explains_itself(path):
     for word in ("# Purpose: ", "# Cost", "xpected result"):
         assert word in path.read_text()
@@ -19,13 +20,14 @@ def test_config_explains_itself(path):
 
 @pytest.mark.parametrize(
     "path",
-    sorted(set(CONFIGS.glob("*.flags")) - set(CONFIGS.glob("*_ablation.flags"))),
+    sorted(set(CONFIGS.rglob("*.flags")) - set(CONFIGS.glob("*_ablation.flags"))),
     ids=lambda path: path.stem,
 )
 def test_config_parses(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
-    flags = train.COMMAND.parse([f"--flagfile={path}"])
-    if flags.teacher:
+    arguments = [f"--flagfile={path}"]
+    flags = train_command(arguments).parse(arguments)
+    if flags.teacher and flags.recipe == "distill":
         assert parse_teacher_losses(flags.teacher_losses, flags.dataset, [""])
 
 

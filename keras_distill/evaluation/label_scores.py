@@ -7,18 +7,21 @@ import numpy as np
 import tensorflow as tf
 
 from keras_distill.errors import InputError
+from keras_distill.models.label_names import LOGITS
+from keras_distill.teachers.output_teacher import OutputTeacher
 
 
 def score_batches(
-    model: Callable[..., Any],
+    model: Any,
     batches: tf.data.Dataset,
     *,
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: Callable[[int], object] | None = None,
 ) -> np.ndarray:
     """Scores all images of a data set, in inference mode.
 
     Args:
-        model: Keras model of images that returns the scores, or a dict with `logits`.
+        model: Keras model of images that returns the scores, or a dict with `logits`; or an
+            `OutputTeacher`, which is traced once for several calls.
         batches: Batches of images, or of dicts with `image`; of pairs, the second part is ignored.
         on_batch: Called with the number of rows after each batch, to show progress.
 
@@ -28,12 +31,11 @@ def score_batches(
     Raises:
         InputError: If a score is not finite.
     """
-    answer_of = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    scores = []
+    scorer, scores = OutputTeacher.of(model), []
     for element in batches:
         x = element[0] if isinstance(element, tuple) else element
-        answer = answer_of(x["image"] if isinstance(x, Mapping) else x)
-        scores.append(np.asarray(answer["logits"] if isinstance(answer, Mapping) else answer))
+        answer = scorer(x["image"] if isinstance(x, Mapping) else x, [LOGITS])
+        scores.append(answer[LOGITS].numpy())
         if on_batch is not None:
             on_batch(len(scores[-1]))
     found = np.concatenate(scores)

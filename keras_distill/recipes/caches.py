@@ -16,7 +16,7 @@ from keras_distill.errors import as_flags, renamed_arguments
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.progress import work_progress
 from keras_distill.settings.settings import names_of
-from keras_distill.settings.teachers import parse_cache, per_teacher
+from keras_distill.settings.teachers import CacheSettings, parse_cache, per_teacher
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.runtimes import choose_runtimes
 from keras_distill.teachers.teacher import Teacher
@@ -127,7 +127,7 @@ def titled(title: str, caches: Mapping[str, TeacherCache]) -> dict[str, ViewCach
 
 
 def fill_caches(
-    caches: Mapping[str, ViewCache], views: int | None, settings: DistillSettings, console: Console
+    caches: Mapping[str, ViewCache], views: int | None, settings: CacheSettings, console: Console
 ) -> None:
     """Computes the missing entries of caches, with progress and the time left.
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras_distill.losses.labels.asymmetric_loss import AsymmetricLoss
 from keras_distill.losses.labels.partial_selective_loss import PartialSelectiveLoss
 from keras_distill.losses.labels.semantic_diversity_loss import SemanticDiversityLoss
-from keras_distill.settings.multilabel import LABEL_LOSSES, LabelLossSettings
+from keras_distill.settings.multilabel import LABEL_LOSS_SETTINGS, LabelLossSettings
 
 
 def build_label_loss(
@@ -21,7 +21,7 @@ def build_label_loss(
 
     Args:
         settings: The settings, checked.
-        prior: How frequent each label is, `(labels,)`, for `label_loss=selective`.
+        prior: How frequent each label is, `(labels,)`, for `label_loss=partial_selective`.
         word_vectors: A vector for each label `(labels, dim)`, for `label_loss=semantic_diversity`.
 
     Returns:
@@ -29,7 +29,7 @@ def build_label_loss(
     """
     if settings.label_loss == "none":
         return None
-    own = {name: getattr(settings, name) for name in LABEL_LOSSES[settings.label_loss]}
+    own = {name: getattr(settings, name) for name in LABEL_LOSS_SETTINGS[settings.label_loss]}
     arguments: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
     if settings.label_loss == "bce":
         return AsymmetricLoss(0.0, 0.0, clip=0.0, name="bce")
@@ -38,8 +38,9 @@ def build_label_loss(
         return AsymmetricLoss(gamma, gamma, clip=0.0, name="focal")
     if settings.label_loss == "asymmetric":
         return AsymmetricLoss(**arguments)
-    if settings.label_loss == "selective":
+    if settings.label_loss == "partial_selective":
         mode = arguments.pop("partial_mode")
         return PartialSelectiveLoss(mode, **(arguments | {"prior": prior}))
-    weight = {} if settings.diversity_weight is None else {"weight": settings.diversity_weight}
-    return SemanticDiversityLoss(word_vectors, **weight)
+    weight = arguments.get("diversity_weight")
+    options: dict[str, Any] = {} if weight is None else {"weight": weight}
+    return SemanticDiversityLoss(word_vectors, **options)

@@ -100,10 +100,10 @@ def _build(
         views=None if teacher is None else teacher.views,
         seed=settings.seed,
     )
-    taught = {} if teacher is None else {
-        "teacher_logits": teacher.lookup,
-        "teacher_image_size": teacher.live_image_size(image_size, degraded=bool(settings.degrade)),
-    }
+    taught: dict[str, Any] = {}
+    if teacher is not None:
+        size = teacher.live_image_size(image_size, degraded=bool(settings.degrade))
+        taught = {"teacher_logits": teacher.lookup, "teacher_image_size": size}
     training = Training(
         model=product,
         product=product,
@@ -141,9 +141,10 @@ def _load(settings: MultiLabelSettings) -> _Data:
     simulated = parse_annotations(settings.annotations)
     if simulated is not None:
         kind, number = simulated
-        forget = keep_annotations_per_class if kind == "per_class" else drop_annotations
-        value = int(number) if kind == "per_class" else 1.0 - number
-        targets = forget(train.targets, value, settings.seed)
+        if kind == "per_class":
+            targets = keep_annotations_per_class(train.targets, int(number), settings.seed)
+        else:
+            targets = drop_annotations(train.targets, 1.0 - number, settings.seed)
         train = dataclasses.replace(train, targets=targets)
     return _Data(train, validation, skipped)
 

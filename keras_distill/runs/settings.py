@@ -105,7 +105,11 @@ def inherit_settings(
         if not getattr(written, name, None) or (name in settings.given and not again):
             continue
         for each in (name, *_DETAILS[name]):
-            if each in written.given and getattr(written, each, None) and each not in settings.given:
+            if (
+                each in written.given
+                and getattr(written, each, None)
+                and each not in settings.given
+            ):
                 inherited[each] = getattr(written, each)
     source = f"from {run.flags}; its relative paths start where it was trained"
     _take_the_only_teacher(inherited, source)
@@ -126,8 +130,11 @@ def _said(
     settings: DataSettings, written: Any, inherited: dict[str, Any], run: RunDirectory
 ) -> str:
     lines = []
-    if inherited:
-        text = ", ".join(f"--{name}={value}" for name, value in inherited.items())
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    # A run's flags.txt has all flags, most of them as they are by default.
+    told = {name: value for name, value in inherited.items() if value != defaults[name]}
+    if told:
+        text = ", ".join(f"--{name}={value}" for name, value in told.items())
         lines.append(f"From {run.flags}: {text}")
     split = [f"--{name}={value}" for name in _SPLIT if (value := getattr(written, name, ""))]
     if split and written.dataset and not _same_data(settings.dataset, written):

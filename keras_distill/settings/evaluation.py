@@ -165,7 +165,6 @@ class EvaluateSettings(
                 f"--degrade_side={self.degrade_side} needs --degrade, some of {SYNTAX}."
             )
 
-
     def check_data(self) -> None:
         """Rejects a data set that cannot exist, or that the protocol cannot read.
 

@@ -10,15 +10,15 @@ from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.backbone import BackboneSettings
 from keras_distill.settings.label_data import LabelDataSettings
 from keras_distill.settings.settings import Settings, setting
-from keras_distill.settings.teachers import parse_cache
+from keras_distill.settings.teachers import CacheSettings, parse_cache
 from keras_distill.settings.training import TrainSettings
 
 #: Losses on the labels, and the settings that each takes.
-LABEL_LOSSES: dict[str, tuple[str, ...]] = {
+LABEL_LOSS_SETTINGS: dict[str, tuple[str, ...]] = {
     "asymmetric": ("gamma_positive", "gamma_negative", "clip"),
     "bce": (),
     "focal": ("gamma_positive",),
-    "selective": (
+    "partial_selective": (
         "gamma_positive",
         "gamma_negative",
         "gamma_unannotated",
@@ -59,46 +59,49 @@ class LabelLossSettings(Settings, group="Loss"):
 
     label_loss: str = setting(
         "asymmetric",
-        "Loss on the labels: asymmetric (ASL), bce (binary cross-entropy), focal, selective (for "
-        "labels that are partly unknown), or semantic_diversity, for --head=words.",
-        choices=[*LABEL_LOSSES, "none"],
+        "Loss on the labels: asymmetric (ASL), bce (binary cross-entropy), focal, "
+        "partial_selective (for labels that are partly unknown), or semantic_diversity, for "
+        "--head=words.",
+        choices=[*LABEL_LOSS_SETTINGS, "none"],
     )
     gamma_positive: float | None = setting(
         None,
         "Focusing exponent of labels that an image has; by default 1 for asymmetric, 2 for focal, "
-        "0 for selective.",
+        "0 for partial_selective.",
     )
     gamma_negative: float | None = setting(
         None,
         "Focusing exponent of labels that it has not; by default 4 for asymmetric, 1 for "
-        "selective.",
+        "partial_selective.",
     )
     gamma_unannotated: float | None = setting(
-        None, "The same, of unknown labels, for selective; 2 by default."
+        None, "The same, of unknown labels, for partial_selective; 2 by default."
     )
     clip: float | None = setting(
         None,
         "Probability below which a label that an image has not costs nothing; by default 0.05 for "
-        "asymmetric, 0 for selective.",
+        "asymmetric, 0 for partial_selective.",
     )
     partial_mode: str = setting(
         "selective",
-        "For selective: what unknown labels are. negative: absent; ignore: nothing; "
+        "For partial_selective: what unknown labels are. negative: absent; ignore: nothing; "
         "ignore_normalised: nothing, and images with few known labels count more; selective: "
         "absent, unless the label is likely in the batch or frequent.",
         choices=["negative", "ignore", "ignore_normalised", "selective"],
     )
     likelihood_topk: int | None = setting(
-        None, "For selective: likely labels left out, on average for each image; 5 by default."
+        None,
+        "For partial_selective: likely labels left out, on average for each image; 5 by default.",
     )
     prior: str = setting(
         "",
-        "For selective: how frequent each label is, a CSV file with the columns class and prior; "
-        "or estimate, by a first stage of --prior_epochs.",
+        "For partial_selective: how frequent each label is, a CSV file with the columns class and "
+        "prior; or estimate, by a first stage of --prior_epochs.",
     )
     prior_epochs: int = setting(3, "Epochs of the stage that estimates the prior.", least=1)
     prior_threshold: float | None = setting(
-        None, "For selective: prior above which unknown labels are left out; 0.05 by default."
+        None,
+        "For partial_selective: prior above which unknown labels are left out; 0.05 by default.",
     )
     diversity_weight: float | None = setting(
         None,
@@ -111,13 +114,17 @@ class LabelLossSettings(Settings, group="Loss"):
         Raises:
             InputError: If a flag is not used, or a file is missing.
         """
-        own = LABEL_LOSSES.get(self.label_loss, ())
-        for name in {name for names in LABEL_LOSSES.values() for name in names}.difference(own):
+        own = LABEL_LOSS_SETTINGS.get(self.label_loss, ())
+        for name in {name for names in LABEL_LOSS_SETTINGS.values() for name in names}.difference(
+            own
+        ):
             if name in self.given and getattr(self, name) != getattr(LabelLossSettings, name):
-                takers = ", ".join(loss for loss, names in LABEL_LOSSES.items() if name in names)
+                takers = ", ".join(
+                    loss for loss, names in LABEL_LOSS_SETTINGS.items() if name in names
+                )
                 raise InputError(
-                    f"--{name}={getattr(self, name)} is not used by --label_loss={self.label_loss}; "
-                    f"leave it out, or give one of {takers}."
+                    f"--{name}={getattr(self, name)} is not used by "
+                    f"--label_loss={self.label_loss}; leave it out, or give one of {takers}."
                 )
         if self.prior not in ("", ESTIMATE) and not Path(self.prior).is_file():
             raise InputError(
@@ -131,7 +138,7 @@ class LabelLossSettings(Settings, group="Loss"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelTeacherSettings(Settings, group="Teacher"):
+class LabelTeacherSettings(CacheSettings, group="Teacher"):
     """Teacher."""
 
     teacher: str = setting(
@@ -145,9 +152,6 @@ class LabelTeacherSettings(Settings, group="Teacher"):
         "views:K keeps the teacher's logits for K random views of each image; off evaluates it at "
         "each step.",
         group="Cache",
-    )
-    cache_max_gb: float = setting(
-        20.0, "Most that one cache may take, in GB.", free=True, group="Cache"
     )
 
     def check_label_teacher(self) -> None:
@@ -241,7 +245,9 @@ class MultiLabelSettings(
         if words and not self.word_vectors:
             raise InputError("--head=words needs --word_vectors, a file of word vectors.")
         if self.word_vectors and not words:
-            raise InputError(f"--word_vectors={self.word_vectors} has no effect without --head=words.")
+            raise InputError(
+                f"--word_vectors={self.word_vectors} has no effect without --head=words."
+            )
         if self.word_vectors and not Path(self.word_vectors).is_file():
             raise InputError(f"--word_vectors={self.word_vectors}: there is no such file.")
         if words and self.teacher:

@@ -31,7 +31,14 @@ _OF_TEACHERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherSettings(Settings, group="Teacher"):
+class CacheSettings(Settings, group="Cache"):
+    """Size of the caches."""
+
+    cache_max_gb: float = setting(20.0, "Most that one cache may take, in GB.", free=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSettings(CacheSettings, group="Teacher"):
     """Teacher."""
 
     teacher: str = setting(
@@ -119,9 +126,6 @@ class TeacherSettings(Settings, group="Teacher"):
         "views:K keeps the decoded pixels of K random views of each image too, so that training "
         "decodes nothing; on the disk a view takes 3 bytes a pixel, 49 kB at 128 pixels.",
         group="Cache",
-    )
-    cache_max_gb: float = setting(
-        20.0, "Most that one cache may take, in GB.", free=True, group="Cache"
     )
 
     def check(self) -> None:

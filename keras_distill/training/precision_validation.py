@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_distill.errors import InputError
 from keras_distill.evaluation.average_precision import LabelRanking
 from keras_distill.evaluation.label_scores import score_batches
+from keras_distill.teachers.output_teacher import OutputTeacher
 from keras_distill.training.divergence_guard import TrainingDiverged
 
 VALIDATION_PRECISION = "val_mAP"
@@ -40,7 +41,7 @@ class PrecisionValidation(keras.callbacks.Callback):
         self,
         batches: tf.data.Dataset,
         targets: np.ndarray,
-        product: Callable[..., Any],
+        product: keras.Model,
         *,
         every: int = 1,
         prepare: Callable[[], None] = lambda: None,
@@ -51,7 +52,7 @@ class PrecisionValidation(keras.callbacks.Callback):
             raise InputError(f"`every={every}` must be at least 1.")
         self._batches = batches
         self._targets = targets
-        self._product = product
+        self._product = OutputTeacher.of(product)  # traced once
         self._every = every
         self._prepare = prepare
         self._common = common

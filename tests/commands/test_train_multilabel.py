@@ -146,7 +146,9 @@ def test_a_killed_run_ends_as_if_it_had_not(command, train_labels, tmp_path, squ
     import subprocess
 
     cut = [*flags, "--checkpoint_steps=3", f"--run_dir={tmp_path / 'cut'}"]
-    killed = subprocess.run([sys.executable, str(tmp_path / "killer.py"), *cut], capture_output=True)
+    killed = subprocess.run(
+        [sys.executable, str(tmp_path / "killer.py"), *cut], capture_output=True
+    )
     assert killed.returncode == 9, killed.stderr
     resumed = command("train", *cut)
     assert resumed.code == 0, resumed.err + resumed.out
@@ -161,7 +163,7 @@ def test_a_killed_run_ends_as_if_it_had_not(command, train_labels, tmp_path, squ
 def test_a_stage_estimates_the_prior_for_the_selective_loss(train_labels):
     ended = train_labels(
         "selective",
-        "--label_loss=selective",
+        "--label_loss=partial_selective",
         "--prior=estimate",
         "--prior_epochs=1",
         "--annotations=share:0.5",
@@ -213,7 +215,7 @@ def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
 
 
 @pytest.mark.parametrize(
-    "flags, said",
+    ("flags", "said"),
     [
         (["--dataset="], "--dataset is required"),
         (["--dataset=labels:none.csv"], "there is no file 'none.csv'"),
@@ -224,7 +226,7 @@ def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
         (["--label_loss=none"], "nothing to learn from"),
         (["--annotations=half"], "neither per_class:N"),
         (["--teacher_weight=2"], "needs --teacher"),
-        (["--label_loss=selective", "--prior=none.csv"], "there is no such file"),
+        (["--label_loss=partial_selective", "--prior=none.csv"], "there is no such file"),
         (["--dropout=1"], "must be below 1"),
         (["--task_loss=contrastive"], "belongs to the recipe distill"),
         (["--images=none"], "there is no such folder"),

@@ -47,7 +47,7 @@ def continuation(
     if (
         "epochs" in differing
         and settings.epochs > there.epochs > 0
-        and settings.schedule != "cosine"
+        and settings.schedule not in ("cosine", "one_cycle")
     ):
         differing.remove("epochs")
         stopped = run.summary.exists() and json.loads(run.summary.read_text()).get(

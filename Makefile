@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # At level 2 TensorFlow still reports a missing GPU driver as an error.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Else each process that a test starts compiles the package again, which takes longer than most do.
+export PYTHONDONTWRITEBYTECODE =
 
 define CHECK_PYTHON
 import sys

@@ -16,7 +16,7 @@ import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
-from warm_python import Nursery
+from warm_python import LIGHT_LIBRARIES, Nursery
 
 import keras_distill
 
@@ -286,15 +286,26 @@ def command(nursery):
 
 @pytest.fixture(scope="session")
 def early(command, tmp_path_factory):
-    """Runs a command where an import of TensorFlow or Keras ends the process with code 99."""
+    """Runs a command where an import of TensorFlow or Keras ends the process with code 99.
+
+    The process is a fork of one that has loaded little, or, if it is to be `fresh`, one that begins
+    with nothing: a process that loads only what is light is mostly busy with its own beginning.
+    """
     folder = tmp_path_factory.mktemp("without_tensorflow")
     for package in ("tensorflow", "keras"):
         (folder / f"{package}.py").write_text("import os\n\nos._exit(99)\n")
+    path = {"PYTHONPATH": str(folder)}  # forks look there because the nursery does
+    nursery = Nursery(LIGHT_LIBRARIES, **path)
 
-    def run(name, *flags, cwd=None):
-        return command(name, *flags, cwd=cwd, PYTHONPATH=str(folder))
+    def run(name, *flags, cwd=None, fresh=False):
+        if fresh:
+            return command(name, *flags, cwd=cwd, **path)
+        arguments = [sys.executable, "-m", f"keras_distill.{name}", *flags]
+        done = nursery.run(arguments, cwd=cwd, env=os.environ | path)
+        return Ended(done.returncode, done.stdout, done.stderr)
 
-    return run
+    yield run
+    nursery.close()
 
 
 @pytest.fixture

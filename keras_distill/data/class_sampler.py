@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.data.random_order import SORTED, random_order, shuffled_places
+from keras_distill.data.random_order import SORTED, random_order, shuffled_places, uniform
 from keras_distill.errors import InputError
 
 
@@ -101,7 +101,7 @@ class ClassSampler:
         key = tf.fill([2], tf.constant(self._seed, tf.int64))
         key = tf.random.experimental.stateless_fold_in(key, step, alg="philox")
         width = min(self._most_images, SORTED)
-        draw = tf.random.stateless_uniform([self.classes_per_batch, width], key, alg="philox")
+        draw = uniform(key, [self.classes_per_batch, width])
         draw = tf.where(tf.range(width, dtype=tf.int64) < count, draw, -1.0)
         order = tf.cast(tf.argsort(draw, direction="DESCENDING"), tf.int64)
         nth = tf.range(self.images_per_class, dtype=tf.int64) % count

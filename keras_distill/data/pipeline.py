@@ -340,7 +340,7 @@ def evaluation_batches(
             fits = tf.debugging.assert_less_equal(image_area(data), np.int64(MAX_PIXELS))
             with tf.control_dependencies([fits]):
                 data = tf.identity(data)
-        image = centre_view(data, image_size)
+        image = _centre(image_size)(data)
         # No view has the number -1.
         image = degraded(image, degradations, _view_seed(0, tf.constant(-1, tf.int64), id))
         return {"image": image, "id": id}, label
@@ -353,13 +353,39 @@ def evaluation_batches(
     return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+# Functions of single images are traced once: that takes as long as decoding hundreds of images, and
+# a training makes several pipelines, to learn from, to watch it and to show what it sees.
+
+
+@functools.lru_cache(maxsize=64)
+def _centre(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The centre of an image by the bytes of its file."""
+    return tf.function(
+        lambda data: centre_view(data, image_size),
+        input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _view_of_sizes(
+    sizes: tuple[int, ...], least_area: float, augment: str
+) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
+    """The pixels of an image's view at each size by its file and the seed of the view."""
+
+    def pixels(file: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
+        found = random_views(tf.io.read_file(file), sizes, seed, least_area=least_area)
+        return [change(image, augment, seed) for image in found] if augment else found
+
+    signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)]
+    return tf.function(pixels, input_signature=signature, autograph=False)
+
+
 def _view(
     file: tf.Tensor, seed: tf.Tensor, sizes: list[int], least_area: float, augment: str
 ) -> dict[int, tf.Tensor]:
     """The pixels of an image's view, by size: a function of (seed, id, view)."""
-    pixels = random_views(tf.io.read_file(file), sizes, seed, least_area=least_area)
-    if augment:
-        pixels = [change(image, augment, seed) for image in pixels]
+    pixels = _view_of_sizes(tuple(sizes), least_area, augment)(file, seed)
     return dict(zip(sizes, pixels, strict=True))
 
 
@@ -369,8 +395,7 @@ def _pixels_of_view(
 ) -> Callable[..., tf.Tensor]:
     """The pixels of an image by view, file and id, and by file and id of the partner if mixed.
 
-    Traced once, which takes as long as decoding hundreds of images: a cache reads each view of each
-    shard by a pipeline of its own.
+    A cache reads each view of each shard by a pipeline of its own.
     """
 
     def crop(view: tf.Tensor, file: tf.Tensor, id: tf.Tensor) -> tf.Tensor:
@@ -379,7 +404,7 @@ def _pixels_of_view(
 
     def pixels(view: tf.Tensor, file: tf.Tensor, id: tf.Tensor, *partner: tf.Tensor) -> tf.Tensor:
         if centre:
-            return centre_view(tf.io.read_file(file), image_size)
+            return _centre(image_size)(tf.io.read_file(file))
         plain = crop(view, file, id)
         if changes.mixup_alpha is None:
             return plain

@@ -1,5 +1,6 @@
 """Check of images that cannot be decoded, before training meets them."""
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -122,22 +123,34 @@ def _decoded(
         return
     files = [os.fsencode(images.root / path) for path in images.paths[rows]]
 
+    check = _check(max_pixels)
+
     @tf.autograph.experimental.do_not_convert
-    def check(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        data = tf.io.read_file(file)
-        large = image_area(data) > max_pixels
-        # One pixel is returned, because TensorFlow would remove a decoding without a result.
-        pixel = tf.cond(large, lambda: tf.zeros([], tf.uint8), lambda: decode_image(data)[0, 0, 0])
-        return row, large, pixel
+    def checked(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return row, *check(file)
 
     decoded = (
         tf.data.Dataset.from_tensor_slices((rows, tf.constant(files, tf.string)))
-        .map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+        .map(checked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
         .ignore_errors()
         .batch(_BATCH)
     )
     for batch, large, _ in decoded.as_numpy_iterator():
         yield batch, large
+
+
+@functools.lru_cache(maxsize=8)
+def _check(max_pixels: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Tells by an image's file whether it is too large, and decodes it if not; traced once."""
+
+    def check(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        data = tf.io.read_file(file)
+        large = image_area(data) > max_pixels
+        # One pixel is returned, because TensorFlow would remove a decoding without a result.
+        pixel = tf.cond(large, lambda: tf.zeros([], tf.uint8), lambda: decode_image(data)[0, 0, 0])
+        return large, pixel
+
+    return tf.function(check, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 def why_unreadable(data: bytes) -> str:

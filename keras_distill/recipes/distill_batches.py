@@ -1,5 +1,6 @@
 """Batches of a distillation."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,10 @@ class DistillBatches:
 
     def without_teachers(self) -> tf.data.Dataset:
         """Makes whole batches from the first step on, without the teachers' inputs."""
+        return self._whole
+
+    @functools.cached_property
+    def _whole(self) -> tf.data.Dataset:
         return self._make(cached_image=self._cached_image)
 
     def examples(self, count: int) -> dict[str, tf.Tensor]:
@@ -165,7 +170,8 @@ class DistillBatches:
             if not teacher.needs_ids
         }
         sizes = {name: teacher.image_size or self.image_size for name, teacher in looking.items()}
-        x, _ = next(iter(self._make(teacher_image_size=sizes or None)))
+        alike = not sizes and self.cache is None
+        x, _ = next(iter(self._whole if alike else self._make(teacher_image_size=sizes or None)))
         seen = {"student": x["image"]}
         if sizes:
             for name, images in x["teacher_image"].items():

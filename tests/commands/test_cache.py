@@ -274,7 +274,7 @@ def test_list(cached, here, monkeypatch):
 
 def test_usable_flags_load_tensorflow(early, photos, tiny, tmp_path):
     given = [f"--dataset=folder:{photos}", *tiny, "--image_cache=views:1"]
-    assert early("cache", *given, cwd=tmp_path).code == 99
+    assert early("cache", *given, cwd=tmp_path, fresh=True).code == 99
 
 
 def test_list_needs_no_tensorflow(early, tmp_path):

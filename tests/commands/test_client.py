@@ -587,6 +587,6 @@ def test_unusable_flags(here, tmp_path, given, message):
 
 
 def test_help(early):
-    ended = early("client", "--help")
+    ended = early("client", "--help", fresh=True)
     assert ended.code == 0
     assert "--root_certificates=TEXT" in ended.out

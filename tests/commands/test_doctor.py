@@ -168,7 +168,7 @@ def test_a_data_set_that_cannot_be_used_names_the_flags(tmp_path, monkeypatch):
 
 
 def test_bad_flags_end_early(early):
-    ended = early("doctor", "--dataset=birds")
+    ended = early("doctor", "--dataset=birds", fresh=True)
     assert ended.code == 2
     assert "--dataset=birds is unknown; give one of" in ended.err
 

@@ -303,7 +303,7 @@ def test_bad_flags_end_before_tensorflow(early, tmp_path, argv, said):
 
 
 def test_usable_flags_load_tensorflow(early, photos):
-    assert early("embed", "--model=.", f"--images={photos}", "--out=v").code == 99
+    assert early("embed", "--model=.", f"--images={photos}", "--out=v", fresh=True).code == 99
 
 
 @pytest.mark.parametrize(

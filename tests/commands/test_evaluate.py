@@ -303,7 +303,7 @@ def test_model_with_damaged_weights_is_refused(here, teacher, photos, tmp_path):
 
 
 def test_usable_flags_load_tensorflow(early, photos):
-    assert early("evaluate", "--model=.", f"--dataset=folder:{photos}").code == 99
+    assert early("evaluate", "--model=.", f"--dataset=folder:{photos}", fresh=True).code == 99
 
 
 @pytest.mark.parametrize(

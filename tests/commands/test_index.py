@@ -326,9 +326,12 @@ def test_info_and_delete_load_no_tensorflow(early, index, tmp_path):
 
 
 def test_usable_flags_load_tensorflow(early, index, photos):
-    assert early("index", "build", "--model=.", f"--images={photos}", "--out=new").code == 99
+    assert (
+        early("index", "build", "--model=.", f"--images={photos}", "--out=new", fresh=True).code
+        == 99
+    )
     given = [f"--index={index}", "--model=.", f"--image={photos}/class_0/0.png"]
-    assert early("index", "search", *given).code == 99
+    assert early("index", "search", *given, fresh=True).code == 99
 
 
 BUILD = ["build", "--model=photos", "--images=photos", "--out=new.index"]

@@ -360,7 +360,7 @@ def bare(tmp_path):
 
 def test_usable_flags_load_tensorflow(early, bare):
     given = ["--run=run", "--dataset=folder:photos"]
-    assert early("report", *given, cwd=bare).code == 99
+    assert early("report", *given, cwd=bare, fresh=True).code == 99
 
 
 @pytest.mark.parametrize(

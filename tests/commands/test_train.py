@@ -758,7 +758,7 @@ def test_unfit_teacher_leaves_no_run(here, tiny, photos, teacher, tmp_path, flag
 )
 def test_usable_flags_load_tensorflow(early, tiny, photos, tmp_path, flags):
     given = [f"--dataset=folder:{photos}", *tiny, *flags.split()]
-    assert early("train", *given, cwd=tmp_path).code == 99
+    assert early("train", *given, cwd=tmp_path, fresh=True).code == 99
 
 
 @pytest.mark.parametrize("missing", ["tensorflow_addons", "tf_keras"])

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from keras_distill import InputError
 from keras_distill.data.class_sampler import ClassSampler
+from keras_distill.data.random_order import uniform
 
 
 def make_sampler(classes, per_batch, per_class=1, images=1, seed=0):
@@ -183,3 +184,11 @@ def test_batches_of_usual_classes_are_the_same_in_every_version():
 def test_unusable_arguments(classes, per_batch, per_class, message):
     with pytest.raises(InputError, match=message):
         make_sampler(classes, per_batch, per_class)
+
+
+@pytest.mark.parametrize("key", [[0, 0], [1, 2], [2**40, -5], [-7, 2**62]])
+def test_uniform_numbers_are_those_of_tensorflow(key):
+    key = tf.constant(key, tf.int64)
+    for shape in ([1], [3, 1000]):
+        expected = tf.random.stateless_uniform(shape, key, alg="philox")
+        np.testing.assert_array_equal(uniform(key, shape), expected)

@@ -168,6 +168,7 @@ def test_an_image_is_decoded_once_and_resized_once_for_each_size(images, monkeyp
         return views(data, sizes, seed, **options)
 
     monkeypatch.setattr(pipeline, "random_views", spy)
+    monkeypatch.setattr(pipeline, "_view_of_sizes", pipeline._view_of_sizes.__wrapped__)
     sizes = {"a": 24, "b": 8, "c": 16, "d": 24}
     training_batches(
         images, image_size=16, steps_per_epoch=4, classes_per_batch=2, teacher_image_size=sizes

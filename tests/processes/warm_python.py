@@ -24,6 +24,7 @@ import sys
 import types
 
 # With what they load; all others are loaded after the fork. gRPC starts threads.
+LIGHT_LIBRARIES = ("absl.flags", "filelock", "numpy")
 LIBRARIES = (
     "absl.flags",
     "filelock",
@@ -41,9 +42,15 @@ _LARGEST_REQUEST = 2**17
 
 
 class Nursery:
-    """Starts warm processes; loads the libraries when the first of them is started."""
+    """Starts warm processes; loads the libraries when the first of them is started.
 
-    def __init__(self):
+    Args:
+        libraries: Names of modules, of which those that are not installed are left out.
+        environment: Variables for the nursery alone, such as `PYTHONPATH`.
+    """
+
+    def __init__(self, libraries=LIBRARIES, **environment):
+        self._libraries, self._environment = libraries, environment
         self._process = None
 
     def popen(self, arguments, **options):
@@ -62,9 +69,10 @@ class Nursery:
             self._socket, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, __file__, str(theirs.fileno())],
+                    [sys.executable, __file__, str(theirs.fileno()), *self._libraries],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
+                    env=os.environ | self._environment,
                 )
         return _WarmProcess(arguments, nursery=self._socket, **options)
 
@@ -194,7 +202,7 @@ def _become(arguments, cwd, environment):
 
 if __name__ == "__main__":
     sys.path[0] = ""  # not this folder
-    for library in LIBRARIES:
+    for library in sys.argv[2:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
     gc.collect()

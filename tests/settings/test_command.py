@@ -58,7 +58,7 @@ def end(command, main, *argv):
 @pytest.mark.parametrize("name", GROUPS)
 def test_help_lists_the_flags_in_groups_with_defaults_and_loads_no_tensorflow(early, name):
     module = importlib.import_module(f"keras_distill.{name}")
-    shown = early(name, "--help")
+    shown = early(name, "--help", fresh=True)
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith(module.__doc__.strip())
     options = shown.out.removeprefix(module.__doc__.strip())

@@ -23,8 +23,7 @@ def test_images_are_decoded_at_the_first_start_only(photos, tmp_path, monkeypatc
     assert [len(split) for split in first] == [20, 10, 30]
     assert skipped == []
     assert len(list(Path(flags.cache_dir).glob("verified-*.npz"))) == 1
-    monkeypatch.setattr(readable_images, "decode_image", lambda data: 1 / 0)
-    monkeypatch.setattr(readable_images, "image_area", lambda data: 1 / 0)
+    monkeypatch.setattr(readable_images, "_check", lambda max_pixels: 1 / 0)
     second, skipped = load_images(flags, "train", "validation", "test")
     assert [len(split) for split in second] == [20, 10, 30]
     assert skipped == []

@@ -396,7 +396,7 @@ def voc(folder, name, *objects, filename=None):
     ("difficult", "target"), [("unknown", "-"), ("present", "1"), ("absent", "0")]
 )
 def test_objects_of_pascal_voc(folder, difficult, target):
-    voc(folder, "000001", ("dog", 0), ("person", 1), ("person", 0), ("cat", 1))
+    voc(folder, "000001", ("dog", 0), ("dog", 1), ("person", 1), ("person", 0), ("cat", 1))
     voc(folder, "000002", ("cat", None), filename="000002")
     voc(folder, "000003")
     images = read_label_targets("voc:.", difficult=difficult, classes=["cat", "dog", "person"])

@@ -134,9 +134,9 @@ def test_a_threshold_is_midway_or_else_the_upper_score():
     scores, equal = np.array([[4.0], [3.0], [2.0], [1.0]]), np.array([[1], [0], [1], [0]])
     assert best_label_thresholds(scores, equal).tolist() == [1.5]
     assert best_label_thresholds(scores, np.ones((4, 1), int)).tolist() == [1.0]
-    upper = np.float32(1.0)
-    lower = np.nextafter(upper, np.float32(0))
-    assert best_label_thresholds(np.array([[upper], [lower]]), targets)[0] == upper
+    for lower in np.float32([1.0, np.nextafter(np.float32(1), np.float32(0))]):  # one is even
+        upper = np.nextafter(lower, np.float32(2))
+        assert best_label_thresholds(np.array([[upper], [lower]]), targets)[0] == upper
 
 
 def test_columns_of_labels():

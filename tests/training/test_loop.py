@@ -129,7 +129,8 @@ def test_a_run_killed_in_each_stage_ends_as_if_it_had_not_been(uninterrupted, tm
 def test_finished_stages_are_not_made_longer(uninterrupted, tmp_path):
     folder = Path(shutil.copytree(uninterrupted[0], tmp_path / "run"))
     run = RunDirectory(folder, product="model.keras")
-    same = {"deterministic": True, "checkpoint_steps": 2, "tensorboard": False}
+    run.write_flags("--schedule=constant\n")  # with a cosine, no run is made longer
+    same = {"schedule": "constant"}
     longer = TrainSettings(epochs=30, **same)
     assert continuation(run, TrainSettings(**same)) == "finished"
     with pytest.raises(InputError) as error:

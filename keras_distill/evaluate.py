@@ -39,7 +39,7 @@ from keras_distill.settings.evaluation import (
     EvaluateSettings,
     evaluate_command,
 )
-from keras_distill.settings.label_data import is_label_dataset, load_label_images
+from keras_distill.settings.label_data import is_label_dataset
 
 COMMAND = evaluate_command(__doc__)
 
@@ -87,7 +87,7 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
     if said:
         say(said)
     measure = {"retrieval": _measure_retrieval, "multilabel": _measure_labels}
-    result, about_data = measure[str(settings.protocol)](settings, console)
+    result = measure[str(settings.protocol)](settings, console)
     console.print(result.table)
     for line in (*result.notes, *(f"warning: {warning}" for warning in result.warnings)):
         say(line)
@@ -98,44 +98,27 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
         "protocol": settings.protocol,
         "figures": result.figures,
         "intervals": result.intervals,
-        **about_data,
         **result.more,
         "warnings": result.warnings,
     }
 
 
-def _measure_retrieval(settings: EvaluateSettings, console: Any) -> tuple[Any, dict[str, Any]]:
+def _measure_retrieval(settings: EvaluateSettings, console: Any) -> Any:
     from keras_distill.evaluation import retrieval_protocol
     from keras_distill.runs.seen_classes import classes_seen_in_training, seen_warning
 
     (images,), skipped = load_images(settings, settings.split)
-    seen = classes_seen_in_training(settings.model, images)
-    if seen:
+    if seen := classes_seen_in_training(settings.model, images):
         warning = seen_warning(seen, len(images.classes))
         console.print(warning, highlight=False, markup=False, soft_wrap=True)
-    result = retrieval_protocol.evaluate(settings, images, seen=bool(seen), console=console)
-    return result, {
-        "classes": len(images.classes),
-        "classes_seen_in_training": seen,
-        "skipped_images": skipped,
-    }
+    return retrieval_protocol.evaluate(settings, images, seen, skipped, console)
 
 
-def _measure_labels(settings: EvaluateSettings, console: Any) -> tuple[Any, dict[str, Any]]:
+def _measure_labels(settings: EvaluateSettings, console: Any) -> Any:
     from keras_distill.evaluation import multilabel_protocol
     from keras_distill.runs.origin import trained_labels
 
-    scorer = multilabel_protocol.load_scorer(settings)
-    (images,), skipped = load_label_images(settings, settings.split)
-    if images is None:
-        raise InputError(
-            f"--split={settings.split}: --dataset={settings.dataset} has no such images."
-        )
-    trained = scorer.labels or trained_labels(settings.model)
-    result = multilabel_protocol.evaluate(
-        settings, scorer, images, trained=trained, console=console
-    )
-    return result, {"class_names": list(images.class_names), "skipped_images": skipped}
+    return multilabel_protocol.evaluate(settings, trained_labels(settings.model), console)
 
 
 if __name__ == "__main__":

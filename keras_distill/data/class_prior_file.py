@@ -55,6 +55,7 @@ def read_class_prior(path: str | Path, class_names: Sequence[str]) -> np.ndarray
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp()) / "prior.csv"
         >>> write_class_prior(path, ["cat", "dog"], [0.5, 0.25])
         >>> read_class_prior(path, ["dog", "cat"]).tolist()

@@ -26,6 +26,7 @@ def keep_annotations_per_class(targets: np.ndarray, count: int, seed: int) -> np
         InputError: If the targets are of another kind, or the number is negative.
 
     Example:
+        >>> import numpy as np
         >>> targets = np.int8([[1, 0], [1, 0], [0, 1]])
         >>> (keep_annotations_per_class(targets, 1, seed=0) >= 0).sum(axis=0).tolist()
         [2, 2]
@@ -60,6 +61,7 @@ def drop_annotations(targets: np.ndarray, probability: float, seed: int) -> np.n
         InputError: If the targets are of another kind, or the probability is out of range.
 
     Example:
+        >>> import numpy as np
         >>> drop_annotations(np.zeros((2, 3), np.int8), 1.0, seed=0).tolist()
         [[-1, -1, -1], [-1, -1, -1]]
     """

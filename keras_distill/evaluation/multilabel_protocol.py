@@ -21,6 +21,7 @@ from keras_distill.models.loading import load_model
 from keras_distill.models.product import by_name, product_shape
 from keras_distill.models.word_space import WORDS, build_word_classifier
 from keras_distill.settings.evaluation import EvaluateSettings, parse_top_ks
+from keras_distill.settings.label_data import load_label_images
 from keras_distill.settings.progress import work_progress
 
 
@@ -68,30 +69,30 @@ def load_scorer(settings: EvaluateSettings) -> LabelScorer:
 
 
 def evaluate(
-    settings: EvaluateSettings,
-    scorer: LabelScorer,
-    images: MultiLabelImages,
-    *,
-    trained: Sequence[str],
-    console: Console,
+    settings: EvaluateSettings, trained: Sequence[str], console: Console
 ) -> ProtocolResult:
     """Measures how well a model tells the labels of images.
 
     Args:
         settings: The settings, checked.
-        scorer: The model.
-        images: The images, whose labels are evaluated.
-        trained: Names of the labels that the model was trained on, as far as is known.
+        trained: Names of the labels that a word space was trained on, as far as is known.
         console: Where progress is shown.
 
     Returns:
         The result; with `zero_shot` if some of the labels were not trained on.
 
     Raises:
-        InputError: If the model cannot score these labels.
+        InputError: If there are no such images, or the model cannot score their labels.
     """
+    scorer = load_scorer(settings)
+    (images,), skipped = load_label_images(settings, settings.split)
+    if images is None:
+        raise InputError(
+            f"`split={settings.split}`: `dataset={settings.dataset}` has no such images."
+        )
     begun = time.perf_counter()
     images = _known(settings, scorer, images)
+    trained = scorer.labels or trained
     is_word_space = scorer.labels is None
     scores = _scores(settings, scorer, images, console)
     thresholds: Any = 0.0  # of a ranking, which has none
@@ -122,6 +123,8 @@ def evaluate(
             "threshold."
         )
     more = {
+        "class_names": list(images.class_names),
+        "skipped_images": skipped,
         **result.more,
         "degrade": settings.degrade or None,
         "thresholds": "validation" if np.ndim(thresholds) else float(thresholds),

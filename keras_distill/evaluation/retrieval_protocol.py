@@ -30,14 +30,19 @@ _Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def evaluate(
-    settings: EvaluateSettings, images: ImageSet, *, seen: bool, console: Console
+    settings: EvaluateSettings,
+    images: ImageSet,
+    seen: Sequence[str],
+    skipped: Sequence[str],
+    console: Console,
 ) -> ProtocolResult:
     """Measures retrieval by the model, or by the model in another model's gallery.
 
     Args:
         settings: The settings, checked.
         images: The images that are queries and gallery.
-        seen: Whether the model is known to have been trained on one of their classes.
+        seen: Names of their classes that the model is known to have been trained on.
+        skipped: Paths of images that were left out, because they cannot be read.
         console: Where progress is shown.
 
     Returns:
@@ -55,7 +60,7 @@ def evaluate(
     if teacher is not None:
         _check_comparable(student.model.embedding_dim, teacher.model.embedding_dim)
     begun = time.perf_counter()
-    over = settings.shown_intervals(seen=seen, classes=len(images.classes))
+    over = settings.shown_intervals(seen=bool(seen), classes=len(images.classes))
     class_names = images.class_names if settings.per_class else None
     sides = student.embed_sides(settings, images, console)
     title = f"{settings.model} on {settings.dataset} ({settings.split})"
@@ -86,6 +91,9 @@ def evaluate(
         notes=(f"Intervals over {over} show {MEANING[over]}.", *closing, *averaged, count),
         warnings=retrieval_warnings(metrics, *sides[:2]),
         more={
+            "classes": len(images.classes),
+            "classes_seen_in_training": list(seen),
+            "skipped_images": list(skipped),
             "queries": metrics.queries,
             "gallery": metrics.gallery,
             "leave_one_out": True,

@@ -35,6 +35,7 @@ class LabelNames(keras.layers.Layer):
             is unknown.
 
     Example:
+        >>> import keras
         >>> layer = LabelNames(["cat", "dog"])
         >>> layer(keras.ops.ones((1, 2))).shape, layer.names
         (TensorShape([1, 2]), ('cat', 'dog'))

@@ -116,6 +116,7 @@ def build_word_classifier(
         InputError: If the model has no output `words`, or the vectors do not fit it or the labels.
 
     Example:
+        >>> import numpy as np
         >>> model = build_word_space(
         ...     2, 3, "mobilenet", alpha=0.25, image_size=32, backbone_weights="none"
         ... )

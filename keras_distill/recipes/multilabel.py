@@ -336,7 +336,7 @@ def _watched(
     return dataclasses.replace(
         training,
         validation=Validation(
-            VALIDATION_PRECISION, precision, figures=lambda value: {"mAP": value}
+            VALIDATION_PRECISION, precision, figures=lambda value: {"map": value}
         ),
         on_end=functools.partial(_write_thresholds, images, validation),
     )

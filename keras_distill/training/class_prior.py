@@ -35,7 +35,7 @@ class ClassPrior(keras.callbacks.Callback):
         >>> prior = ClassPrior(["cat", "dog"])
         >>> prior.update([[0.0, 100.0], [0.0, -100.0]])
         >>> prior.update([[100.0, -100.0]])
-        >>> prior.prior.round(2).tolist()
+        >>> [round(value, 2) for value in prior.prior.tolist()]
         [0.67, 0.33]
     """
 

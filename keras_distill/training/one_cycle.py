@@ -36,7 +36,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     Example:
         >>> rate = OneCycle(1.0, steps=11, rise=0.5, start_divisor=10, end_divisor=100)
         >>> [round(float(rate(step)), 3) for step in (0, 4, 5, 10)]
-        [0.1, 0.977, 0.98, 0.001]
+        [0.1, 0.973, 0.98, 0.001]
     """
 
     def __init__(

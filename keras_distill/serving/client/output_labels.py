@@ -25,6 +25,7 @@ class OutputLabels:
         activation: What turns logits into probabilities, `"sigmoid"` or `"softmax"`.
 
     Example:
+        >>> import numpy as np
         >>> labels = OutputLabels("logits", ("cat", "dog"), (0.5, 0.5))
         >>> labels.present(np.array([[3.0, -1.0], [-2.0, -2.0]]))
         [{'cat': 0.952...}, {}]

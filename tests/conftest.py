@@ -31,6 +31,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any_machine")
 
 
+def pytest_collection_finish():
+    """Spares the garbage collector what has been loaded, TensorFlow above all, which stays."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def run_python():
     """Runs code in a fresh interpreter and returns what it prints."""

@@ -4,7 +4,6 @@ import asyncio
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_distill.serving.client.async_client import AsyncEmbeddingClient
 from keras_distill.serving.client.client import EmbeddingClient
@@ -12,6 +11,7 @@ from keras_distill.serving.client.errors import ServingError
 from keras_distill.serving.client.golden_pairs import read_golden
 from keras_distill.serving.client.rest_client import RestClient
 from keras_distill.serving.client.smoke import smoke_test
+from keras_distill.serving.export.session_model import SessionModel
 
 
 @pytest.fixture(scope="module")
@@ -20,20 +20,22 @@ def client(embedded):
         yield client
 
 
-@pytest.fixture(scope="module")
-def signatures(exported):
-    return tf.saved_model.load(str(exported)).signatures
-
-
-def test_paths_bytes_and_arrays(client, signatures, encode, tmp_path):
+def test_paths_bytes_and_arrays(client, exported, encode, tmp_path):
     files = [encode(40, 45), encode(64, 50, "PNG"), encode(33, 90)]
     (tmp_path / "1.jpg").write_bytes(files[2])
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     vectors = client.embed(
         [files[0], files[1], tmp_path / "1.jpg", pixels, pixels.astype(np.float64)]
     )
-    decoded = signatures["serving_default"](image_bytes=tf.constant(files))["embedding"]
-    whole = signatures["serve_uint8"](image=tf.constant(pixels[None]))["embedding"]
+    requests = {
+        "serving_default": {"image_bytes": np.array(files, object)},
+        "serve_uint8": {"image": pixels[None]},
+    }
+    with SessionModel(exported) as model:
+        decoded, whole = (
+            model.call(name, request, ["embedding"])["embedding"]
+            for name, request in requests.items()
+        )
     np.testing.assert_allclose(vectors, np.vstack([decoded, whole, whole]), atol=1e-5)
 
 

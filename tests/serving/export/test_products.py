@@ -53,8 +53,11 @@ def expected(model):
 
 def test_signatures_return_all_outputs_as_the_keras_model(folder, expected):
     signatures = tf.saved_model.load(str(folder)).signatures
-    for name, dtype in (("serve_uint8", tf.uint8), ("serve_float", tf.float32)):
-        outputs = signatures[name](image=tf.cast(noise(5), dtype))
+    session = SessionModel(folder)
+    for name, dtype in (("serve_uint8", np.uint8), ("serve_float", np.float32)):
+        outputs = session.call(
+            name, {"image": noise(5).astype(dtype)}, list(signatures[name].structured_outputs)
+        )
         assert {key: tensor.shape for key, tensor in outputs.items()} == {
             "logits": (5, 5),
             "density": (5, 4, 4, 1),

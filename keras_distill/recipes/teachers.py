@@ -173,9 +173,8 @@ def prepare_teachers(
             check_compared_width(settings, teacher.embedding_dim, embedding_dim)
     layers = feature_layers(losses, teachers, student)
     cached_layers = layers if settings.cache_features else {}
-    open_caches = functools.partial(
-        open_teacher_caches, image_size=image_size, layers=cached_layers
-    )
+    options: dict[str, Any] = {"image_size": image_size, "layers": cached_layers}
+    open_caches = functools.partial(open_teacher_caches, **options)
     views = _plain_views(settings, weights, projections)
     caches = open_caches(settings, teachers, images) if views or settings.mixed < 1.0 else {}
     mixed_caches = open_caches(settings, teachers, images, mixed=True) if settings.mixed else {}
@@ -194,11 +193,8 @@ def prepare_teachers(
     for name, teacher in teachers.items():
         projection = projections[name]
         if projection in TEACHER_SIDE_PROJECTIONS:
-            vectors = embeddings[name].labelled()
-            if vectors.shape[1] < embedding_dim:  # known only now
-                needed = name in same_space
-                raise _too_narrow(projection, vectors.shape[1], embedding_dim, needed=needed)
-            pca[name] = _fitted(projection, vectors, embedding_dim)
+            vectors, needed = embeddings[name].labelled(), name in same_space
+            pca[name] = _fitted(projection, vectors, embedding_dim, needed=needed)
             teachers[name] = project(teacher, pca[name])
         elif projection == "student" and name in same_space:
             student_projections[name] = build_projection(
@@ -392,7 +388,9 @@ def _too_narrow(projection: str, dim: int, width: int, *, needed: bool) -> Input
     )
 
 
-def _fitted(projection: str, vectors: np.ndarray, width: int) -> keras.Model:
+def _fitted(projection: str, vectors: np.ndarray, width: int, *, needed: bool) -> keras.Model:
+    if vectors.shape[1] < width:  # known only now
+        raise _too_narrow(projection, vectors.shape[1], width, needed=needed)
     with renamed_arguments(vectors=f"teacher_projection={projection}"):
         return fit_pca(vectors, width, whiten=projection == "whitened")
 

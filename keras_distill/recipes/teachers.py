@@ -172,9 +172,8 @@ def prepare_teachers(
         if projections[name] not in TEACHER_SIDE_PROJECTIONS:
             check_compared_width(settings, teacher.embedding_dim, embedding_dim)
     layers = feature_layers(losses, teachers, student)
-    cached_layers = layers if settings.cache_features else {}
-    options: dict[str, Any] = {"image_size": image_size, "layers": cached_layers}
-    open_caches = functools.partial(open_teacher_caches, **options)
+    cached: Any = layers if settings.cache_features else {}
+    open_caches = functools.partial(open_teacher_caches, image_size=image_size, layers=cached)
     views = _plain_views(settings, weights, projections)
     caches = open_caches(settings, teachers, images) if views or settings.mixed < 1.0 else {}
     mixed_caches = open_caches(settings, teachers, images, mixed=True) if settings.mixed else {}

@@ -9,7 +9,7 @@ from keras_distill.settings.settings import Settings, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneSettings(Settings, group="Backbone"):
+class BackboneSettings(Settings, group="Student"):
     """Backbone, and the size of its images."""
 
     backbone: str = setting(

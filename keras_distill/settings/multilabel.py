@@ -36,8 +36,8 @@ ESTIMATE = "estimate"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierSettings(BackboneSettings, group="Model"):
-    """Model."""
+class ClassifierSettings(BackboneSettings, group="Student"):
+    """Student."""
 
     head: str = setting(
         "logits",

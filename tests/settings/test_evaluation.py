@@ -13,9 +13,9 @@ from keras_distill.settings.recipes import RECIPES
 
 def test_every_recipe_has_a_protocol_and_every_protocol_evaluates():
     assert PROTOCOL_OF_RECIPE.keys() == RECIPES.keys()
-    assert set(PROTOCOL_OF_RECIPE.values()) <= PROTOCOLS.keys()
-    for module in PROTOCOLS.values():
-        assert importlib.import_module(f"keras_distill.evaluation.{module}").evaluate
+    assert set(PROTOCOL_OF_RECIPE.values()) <= set(PROTOCOLS)
+    for protocol in PROTOCOLS:
+        assert importlib.import_module(f"keras_distill.evaluation.{protocol}_protocol").evaluate
 
 
 def test_flag_files_of_every_recipe_are_read(tmp_path):

@@ -21,6 +21,8 @@ from keras_distill import build_embedder
 from keras_distill.__main__ import COMMANDS
 from keras_distill.models.backbones import BACKBONES
 from keras_distill.serving.client.messages import PredictRequest
+from keras_distill.settings.recipes import RECIPES
+from keras_distill.settings.settings import names_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -291,7 +293,8 @@ def test_flags_named_in_the_text_exist(page):
         for code in re.findall(r"`([^`]+)`", text)
         for flag in re.findall(r"(?<![\w-])--(\w+)", code)
     }
-    assert named - FOREIGN_FLAGS <= set().union(*map(flags_in_help, COMMANDS))
+    of_recipes = (names_of(settings()) for settings in RECIPES.values())
+    assert named - FOREIGN_FLAGS <= set().union(*map(flags_in_help, COMMANDS), *of_recipes)
 
 
 def test_the_help_of_a_command_is_printed_by_the_program():

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.data.random_order import uniform
+
 # What is drawn from the seed of a view; `mixed_views.py` lists the rest.
 _SQUARE = -5
 
@@ -26,7 +28,7 @@ def cut_out(image: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
     size = image.shape[0]
     side = max(round(share * size), 1)
     own = tf.random.experimental.stateless_fold_in(seed, tf.constant(_SQUARE, tf.int64))
-    draws = tf.raw_ops.StatelessRandomUniform(shape=[2], seed=own)
+    draws = uniform(own, [2])
     centre = tf.cast(draws * size, tf.int32)
 
     def inside(places: np.ndarray, middle: tf.Tensor) -> tf.Tensor:

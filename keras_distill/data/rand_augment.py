@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
+from keras_distill.data.random_order import uniform
+
 # What is drawn from the seed of a view; `mixed_views.py` lists the rest.
 _OPERATIONS = -4
 
@@ -37,7 +39,7 @@ def rand_augment(image: tf.Tensor, operations: int, magnitude: float, seed: tf.T
         uint8 tensor of the same shape.
     """
     own = tf.random.experimental.stateless_fold_in(seed, tf.constant(_OPERATIONS, tf.int64))
-    draws = tf.raw_ops.StatelessRandomUniform(shape=[2 * operations], seed=own)
+    draws = uniform(own, [2 * operations])
     # By Pillow: a graph of 14 branches would take seconds to start, once for each shard of a cache.
     apply = functools.partial(_applied, magnitude / _GREATEST)
     changed = tf.numpy_function(apply, [image, draws], tf.uint8, stateful=False)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from keras_distill.data.random_order import uniform
 from keras_distill.data.view_changes import parse_augmentations
 
 # As in BYOL and DINO: factors of 1 - x to 1 + x, and a hue turned by up to 0.1 of a circle.
@@ -48,7 +49,7 @@ def change_colours(image: tf.Tensor, augment: str, seed: tf.Tensor) -> tf.Tensor
     if not probabilities:
         return image
     own = tf.random.experimental.stateless_fold_in(seed, tf.constant(_COLOURS, tf.int64))
-    draws = tf.unstack(tf.raw_ops.StatelessRandomUniform(shape=[6], seed=own))
+    draws = tf.unstack(uniform(own, [6]))
     jittered = tf.cast(draws[0] < probabilities.get("jitter", 0.0), tf.float32)
 
     def factor(draw: tf.Tensor, most: float) -> tf.Tensor:

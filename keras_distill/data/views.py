@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_distill.data.decoding import decode_crop
 from keras_distill.data.orientation import upright
+from keras_distill.data.random_order import uniform
 
 # The paper resizes the short side to 256 and takes the central 224 pixels.
 CENTRE_SHARE = 224 / 256
@@ -57,7 +58,7 @@ def random_views(
         One uint8 tensor `(size, size, 3)` for each size, all of the same crop.
     """
     # All numbers in one draw: next to decoding and resizing, such small operations cost the most.
-    draws = tf.raw_ops.StatelessRandomUniform(shape=[2 * _ATTEMPTS + 3], seed=seed)
+    draws = uniform(seed, [2 * _ATTEMPTS + 3])
     crop, orientation = decode_crop(data, lambda shape: _window(shape, draws, least_area))
     mirrored = draws[-1] < 0.5
     return [_square(crop, size, orientation, mirrored) for size in sizes]

@@ -16,7 +16,6 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.models.embedder import build_embedder
 from keras_distill.models.frozen_batch_norm import freeze_batch_norm
-from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.recipes.caches import fill_caches, open_image_cache, shown_views
 from keras_distill.recipes.distill_batches import DistillBatches, plan_batches
 from keras_distill.recipes.distill_summary import (
@@ -25,7 +24,7 @@ from keras_distill.recipes.distill_summary import (
     recall_figures,
 )
 from keras_distill.recipes.losses import build_task_loss
-from keras_distill.recipes.optimizer import build_optimizer_of
+from keras_distill.recipes.optimizer import compile_method
 from keras_distill.recipes.provenance import check_provenance
 from keras_distill.recipes.teachers import (
     RecipeTeachers,
@@ -117,7 +116,7 @@ def _build(settings: DistillSettings, context: StageContext) -> Training:
         _start_class_vectors(settings, task_loss, teachers, train, student)
     teachers.embeddings.clear()  # of all images, which training needs no longer
     distiller = _build_distiller(settings, student, teachers, task_loss, weights)
-    _compile(settings, distiller, plan.steps_per_epoch)
+    compile_method(settings, distiller, plan.steps_per_epoch)
     return _watched(settings, context, training, distiller, batches, train, validation)
 
 
@@ -173,16 +172,6 @@ def _build_distiller(
         },
         student_projection=teachers.single(teachers.student_projections),
     )
-
-
-def _compile(settings: DistillSettings, distiller: Distiller, steps_per_epoch: int) -> None:
-    distiller.compile(
-        build_optimizer_of(settings, distiller, steps_per_epoch), jit_compile=settings.jit_compile
-    )
-    if settings.sync_batch_norm:
-        synchronize_batch_norm(distiller)
-    # Before the first step, which would otherwise be traced twice.
-    distiller.optimizer.build(distiller.trainable_variables)
 
 
 def _watched(

@@ -22,14 +22,13 @@ from keras_distill.losses.label_distillation import LabelDistillation
 from keras_distill.methods.supervised import Supervised
 from keras_distill.models.classifier import build_classifier
 from keras_distill.models.frozen_batch_norm import freeze_batch_norm
-from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.label_names import find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.word_space import build_word_classifier, build_word_space
 from keras_distill.publishing import published_file
 from keras_distill.recipes.label_losses import build_label_loss
 from keras_distill.recipes.label_teacher import LabelTeacher, fill_label_cache, open_label_teacher
-from keras_distill.recipes.optimizer import build_optimizer_of
+from keras_distill.recipes.optimizer import compile_method
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.label_data import load_label_images
 from keras_distill.settings.multilabel import ESTIMATE, MultiLabelSettings, parse_annotations
@@ -123,7 +122,7 @@ def _build(
         return training
     loss = build_label_loss(settings, prior=_prior(settings, context, train), word_vectors=vectors)
     model = _build_method(settings, product, loss, teacher)
-    _compile(settings, model, steps_per_epoch)
+    compile_method(settings, model, steps_per_epoch)
     few = batches().take(settings.ema_batches).map(lambda x, y: x["image"])
     training = _watched(settings, context, training, model, few, data.validation, vectors)
     if estimates_prior:
@@ -288,16 +287,6 @@ def _build_method(
         if teacher is None
         else {f"{output}_label_distillation": settings.teacher_weight},
     )
-
-
-def _compile(settings: MultiLabelSettings, model: Supervised, steps_per_epoch: int) -> None:
-    model.compile(
-        build_optimizer_of(settings, model, steps_per_epoch), jit_compile=settings.jit_compile
-    )
-    if settings.sync_batch_norm:
-        synchronize_batch_norm(model)
-    # Before the first step, which would otherwise be traced twice.
-    model.optimizer.build(model.trainable_variables)
 
 
 def _watched(

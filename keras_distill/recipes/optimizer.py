@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_distill.methods.method import Method
+from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.settings.optimizer import drops_of, steps_of
 from keras_distill.settings.training import TrainSettings
 from keras_distill.training.layerwise_optimizers import LayerwiseAdam, multipliers_by_variable
@@ -44,3 +45,20 @@ def build_optimizer_of(
         decay_matrices_only=settings.decay_matrices_only,
         **options,
     )
+
+
+def compile_method(settings: TrainSettings, method: Method, steps_per_epoch: int) -> None:
+    """Compiles a model with the optimiser that the settings describe.
+
+    Args:
+        settings: The settings.
+        method: The model; see `build_optimizer_of`.
+        steps_per_epoch: Steps in an epoch.
+    """
+    method.compile(
+        build_optimizer_of(settings, method, steps_per_epoch), jit_compile=settings.jit_compile
+    )
+    if settings.sync_batch_norm:
+        synchronize_batch_norm(method)
+    # Before the first step, which would otherwise be traced twice.
+    method.optimizer.build(method.trainable_variables)

@@ -110,6 +110,7 @@ def test_training_asks_no_teacher_whose_cache_is_complete(cached, here, flags, t
     assert losses["pixels"] == pytest.approx(losses["cached"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_mixed_rows_have_a_cache_of_their_own(
     here, flags, photos, save_logging_teacher, tmp_path, monkeypatch
 ):
@@ -167,6 +168,7 @@ def test_a_teacher_that_is_projected_embeds_each_image_once(
     assert asked(tmp_path) == 40 + 2 * 2 * 4  # epochs x steps x rows
 
 
+@pytest.mark.slow
 def test_caches_of_all_changes_are_listed(here, flags, save_logging_teacher, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     flags = [*flags, "--augment=randaugment:2:7,cutout:0.3,grey", "--epochs=1"]

@@ -258,6 +258,7 @@ def test_files_of_other_runtimes(report, run, shades, tmp_path):
     assert all(name in first_column for name in names)
 
 
+@pytest.mark.slow
 def test_formats_are_charged_only_their_own_loss(report, run, tmp_path):
     """One file has its channels swapped; the stages that follow were not made from it."""
     noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
@@ -420,6 +421,7 @@ def test_scann_settings():
     assert parse_scann("300:30:200") == (300, 30, 200)
 
 
+@pytest.mark.slow
 def test_mirror_is_a_stage_with_its_cost(report, run, tmp_path):
     """The patterns are not symmetric, so that averages of both views distinguish less."""
     averaged = mirror_averaged(red_embedder())

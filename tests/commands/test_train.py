@@ -334,6 +334,7 @@ def test_feature_maps_may_be_cached(inner, here, tmp_path):
     assert json.loads(manifest.read_text())["outputs"] == outputs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="no TensorFlow Addons")
 def test_a_loss_of_tensorflow_addons(train):
     ended = train("addons", "--task_loss=tfa:triplet_semihard", "--margin=1.5")
@@ -353,6 +354,7 @@ def table(photos, tmp_path):
     return tmp_path / "table.npz"
 
 
+@pytest.mark.slow
 def test_several_teachers_are_cached_or_asked_alike(
     here, tiny, photos, teacher, exported, table, tmp_path
 ):
@@ -397,7 +399,7 @@ def test_several_teachers_are_cached_or_asked_alike(
     assert len(list((tmp_path / "cache").glob("*/manifest.json"))) == 2
 
 
-@pytest.mark.parametrize("mode", ["clean", "off"])
+@pytest.mark.parametrize("mode", [pytest.param("clean", marks=pytest.mark.slow), "off"])
 def test_cached_images_serve_whatever_the_teacher_is_asked_about(
     mode, here, tiny, photos, teacher, tmp_path
 ):
@@ -420,6 +422,7 @@ def test_cached_images_serve_whatever_the_teacher_is_asked_about(
         assert one["relative"] == pytest.approx(other["relative"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_student_is_degraded_and_the_teacher_is_not(here, tiny, photos, teacher, tmp_path):
     given = [
         f"--dataset=folder:{photos}",
@@ -502,7 +505,9 @@ def test_projection_without_training(
 @pytest.mark.parametrize(
     ("flags", "losses"),
     [
-        (["--references=both", "--teacher_losses="], {"triplet"}),
+        pytest.param(
+            ["--references=both", "--teacher_losses="], {"triplet"}, marks=pytest.mark.slow
+        ),
         (
             ["--task_loss=proxy_anchor", "--proxies=teacher", "--self_distillation=6,9"],
             {"proxy_anchor", "relative"},
@@ -562,6 +567,7 @@ def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
     assert all(math.isfinite(value) for value in epochs(ended)[0].values())
 
 
+@pytest.mark.slow
 def test_two_views_of_an_image_and_a_queue_of_anchors(train, teacher):
     ended = train(
         "views",

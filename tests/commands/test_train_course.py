@@ -93,12 +93,13 @@ def points(run):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "flags"),
     [
         ([8], []),  # with the backbone frozen
-        pytest.param([8, 13], [], marks=pytest.mark.slow),
-        pytest.param([8, 13], ["--mixed_precision=mixed_float16"], marks=pytest.mark.slow),
+        ([8, 13], []),
+        ([8, 13], ["--mixed_precision=mixed_float16"]),
     ],
 )
 def test_killed_it_ends_as_if_it_had_not(

@@ -120,6 +120,7 @@ def test_some_labels_alone(command, classifier, squares, tmp_path):
     assert json.loads(file.read_text())["class_names"] == ["blue", "red"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not(command, train_labels, tmp_path, squares):
     flags = [
         f"--dataset=labels:{squares}/labels.csv",

@@ -263,12 +263,9 @@ def test_another_teacher_or_start_at_the_same_path_is_refused(resume, run, write
     assert (ended.code, len(run.read_metrics())) == (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("file", "images"),
-    [
-        ("class_0/2.jpg", "training"),
-        pytest.param("class_3/2.jpg", "validation", marks=pytest.mark.slow),
-    ],
+    ("file", "images"), [("class_0/2.jpg", "training"), ("class_3/2.jpg", "validation")]
 )
 def test_images_with_other_content_are_refused(file, images, resume, run, photos, tmp_path):
     copy = shutil.copytree(photos, tmp_path / "copy")

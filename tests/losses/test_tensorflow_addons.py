@@ -163,7 +163,7 @@ def test_trains_a_student(jit_compile):
     assert history["loss"][-1] < history["loss"][0]
 
 
-@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("used", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_nothing_else_in_the_process_changes(run_python, used):
     printed = run_python(
         """

@@ -249,12 +249,25 @@ print(json.dumps({
         for strategy in (one, two)
     ]
     for name, (optimizer, losses) in settings.items()
+    if name in NAMES
 }))
 """
 
 
-def test_ten_steps_are_those_of_one_device(measure):
-    for name, (alone, replicated) in measure(STEPS).items():
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["sgd", "clipped", "uneven rows"],
+        pytest.param(
+            ["adam", "rates of their own", "synchronised", "heads", "references"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_ten_steps_are_those_of_one_device(measure, names):
+    measured = measure(f"NAMES = {names}\n{STEPS}")
+    assert list(measured) == names
+    for name, (alone, replicated) in measured.items():
         assert max(alone["moved"]) > 1e-2, name
         assert min(alone["moved"]) > 0, name  # class vectors, the memory and the anchors among them
         assert replicated["replicas_differ"] == 0, name

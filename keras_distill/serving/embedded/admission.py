@@ -29,9 +29,11 @@ class Admission:
         Raises:
             Refusal: If there are too many, or the server stops.
         """
+        if self._closed:  # callers who do not pause would keep the lock from those who wait for it
+            raise _stopping()
         with self._changed:
             if self._closed:
-                raise Refusal(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+                raise _stopping()
             if self._running >= self._most:
                 # In TF-Serving's words, which clients may look for.
                 message = "Server Threadpool Exhausted"
@@ -60,3 +62,7 @@ class Admission:
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, seconds)
+
+
+def _stopping() -> Refusal:
+    return Refusal(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")

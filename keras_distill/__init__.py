@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.data.word_vectors import load_word_vectors as load_word_vectors
     from keras_distill.embedding.batches import embed_batches as embed_batches
     from keras_distill.errors import InputError as InputError
+    from keras_distill.evaluation.accuracy_metrics import accuracy_metrics as accuracy_metrics
     from keras_distill.evaluation.confidence_gap import ConfidenceGap as ConfidenceGap
     from keras_distill.evaluation.label_decisions import (
         best_label_thresholds as best_label_thresholds,
@@ -42,6 +43,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
         draw_precision_recall as draw_precision_recall,
     )
     from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
+    from keras_distill.evaluation.verification_metrics import all_pair_metrics as all_pair_metrics
+    from keras_distill.evaluation.verification_metrics import (
+        verification_metrics as verification_metrics,
+    )
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
     from keras_distill.losses.anchor_kl import AnchorKL as AnchorKL
     from keras_distill.losses.arc_face import ArcFace as ArcFace
@@ -203,7 +208,9 @@ _HOME_OF = {
     "VectorIndex": "retrieval.vector_index",
     "VectorTable": "teachers.vector_table",
     "ViewChanges": "data.view_changes",
+    "accuracy_metrics": "evaluation.accuracy_metrics",
     "add_to_index": "retrieval.index_changes",
+    "all_pair_metrics": "evaluation.verification_metrics",
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",
     "build_classifier": "models.classifier",
@@ -239,6 +246,7 @@ _HOME_OF = {
     "retrieval_metrics": "evaluation.retrieval_metrics",
     "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
+    "verification_metrics": "evaluation.verification_metrics",
     "word_scores": "models.word_space",
     "write_class_prior": "data.class_prior_file",
 }

@@ -9,6 +9,11 @@ from keras_distill.data.published_sets import PUBLISHED_SETS
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.settings import read_settings, run_of
+from keras_distill.runs.verification_origin import (
+    check_mirror,
+    read_verification,
+    verification_in,
+)
 from keras_distill.settings.data import DATASETS, parse_unlabelled
 from keras_distill.settings.distill import DistillSettings
 
@@ -18,7 +23,7 @@ _OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "class
 
 
 def model_origin(
-    model: str, *, results: Sequence[str] = (), data_licence: str = ""
+    model: str, *, results: Sequence[str] = (), data_licence: str = "", mirror: bool = False
 ) -> dict[str, Any]:
     """Gathers the origin of a model, for `export_embedder`; nothing is guessed.
 
@@ -27,10 +32,12 @@ def model_origin(
         results: Files that `evaluate --json` wrote. Those in the run directory that are about this
             model, and not older than it, are found automatically.
         data_licence: Licence of the data, if the user states one.
+        mirror: Whether the model averages the vectors of mirror images, on which the similarities
+            of a verification depend.
 
     Returns:
-        `model`, `training`, `training_classes` (their names), `data`, `data_licence` and `recall`,
-        as far as they are known.
+        `model`, `training`, `training_classes` (their names), `data`, `data_licence`, `recall` and
+        `verification`, as far as they are known.
 
     Raises:
         InputError: If a result cannot be read, or is something else.
@@ -54,11 +61,17 @@ def model_origin(
         if classes := _training_classes(run):
             origin["training_classes"] = classes
         origin["recall"] += _validation(run) + _results_in(run)
+        if verification := verification_in(run, mirror=mirror):
+            origin["verification"] = verification
     if data_licence:
         origin["data_licence"] = data_licence
     known = {json.dumps(result, sort_keys=True) for result in origin["recall"]}
     for file in results:
         result = _read_result(Path(file))
+        if verification := read_verification(Path(file)):
+            check_mirror(verification, file, mirror=mirror)
+            origin["verification"] = verification
+            continue
         if result is None:
             raise InputError(
                 f"`results={file}` is not a result of an evaluation; give a file that "

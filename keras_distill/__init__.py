@@ -118,6 +118,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.retrieval.index_parts import IndexEntries as IndexEntries
     from keras_distill.retrieval.vector_index import VectorIndex as VectorIndex
     from keras_distill.retrieval.vector_index import open_index as open_index
+    from keras_distill.selection.k_centre import k_centre as k_centre
+    from keras_distill.selection.ranking_consistency import (
+        ranking_consistency as ranking_consistency,
+    )
+    from keras_distill.selection.uncertainty import uncertainty as uncertainty
     from keras_distill.serving.client.async_client import (
         AsyncEmbeddingClient as AsyncEmbeddingClient,
     )
@@ -229,6 +234,7 @@ _HOME_OF = {
     "export_model": "serving.export.bundle",
     "find_labels": "models.label_names",
     "freeze_batch_norm": "models.frozen_batch_norm",
+    "k_centre": "selection.k_centre",
     "keep_annotations_per_class": "data.partial_annotations",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
@@ -239,6 +245,7 @@ _HOME_OF = {
     "multilabel_metrics": "evaluation.multilabel_metrics",
     "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
+    "ranking_consistency": "selection.ranking_consistency",
     "read_class_prior": "data.class_prior_file",
     "read_label_targets": "data.label_targets",
     "read_labels": "serving.client.output_labels",
@@ -246,6 +253,7 @@ _HOME_OF = {
     "retrieval_metrics": "evaluation.retrieval_metrics",
     "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
+    "uncertainty": "selection.uncertainty",
     "verification_metrics": "evaluation.verification_metrics",
     "word_scores": "models.word_space",
     "write_class_prior": "data.class_prior_file",

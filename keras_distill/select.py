@@ -19,8 +19,8 @@ hundred at random. Choose, label, train, and choose again with --labelled and th
       --ladder=jpeg:40,jpeg:20,jpeg:10 --out=chosen.txt
 
 --out gets a path in each line, relative to the folder of the images, the first choice first: cut it
-where you like. --vectors, which embed wrote, are read in parts: a million of 512 numbers take less
-than half a gigabyte of memory. The last line printed is a summary as JSON.
+where you like. --vectors, which embed wrote, are read in parts: a million of 512 numbers take a
+gigabyte of memory in all. The last line printed is a summary as JSON.
 
 Exit codes: 0 done, 2 unusable flags or input, 4 some images could not be read; the others were
 chosen from.

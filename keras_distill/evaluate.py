@@ -27,7 +27,6 @@ Exit codes: 0 done, 2 unusable flags or input.
 """
 
 import functools
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,13 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     if said:
         say(said)
-    measure = {"retrieval": _measure_retrieval, "multilabel": _measure_labels}
-    result = measure.get(str(settings.protocol), _measure)(settings, console)
+    measure = {
+        "retrieval": _measure_retrieval,
+        "multilabel": _measure_labels,
+        "accuracy": _measure_accuracy,
+        "verification": _measure_pairs,
+    }
+    result = measure[str(settings.protocol)](settings, console)
     console.print(result.table)
     for line in (*result.notes, *(f"warning: {warning}" for warning in result.warnings)):
         say(line)
@@ -80,11 +84,6 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
         **result.more,
         "warnings": result.warnings,
     }
-
-
-def _measure(settings: EvaluateSettings, console: Any) -> Any:
-    protocol = importlib.import_module(f"keras_distill.evaluation.{settings.protocol}_protocol")
-    return protocol.evaluate(settings, console)
 
 
 def _measure_retrieval(settings: EvaluateSettings, console: Any) -> Any:
@@ -103,6 +102,20 @@ def _measure_labels(settings: EvaluateSettings, console: Any) -> Any:
     from keras_distill.runs.origin import trained_labels
 
     return multilabel_protocol.evaluate(settings, trained_labels(settings.model), console)
+
+
+def _measure_accuracy(settings: EvaluateSettings, console: Any) -> Any:
+    from keras_distill.evaluation import accuracy_protocol
+
+    return accuracy_protocol.evaluate(settings, console)
+
+
+def _measure_pairs(settings: EvaluateSettings, console: Any) -> Any:
+    from keras_distill.evaluation import verification_protocol
+    from keras_distill.runs.seen_classes import classes_seen_in_training
+
+    seen = functools.partial(classes_seen_in_training, settings.model)
+    return verification_protocol.evaluate(settings, seen, console)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from keras_distill.evaluation.protocol_result import ProtocolResult
 from keras_distill.models.label_names import LOGITS, find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.product import by_name, product_shape
-from keras_distill.settings.class_data import load_class_images
+from keras_distill.settings.class_data import has_split_folders, load_class_images
 from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.settings.progress import work_progress
 
@@ -76,6 +76,11 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
     if labels is None:
         notes.append(
             "The model keeps no names of its classes: they were taken in alphabetical order."
+        )
+    if not has_split_folders(settings.dataset):
+        notes.append(
+            f"{settings.dataset} has no folders of splits: all of its images were taken, maybe "
+            "some that the model was trained on."
         )
     if settings.picture:
         draw_confusion(Path(settings.picture), metrics.confusion, class_names, title=title)

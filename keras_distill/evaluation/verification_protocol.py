@@ -1,6 +1,7 @@
 """Verification protocol: whether two images show the same person, or object."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,11 +40,15 @@ class _Compared:
     templates: ImageTemplates | None = None
 
 
-def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
+def evaluate(
+    settings: EvaluateSettings, seen_of: Callable[[ImageSet], Sequence[str]], console: Console
+) -> ProtocolResult:
     """Measures how well an embedder tells whether two images show the same.
 
     Args:
         settings: The settings, checked.
+        seen_of: Returns the names of the classes of images that the model was trained on, as far as
+            is known.
         console: Where progress is shown.
 
     Returns:
@@ -56,6 +61,7 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
     student = load_student(settings, compared.images)
     if settings.mirror:
         (student,) = average_mirror_images([student])
+    seen = [] if settings.pairs else list(seen_of(compared.images))
     begun = time.perf_counter()
     vectors, _, _ = student.embed_sides(settings, compared.images, console)
     embedded = time.perf_counter()
@@ -80,15 +86,23 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
         f"{len(vectors)} images in {seconds:.1f} s, of which {seconds - (embedded - begun):.1f} s "
         "compared them"
     )
+    warnings = [*result.warnings]
+    if seen:
+        named = ", ".join(seen[:3]) + (", …" if len(seen) > 3 else "")
+        warnings.append(
+            f"The model was trained on {len(seen)} of these {len(compared.images.classes)} classes "
+            f"({named}): the figures do not show how well it tells others apart."
+        )
     more = {
         "images": len(vectors),
         **result.more,
+        "classes_seen_in_training": seen,
         "skipped_images": compared.skipped,
         "mirror": student.model.mirror_averaged,
         "degrade": settings.degrade or None,
         "seconds": round(seconds, 3),
     }
-    return replace(result, notes=notes, more=more)
+    return replace(result, notes=notes, warnings=warnings, more=more)
 
 
 def _all(settings: EvaluateSettings) -> _Compared:

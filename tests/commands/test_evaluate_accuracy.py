@@ -68,6 +68,7 @@ def test_figures_are_those_of_the_metrics(here, classifier, photos, tmp_path):
     assert picture.read_bytes()[:4] == b"\x89PNG"
     for said in ("top-1", "top-3", "class mean", "by class", "most often taken for", str(picture)):
         assert said in ended.out
+    assert "has no folders of splits: all of its images were taken" in ended.out
     assert "warning: 1 of 7 classes have no image here, and no accuracy: other." in ended.out
 
 

@@ -83,6 +83,9 @@ def test_all_pairs_of_the_test_classes(here, teacher, photos, embedded, tmp_path
     assert told["figures"]["tar_at_far"]["1e-1"] == pytest.approx(tar, abs=0.03)
     assert told["figures"]["accuracy"] is None  # two classes make no two folds
     assert "warning: Only 2 classes" in ended.out
+    assert told["classes_seen_in_training"] == []
+    ended = here("evaluate", *given, "--split=train")
+    assert "warning: The model was trained on 2 of these 2 classes (class_0, class_1)" in ended.out
 
 
 def test_templates(here, teacher, photos, embedded, tmp_path):

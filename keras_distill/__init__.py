@@ -118,6 +118,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.retrieval.index_parts import IndexEntries as IndexEntries
     from keras_distill.retrieval.vector_index import VectorIndex as VectorIndex
     from keras_distill.retrieval.vector_index import open_index as open_index
+    from keras_distill.selection.coverage import best_covering as best_covering
     from keras_distill.selection.k_centre import k_centre as k_centre
     from keras_distill.selection.ranking_consistency import (
         ranking_consistency as ranking_consistency,
@@ -216,6 +217,7 @@ _HOME_OF = {
     "accuracy_metrics": "evaluation.accuracy_metrics",
     "add_to_index": "retrieval.index_changes",
     "all_pair_metrics": "evaluation.verification_metrics",
+    "best_covering": "selection.coverage",
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",
     "build_classifier": "models.classifier",

@@ -1,7 +1,8 @@
 r"""Chooses the images to label next: few labels that teach a model much.
 
-  diversity            images that cover all others best (k-centre greedy): each choice is the one
-                       farthest from all that were chosen and all that are --labelled
+  coverage             images to which all others are near on average: one of each crowd
+  diversity            images that are far from each other (k-centre greedy), odd ones first: each
+                       choice is farthest from all that were chosen and all that are --labelled
   uncertainty          images whose class a classifier is least certain of
   ranking_consistency  images whose more and more degraded copies a score model ranks wrongly
   random               the baseline; compare the others with it before you trust them

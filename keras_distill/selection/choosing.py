@@ -16,6 +16,7 @@ from keras_distill.embedding.picture_embedder import load_embedder
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.label_names import LOGITS, find_labels
 from keras_distill.selection.choice import Choice
+from keras_distill.selection.coverage import best_covering
 from keras_distill.selection.k_centre import k_centre
 from keras_distill.selection.model_outputs import load_output_model
 from keras_distill.selection.ranking_consistency import ranking_consistency
@@ -42,6 +43,7 @@ def choose(settings: SelectSettings, console: Console) -> Choice:
         InputError: If images, vectors or the model cannot be used, or all images are labelled.
     """
     way = {
+        "coverage": _by_coverage,
         "diversity": _by_diversity,
         "uncertainty": _by_uncertainty,
         "ranking_consistency": _by_consistency,
@@ -50,17 +52,24 @@ def choose(settings: SelectSettings, console: Console) -> Choice:
     return way[settings.by](settings, console)
 
 
+def _by_coverage(settings: SelectSettings, console: Console) -> Choice:
+    vectors, paths, root, unreadable = _vectors(settings, console)
+    labelled = _labelled(settings, paths, unreadable)
+    given = np.flatnonzero(labelled)
+    count = _count(settings, len(paths), len(given))
+    options: dict[str, Any] = {"given": given, "seed": settings.seed}
+    with work_progress("choosing", count, "images", console, transient=True) as advance:
+        found = best_covering(vectors, count, on_chosen=advance, **options)
+    values = [float(each) for each in found.mean_distances]
+    chosen = [paths[row] for row in found.rows.tolist()]
+    more = {"sample": found.sample}
+    return Choice(
+        root, chosen, [*values], "mean_distance", len(paths), len(given), unreadable, more
+    )
+
+
 def _by_diversity(settings: SelectSettings, console: Console) -> Choice:
-    unreadable: list[str] = []
-    vectors: VectorBlocks
-    if settings.vectors:
-        with renamed_arguments(folder="vectors"):
-            shards = ShardBlocks(open_shards(Path(settings.vectors)))
-        vectors, paths, root = shards, shards.paths, shards.root
-    else:
-        pictures = _pictures(settings)
-        vectors, paths, unreadable = _embedded(settings, pictures, console)
-        root = pictures.root
+    vectors, paths, root, unreadable = _vectors(settings, console)
     labelled = _labelled(settings, paths, unreadable)
     given = np.flatnonzero(labelled)
     count = _count(settings, len(paths), len(given))
@@ -190,6 +199,19 @@ def _unlabelled(settings: SelectSettings, pictures: PictureList) -> tuple[ImageS
     if labelled.all():
         raise InputError(f"`labelled={settings.labelled}` has all of the images.")
     return pictures.images(range(len(pictures))).select(~labelled), int(labelled.sum())
+
+
+def _vectors(
+    settings: SelectSettings, console: Console
+) -> tuple[VectorBlocks, list[str], Path, list[str]]:
+    """The vectors, the paths and the folder of the images, and the paths of unreadable ones."""
+    if settings.vectors:
+        with renamed_arguments(folder="vectors"):
+            shards = ShardBlocks(open_shards(Path(settings.vectors)))
+        return shards, shards.paths, shards.root, []
+    pictures = _pictures(settings)
+    vectors, paths, unreadable = _embedded(settings, pictures, console)
+    return vectors, paths, pictures.root, unreadable
 
 
 def _embedded(

@@ -10,16 +10,16 @@ from keras_distill.settings.data import DATASETS, check_name
 from keras_distill.settings.settings import Settings, setting
 
 #: Ways to choose images.
-WAYS = ("diversity", "uncertainty", "ranking_consistency", "random")
+WAYS = ("coverage", "diversity", "uncertainty", "ranking_consistency", "random")
 #: Ladders of degradations by which a model's scores are tested, if none are given.
 LADDERS = ("blur:0.8,blur:1.6,blur:3.2,blur:6.4", "jpeg:40,jpeg:20,jpeg:10,jpeg:5")
 _MEASURES = ("entropy", "margin")
 _ONLY_OF = {
     "measure": ("uncertainty",),
     "ladder": ("ranking_consistency",),
-    "vectors": ("diversity", "random"),
-    "mirror": ("diversity",),
-    "model": ("diversity", "uncertainty", "ranking_consistency"),
+    "vectors": ("coverage", "diversity", "random"),
+    "mirror": ("coverage", "diversity"),
+    "model": ("coverage", "diversity", "uncertainty", "ranking_consistency"),
 }
 
 
@@ -28,9 +28,10 @@ class SelectSettings(Settings):
     """Settings of the command `select`."""
 
     by: str = setting(
-        "diversity",
-        "diversity: images that cover all others best, by the embeddings of any model of this "
-        "project. uncertainty: images whose class a classifier is least certain of. "
+        "coverage",
+        "coverage: images to which all others are near on average, by the embeddings of any model "
+        "of this project. diversity: images that are far from each other, odd ones first. "
+        "uncertainty: images whose class a classifier is least certain of. "
         "ranking_consistency: images whose degraded copies a score model ranks wrongly. random: "
         "the baseline.",
         group="Choice",
@@ -40,7 +41,7 @@ class SelectSettings(Settings):
     labelled: str = setting(
         "",
         "List of images that are labelled already, a path in each line as in --out: they are not "
-        "chosen, and diversity keeps away from them.",
+        "chosen, and coverage and diversity keep away from them.",
         group="Choice",
     )
     measure: str = setting(
@@ -56,11 +57,14 @@ class SelectSettings(Settings):
         f"{' and '.join(LADDERS)}. Known are {SYNTAX}.",
         group="Choice",
     )
-    seed: int = setting(0, "Seed of random.", group="Choice", least=0)
+    seed: int = setting(
+        0, "Seed of random, and of the sample that coverage takes of many.", group="Choice", least=0
+    )
     model: str = setting(
         "",
-        "The model: an embedder for diversity, without --vectors; a classifier with the output "
-        "logits for uncertainty; a model with the output score for ranking_consistency.",
+        "The model: an embedder for coverage and diversity, without --vectors; a classifier with "
+        "the output logits for uncertainty; a model with the output score for "
+        "ranking_consistency.",
         group="Model",
     )
     image_size: int | None = setting(

@@ -8,6 +8,7 @@ from PIL import Image
 from keras_distill import build_classifier
 from keras_distill.data.image_set import read_pictures
 from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.selection.coverage import best_covering
 from keras_distill.selection.k_centre import k_centre
 from keras_distill.selection.ranking_consistency import ranking_consistency
 from keras_distill.selection.uncertainty import uncertainty
@@ -64,7 +65,7 @@ def select(models, photos):
 
 def test_diversity_of_a_model_and_images(here, select, outputs, tmp_path):
     out, sheet, file = tmp_path / "new" / "c.txt", tmp_path / "c.png", tmp_path / "c.json"
-    flags = select("embedder", budget=12, out=out, sheet=sheet, json=file)
+    flags = select("embedder", by="diversity", budget=12, out=out, sheet=sheet, json=file)
     ended = here("select", *flags)
     assert (ended.code, ended.err) == (0, "")
     paths, vectors = outputs("embedder")
@@ -87,12 +88,26 @@ def test_diversity_of_a_model_and_images(here, select, outputs, tmp_path):
 
     # Again, with those as labelled: others, as if twice as many had been chosen.
     more = tmp_path / "more.txt"
-    ended = here("select", *select("embedder", budget=12, out=more, labelled=out))
+    ended = here("select", *select("embedder", by="diversity", budget=12, out=more, labelled=out))
     assert summary(ended)["labelled"] == 12
     assert lines(out) + lines(more) == paths[k_centre(vectors, 24).rows].tolist()
 
 
-def test_diversity_of_vectors(here, select, models, photos, tmp_path):
+def test_coverage_is_the_default(here, select, outputs, tmp_path):
+    out, more = tmp_path / "c.txt", tmp_path / "more.txt"
+    ended = here("select", *select("embedder", budget=6, out=out))
+    assert (ended.code, ended.err) == (0, "")
+    paths, vectors = outputs("embedder")
+    found = best_covering(vectors, 6)
+    assert lines(out) == paths[found.rows].tolist()
+    told = summary(ended)
+    assert (told["by"], told["sample"]) == ("coverage", 60)
+    assert told["mean_distance"]["last"] == pytest.approx(found.mean_distances[-1], rel=1e-3)
+    assert here("select", *select("embedder", budget=6, out=more, labelled=out)).code == 0
+    assert not set(lines(out)) & set(lines(more))
+
+
+def test_choice_of_vectors(here, select, models, photos, tmp_path):
     vectors, out, alike = tmp_path / "vectors", tmp_path / "a.txt", tmp_path / "b.txt"
     model = models / "embedder.keras"
     embed = [f"--model={model}", f"--images={photos}", f"--out={vectors}", "--shard_size=25"]
@@ -157,10 +172,10 @@ def test_random_is_seeded_and_leaves_out_what_is_labelled(here, photos, tmp_path
     assert "There were only 10 images to choose from." in ended.err
 
 
-@pytest.mark.parametrize("by", ["diversity", "uncertainty", "ranking_consistency", "random"])
+@pytest.mark.parametrize("by", ["coverage", "uncertainty", "ranking_consistency", "random"])
 def test_damaged_images_are_left_out(here, models, damaged_photos, tmp_path, by):
     out = tmp_path / "c.txt"
-    model = {"diversity": "embedder", "uncertainty": "classifier", "random": ""}.get(by, "score")
+    model = {"coverage": "embedder", "uncertainty": "classifier", "random": ""}.get(by, "score")
     flags = [f"--images={damaged_photos}", f"--by={by}", "--budget=60", f"--out={out}"]
     flags += [f"--model={models}/{model}.keras"] if model else []
     flags += ["--ladder=blur:2"] if by == "ranking_consistency" else []
@@ -195,7 +210,7 @@ def test_unusable_models_and_lists_are_refused(here, select, photos, tmp_path):
     [
         ([], "--out is required"),
         (["--out=c.txt"], "--images is required, or --vectors."),
-        (["--out=c.txt", "--images=photos"], "--by=diversity needs --model, or --vectors."),
+        (["--out=c.txt", "--images=photos"], "--by=coverage needs --model, or --vectors."),
         (["--out=c.txt", "--images=photos", "--model=m"], "--model=m does not exist."),
         (["--out=c.txt", "--images=phots"], "--images=phots is unknown"),
         (["--out=c.txt", "--vectors=photos"], "--vectors=photos holds no vectors"),
@@ -207,7 +222,7 @@ def test_unusable_models_and_lists_are_refused(here, select, photos, tmp_path):
         (["--out=c.txt", "--by=random", "--images=photos", "--sheet=a.gif"], "must end in .png"),
         (["--out=c.txt", "--by=random", "--images=photos", "--labelled=l"], "--labelled=l: there"),
         (["--budget=0", "--out=c.txt"], "--budget=0: 0 is not a positive integer"),
-        (["--by=best"], "--by=best: value should be one of <diversity|uncertainty|"),
+        (["--by=best"], "--by=best: value should be one of <coverage|diversity|"),
         (
             ["--out=c", "--by=ranking_consistency", "--images=photos", "--model=photos"]
             + ["--ladder=haze:1"],

@@ -111,7 +111,7 @@ def _match(settings: ClientCommandSettings, client: EmbeddingClient) -> _Ended:
         result["probability"] = told.probability(cosine, settings.share_of_same)
         result["share_of_same"] = settings.share_of_same
         line += f": the same with a probability of {result['probability']:.4f}"
-        line += f", if {settings.share_of_same:g} of the pairs that are asked about are"
+        line += f", if {100 * settings.share_of_same:g} % of the pairs asked about are"
     if settings.json != "-":
         print(as_flags(line, names_of(settings)))
     return SUCCESS, result

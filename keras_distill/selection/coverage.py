@@ -61,7 +61,7 @@ def best_covering(
         >>> import numpy as np
         >>> line = np.array([[0.0], [1.0], [2.0], [9.0], [10.0], [99.0]])
         >>> best_covering(line, 3).rows.tolist()
-        [2, 5, 4]
+        [2, 5, 3]
     """
     if count < 1:
         raise InputError(f"`count={count}` is not positive.")

@@ -164,12 +164,32 @@ LABEL_LOSSES = {
     "semantic_diversity": LossEntry("labels.semantic_diversity_loss.SemanticDiversityLoss"),
 }
 
+# Published with code: th_kd, crd_th and sh_kd. kd, kde and crd are like these without the head, and
+# kde_th has the numbers of crd_th.
+#: Weights of the parts of a loss that shares a head, by the name of the combination: on the labels,
+#: on the teacher's logits, on the logits of the teacher's head, on the direction of the embedding
+#: (KDE), and contrastive (CRD).
+HEAD_SHARING: dict[str, dict[str, float]] = {
+    "plain": {"label": 1.0},
+    "kd": {"label": 1.0, "logits": 1.5},
+    "kde": {"label": 1.0, "logits": 1.0, "kde": 0.8},
+    "crd": {"label": 1.0, "logits": 1.0, "crd": 0.8},
+    "th_kd": {"label": 1.0, "logits": 1.5, "head": 0.02},
+    "kde_th": {"label": 0.9, "logits": 1.0, "kde": 0.8, "head": 0.02},
+    "crd_th": {"label": 0.9, "logits": 1.0, "crd": 0.8, "head": 0.02},
+    "sh_kd": {"label": 1.0, "logits": 1.0, "crd": 0.8},
+}
+
 # Losses without a name in these settings: they wrap others, or compare logits.
 _OTHERS = (
+    LossEntry("contrastive_teacher.ContrastiveTeacher"),
     LossEntry("cross_batch_memory.CrossBatchMemory"),
     LossEntry("keras_distillation.KerasTeacherLoss"),
     LossEntry("label_distillation.LabelDistillation"),
+    LossEntry("logits_teacher.LogitsTeacher"),
+    LossEntry("margin_softmax.MarginSoftmax"),
     LossEntry("self_distillation.SelfDistillation"),
+    LossEntry("teacher_head.TeacherHead"),
     LossEntry("teacher_references.TeacherReferences"),
 )
 

@@ -19,7 +19,11 @@ from keras_distill.teachers.preprocessing import PREPROCESSINGS
 #: How a product is measured: each image as a query, or the labels of each image.
 PROTOCOLS = ("retrieval", "multilabel")
 #: Protocol by which the product of each recipe is evaluated.
-PROTOCOL_OF_RECIPE = {"distill": "retrieval", "multilabel": "multilabel"}
+PROTOCOL_OF_RECIPE = {
+    "distill": "retrieval",
+    "head_sharing": "accuracy",
+    "multilabel": "multilabel",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

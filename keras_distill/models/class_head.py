@@ -103,7 +103,7 @@ class ClassHead:
             )
         layer.kernel.assign(self.kernel)
         if getattr(layer, "bias", None) is not None:
-            layer.bias.assign(np.zeros(len(layer.bias)) if self.bias is None else self.bias)
+            layer.bias.assign(np.zeros(layer.bias.shape) if self.bias is None else self.bias)
         layer.trainable = False
 
     def save(self, path: str | Path) -> None:
@@ -174,11 +174,11 @@ def split_head(model: keras.Model) -> tuple[keras.Model, ClassHead]:
         >>> features.output_shape, head.kernel.shape, head.names
         ((None, 256), (256, 2), ('cat', 'dog'))
     """
-    outputs = by_name(model.output) or {}
+    outputs = _outputs(model)
     tensor = outputs.get(LOGITS, next(iter(outputs.values())) if len(outputs) == 1 else None)
     if tensor is None:
         raise InputError(
-            f"`model` {model.name!r} returns {', '.join(outputs) or model.output_shape}, and no "
+            f"`model` {model.name!r} returns {', '.join(outputs) or 'no vectors'}, and no "
             "'logits'; give a classifier of images of one class each."
         )
     features, layer = _split(model, tensor)
@@ -194,7 +194,7 @@ def split_head(model: keras.Model) -> tuple[keras.Model, ClassHead]:
 
 def head_layer(model: keras.Model) -> Any:
     """Returns the last layer of a classifier; arguments and errors as of `split_head`."""
-    outputs = by_name(model.output) or {}
+    outputs = _outputs(model)
     return _split(model, outputs.get(LOGITS, next(iter(outputs.values()))))[1]
 
 
@@ -209,7 +209,7 @@ def _split(model: keras.Model, tensor: Any) -> tuple[Any, Any]:
     if isinstance(layer, keras.layers.Dense) and layer.activation is keras.activations.linear:
         return layer.input, layer
     if isinstance(layer, keras.Model) and len(layer.inputs) == 1:
-        inner = by_name(layer.output) or {}
+        inner = _outputs(layer)
         if len(inner) == 1:
             features, head = _split(layer, next(iter(inner.values())))
             own = keras.Model(layer.inputs[0], features, name=f"{layer.name}_features")
@@ -219,6 +219,13 @@ def _split(model: keras.Model, tensor: Any) -> tuple[Any, Any]:
         f"`model` {model.name!r} ends with {last}, not with a Dense layer without activation, "
         "whose matrix could be shared; give a model that returns logits."
     )
+
+
+def _outputs(model: keras.Model) -> dict[str, Any]:
+    """The outputs of a model by name; a Sequential one that nobody has called has no `output`."""
+    if not getattr(model, "inputs", None):
+        raise InputError(f"`model` {model.name!r} must be functional or sequential, and built.")
+    return by_name(model.outputs if isinstance(model, keras.Sequential) else model.output) or {}
 
 
 def _graph(layer: keras.Layer, side: str) -> Any:

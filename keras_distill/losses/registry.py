@@ -78,12 +78,14 @@ class TeacherLossEntry(LossEntry):
         same_space: Whether both embeddings must lie in one space, and have equal widths.
         of_features: Whether feature maps of inner layers are compared, not embeddings.
         of_anchors: Whether the constructor takes `anchors`, vectors of the teacher, or `queue`.
+        of_head: Whether the constructor takes the teacher's head.
     """
 
     weight: float | Mapping[str, float] = 1.0
     same_space: bool = False
     of_features: bool = False
     of_anchors: bool = False
+    of_head: bool = False
 
     def weight_on(self, dataset: str) -> float:
         """Returns the published weight on a data set."""
@@ -151,6 +153,9 @@ TEACHER_LOSSES = {
     "rkd_angle": TeacherLossEntry("rkd_angle.RkdAngle", weight=2.0),
     "similarity": TeacherLossEntry("similarity_preserving.SimilarityPreserving", weight=3000.0),
     "pkt": TeacherLossEntry("probabilistic_transfer.ProbabilisticTransfer", weight=30000.0),
+    "teacher_head": TeacherLossEntry(
+        "teacher_head.TeacherHead", weight=0.02, same_space=True, of_head=True
+    ),
     "projector": TeacherLossEntry("projector.Projector"),
     "attention": TeacherLossEntry("attention_maps.AttentionMaps", weight=1000.0, of_features=True),
     "hint": TeacherLossEntry("hint.Hint", weight=100.0, of_features=True),
@@ -189,7 +194,6 @@ _OTHERS = (
     LossEntry("logits_teacher.LogitsTeacher"),
     LossEntry("margin_softmax.MarginSoftmax"),
     LossEntry("self_distillation.SelfDistillation"),
-    LossEntry("teacher_head.TeacherHead"),
     LossEntry("teacher_references.TeacherReferences"),
 )
 
@@ -199,6 +203,8 @@ FEATURE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss
 SAME_SPACE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.same_space)
 #: Names of the teacher losses that compare with vectors of the teacher for other images.
 ANCHOR_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_anchors)
+#: Names of the teacher losses that need the teacher's head.
+HEAD_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_head)
 
 
 def published_weight(dataset: str, loss: str) -> float:

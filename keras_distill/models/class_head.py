@@ -14,6 +14,9 @@ from keras_distill.models.label_names import LOGITS, LabelNames, find_labels
 from keras_distill.models.product import by_name
 from keras_distill.publishing import published_file
 
+#: File of the class vectors that a run of an embedder keeps next to its student.
+CLASS_HEAD = "class_head.npz"
+
 
 @dataclass(frozen=True, eq=False)
 class ClassHead:

@@ -15,7 +15,8 @@ from keras_distill.models.embedding_output import with_embedding
 from keras_distill.models.label_names import LOGITS
 from keras_distill.models.loading import EMBEDDING
 from keras_distill.models.mixed_heads import mix_heads
-from keras_distill.recipes.head_teacher import HeadTeacher, head_loss
+from keras_distill.recipes.head_teacher import HeadTeacher
+from keras_distill.recipes.losses import head_loss
 from keras_distill.settings.head_sharing import HeadSharingSettings
 
 

@@ -6,30 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.view_changes import ViewChanges
 from keras_distill.errors import InputError, renamed_arguments
-from keras_distill.losses.teacher_head import TeacherHead
-from keras_distill.models.class_head import ClassHead, load_class_head, split_head
+from keras_distill.models.class_head import CLASS_HEAD, ClassHead, load_class_head, split_head
 from keras_distill.models.label_names import LOGITS
 from keras_distill.models.loading import EMBEDDING, load_model
 from keras_distill.models.product import by_name
 from keras_distill.recipes.caches import fill_caches
+from keras_distill.recipes.class_means import class_means
+from keras_distill.recipes.losses import head_loss
 from keras_distill.recipes.teacher_embeddings import TeacherEmbeddings
-from keras_distill.settings.head_sharing import MEANS_SCALE, HeadSharingSettings
+from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.teachers import parse_cache
 from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.output_teacher import OutputTeacher
 from keras_distill.teachers.teacher import Teacher, as_teacher
-
-#: File of the class vectors that the recipe `distill` writes next to its student.
-CLASS_HEAD = "class_head.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +88,6 @@ class HeadTeacher:
         """
         own = self.teacher.image_size or image_size
         return own if self.cache is None and (degraded or own != image_size) else None
-
-
-def head_loss(head: ClassHead, **options: Any) -> TeacherHead:
-    """Makes the loss of a head; options as of `TeacherHead`."""
-    return TeacherHead(head.kernel, head.bias, scale=head.scale, **options)
 
 
 def open_head_teacher(
@@ -177,19 +169,7 @@ def with_means(
     vectors = TeacherEmbeddings(
         teacher.teacher, images, image_size, cache=teacher.cache, name="", console=console
     ).labelled()
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = vectors / np.where(lengths > 0, lengths, 1)
-    means = np.zeros((len(images.class_names), vectors.shape[1]))
-    np.add.at(means, images.labels, units)
-    lengths = np.linalg.norm(means, axis=1, keepdims=True)
-    if not lengths.all():
-        empty = images.class_names[int(np.argmin(lengths))]
-        raise InputError(
-            f"`teacher_head=means`: the teacher's embeddings of {empty!r} have the mean 0; give "
-            "another head."
-        )
-    kernel = (means / lengths).T.astype(np.float32)
-    head = ClassHead(kernel, scale=MEANS_SCALE, names=images.class_names)
+    head = class_means(vectors, images.labels, images.class_names)
     return dataclasses.replace(teacher, head=head)
 
 
@@ -230,6 +210,27 @@ def load_keras_teacher(
     )
 
 
+def read_class_head(file: Path) -> ClassHead:
+    """Reads the head of the setting `teacher_head`.
+
+    Args:
+        file: A `class_head.npz`, a run directory with one, or a classifier.
+
+    Returns:
+        The head.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if (file / CLASS_HEAD).is_file():
+        file = file / CLASS_HEAD
+    if file.is_dir() or file.suffix == ".keras":
+        with renamed_arguments(path="teacher_head", model=f"teacher_head={file}"):
+            return split_head(load_model(file))[1]
+    with renamed_arguments(path="teacher_head"):
+        return load_class_head(file)
+
+
 def _load(
     settings: HeadSharingSettings, path: Path, names: tuple[str, ...]
 ) -> tuple[Teacher, ClassHead | None, str]:
@@ -255,8 +256,7 @@ def _load(
         if head is None and kept.is_file():
             head = load_class_head(kept)
     else:
-        file = Path(settings.teacher_head)
-        head = _read_head(file)
+        head = read_class_head(Path(settings.teacher_head))
     if head is None:
         raise InputError(
             f"`teacher={path}` has no head of these classes: it is no classifier, and there is no "
@@ -269,14 +269,3 @@ def _load(
             f"`teacher={path}` makes {teacher.embedding_dim}."
         )
     return teacher, head, note
-
-
-def _read_head(file: Path) -> ClassHead:
-    """The head in a file or a run directory."""
-    if (file / CLASS_HEAD).is_file():
-        file = file / CLASS_HEAD
-    if file.is_dir() or file.suffix == ".keras":
-        with renamed_arguments(path="teacher_head", model=f"teacher_head={file}"):
-            return split_head(load_model(file))[1]
-    with renamed_arguments(path="teacher_head"):
-        return load_class_head(file)

@@ -16,8 +16,6 @@ from keras_distill.settings.training import TrainSettings
 
 #: Scale and margin of the heads that compare cosines, by the value of the setting `head`.
 COSINE_HEADS = {"arc_face": (64.0, 0.5), "normalized_softmax": (20.0, 0.0)}
-#: Scale of a head that is made of the means of classes.
-MEANS_SCALE = 20.0
 #: Values of `teacher_head` that are no file.
 HEADS = ("auto", "means", "none")
 _CRD = ("crd_negatives", "crd_dim", "crd_momentum", "crd_temperature")

@@ -13,7 +13,6 @@ from keras_distill.errors import renamed_arguments
 from keras_distill.recipes.class_vectors import head_fingerprint
 from keras_distill.runs.stage import StageContext
 from keras_distill.settings.distill import DistillSettings
-from keras_distill.settings.teacher_losses import teacher_loss_weights
 from keras_distill.settings.teachers import parse_cache, parse_teachers
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.teachers.teacher import Teacher
@@ -44,13 +43,15 @@ def check_provenance(
         InputError: If something differs.
     """
     found: dict[str, Any] = {"train_images": images.digest}
-    weights = teacher_loss_weights(settings, settings.dataset)
+    losses = {
+        part.partition(":")[0].rpartition(".")[2] for part in settings.teacher_losses.split(",")
+    }
     called = {}  # in messages
     for name, path in parse_teachers(settings.teacher).items():
         key = f"teacher/{name}" if name else "teacher"
         found[key] = teachers[name].fingerprint
         called[key] = f"teacher={name}={path}" if name else f"teacher={path}"
-        if (head := head_fingerprint(settings, Path(path), weights[name])) is not None:
+        if (head := head_fingerprint(settings, Path(path), losses)) is not None:
             found[f"{key}_head"] = head
             called[f"{key}_head"] = f"teacher_head={settings.teacher_head}"
     if settings.backbone_weights != "none":

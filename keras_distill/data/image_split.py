@@ -28,7 +28,7 @@ def split_by_image(labels: np.ndarray, shares: Mapping[str, float], *, seed: int
     Example:
         >>> import numpy as np
         >>> parts = split_by_image(np.arange(20) // 10, {"test": 0.2})
-        >>> [(parts[:10] == "test").sum(), (parts[10:] == "test").sum()]
+        >>> [(parts[:10] == "test").sum().item(), (parts[10:] == "test").sum().item()]
         [2, 2]
     """
     if not all(0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:

@@ -29,8 +29,8 @@ from keras_distill.recipes.head_teacher import (
 )
 from keras_distill.recipes.optimizer import compile_method
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
-from keras_distill.settings.class_data import load_split_images
 from keras_distill.settings.head_sharing import HeadSharingSettings
+from keras_distill.settings.split_data import load_split_images
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.training.accuracy_validation import VALIDATION_ACCURACY, AccuracyValidation
 from keras_distill.training.averaged_student import AveragedStudent

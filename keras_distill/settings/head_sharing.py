@@ -9,8 +9,8 @@ from keras_distill.errors import InputError
 from keras_distill.losses.registry import HEAD_SHARING
 from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.backbone import BackboneSettings
-from keras_distill.settings.class_data import ClassDataSettings
 from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.split_data import ClassDataSettings
 from keras_distill.settings.teachers import CacheSettings, parse_cache
 from keras_distill.settings.training import TrainSettings
 

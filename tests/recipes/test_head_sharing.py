@@ -15,9 +15,9 @@ from keras_distill.models.loading import load_model
 from keras_distill.recipes.head_method import build_head_method
 from keras_distill.recipes.head_student import build_head_student, build_tailored_teacher
 from keras_distill.recipes.head_teacher import fill_head_cache, open_head_teacher, with_means
-from keras_distill.settings.class_data import load_split_images
 from keras_distill.settings.command import Command
 from keras_distill.settings.head_sharing import HeadSharingSettings
+from keras_distill.settings.split_data import load_split_images
 
 COMMAND = Command("test", "doc", HeadSharingSettings)
 QUIET = Console(quiet=True)

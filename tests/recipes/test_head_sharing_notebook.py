@@ -14,7 +14,7 @@ def test_a_notebook_shares_a_head(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(PAGE), "exec"), names)
     assert names["accuracy"] > 0.9
-    history = names["history"]
+    history = names["fitted"].history
     for name in ("logits", "logits_kd", "embedding_teacher_head"):
         assert history[name][-1] < history[name][0]
     assert np.isfinite(history["loss"]).all()

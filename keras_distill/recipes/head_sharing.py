@@ -253,6 +253,7 @@ def _figures_before(
             "validation": 0 if data.validation is None else len(data.validation),
         },
         "labels": list(data.train.class_names),
+        "train_classes": list(data.train.class_names),
         "skipped_images": data.skipped,
         "parameters": product.count_params(),
         "image_size": product.input_shape[1],

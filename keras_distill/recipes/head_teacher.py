@@ -200,8 +200,14 @@ def load_keras_teacher(
     except InputError:
         return model, None, ""
     # A last linear layer may as well make an embedding.
-    if head.kernel.shape[1] != classes or not own:
+    if head.kernel.shape[1] != classes:
         return model, None, ""
+    if not own:
+        return (
+            model,
+            None,
+            f"the teacher's {classes} outputs have no names, and are taken for its embedding",
+        )
     return (
         features,
         head,
@@ -250,7 +256,7 @@ def _load(
             f"`teacher={path}` is a table of vectors, which sees no crops; give a model."
         )
     if not settings.needs_head or settings.teacher_head == "means":
-        return teacher, None, ""
+        return teacher, None, note if head is None else ""
     if settings.teacher_head == "auto":
         kept = (path if path.is_dir() else path.parent) / CLASS_HEAD
         if head is None and kept.is_file():

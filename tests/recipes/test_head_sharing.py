@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -105,6 +107,9 @@ def test_an_embedder_needs_a_head(parsed, models, tmp_path):
     teacher = open_head_teacher(settings, settings.teacher, images, 16)
     teacher = with_means(teacher, images, 16, QUIET)
     assert teacher.head.kernel.shape == (5, 6)
+    ambiguous = parsed("--combination=th_kd", "--teacher_head=means", teacher="nameless")
+    note = open_head_teacher(ambiguous, ambiguous.teacher, images, 16).note
+    assert note == "the teacher's 6 outputs have no names, and are taken for its embedding"
     np.testing.assert_allclose(np.linalg.norm(teacher.head.kernel, axis=0), 1, rtol=1e-5)
     head = ClassHead(np.ones((5, 6), np.float32), scale=9.0, names=images.class_names)
     head.save(tmp_path / "own.npz")
@@ -272,6 +277,47 @@ def test_three_stages(run, models):
     for stage in ("student", "teacher", "distill"):
         assert (ended.path / stage / "flags.txt").is_file()
         assert load_model(ended.path / stage / "embedder.keras").output_shape == (None, 8)
+
+
+KILLER = """
+import os, runpy, sys, keras
+from keras_distill.training import loop
+
+class Killed(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if "embedding_crd" in logs:
+            os._exit(9)
+
+loop.SkippedSteps = Killed
+sys.argv = ["train", *sys.argv[1:]]
+runpy.run_module("keras_distill.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_its_last_stage_ends_as_if_it_had_not(models, photos, tmp_path, command):
+    flags = [
+        "--recipe=head_sharing",
+        f"--dataset=folder:{photos}",
+        f"--student={models / 'student.keras'}",
+        f"--teacher={models / 'named.keras'}",
+        *("--combination=sh_kd", "--crd_negatives=20", "--crd_dim=4", "--batch_size=16"),
+        *("--epochs=2", "--nogradient_norm", "--notensorboard", "--deterministic"),
+        f"--cache_dir={tmp_path}",
+    ]
+    whole = command("train", *flags, f"--run_dir={tmp_path / 'whole'}")
+    assert whole.code == 0, whole.err + whole.out
+    (tmp_path / "killer.py").write_text(KILLER)
+    cut = [*flags, "--checkpoint_steps=2", f"--run_dir={tmp_path / 'cut'}"]
+    killer = [sys.executable, str(tmp_path / "killer.py"), *cut]
+    killed = subprocess.run(killer, capture_output=True)
+    assert killed.returncode == 9, killed.stderr
+    resumed = command("train", *cut)
+    assert resumed.code == 0, resumed.err + resumed.out
+    assert "stage teacher is finished" in resumed.out
+    assert "resuming after step 2" in resumed.out
+    left, right = (load_model(tmp_path / name).get_weights() for name in ("whole", "cut"))
+    assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,11 @@ def _check_provenance(
     found: dict[str, Any] = {"train_images": data.train.digest}
     if data.validation is not None:
         found["validation_images"] = data.validation.digest
-    if settings.student or settings.backbone_weights != "none":
+    if settings.student:
+        pretrained = settings.student_weights == "kept"
+    else:
+        pretrained = settings.backbone_weights != "none"
+    if pretrained:
         found["backbone_weights"] = model_fingerprint(product.get_layer("trunk"))
     if teacher is not None:
         found["teacher"] = teacher.fingerprint

@@ -35,6 +35,8 @@ def build_head_student(settings: HeadSharingSettings, class_names: tuple[str, ..
             model = load_model(settings.student)
         if LOGITS in (by_name(model.output) or {}) or _ends_with(model, len(names)):
             model = split_head(model)[0]
+        if settings.student_weights == "new":
+            model = keras.models.clone_model(model)
         backbone = _widened(model, settings.embedding_dim)
         with renamed_arguments(backbone=f"student={settings.student}"):
             return build_classifier(names, backbone, dropout=settings.dropout, **options)

@@ -30,6 +30,12 @@ class HeadStudentSettings(BackboneSettings, group="Student"):
         "A .keras file or a run directory whose layers, weights included, are the student's "
         "backbone, in place of --backbone; a classifier is taken without its head.",
     )
+    student_weights: str = setting(
+        "kept",
+        "Weights of --student: kept, or new, drawn again by --seed, for a network that is not "
+        "pretrained.",
+        choices=["kept", "new"],
+    )
     embedding_dim: int = setting(
         0,
         "Width of a linear layer between the pooled features and the head, such as that of the "
@@ -78,6 +84,8 @@ class HeadStudentSettings(BackboneSettings, group="Student"):
         if self.margin is not None and (self.head != "arc_face" or self.margin >= 3):
             raise InputError(f"--margin={self.margin} must be below 3, and needs --head=arc_face.")
         if not self.student:
+            if self.student_weights != "kept":
+                raise InputError(f"--student_weights={self.student_weights} needs --student.")
             return
         if not Path(self.student).exists():
             raise InputError(f"--student={self.student} does not exist.")

@@ -181,6 +181,13 @@ def test_students(parsed, models):
     own = split_head(load_model(models / "named.keras"))[0]
     for weight, other in zip(trunk.get_weights(), own.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, other)
+    drawn = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        new = parsed("--student_weights=new", teacher="")
+        drawn.append(build_head_student(new, names).get_layer("trunk").get_weights()[0])
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
     cosine = parsed("--head=arc_face", "--embedding_dim=3", "--head_scale=30", teacher="")
     _, head = split_head(build_head_student(cosine, names))
     assert (head.scale, head.width) == (30.0, 3)
@@ -339,6 +346,7 @@ def test_a_run_killed_in_its_last_stage_ends_as_if_it_had_not(models, photos, tm
         (["--margin=0.2"], "needs --head=arc_face"),
         (["--label_weight=0"], "all weights are 0"),
         (["--student=none.keras"], "does not exist"),
+        (["--student_weights=new"], "needs --student"),
         (["--student=.", "--alpha=0.5"], "describes a new backbone"),
         (["--validation_share=1"], "below 1"),
         (["--validation_share=0", "--patience=2"], "needs --validation_share"),

@@ -23,9 +23,9 @@ from keras_distill.evaluation.protocol_result import ProtocolResult
 from keras_distill.models.label_names import LOGITS, find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.product import by_name, product_shape
-from keras_distill.settings.class_data import has_split_folders, load_class_images
 from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.settings.progress import work_progress
+from keras_distill.settings.split_data import load_split_images
 
 
 def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
@@ -52,7 +52,11 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
     if size is None:
         raise InputError(f"`model={settings.model}` takes images of any size; give `image_size`.")
     begun = time.perf_counter()
-    images, skipped = load_class_images(settings, settings.split)
+    (images,), skipped = load_split_images(settings, settings.split)
+    if images is None:
+        raise InputError(
+            f"`split={settings.split}`: `dataset={settings.dataset}` has no such images."
+        )
     labels = find_labels(model)
     classes = product_shape(model).outputs[LOGITS][0]
     images, class_names = _in_order(settings, images, classes, labels and labels.names)
@@ -76,11 +80,6 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
     if labels is None:
         notes.append(
             "The model keeps no names of its classes: they were taken in alphabetical order."
-        )
-    if not has_split_folders(settings.dataset):
-        notes.append(
-            f"{settings.dataset} has no folders of splits: all of its images were taken, maybe "
-            "some that the model was trained on."
         )
     if settings.picture:
         draw_confusion(Path(settings.picture), metrics.confusion, class_names, title=title)

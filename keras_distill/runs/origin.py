@@ -18,7 +18,12 @@ from keras_distill.settings.data import DATASETS, parse_unlabelled
 from keras_distill.settings.distill import DistillSettings
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
-_OF_TRAINING = ("backbone", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
+_OF_TRAINING = (
+    *("student", "backbone", "alpha", "teacher", "combination", "teacher_losses", "task_loss"),
+    *("epochs", "seed"),
+)
+#: Settings of a backbone by name, in place of which a run may have a student of its own.
+_OF_BACKBONE = ("backbone", "alpha")
 _OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "classes")
 
 
@@ -46,6 +51,7 @@ def model_origin(
     run = run_of(model)
     if run is not None:
         settings = _readable_settings(run)
+        student: str = getattr(settings, "student", "")
         if settings is not None and settings.dataset:
             origin["data"] = settings.dataset
             origin["data_licence"] = _LICENCES.get(settings.dataset)
@@ -54,6 +60,7 @@ def model_origin(
             for name in _OF_TRAINING
             if settings is not None
             and name in settings.given
+            and not (name in _OF_BACKBONE and student)
             and (value := getattr(settings, name)) != ""
         }
         if chosen:
@@ -121,11 +128,12 @@ def run_dataset(model: str) -> Any:
         model: A `.keras` file or a run directory.
 
     Returns:
-        A `Dataset`; `None` if the run names none that can be read.
+        A `Dataset`; `None` if the run names none that can be read, or is of another recipe.
     """
     run = run_of(model)
     settings = _readable_settings(run) if run is not None else None
-    if settings is None or not settings.dataset:
+    # Those of other recipes are not split by class.
+    if not isinstance(settings, DistillSettings) or not settings.dataset:
         return None
     data_dir = settings.data_dir
     if not is_at_hand(settings.dataset, data_dir):

@@ -15,15 +15,18 @@ from keras_distill.settings.label_data import (
 )
 from keras_distill.settings.recipes import RECIPES
 from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.split_data import ImageSplitSettings, check_class_dataset
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
 #: How a product is measured: each image as a query, the labels of each image, its one class, or
 #: pairs of images.
 PROTOCOLS = ("retrieval", "multilabel", "accuracy", "verification")
 #: Protocol by which the product of each recipe is evaluated.
-PROTOCOL_OF_RECIPE = {"distill": "retrieval", "multilabel": "multilabel"}
-#: Protocols that may read a folder of splits, in which classes are the same in every split.
-_OF_CLASSES = ("accuracy", "verification")
+PROTOCOL_OF_RECIPE = {
+    "distill": "retrieval",
+    "head_sharing": "accuracy",
+    "multilabel": "multilabel",
+}
 _ONLY_OF = {
     "gallery_model": ("retrieval",),
     "degrade_side": ("retrieval", "multilabel"),
@@ -156,6 +159,7 @@ class EvaluateSettings(
     GalleryModelSettings,
     DataSettings,
     LabelFileSettings,
+    ImageSplitSettings,
     PairSettings,
     EvaluationSettings,
     group="Evaluation",
@@ -252,9 +256,13 @@ class EvaluateSettings(
                 f"--dataset={self.dataset} has {kind}, and --protocol={self.protocol} does not "
                 "take them; give other data, or another protocol."
             )
+        if self.protocol == "accuracy":
+            check_class_dataset(self.dataset)
+            self.check_shares()
+            return
         if not labels:
             DataSettings.check(self)
-            if not (self.protocol in _OF_CLASSES and has_split_folders(self.dataset)):
+            if self.protocol != "verification" or not has_split_folders(self.dataset):
                 check_split(self.split, self.validation_classes)
             return
         check_label_dataset(self.dataset)

@@ -42,7 +42,10 @@ def splits(photos, tmp_path_factory):
 def test_figures_are_those_of_the_metrics(here, classifier, photos, tmp_path):
     path, names = classifier
     file, picture = tmp_path / "figures.json", tmp_path / "confusion.png"
-    given = [f"--model={path}", "--protocol=accuracy", f"--dataset=folder:{photos}", "--per_class"]
+    root = tmp_path / "photos"  # all of which are tested on
+    shutil.copytree(photos, root / "test")
+    shutil.copytree(photos, root / "train")
+    given = [f"--model={path}", "--protocol=accuracy", f"--dataset=folder:{root}", "--per_class"]
     ended = here("evaluate", *given, "--top_ks=1,3", f"--json={file}", f"--picture={picture}")
     assert (ended.code, ended.err) == (0, "")
     told = json.loads(file.read_text())
@@ -68,7 +71,6 @@ def test_figures_are_those_of_the_metrics(here, classifier, photos, tmp_path):
     assert picture.read_bytes()[:4] == b"\x89PNG"
     for said in ("top-1", "top-3", "class mean", "by class", "most often taken for", str(picture)):
         assert said in ended.out
-    assert "has no folders of splits: all of its images were taken" in ended.out
     assert "warning: 1 of 7 classes have no image here, and no accuracy: other." in ended.out
 
 
@@ -76,6 +78,7 @@ def test_folders_of_splits(here, classifier, splits, tmp_path):
     path, _ = classifier
     file = tmp_path / "figures.json"
     given = [f"--model={path}", "--protocol=accuracy", f"--dataset=folder:{splits}"]
+    given.append("--validation_share=0")
     assert here("evaluate", *given, f"--json={file}").code == 0
     told = json.loads(file.read_text())
     assert (told["images"], told["split"]) == (24, "test")
@@ -84,7 +87,7 @@ def test_folders_of_splits(here, classifier, splits, tmp_path):
     assert json.loads(file.read_text())["images"] == 36
     ended = here("evaluate", *given, "--split=validation")
     assert ended.code == 2
-    assert "has no folder 'validation'" in ended.err
+    assert f"--split=validation: --dataset=folder:{splits} has no such images." in ended.err
 
 
 def test_unusable_models_and_data_are_refused(here, classifier, teacher, photos, tmp_path):

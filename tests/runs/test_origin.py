@@ -162,3 +162,23 @@ def test_test_images_of_a_run(run, tmp_path):
         (run / "flags.txt").write_text(f"--dataset={dataset}\n--data_dir={tmp_path}\n")
         assert run_test_images(str(run)) is None
     assert [path.name for path in tmp_path.iterdir() if "photo" not in path.name] == ["run"]
+
+
+def test_a_run_of_classes_that_are_split_by_image(run, tmp_path):
+    (run / "student.keras").rename(run / "model.keras")
+    (tmp_path / "photos").mkdir()
+    (run / "flags.txt").write_text(
+        f"--recipe=head_sharing\n--dataset=folder:{tmp_path / 'photos'}\n--backbone=mobilenet\n"
+        "--alpha=1.0\n--student=small.keras\n--teacher=big.keras\n--combination=th_kd\n"
+    )
+    write(run / "summary.json", {"labels": ["cat", "dog"], "train_classes": ["cat", "dog"]})
+    found = model_origin(str(run))
+    assert found["training_classes"] == ["cat", "dog"]
+    assert found["training"] == {
+        "student": "small.keras",
+        "teacher": "big.keras",
+        "combination": "th_kd",
+    }
+    write(run / "summary.json", {})
+    assert "training_classes" not in model_origin(str(run))
+    assert run_test_images(str(run)) is None

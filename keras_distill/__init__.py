@@ -18,9 +18,12 @@ from keras_distill.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run `__getattr__`
     from keras_distill.data.class_batches import class_batches as class_batches
+    from keras_distill.data.class_images import load_class_images as load_class_images
     from keras_distill.data.class_prior_file import read_class_prior as read_class_prior
     from keras_distill.data.class_prior_file import write_class_prior as write_class_prior
     from keras_distill.data.dataset import load_dataset as load_dataset
+    from keras_distill.data.image_batches import image_batches as image_batches
+    from keras_distill.data.image_split import split_by_image as split_by_image
     from keras_distill.data.label_targets import read_label_targets as read_label_targets
     from keras_distill.data.partial_annotations import drop_annotations as drop_annotations
     from keras_distill.data.partial_annotations import (
@@ -33,6 +36,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.data.word_vectors import load_word_vectors as load_word_vectors
     from keras_distill.embedding.batches import embed_batches as embed_batches
     from keras_distill.errors import InputError as InputError
+    from keras_distill.evaluation.accuracy_metrics import accuracy_metrics as accuracy_metrics
     from keras_distill.evaluation.confidence_gap import ConfidenceGap as ConfidenceGap
     from keras_distill.evaluation.label_decisions import (
         best_label_thresholds as best_label_thresholds,
@@ -42,6 +46,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
         draw_precision_recall as draw_precision_recall,
     )
     from keras_distill.evaluation.retrieval_metrics import retrieval_metrics as retrieval_metrics
+    from keras_distill.evaluation.verification_metrics import all_pair_metrics as all_pair_metrics
+    from keras_distill.evaluation.verification_metrics import (
+        verification_metrics as verification_metrics,
+    )
     from keras_distill.losses.absolute_teacher import AbsoluteTeacher as AbsoluteTeacher
     from keras_distill.losses.anchor_kl import AnchorKL as AnchorKL
     from keras_distill.losses.arc_face import ArcFace as ArcFace
@@ -50,6 +58,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.losses.batch_all_triplet import BatchAllTriplet as BatchAllTriplet
     from keras_distill.losses.batch_hard_triplet import BatchHardTriplet as BatchHardTriplet
     from keras_distill.losses.contrastive import Contrastive as Contrastive
+    from keras_distill.losses.contrastive_teacher import ContrastiveTeacher as ContrastiveTeacher
     from keras_distill.losses.cosine_teacher import CosineTeacher as CosineTeacher
     from keras_distill.losses.cross_batch_memory import CrossBatchMemory as CrossBatchMemory
     from keras_distill.losses.d3still import D3still as D3still
@@ -68,6 +77,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
         SemanticDiversityLoss as SemanticDiversityLoss,
     )
     from keras_distill.losses.lifted_structure import LiftedStructure as LiftedStructure
+    from keras_distill.losses.logits_teacher import LogitsTeacher as LogitsTeacher
+    from keras_distill.losses.margin_softmax import MarginSoftmax as MarginSoftmax
     from keras_distill.losses.multi_similarity import MultiSimilarity as MultiSimilarity
     from keras_distill.losses.n_pairs import NPairs as NPairs
     from keras_distill.losses.probabilistic_transfer import (
@@ -85,6 +96,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
         SimilarityPreserving as SimilarityPreserving,
     )
     from keras_distill.losses.task_loss import TaskLoss as TaskLoss
+    from keras_distill.losses.teacher_head import TeacherHead as TeacherHead
     from keras_distill.losses.teacher_loss import TeacherLoss as TeacherLoss
     from keras_distill.losses.teacher_references import TeacherReferences as TeacherReferences
     from keras_distill.losses.tensorflow_addons import AddonsLoss as AddonsLoss
@@ -96,12 +108,19 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.album_encoder import AlbumEncoder as AlbumEncoder
     from keras_distill.models.album_means import mean_probabilities as mean_probabilities
     from keras_distill.models.album_means import mean_vectors as mean_vectors
+    from keras_distill.models.class_head import ClassHead as ClassHead
+    from keras_distill.models.class_head import load_class_head as load_class_head
+    from keras_distill.models.class_head import split_head as split_head
     from keras_distill.models.classifier import build_classifier as build_classifier
+    from keras_distill.models.cosine_head import CosineHead as CosineHead
     from keras_distill.models.embedder import build_embedder as build_embedder
+    from keras_distill.models.embedding_output import embedder_of as embedder_of
+    from keras_distill.models.embedding_output import with_embedding as with_embedding
     from keras_distill.models.frozen_batch_norm import freeze_batch_norm as freeze_batch_norm
     from keras_distill.models.label_names import LabelNames as LabelNames
     from keras_distill.models.label_names import find_labels as find_labels
     from keras_distill.models.mirror_average import mirror_averaged as mirror_averaged
+    from keras_distill.models.mixed_heads import mix_heads as mix_heads
     from keras_distill.models.word_space import build_word_classifier as build_word_classifier
     from keras_distill.models.word_space import build_word_space as build_word_space
     from keras_distill.models.word_space import word_scores as word_scores
@@ -113,6 +132,12 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.retrieval.index_parts import IndexEntries as IndexEntries
     from keras_distill.retrieval.vector_index import VectorIndex as VectorIndex
     from keras_distill.retrieval.vector_index import open_index as open_index
+    from keras_distill.selection.coverage import best_covering as best_covering
+    from keras_distill.selection.k_centre import k_centre as k_centre
+    from keras_distill.selection.ranking_consistency import (
+        ranking_consistency as ranking_consistency,
+    )
+    from keras_distill.selection.uncertainty import uncertainty as uncertainty
     from keras_distill.serving.client.async_client import (
         AsyncEmbeddingClient as AsyncEmbeddingClient,
     )
@@ -127,6 +152,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.teachers.cache import TeacherCache as TeacherCache
     from keras_distill.teachers.loading import load_teacher as load_teacher
     from keras_distill.teachers.vector_table import VectorTable as VectorTable
+    from keras_distill.training.accuracy_validation import AccuracyValidation as AccuracyValidation
     from keras_distill.training.adaptive_asymmetry import AdaptiveAsymmetry as AdaptiveAsymmetry
     from keras_distill.training.averaged_student import AveragedStudent as AveragedStudent
     from keras_distill.training.class_prior import ClassPrior as ClassPrior
@@ -142,6 +168,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
 
 _HOME_OF = {
     "AbsoluteTeacher": "losses.absolute_teacher",
+    "AccuracyValidation": "training.accuracy_validation",
     "AdaptiveAsymmetry": "training.adaptive_asymmetry",
     "AddonsLoss": "losses.tensorflow_addons",
     "AlbumEncoder": "models.album_encoder",
@@ -155,9 +182,12 @@ _HOME_OF = {
     "AveragedStudent": "training.averaged_student",
     "BatchAllTriplet": "losses.batch_all_triplet",
     "BatchHardTriplet": "losses.batch_hard_triplet",
+    "ClassHead": "models.class_head",
     "ClassPrior": "training.class_prior",
     "ConfidenceGap": "evaluation.confidence_gap",
     "Contrastive": "losses.contrastive",
+    "ContrastiveTeacher": "losses.contrastive_teacher",
+    "CosineHead": "models.cosine_head",
     "CosineTeacher": "losses.cosine_teacher",
     "CrossBatchMemory": "losses.cross_batch_memory",
     "D3still": "losses.d3still",
@@ -175,6 +205,8 @@ _HOME_OF = {
     "LayerwiseAdam": "training.layerwise_optimizers",
     "LayerwiseSGD": "training.layerwise_optimizers",
     "LiftedStructure": "losses.lifted_structure",
+    "LogitsTeacher": "losses.logits_teacher",
+    "MarginSoftmax": "losses.margin_softmax",
     "MultiSimilarity": "losses.multi_similarity",
     "NPairs": "losses.n_pairs",
     "OneCycle": "training.one_cycle",
@@ -197,13 +229,17 @@ _HOME_OF = {
     "Supervised": "methods.supervised",
     "TaskLoss": "losses.task_loss",
     "TeacherCache": "teachers.cache",
+    "TeacherHead": "losses.teacher_head",
     "TeacherLoss": "losses.teacher_loss",
     "TeacherReferences": "losses.teacher_references",
     "Tls": "serving.client.channel",
     "VectorIndex": "retrieval.vector_index",
     "VectorTable": "teachers.vector_table",
     "ViewChanges": "data.view_changes",
+    "accuracy_metrics": "evaluation.accuracy_metrics",
     "add_to_index": "retrieval.index_changes",
+    "all_pair_metrics": "evaluation.verification_metrics",
+    "best_covering": "selection.coverage",
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",
     "build_classifier": "models.classifier",
@@ -217,28 +253,40 @@ _HOME_OF = {
     "draw_precision_recall": "evaluation.precision_recall_picture",
     "drop_annotations": "data.partial_annotations",
     "embed_batches": "embedding.batches",
+    "embedder_of": "models.embedding_output",
     "evaluation_batches": "data.pipeline",
     "export_embedder": "serving.export.bundle",
     "export_model": "serving.export.bundle",
     "find_labels": "models.label_names",
     "freeze_batch_norm": "models.frozen_batch_norm",
+    "image_batches": "data.image_batches",
+    "k_centre": "selection.k_centre",
     "keep_annotations_per_class": "data.partial_annotations",
+    "load_class_head": "models.class_head",
+    "load_class_images": "data.class_images",
     "load_dataset": "data.dataset",
     "load_teacher": "teachers.loading",
     "load_word_vectors": "data.word_vectors",
     "mean_probabilities": "models.album_means",
     "mean_vectors": "models.album_means",
     "mirror_averaged": "models.mirror_average",
+    "mix_heads": "models.mixed_heads",
     "multilabel_metrics": "evaluation.multilabel_metrics",
     "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
+    "ranking_consistency": "selection.ranking_consistency",
     "read_class_prior": "data.class_prior_file",
     "read_label_targets": "data.label_targets",
     "read_labels": "serving.client.output_labels",
     "rebuild_index": "retrieval.index_changes",
     "retrieval_metrics": "evaluation.retrieval_metrics",
+    "split_by_image": "data.image_split",
+    "split_head": "models.class_head",
     "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
+    "uncertainty": "selection.uncertainty",
+    "verification_metrics": "evaluation.verification_metrics",
+    "with_embedding": "models.embedding_output",
     "word_scores": "models.word_space",
     "write_class_prior": "data.class_prior_file",
 }

@@ -21,6 +21,7 @@ COMMANDS = (
     "embed",
     "embed_beam",
     "index",
+    "select",
     "serve",
     "client",
 )

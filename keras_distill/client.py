@@ -3,6 +3,8 @@
   embed    embeds --images, or each --image, and writes the vectors with their paths to --out
   predict  as embed, for any outputs of a model, such as logits: an array of each in --out; with
            --labels it also prints the labels of each image, with their probabilities
+  match    tells whether two images show the same: their similarity, and by --calibration, which
+           evaluate --protocol=verification has measured, the probability
   status   lists the versions of --model and their states; without --model, of all models in the
            metrics at --rest, as TF-Serving itself does not list its models
   wait     waits until --model is available, for --limit seconds
@@ -20,6 +22,7 @@ there.
   python -m keras_distill.client predict --model=crowd --images=photos --out=answers.npz
   python -m keras_distill.client predict --model=tags --images=photos --out=answers.npz \
       --labels=models/tags/1
+  python -m keras_distill.client match A.jpg B.jpg --model=faces --calibration=models/faces/1
   python -m keras_distill.client wait --address=gpu-box:8500 --model=photos --version=3 --limit=120
   python -m keras_distill.client smoke --model=photos --golden=models/photos/1 --rest=localhost:8501
 
@@ -37,8 +40,10 @@ from keras_distill.publishing import published_file
 from keras_distill.settings.client import ClientCommandSettings
 from keras_distill.settings.command import FAILURE, Command
 
-VERBS = ("embed", "predict", "status", "wait", "smoke")
-COMMAND = Command("keras_distill.client", __doc__, ClientCommandSettings, VERBS)
+VERBS = ("embed", "predict", "match", "status", "wait", "smoke")
+COMMAND = Command(
+    "keras_distill.client", __doc__, ClientCommandSettings, VERBS, operands={"match": "image"}
+)
 
 
 def main(settings: ClientCommandSettings) -> int:

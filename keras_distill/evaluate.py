@@ -1,24 +1,27 @@
-r"""Measures how well an embedder retrieves images of classes that it was not trained on.
+r"""Measures how well a model retrieves, tells labels or classes, or verifies pairs of images.
 
-Every image of the split is a query against all others (the paper's protocol: exact Euclidean
-neighbours of unit vectors, the query left out). Prints a table, each value with its 95 % bootstrap
-interval; --json writes the figures, as fractions, to a file. Warns if the embeddings are all alike,
-if Recall@K cannot be told from chance, and if classes have too few images for meaningful figures.
---degrade degrades queries, gallery or both first.
+The protocol is that of the model's run, or --protocol: retrieval, where every image of the split is
+a query against all others (the paper's: exact Euclidean neighbours of unit vectors, the query left
+out); multilabel; accuracy, for classifiers of one class an image; or verification, whether two
+images show the same: by --pairs, or all pairs of the split.
+
+Prints a table, each value with its 95 % bootstrap interval; --json writes the figures, as
+fractions, to a file, and --picture draws a confusion matrix or an ROC curve. Warns of figures that
+mean little: embeddings that are all alike, or recall that cannot be told from chance. --degrade
+degrades queries, gallery or both first.
 
 If --model is a run, data set, classes and --degrade are taken from the run unless flags say
-otherwise, and classes that it was trained on are named. A flag file of train can be given too;
-flags that only train has are ignored.
+otherwise, and classes that it was trained on are named. A flag file of train can be given too.
 
 With --gallery_model, --model (the student) embeds the queries and --gallery_model (its teacher) the
-gallery: can the student query an index that the teacher built? The figures of each model alone are
-shown next to it, and the cosine of the two embeddings of the same image. In the JSON, the usual
-keys then hold the student in the teacher's gallery, and "asymmetric" holds all three.
+gallery: can the student query an index that the teacher built? The JSON's usual keys then hold the
+student in the teacher's gallery, and "asymmetric" this and each model alone.
 
   python -m keras_distill.evaluate --model=runs/relative
   python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \
       --test_classes=50:75 --ks=1,2,4,8 --json=recall.json
   python -m keras_distill.evaluate --model=runs/absolute --gallery_model=runs/teacher --dataset=cub
+  python -m keras_distill.evaluate --model=runs/faces --pairs=pairs.csv --picture=roc.png
 
 Exit codes: 0 done, 2 unusable flags or input.
 """
@@ -30,53 +33,28 @@ from typing import Any
 
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
-from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.settings import inherit_settings, read_settings, run_of
-from keras_distill.settings.command import flag_files
+from keras_distill.runs.evaluation_settings import completed_by_run, run_of_flag_files
 from keras_distill.settings.data import load_images
-from keras_distill.settings.evaluation import (
-    PROTOCOL_OF_RECIPE,
-    EvaluateSettings,
-    evaluate_command,
-)
-from keras_distill.settings.label_data import is_label_dataset
+from keras_distill.settings.evaluation import EvaluateSettings, evaluate_command
 
 COMMAND = evaluate_command(__doc__)
 
 
 def main(settings: EvaluateSettings) -> None:
     """Evaluates as the settings say."""
-    settings = settings.replace(model=settings.model or _run_of_flag_files())
+    settings = settings.replace(model=settings.model or run_of_flag_files())
     if not settings.model:
         raise InputError("--model is required: a .keras file, a run directory, or a SavedModel.")
     if not Path(settings.model).exists():
         raise InputError(f"--model={settings.model} does not exist.")
-    settings, said = _with_run(settings)
+    settings, said = completed_by_run(settings)
     settings.check()
-    if settings.per_class and not settings.json:
+    if settings.per_class and not settings.json and settings.protocol != "accuracy":
         raise InputError("--per_class needs --json, the file to list the classes in.")
     result = _evaluate(settings, said)
     if settings.json:
         with published_file(Path(settings.json)) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def _run_of_flag_files() -> str:
-    """The run whose flags.txt is the last flag file, if it has a student."""
-    runs = [str(file.parent) for file in flag_files() if file.name == "flags.txt"]
-    return next((run for run in reversed(runs) if RunDirectory(run).product.is_file()), "")
-
-
-def _with_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]:
-    """Takes settings that are not given from the model's run; returns a line about them too."""
-    run = run_of(settings.model)
-    if run is None:
-        protocol = "multilabel" if is_label_dataset(settings.dataset) else "retrieval"
-        return settings.replace(protocol=settings.protocol or protocol), ""
-    by_recipe = PROTOCOL_OF_RECIPE[read_settings(run).recipe]
-    settings = settings.replace(protocol=settings.protocol or by_recipe)
-    settings, _, said = inherit_settings(settings, run, ("dataset", "degrade", "word_vectors"))
-    return settings, said
 
 
 def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
@@ -86,14 +64,19 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     if said:
         say(said)
-    measure = {"retrieval": _measure_retrieval, "multilabel": _measure_labels}
+    measure = {
+        "retrieval": _measure_retrieval,
+        "multilabel": _measure_labels,
+        "accuracy": _measure_accuracy,
+        "verification": _measure_pairs,
+    }
     result = measure[str(settings.protocol)](settings, console)
     console.print(result.table)
     for line in (*result.notes, *(f"warning: {warning}" for warning in result.warnings)):
         say(line)
     return {
         "model": settings.model,
-        "data": settings.dataset,
+        "data": settings.pairs or settings.dataset,
         "split": settings.split,
         "protocol": settings.protocol,
         "figures": result.figures,
@@ -119,6 +102,20 @@ def _measure_labels(settings: EvaluateSettings, console: Any) -> Any:
     from keras_distill.runs.origin import trained_labels
 
     return multilabel_protocol.evaluate(settings, trained_labels(settings.model), console)
+
+
+def _measure_accuracy(settings: EvaluateSettings, console: Any) -> Any:
+    from keras_distill.evaluation import accuracy_protocol
+
+    return accuracy_protocol.evaluate(settings, console)
+
+
+def _measure_pairs(settings: EvaluateSettings, console: Any) -> Any:
+    from keras_distill.evaluation import verification_protocol
+    from keras_distill.runs.seen_classes import classes_seen_in_training
+
+    seen = functools.partial(classes_seen_in_training, settings.model)
+    return verification_protocol.evaluate(settings, seen, console)
 
 
 if __name__ == "__main__":

@@ -51,17 +51,18 @@ def _export_saved_model(settings: SavedModelSettings) -> int:
     from keras_distill.data.image_set import read_pictures
     from keras_distill.models.exported_facts import FACTS_FILE
     from keras_distill.models.loading import load_model
-    from keras_distill.models.mirror_average import mirror_averaged
+    from keras_distill.models.mirror_average import is_mirror_averaged, mirror_averaged
     from keras_distill.runs.origin import model_origin, run_test_images
     from keras_distill.serving.export.bundle import export_model
 
     begun, model = time.perf_counter(), settings.model
-    with renamed_arguments(results="recall"):
-        origin = model_origin(model, results=settings.recall, data_licence=settings.data_licence)
     with renamed_arguments(path="model"):
         loaded = load_model(model)
     if settings.mirror:
         loaded = mirror_averaged(loaded)
+    mirror, licence = is_mirror_averaged(loaded), settings.data_licence
+    with renamed_arguments(results="recall"):
+        origin = model_origin(model, results=settings.recall, data_licence=licence, mirror=mirror)
     try:
         folder = export_model(
             loaded,

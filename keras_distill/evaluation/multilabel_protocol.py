@@ -20,7 +20,7 @@ from keras_distill.models.label_names import find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.product import by_name, product_shape
 from keras_distill.models.word_space import WORDS, build_word_classifier
-from keras_distill.settings.evaluation import EvaluateSettings, parse_top_ks
+from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.settings.label_data import load_label_images
 from keras_distill.settings.progress import work_progress
 
@@ -111,7 +111,7 @@ def evaluate(
         images.targets,
         images.class_names,
         thresholds=thresholds,
-        top_ks=parse_top_ks(settings.top_ks),
+        top_ks=settings.top_ks_or([3]),
         unseen=unseen if len(unseen) < len(images.class_names) else (),
         per_class=settings.per_class,
     )

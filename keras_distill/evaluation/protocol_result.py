@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class ProtocolResult:
     Attributes:
         figures: The figures by name, which may be nested; fractions, not percent.
         intervals: Their 95 % intervals, `[lower, upper]`, by the same names.
-        table: Table of the figures for the console.
+        table: Table of the figures for the console, or several.
         notes: Lines below the table.
         warnings: Reasons why the figures mean little or nothing.
         more: Other keys of the JSON, plain values.
@@ -23,7 +23,7 @@ class ProtocolResult:
 
     figures: Mapping[str, Any]
     intervals: Mapping[str, Any]
-    table: "Table"
+    table: "RenderableType"
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
     more: Mapping[str, Any] = field(default_factory=dict)

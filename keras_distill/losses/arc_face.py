@@ -51,6 +51,11 @@ class ArcFace(ClassVectorLoss):
         self.margin = margin
         self.scale = scale
 
+    @property
+    def head_scale(self) -> float:
+        """Factor of the cosines; see the base class."""
+        return self.scale
+
     def compare(self, cosines: Any, own: Any, weights: Any) -> Any:
         """Computes the mean cross-entropy; see the base class."""
         cosine = ops.sum(ops.where(own, cosines, 0.0), axis=1)

@@ -35,6 +35,16 @@ class ClassVectorLoss(TaskLoss):
 
     takes_references = False
 
+    @property
+    def vectors(self) -> Any:
+        """The class vectors, a variable `(classes, dim)`, once the loss is built."""
+        return self._class_vectors.vectors
+
+    @property
+    def head_scale(self) -> float:
+        """Factor of the cosines, where the vectors are the head of a classifier."""
+        return 1.0
+
     def __init__(self, classes: Sequence[int] | np.ndarray, name: str):
         super().__init__(name=name)
         values = np.unique(np.asarray(classes))

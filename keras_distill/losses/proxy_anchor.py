@@ -51,6 +51,11 @@ class ProxyAnchor(ClassVectorLoss):
         self.margin = margin
         self.alpha = alpha
 
+    @property
+    def head_scale(self) -> float:
+        """Factor of the cosines; see the base class."""
+        return self.alpha
+
     def compare(self, cosines: Any, own: Any, weights: Any) -> Any:
         """Computes the mean over the proxies; see the base class."""
         counted = weights[:, None] > 0.0

@@ -78,12 +78,14 @@ class TeacherLossEntry(LossEntry):
         same_space: Whether both embeddings must lie in one space, and have equal widths.
         of_features: Whether feature maps of inner layers are compared, not embeddings.
         of_anchors: Whether the constructor takes `anchors`, vectors of the teacher, or `queue`.
+        of_head: Whether the constructor takes the teacher's head.
     """
 
     weight: float | Mapping[str, float] = 1.0
     same_space: bool = False
     of_features: bool = False
     of_anchors: bool = False
+    of_head: bool = False
 
     def weight_on(self, dataset: str) -> float:
         """Returns the published weight on a data set."""
@@ -151,6 +153,9 @@ TEACHER_LOSSES = {
     "rkd_angle": TeacherLossEntry("rkd_angle.RkdAngle", weight=2.0),
     "similarity": TeacherLossEntry("similarity_preserving.SimilarityPreserving", weight=3000.0),
     "pkt": TeacherLossEntry("probabilistic_transfer.ProbabilisticTransfer", weight=30000.0),
+    "teacher_head": TeacherLossEntry(
+        "teacher_head.TeacherHead", weight=0.02, same_space=True, of_head=True
+    ),
     "projector": TeacherLossEntry("projector.Projector"),
     "attention": TeacherLossEntry("attention_maps.AttentionMaps", weight=1000.0, of_features=True),
     "hint": TeacherLossEntry("hint.Hint", weight=100.0, of_features=True),
@@ -164,11 +169,30 @@ LABEL_LOSSES = {
     "semantic_diversity": LossEntry("labels.semantic_diversity_loss.SemanticDiversityLoss"),
 }
 
+# Published with code: th_kd, crd_th and sh_kd. kd, kde and crd are like these without the head, and
+# kde_th has the numbers of crd_th.
+#: Weights of the parts of a loss that shares a head, by the name of the combination: on the labels,
+#: on the teacher's logits, on the logits of the teacher's head, on the direction of the embedding
+#: (KDE), and contrastive (CRD).
+HEAD_SHARING: dict[str, dict[str, float]] = {
+    "plain": {"label": 1.0},
+    "kd": {"label": 1.0, "logits": 1.5},
+    "kde": {"label": 1.0, "logits": 1.0, "kde": 0.8},
+    "crd": {"label": 1.0, "logits": 1.0, "crd": 0.8},
+    "th_kd": {"label": 1.0, "logits": 1.5, "head": 0.02},
+    "kde_th": {"label": 0.9, "logits": 1.0, "kde": 0.8, "head": 0.02},
+    "crd_th": {"label": 0.9, "logits": 1.0, "crd": 0.8, "head": 0.02},
+    "sh_kd": {"label": 1.0, "logits": 1.0, "crd": 0.8},
+}
+
 # Losses without a name in these settings: they wrap others, or compare logits.
 _OTHERS = (
+    LossEntry("contrastive_teacher.ContrastiveTeacher"),
     LossEntry("cross_batch_memory.CrossBatchMemory"),
     LossEntry("keras_distillation.KerasTeacherLoss"),
     LossEntry("label_distillation.LabelDistillation"),
+    LossEntry("logits_teacher.LogitsTeacher"),
+    LossEntry("margin_softmax.MarginSoftmax"),
     LossEntry("self_distillation.SelfDistillation"),
     LossEntry("teacher_references.TeacherReferences"),
 )
@@ -179,6 +203,8 @@ FEATURE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss
 SAME_SPACE_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.same_space)
 #: Names of the teacher losses that compare with vectors of the teacher for other images.
 ANCHOR_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_anchors)
+#: Names of the teacher losses that need the teacher's head.
+HEAD_LOSSES = frozenset(name for name, loss in TEACHER_LOSSES.items() if loss.of_head)
 
 
 def published_weight(dataset: str, loss: str) -> float:

@@ -25,6 +25,7 @@ class TeacherLoss(keras.losses.Loss):
     reductions: tuple[str, ...] = ("mean", "sum")
     needs_equal_widths = False  # whether teacher and student must lie in the same space
     needs_unnormalised = False  # whether the student's vectors are compared before their unit norm
+    needs_rows = False  # whether it needs the number of each row's image, as `rows`
 
     def __init__(self, reduction: str = "mean", name: str | None = None):
         if reduction not in self.reductions:
@@ -37,7 +38,11 @@ class TeacherLoss(keras.losses.Loss):
         self.reduction = reduction
 
     def __call__(
-        self, teacher_outputs: Any, student_outputs: Any, sample_weight: Any = None
+        self,
+        teacher_outputs: Any,
+        student_outputs: Any,
+        sample_weight: Any = None,
+        **others: Any,
     ) -> Any:
         """Computes the loss of one batch.
 
@@ -45,6 +50,7 @@ class TeacherLoss(keras.losses.Loss):
             teacher_outputs: Tensor `(batch, teacher_dim)`.
             student_outputs: Tensor `(batch, student_dim)`.
             sample_weight: Optional tensor `(batch,)`.
+            **others: What the loss needs besides: `rows`, if `needs_rows`.
 
         Returns:
             Scalar float32 tensor.
@@ -55,7 +61,7 @@ class TeacherLoss(keras.losses.Loss):
             if sample_weight is not None:
                 sample_weight = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
             self._check_widths(teacher_outputs.shape[-1], student_outputs.shape[-1])
-            return self.call(teacher_outputs, student_outputs, sample_weight)
+            return self.call(teacher_outputs, student_outputs, sample_weight, **others)
 
     def _check_widths(self, teacher: int, student: int) -> None:
         if self.needs_equal_widths and teacher != student:

@@ -51,6 +51,11 @@ def check_arguments(
                     f"`{argument}` holds {_shown(loss)}, which is not a loss against a teacher; "
                     "give objects such as RelativeTeacher(), or your own subclass of TeacherLoss."
                 )
+            if getattr(loss, "needs_rows", False):
+                raise InputError(
+                    f"`{argument}`: {loss.name} remembers each image, whose number Distiller does "
+                    "not give; train it by Supervised."
+                )
     _check_weight("task_loss_weight", task_loss_weight)
     _check_weights(teacher_loss_weights)
     learns = any(lists.values()) or (task_loss is not None and task_loss.teacher is not None)

@@ -50,7 +50,8 @@ class Supervised(Method):
     Batches are `(x, y)` or `(x, y, sample_weight)`. `x` is a tensor of images or a dict with
     `image`, or with all inputs of a product that has several; `y` and `sample_weight` are dicts by
     output, or a single tensor. Where `x` has `teacher_logits`, and so on for other outputs, no
-    teacher is run; where it has `teacher_image`, the teacher sees these.
+    teacher is run; where it has `teacher_image`, the teacher sees these. Losses that remember each
+    image, such as `ContrastiveTeacher`, need `row`, its number.
 
     Args:
         product: Functional model that returns a dict of outputs by name, such as one of
@@ -186,12 +187,15 @@ class Supervised(Method):
         for name, output, loss in self._teacher_terms:
             taught = x[f"teacher_{output}"]
             outputs = ops.cast((by_name(y_pred) or {})[output], "float32")
-            taught, outputs, weights = gather_replicas(
-                (ops.cast(taught, "float32"), outputs, _of(sample_weight, output))
+            rows = _numbers(x, loss)
+            taught, outputs, weights, rows = gather_replicas(
+                (ops.cast(taught, "float32"), outputs, _of(sample_weight, output), rows)
             )
-            value = loss(taught, outputs, weights)
+            own: dict[str, Any] = {} if rows is None else {"rows": rows}
+            value = loss(taught, outputs, weights, **own)
             if training:
-                loss.update(taught, weights)
+                also = own and {"student_outputs": outputs}
+                loss.update(taught, weights, **own, **also)
             terms.append(self._term(name, value, outputs))
         return terms
 
@@ -308,6 +312,18 @@ class Supervised(Method):
 
 def _of(sample_weight: Any, output: str) -> Any:
     return sample_weight.get(output) if isinstance(sample_weight, Mapping) else sample_weight
+
+
+def _numbers(x: Mapping[str, Any], loss: Any) -> Any:
+    """The numbers of the rows' images, if a loss needs them."""
+    if not getattr(loss, "needs_rows", False):
+        return None
+    if "row" not in x:
+        raise InputError(
+            f"the loss {loss.name} remembers each image; give batches with 'row', the number of "
+            "each image among those that the loss was made for."
+        )
+    return x["row"]
 
 
 def _addable(targets: Any) -> Any:

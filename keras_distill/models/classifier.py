@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_distill.models.cosine_head import CosineHead
 from keras_distill.models.label_names import LOGITS, Activation, LabelNames, checked_names
 from keras_distill.models.pooled_features import pooled_features
 
@@ -18,9 +19,10 @@ def build_classifier(
     backbone_layer: str = "",
     dropout: float = 0.0,
     activation: Activation = "sigmoid",
+    scale: float | None = None,
     name: str = "classifier",
 ) -> keras.Model:
-    """Builds preprocessing + backbone + average pooling + dropout + linear head.
+    """Builds preprocessing + backbone + average pooling + dropout + head.
 
     The names of the labels are kept in the model, see `find_labels`, and are exported with it.
 
@@ -37,6 +39,9 @@ def build_classifier(
         dropout: Share of the pooled features that are dropped before the head, in training only.
         activation: What turns the logits into probabilities: `"sigmoid"` where an image may have
             several labels, `"softmax"` where it has one. The model returns logits in either case.
+        scale: If given, the head is a `CosineHead`: a vector for each class, as of ArcFace and of
+            proxies, whose cosine with the features times this factor is the logit. Without, it is
+            linear.
         name: Name of the model.
 
     Returns:
@@ -63,5 +68,9 @@ def build_classifier(
         backbone_layer=backbone_layer,
         dropout=dropout,
     )
-    logits = keras.layers.Dense(len(names), dtype="float32", name="head")(x)
+    if scale is None:
+        head: keras.Layer = keras.layers.Dense(len(names), dtype="float32", name="head")
+    else:
+        head = CosineHead(len(names), scale, name="head")
+    logits = head(x)
     return keras.Model(image, {LOGITS: LabelNames(names, activation=activation)(logits)}, name=name)

@@ -11,9 +11,11 @@ import keras
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.errors import as_flags, renamed, renamed_arguments
+from keras_distill.losses.class_vector_loss import ClassVectorLoss
 from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
+from keras_distill.models.class_head import CLASS_HEAD, ClassHead
 from keras_distill.models.embedder import build_embedder
 from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.recipes.caches import fill_caches, open_image_cache, shown_views
@@ -38,6 +40,7 @@ from keras_distill.settings.distill import DistillSettings, load_training_images
 from keras_distill.settings.settings import names_of
 from keras_distill.settings.teacher_losses import teacher_loss_weights
 from keras_distill.training.averaged_student import AveragedStudent
+from keras_distill.training.best_values import best_value
 from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.layer_freezing import LayerFreezing
@@ -216,9 +219,7 @@ def _watched(
         else _validation(settings, context, student, averaged, validation),
         figures=functools.partial(figures_after, monitor, validation),
         example_images=batches.examples,
-        on_end=functools.partial(
-            _write_projector, settings, context, train if validation is None else validation
-        ),
+        on_end=functools.partial(_finish, settings, context, distiller, train, validation),
     )
 
 
@@ -241,10 +242,38 @@ def _validation(
 
 
 def _save_projections(teachers: RecipeTeachers, context: StageContext) -> None:
+    (context.run.path / CLASS_HEAD).unlink(missing_ok=True)  # of a former run
     for path in teachers.save_projections(context.run.path):
         projected = path.name.startswith("projected")
         kind = "projected teacher" if projected else "projection of the teacher"
         context.say(f"{kind}: {path}")
+
+
+def _finish(
+    settings: DistillSettings,
+    context: StageContext,
+    distiller: Distiller,
+    train: ImageSet,
+    validation: ImageSet | None,
+    product: Path,
+) -> None:
+    _write_class_head(context, distiller, train)
+    _write_projector(settings, context, train if validation is None else validation, product)
+
+
+def _write_class_head(context: StageContext, distiller: Distiller, images: ImageSet) -> None:
+    """Keeps the class vectors of the loss on labels, so that the student can teach with a head."""
+    loss: Any = distiller.task_loss
+    loss = loss.loss if isinstance(loss, SelfDistillation) else loss
+    if not isinstance(loss, ClassVectorLoss):
+        return
+    vectors = best_value(distiller, loss.vectors, context.run.checkpoints)
+    if vectors is None:
+        return
+    names = tuple(images.class_names[label] for label in loss.classes)
+    head = ClassHead(vectors.T, scale=float(loss.head_scale), names=names)
+    head.save(context.run.path / CLASS_HEAD)
+    context.say(f"class vectors: {context.run.path / CLASS_HEAD}")
 
 
 def _write_projector(

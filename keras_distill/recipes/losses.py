@@ -9,11 +9,19 @@ import numpy as np
 from keras_distill.errors import InputError
 from keras_distill.losses.cross_batch_memory import CrossBatchMemory
 from keras_distill.losses.feature_loss import FeatureLoss
-from keras_distill.losses.registry import ANCHOR_LOSSES, FEATURE_LOSSES, TASK_LOSSES, TEACHER_LOSSES
+from keras_distill.losses.registry import (
+    ANCHOR_LOSSES,
+    FEATURE_LOSSES,
+    HEAD_LOSSES,
+    TASK_LOSSES,
+    TEACHER_LOSSES,
+)
 from keras_distill.losses.self_distillation import SelfDistillation
 from keras_distill.losses.task_loss import TaskLoss
+from keras_distill.losses.teacher_head import TeacherHead
 from keras_distill.losses.teacher_loss import TeacherLoss
 from keras_distill.losses.teacher_references import TeacherReferences
+from keras_distill.models.class_head import ClassHead
 from keras_distill.models.inner_layers import find_path, matching_stages
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import parse_anchors, parse_layer_pairs, parse_widths
@@ -58,7 +66,8 @@ def build_teacher_losses(
         student: The student.
 
     Returns:
-        The losses by teacher; those on all anchors have a queue until `with_anchors`.
+        The losses by teacher; those on all anchors have a queue until `with_anchors`, those of a
+        head none of the teacher's until `with_head`.
 
     Raises:
         InputError: If a loss on inner layers names layers that do not exist.
@@ -70,6 +79,8 @@ def build_teacher_losses(
             arguments["pairs"] = _pairs(loss, settings, teachers[teacher], student)
         elif loss in ANCHOR_LOSSES:
             arguments["queue"] = parse_anchors(settings.anchors)
+        elif loss in HEAD_LOSSES:
+            arguments["kernel"] = np.eye(teachers[teacher].embedding_dim or 1, 2)
         return TEACHER_LOSSES[loss].load()(**arguments)
 
     return {teacher: [build(loss, teacher) for loss in own] for teacher, own in weights.items()}
@@ -92,6 +103,24 @@ def with_anchors(
         own[own.index(type(loss))](anchors=anchors()) if type(loss) in own else loss
         for loss in losses
     ]
+
+
+def with_head(losses: Sequence[TeacherLoss], head: Callable[[], ClassHead]) -> list[TeacherLoss]:
+    """Gives losses the head that they are made for.
+
+    Args:
+        losses: The losses against a teacher.
+        head: Returns the teacher's head; called if a loss takes one.
+
+    Returns:
+        The losses, others in place of those that take a head.
+    """
+    return [head_loss(head()) if isinstance(loss, TeacherHead) else loss for loss in losses]
+
+
+def head_loss(head: ClassHead, **options: Any) -> TeacherHead:
+    """Makes the loss of a head; options as of `TeacherHead`."""
+    return TeacherHead(head.kernel, head.bias, scale=head.scale, **options)
 
 
 def _pairs(

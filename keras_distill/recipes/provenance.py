@@ -1,6 +1,7 @@
 """Provenance of a run: the images and models that its settings name."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from keras_distill.data.file_stamps import stamps_digest
 from keras_distill.data.image_fingerprint import images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
 from keras_distill.errors import renamed_arguments
+from keras_distill.recipes.class_vectors import head_fingerprint
 from keras_distill.runs.stage import StageContext
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import parse_cache, parse_teachers
@@ -41,11 +43,17 @@ def check_provenance(
         InputError: If something differs.
     """
     found: dict[str, Any] = {"train_images": images.digest}
+    losses = {
+        part.partition(":")[0].rpartition(".")[2] for part in settings.teacher_losses.split(",")
+    }
     called = {}  # in messages
     for name, path in parse_teachers(settings.teacher).items():
         key = f"teacher/{name}" if name else "teacher"
         found[key] = teachers[name].fingerprint
         called[key] = f"teacher={name}={path}" if name else f"teacher={path}"
+        if (head := head_fingerprint(settings, Path(path), losses)) is not None:
+            found[f"{key}_head"] = head
+            called[f"{key}_head"] = f"teacher_head={settings.teacher_head}"
     if settings.backbone_weights != "none":
         called["backbone_weights"] = f"backbone_weights={settings.backbone_weights}"
         found["backbone_weights"] = model_fingerprint(student.get_layer("trunk"))

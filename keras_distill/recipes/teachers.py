@@ -25,7 +25,8 @@ from keras_distill.recipes.caches import (
     shown_views,
     titled,
 )
-from keras_distill.recipes.losses import build_teacher_losses, with_anchors
+from keras_distill.recipes.class_vectors import class_vectors
+from keras_distill.recipes.losses import build_teacher_losses, with_anchors, with_head
 from keras_distill.recipes.teacher_embeddings import TeacherEmbeddings
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.teachers import (
@@ -199,11 +200,7 @@ def prepare_teachers(
             student_projections[name] = build_projection(
                 embedding_dim, _width(teacher), name=f"student_projection_{name}".rstrip("_")
             )
-    if settings.epochs and parse_anchors(settings.anchors) is None:
-        for name, own in embeddings.items():
-            anchors = functools.partial(own.anchors, views, pca.get(name))
-            losses[name] = with_anchors(losses[name], anchors)
-    return RecipeTeachers(
+    prepared = RecipeTeachers(
         teachers,
         caches if settings.mixed < 1.0 else {},
         next((cache.views for cache in {**mixed_caches, **caches}.values()), None),
@@ -214,6 +211,30 @@ def prepare_teachers(
         mixed_caches,
         embeddings,
     )
+    if settings.epochs:
+        _complete_losses(settings, prepared, images, views)
+    return prepared
+
+
+def _complete_losses(
+    settings: DistillSettings, teachers: RecipeTeachers, images: ImageSet, views: int
+) -> None:
+    """Gives losses the anchors and heads that are made of the teachers' embeddings."""
+    paths = parse_teachers(settings.teacher)
+    for name, own in teachers.embeddings.items():
+        losses = teachers.losses[name]
+        if parse_anchors(settings.anchors) is None:
+            anchors = functools.partial(own.anchors, views, teachers.pca.get(name))
+            losses = with_anchors(losses, anchors)
+        head = functools.partial(
+            class_vectors,
+            settings,
+            Path(paths[name]),
+            teachers.teachers[name].embedding_dim,
+            images,
+            functools.partial(training_embeddings, teachers, name),
+        )
+        teachers.losses[name] = with_head(losses, head)
 
 
 def feature_layers(

@@ -9,16 +9,26 @@ from keras_distill.data.published_sets import PUBLISHED_SETS
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.settings import read_settings, run_of
+from keras_distill.runs.verification_origin import (
+    check_mirror,
+    read_verification,
+    verification_in,
+)
 from keras_distill.settings.data import DATASETS, parse_unlabelled
 from keras_distill.settings.distill import DistillSettings
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
-_OF_TRAINING = ("backbone", "alpha", "teacher", "teacher_losses", "task_loss", "epochs", "seed")
+_OF_TRAINING = (
+    *("student", "backbone", "alpha", "teacher", "combination", "teacher_losses", "task_loss"),
+    *("epochs", "seed"),
+)
+#: Settings of a backbone by name, in place of which a run may have a student of its own.
+_OF_BACKBONE = ("backbone", "alpha")
 _OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "classes")
 
 
 def model_origin(
-    model: str, *, results: Sequence[str] = (), data_licence: str = ""
+    model: str, *, results: Sequence[str] = (), data_licence: str = "", mirror: bool = False
 ) -> dict[str, Any]:
     """Gathers the origin of a model, for `export_embedder`; nothing is guessed.
 
@@ -27,10 +37,12 @@ def model_origin(
         results: Files that `evaluate --json` wrote. Those in the run directory that are about this
             model, and not older than it, are found automatically.
         data_licence: Licence of the data, if the user states one.
+        mirror: Whether the model averages the vectors of mirror images, on which the similarities
+            of a verification depend.
 
     Returns:
-        `model`, `training`, `training_classes` (their names), `data`, `data_licence` and `recall`,
-        as far as they are known.
+        `model`, `training`, `training_classes` (their names), `data`, `data_licence`, `recall` and
+        `verification`, as far as they are known.
 
     Raises:
         InputError: If a result cannot be read, or is something else.
@@ -39,6 +51,7 @@ def model_origin(
     run = run_of(model)
     if run is not None:
         settings = _readable_settings(run)
+        student: str = getattr(settings, "student", "")
         if settings is not None and settings.dataset:
             origin["data"] = settings.dataset
             origin["data_licence"] = _LICENCES.get(settings.dataset)
@@ -47,6 +60,7 @@ def model_origin(
             for name in _OF_TRAINING
             if settings is not None
             and name in settings.given
+            and not (name in _OF_BACKBONE and student)
             and (value := getattr(settings, name)) != ""
         }
         if chosen:
@@ -54,11 +68,17 @@ def model_origin(
         if classes := _training_classes(run):
             origin["training_classes"] = classes
         origin["recall"] += _validation(run) + _results_in(run)
+        if verification := verification_in(run, mirror=mirror):
+            origin["verification"] = verification
     if data_licence:
         origin["data_licence"] = data_licence
     known = {json.dumps(result, sort_keys=True) for result in origin["recall"]}
     for file in results:
         result = _read_result(Path(file))
+        if verification := read_verification(Path(file)):
+            check_mirror(verification, file, mirror=mirror)
+            origin["verification"] = verification
+            continue
         if result is None:
             raise InputError(
                 f"`results={file}` is not a result of an evaluation; give a file that "
@@ -108,11 +128,12 @@ def run_dataset(model: str) -> Any:
         model: A `.keras` file or a run directory.
 
     Returns:
-        A `Dataset`; `None` if the run names none that can be read.
+        A `Dataset`; `None` if the run names none that can be read, or is of another recipe.
     """
     run = run_of(model)
     settings = _readable_settings(run) if run is not None else None
-    if settings is None or not settings.dataset:
+    # Those of other recipes are not split by class.
+    if not isinstance(settings, DistillSettings) or not settings.dataset:
         return None
     data_dir = settings.data_dir
     if not is_at_hand(settings.dataset, data_dir):

@@ -7,7 +7,9 @@ from keras_distill.errors import InputError
 from keras_distill.settings.settings import Settings, setting
 
 _ONLY_OF = {
-    **dict.fromkeys(("images", "image", "batch_size", "in_flight", "out"), ("embed", "predict")),
+    **dict.fromkeys(("images", "batch_size", "in_flight", "out"), ("embed", "predict")),
+    "image": ("embed", "predict", "match"),
+    **dict.fromkeys(("calibration", "share_of_same"), ("match",)),
     **dict.fromkeys(("output", "labels", "threshold"), ("predict",)),
     "limit": ("wait",),
     "golden": ("smoke",),
@@ -94,6 +96,18 @@ class ClientCommandSettings(ConnectionSettings):
         "predict: with --labels, one threshold for all; the export's if not given, or 0.5.",
         group="Output",
     )
+    calibration: str = setting(
+        "",
+        "match: folder of the exported version, or a result of evaluate --protocol=verification, "
+        "which tell which similarity means the same.",
+        group="Match",
+    )
+    share_of_same: float = setting(
+        0.5,
+        "match: share of same pairs among those that you ask about. Where you compare a picture "
+        "with a thousand others, one of which is the same, give 0.001.",
+        group="Match",
+    )
     json: str = setting("", "File for the result as JSON; - prints it instead.", group="Output")
     limit: float = setting(60.0, "wait: seconds before it gives up.", group="Output")
     golden: str = setting(
@@ -104,7 +118,7 @@ class ClientCommandSettings(ConnectionSettings):
         """Rejects what cannot work before anything is sent.
 
         Args:
-            verb: `embed`, `predict`, `status`, `wait` or `smoke`.
+            verb: `embed`, `predict`, `match`, `status`, `wait` or `smoke`.
 
         Raises:
             InputError: If a setting is missing, has no effect, or cannot be used.
@@ -122,6 +136,8 @@ class ClientCommandSettings(ConnectionSettings):
             raise InputError(f"--limit={self.limit} is not positive; give seconds.")
         if verb in ("embed", "predict"):
             self._check_files(verb)
+        if verb == "match":
+            self._check_match()
 
     def _check_status(self) -> None:
         if self.model and self.rest:
@@ -130,6 +146,19 @@ class ClientCommandSettings(ConnectionSettings):
             for name in ("version", "label"):
                 if name in self.given:
                     raise InputError(f"--{name} has no effect without --model; leave it out.")
+
+    def _check_match(self) -> None:
+        if len(self.image) != 2:
+            raise InputError(f"match compares two images, not {len(self.image)}: match A.jpg B.jpg")
+        for image in self.image:
+            if not Path(image).is_file():
+                raise InputError(f"--image={image}: there is no such file.")
+        if self.calibration and not Path(self.calibration).exists():
+            raise InputError(f"--calibration={self.calibration} does not exist.")
+        if not 0 < self.share_of_same < 1:
+            raise InputError(
+                f"--share_of_same={self.share_of_same:g} must be between 0 and 1, such as 0.5."
+            )
 
     def _check_files(self, verb: str) -> None:
         if bool(self.images) == bool(self.image):

@@ -46,6 +46,8 @@ class Command(Generic[S]):
         others: Settings of other commands, whose flag files this one reads too: their flags are
             ignored in flag files, but not on the command line.
         foreign: Messages about flags that are unknown here, by name.
+        operands: From a verb to the flag, which may be given several times, that takes the
+            arguments which are no flags.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Command(Generic[S]):
         passes_on: bool = False,
         others: Iterable[type[Settings]] = (),
         foreign: Mapping[str, str] = MappingProxyType({}),
+        operands: Mapping[str, str] = MappingProxyType({}),
     ):
         self.module = module
         self.verbs = tuple(verbs)
@@ -68,6 +71,8 @@ class Command(Generic[S]):
         self.settings = settings
         self._others = tuple(others)
         self._foreign = foreign
+        self._operands = operands
+        self.flags.set_gnu_getopt(bool(operands))  # flags may follow them
         self._description = description
         self._groups = fields_by_group(settings)
         flags.DEFINE_string(
@@ -107,7 +112,8 @@ class Command(Generic[S]):
             raise InputError(f"--{error.flagname} {why}." if why else str(error)) from error
         except (flags.Error, ValueError) as error:  # the latter for --nofast=1
             raise InputError(str(error)) from error
-        if unparsed and not known_only:
+        operand = self._operands.get(self.verb)
+        if unparsed and not known_only and not operand:
             raise InputError(f"{unparsed[0]!r} is not a flag; flags look like --name=value.")
         values = {name: self.flags[name].value for name in self._names()}
         values |= {
@@ -116,6 +122,9 @@ class Command(Generic[S]):
             if isinstance(self.flags[name], flags.MultiFlag)
         }
         given = frozenset(name for name in values if self.flags[name].present)
+        if operand and unparsed:
+            values[operand] = (*(values[operand] or ()), *unparsed)
+            given |= {operand}
         return self.settings(given=given, **values)
 
     def run(self, main: Callable[[S], int | None], argv: Sequence[str] | None = None) -> None:

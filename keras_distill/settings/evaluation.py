@@ -5,6 +5,7 @@ from pathlib import Path
 
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
+from keras_distill.settings.class_data import has_split_folders
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings
 from keras_distill.settings.label_data import (
@@ -14,12 +15,24 @@ from keras_distill.settings.label_data import (
 )
 from keras_distill.settings.recipes import RECIPES
 from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.split_data import ImageSplitSettings, check_class_dataset
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
-#: How a product is measured: each image as a query, or the labels of each image.
-PROTOCOLS = ("retrieval", "multilabel")
+#: How a product is measured: each image as a query, the labels of each image, its one class, or
+#: pairs of images.
+PROTOCOLS = ("retrieval", "multilabel", "accuracy", "verification")
 #: Protocol by which the product of each recipe is evaluated.
-PROTOCOL_OF_RECIPE = {"distill": "retrieval", "multilabel": "multilabel"}
+PROTOCOL_OF_RECIPE = {
+    "distill": "retrieval",
+    "head_sharing": "accuracy",
+    "multilabel": "multilabel",
+}
+_ONLY_OF = {
+    "gallery_model": ("retrieval",),
+    "degrade_side": ("retrieval", "multilabel"),
+    "mirror": ("retrieval", "verification"),
+    "picture": ("accuracy", "verification"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +119,48 @@ class GalleryModelSettings(Settings, group="Gallery model"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairSettings(Settings, group="Pairs"):
+    """Pairs of images that are told to be the same or different."""
+
+    pairs: str = setting(
+        "",
+        "Protocol verification: CSV file of pairs, file,file,same and maybe fold, with same 1 or "
+        "0; files are relative to --images. If not given, all pairs of the images of --dataset.",
+    )
+    templates: str = setting(
+        "",
+        "Protocol verification: CSV file of templates, file,template,media and maybe subject: "
+        "--pairs are pairs of templates, each the mean of its media, which are means of their "
+        "images, as in IJB-C.",
+    )
+
+    def check_pairs(self, protocol: str | None) -> None:
+        """Rejects files that are not there, or that the protocol does not read.
+
+        Args:
+            protocol: The protocol.
+
+        Raises:
+            InputError: If a flag cannot be used.
+        """
+        for name in ("pairs", "templates"):
+            file = getattr(self, name)
+            if file and protocol not in (None, "verification"):
+                raise InputError(f"--{name} is of --protocol=verification; leave it out.")
+            if file and not Path(file).expanduser().is_file():
+                raise InputError(f"--{name}={file}: there is no such file.")
+        if self.templates and not self.pairs:
+            raise InputError("--templates needs --pairs, a file of pairs of templates.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(
     ModelSettings,
     GalleryModelSettings,
     DataSettings,
     LabelFileSettings,
+    ImageSplitSettings,
+    PairSettings,
     EvaluationSettings,
     group="Evaluation",
 ):
@@ -119,12 +169,15 @@ class EvaluateSettings(
     protocol: str | None = setting(
         None,
         f"Evaluation protocol, one of {', '.join(PROTOCOLS)}; by default the protocol of the "
-        "recipe of the model's run; without a run, multilabel for data of labels, else retrieval.",
+        "recipe of the model's run; without a run, multilabel for data of labels, else retrieval; "
+        "with --pairs verification.",
         choices=PROTOCOLS,
     )
     map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
     top_ks: str = setting(
-        "3", "Protocol multilabel: the K of precision, recall and F1 of the K best labels."
+        "",
+        "Protocol multilabel: the K of precision, recall and F1 of the K best labels, by default "
+        "3; protocol accuracy: the K of the accuracy among the K best classes, by default 1,5.",
     )
     word_vectors: str = setting(
         "",
@@ -142,6 +195,12 @@ class EvaluateSettings(
         choices=["queries", "gallery", "both"],
     )
     json: str = setting("", "File for the figures as JSON.", group="Output")
+    picture: str = setting(
+        "",
+        "PNG file for a picture: of protocol accuracy the confusion matrix, of verification the "
+        "ROC curve.",
+        group="Output",
+    )
     per_class: bool = setting(
         False, "List the figures of each class too, in --json.", group="Output"
     )
@@ -154,16 +213,31 @@ class EvaluateSettings(
         """
         self.check_data()
         parse_ks(self.ks)
-        parse_top_ks(self.top_ks)
+        self.top_ks_or([1])
         parse_map_ks(self.map_ks)
         GalleryModelSettings.check(self)
-        if self.json and Path(self.json).is_dir():
-            raise InputError(f"--json={self.json} is a folder; give a file.")
+        self._check_protocol()
         parse_degradations(self.degrade)
         if self.degrade_side != "both" and not self.degrade:
             raise InputError(
                 f"--degrade_side={self.degrade_side} needs --degrade, some of {SYNTAX}."
             )
+
+    def top_ks_or(self, default: list[int]) -> list[int]:
+        """Returns the numbers of `top_ks`, or others if it is not given."""
+        return parse_top_ks(self.top_ks) if self.top_ks else default
+
+    def _check_protocol(self) -> None:
+        """Rejects flags that the protocol has no use for."""
+        for name, protocols in _ONLY_OF.items():
+            has_effect = name in self.given and getattr(self, name) not in ("", False, "both")
+            if has_effect and self.protocol not in (None, *protocols):
+                raise InputError(
+                    f"--{name} is not offered by --protocol={self.protocol}; leave it out."
+                )
+        for name in ("json", "picture"):
+            if (file := getattr(self, name)) and Path(file).is_dir():
+                raise InputError(f"--{name}={file} is a folder; give a file.")
 
     def check_data(self) -> None:
         """Rejects a data set that cannot exist, or that the protocol cannot read.
@@ -171,6 +245,10 @@ class EvaluateSettings(
         Raises:
             InputError: If it is not there, or of another kind.
         """
+        self.check_pairs(self.protocol)
+        if self.pairs:
+            self.check_label_files()
+            return
         labels = is_label_dataset(self.dataset)
         if labels != (self.protocol == "multilabel") and self.protocol and self.dataset:
             kind = "images with several labels" if labels else "images of one class each"
@@ -178,15 +256,17 @@ class EvaluateSettings(
                 f"--dataset={self.dataset} has {kind}, and --protocol={self.protocol} does not "
                 "take them; give other data, or another protocol."
             )
+        if self.protocol == "accuracy":
+            check_class_dataset(self.dataset)
+            self.check_shares()
+            return
         if not labels:
             DataSettings.check(self)
-            check_split(self.split, self.validation_classes)
+            if self.protocol != "verification" or not has_split_folders(self.dataset):
+                check_split(self.split, self.validation_classes)
             return
         check_label_dataset(self.dataset)
         self.check_label_files()
-        if self.gallery_model or self.mirror:
-            flag = "gallery_model" if self.gallery_model else "mirror"
-            raise InputError(f"--{flag} is not offered by --protocol=multilabel; leave it out.")
 
 
 def evaluate_command(description: str = "") -> Command[EvaluateSettings]:

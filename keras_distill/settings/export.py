@@ -58,7 +58,8 @@ class SavedModelSettings(Settings):
     )
     recall: tuple[str, ...] = setting(
         (),
-        "A result of evaluate --json; results in the run directory are found without it.",
+        "A result of evaluate --json, of retrieval or of verification; results in the run "
+        "directory are found without it.",
         group="Model card",
     )
     data_licence: str = setting(

@@ -28,7 +28,9 @@ class LabelFileSettings(Settings, group="Data"):
     """Files that hold the labels of images."""
 
     images: str = setting(
-        "", "Folder of the images of a multi-label data set; by default the one of its file."
+        "",
+        "Folder of the images of a multi-label data set, or of pairs; by default the one of their "
+        "file.",
     )
     classes: str = setting(
         "",

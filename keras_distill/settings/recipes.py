@@ -10,12 +10,14 @@ from absl import flags
 from keras_distill.settings.command import Command
 from keras_distill.settings.dashed_flags import DashedFlagValues
 from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.multilabel import MultiLabelSettings
 from keras_distill.settings.training import TrainSettings
 
 #: Settings by recipe, which is the module of that name in `keras_distill.recipes`.
 RECIPES: dict[str, type[TrainSettings]] = {
     "distill": DistillSettings,
+    "head_sharing": HeadSharingSettings,
     "multilabel": MultiLabelSettings,
 }
 

@@ -7,6 +7,7 @@ from keras_distill.errors import InputError
 from keras_distill.losses.registry import (
     ANCHOR_LOSSES,
     FEATURE_LOSSES,
+    HEAD_LOSSES,
     TEACHER_LOSSES,
     published_weight,
 )
@@ -105,5 +106,12 @@ def teacher_loss_weights(settings: TeacherSettings, dataset: str) -> dict[str, d
         raise InputError(
             f"--anchors={settings.anchors} has no effect without the loss; add "
             f"{' or '.join(sorted(ANCHOR_LOSSES))} to --teacher_losses."
+        )
+    if settings.teacher_head != "auto" and not any(
+        HEAD_LOSSES & own.keys() for own in weights.values()
+    ):
+        raise InputError(
+            f"--teacher_head={settings.teacher_head} has no effect without the loss; add "
+            "teacher_head to --teacher_losses."
         )
     return weights

@@ -15,6 +15,7 @@ PROJECTIONS = ("none", *TEACHER_SIDE_PROJECTIONS, "student")
 # Settings that have no effect without a teacher.
 _OF_TEACHERS = (
     "teacher_losses",
+    "teacher_head",
     "teacher_output",
     "teacher_signature",
     "teacher_image_size",
@@ -78,6 +79,13 @@ class TeacherSettings(CacheSettings, group="Teacher"):
         "training images, one for each: the mean of its cached views, or the centre) or queue:N "
         "(those of the last N images that were trained on), for more images than a matrix of "
         "batch x images should have.",
+    )
+    teacher_head: str = setting(
+        "auto",
+        "For the loss teacher_head: vectors of classes, of which the teacher's head consists: auto "
+        "(the class_head.npz that a run with class vectors keeps next to its student), a "
+        "class_head.npz or a run directory with one, or means (of the teacher's embeddings of each "
+        "training class).",
     )
     teacher_output: str = setting(
         "",
@@ -147,6 +155,11 @@ class TeacherSettings(CacheSettings, group="Teacher"):
         for flag in ("hint_layers", "attention_layers"):
             parse_layer_pairs(flag, getattr(self, flag))
         parse_anchors(self.anchors)
+        if self.teacher_head not in ("auto", "means") and not Path(self.teacher_head).exists():
+            raise InputError(
+                f"--teacher_head={self.teacher_head} does not exist; give a class_head.npz, a run "
+                "directory with one, auto or means."
+            )
         for flag, allowed in (
             ("teacher_preprocessing", PREPROCESSINGS),
             ("teacher_projection", PROJECTIONS),

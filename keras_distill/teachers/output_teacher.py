@@ -69,7 +69,9 @@ class OutputTeacher:
             return self.owner.embedding_dim
         if not isinstance(self.owner, keras.Model):
             return None
-        named = by_name(self.owner.output) or {}
+        # A Sequential model that nobody has called has no `output`.
+        sequential = isinstance(self.owner, keras.Sequential)
+        named = by_name(self.owner.outputs if sequential else self.owner.output) or {}
         tensor = named.get(output, next(iter(named.values())) if len(named) == 1 else None)
         return None if tensor is None else tensor.shape[-1]
 

@@ -56,6 +56,22 @@ def assign_variables(model: keras.Model, arrays: Mapping[str, np.ndarray], *grou
         variable.assign(array.view(value.dtype))
 
 
+def name_of(model: keras.Model, variable: Any) -> str:
+    """Returns the name of a variable among those of `read_variables`.
+
+    Args:
+        model: The model.
+        variable: One of its variables, or of its optimisers' or metrics'.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    for name, each in _variables(model):
+        if each is variable:
+            return name
+    raise InputError(f"`variable` {variable.path!r} is not one of {model.name!r}.")
+
+
 def _variables(model: keras.Model) -> Iterator[tuple[str, Any]]:
     build_optimizers(model)
     optimizers = {

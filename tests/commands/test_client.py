@@ -575,7 +575,7 @@ def test_status_without_metrics_says_where_the_names_are(here, served, rest):
         (["wait", "--model=m", "--certificate=gone.pem"], "certificate and its key go together"),
         (["wait", "--model=m", "--json={empty}"], "is a folder; give a file, or -"),
         (["wait", "--model=m", "--timeout=0"], "timeout=0.0 is not positive"),
-        (["greet"], "'greet' must be one of embed, predict, status, wait, smoke"),
+        (["greet"], "'greet' must be one of embed, predict, match, status,"),
     ],
 )
 def test_unusable_flags(here, tmp_path, given, message):
@@ -590,3 +590,71 @@ def test_help(early):
     ended = early("client", "--help", fresh=True)
     assert ended.code == 0
     assert "--root_certificates=TEXT" in ended.out
+
+
+@pytest.fixture
+def calibration(tmp_path):
+    """The folder of an exported version that knows which similarity means the same."""
+    folder = tmp_path / "models" / "birds" / "1"
+    (folder / "assets.extra").mkdir(parents=True)
+    facts = {"version": 1, "verification": {"data": "pairs", "calibration": {}}}
+    facts["verification"]["calibration"] = {"slope": 12.0, "intercept": -3.0}
+    (folder / "assets.extra" / "distill.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_match_answers_with_the_probability(client, served, pictures, calibration, tmp_path):
+    two = [str(pictures / name) for name in ("b/2.png", "c.JPG")]
+    cosine = float(FakeServer.embedding(b"b/2.png") @ FakeServer.embedding(b"c.JPG"))
+    ended = client("match", two[0], f"--calibration={calibration}", two[1], "--json=-")
+    assert (ended.code, ended.err) == (0, "")
+    told = json.loads(ended.out)
+    assert told["images"] == two
+    assert told["cosine"] == pytest.approx(cosine, abs=1e-6)
+    assert told["distance"] == pytest.approx(np.sqrt(2 - 2 * cosine), abs=1e-5)
+    odds = 12 * cosine - 3
+    assert told["probability"] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-6)
+
+    rare = [*two, f"--calibration={calibration}", "--share_of_same=0.01"]
+    ended = client("match", *rare)
+    expected = 1 / (1 + np.exp(-odds - np.log(0.01 / 0.99)))
+    assert f"the same with a probability of {expected:.4f}" in ended.out
+    ended = client("match", f"--image={two[0]}", f"--image={two[1]}")
+    assert "is not known without --calibration" in ended.out
+
+    served.version = 2
+    ended = client("match", *two, f"--calibration={calibration}")
+    assert ended.code == 0
+    assert "is of version 1, and version 2 answered" in ended.err
+
+
+def test_match_reads_the_file_of_evaluate(client, pictures, tmp_path):
+    file = tmp_path / "verification.json"
+    file.write_text(json.dumps({"data": "x", "calibration": {"slope": 5.0, "intercept": 0.0}}))
+    two = [str(pictures / "b/2.png")] * 2
+    ended = client("match", *two, f"--calibration={file}")
+    assert ended.out.startswith("cosine 1.0000, distance 0.000")
+    assert "the same with a probability of 0.9933" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["a.jpg"], "match compares two images, not 1: match A.jpg B.jpg"),
+        (["a.jpg", "b.jpg", "a.jpg"], "match compares two images, not 3"),
+        (["a.jpg", "none.jpg"], "--image=none.jpg: there is no such file."),
+        (["a.jpg", "b.jpg", "--calibration=none"], "--calibration=none does not exist."),
+        (["a.jpg", "b.jpg", "--share_of_same=1"], "--share_of_same=1 must be between 0 and 1"),
+        (["a.jpg", "b.jpg", "--out=x.npz"], "--out has no effect on match"),
+        (["a.jpg", "b.jpg", "--calibration=a.jpg"], "--calibration=a.jpg cannot be read"),
+        (["a.jpg", "b.jpg", "--calibration=c.json"], "does not tell which similarity means the"),
+    ],
+)
+def test_match_that_cannot_be_is_refused(client, tmp_path, monkeypatch, flags, said):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"\xff\xd8")
+    (tmp_path / "c.json").write_text('{"recall": {"1": 0.5}}')
+    ended = client("match", *flags)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err

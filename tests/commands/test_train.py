@@ -15,6 +15,7 @@ from keras_distill.data.dataset import load_dataset
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.embedding.batches import embed_batches
 from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
+from keras_distill.models.class_head import load_class_head
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.training.collapse_monitor import CollapseMonitor
@@ -509,8 +510,11 @@ def test_projection_without_training(
             ["--references=both", "--teacher_losses="], {"triplet"}, marks=pytest.mark.slow
         ),
         (
-            ["--task_loss=proxy_anchor", "--proxies=teacher", "--self_distillation=6,9"],
-            {"proxy_anchor", "relative"},
+            [
+                *("--task_loss=proxy_anchor", "--proxies=teacher", "--self_distillation=6,9"),
+                *("--teacher_losses=relative,teacher_head", "--teacher_head=means"),
+            ],
+            {"proxy_anchor", "relative", "teacher_head"},
         ),
     ],
 )
@@ -521,17 +525,20 @@ def test_labels_meet_the_teacher(flags, losses, here, tiny, photos, teacher, dis
     ended = here("train", *given, "--teacher_cache=views:1", *flags)
     assert (ended.code, ended.err) == (0, "")
     (record,) = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    assert losses == record.keys() & {"triplet", "proxy_anchor", "relative", "loss"} - {"loss"}
+    assert losses == record.keys() & {"triplet", "proxy_anchor", "relative", "teacher_head"}
     assert all(record[loss] > 0 for loss in losses)
     student, other = load(run / "student.keras"), load(distilled.path / "student.keras")
     assert [layer.name for layer in student.layers] == [layer.name for layer in other.layers]
     arrays = np.load(sorted((run / "checkpoints").iterdir())[-1] / "arrays.npz")
     if "proxy_anchor" in losses:  # 4 classes, as short as at random after two steps
         vectors = [arrays[name] for name in arrays.files if arrays[name].shape == (4, 4)]
-        directions = load(run / "teacher_pca.keras")
-        assert any(
-            np.allclose(np.linalg.norm(each, axis=1), 0.02, atol=0.002) for each in vectors
-        ), directions
+        short = [
+            each for each in vectors if np.allclose(np.linalg.norm(each, axis=1), 0.02, atol=0.002)
+        ]
+        assert short
+        head = load_class_head(run / "class_head.npz")
+        assert (head.scale, head.names) == (32.0, tuple(f"class_{label}" for label in range(4)))
+        assert any(np.array_equal(head.kernel, each.T) for each in short)
 
 
 @pytest.mark.slow

@@ -47,6 +47,8 @@ def found(student, teachers, backbone_weights="none", newest=None, **options):
     named = ",".join(f"{name}={path}" for name, path in PATHS.items())
     settings = SimpleNamespace(
         teacher=named,
+        teacher_losses="relative",
+        teacher_head="auto",
         backbone_weights=backbone_weights,
         image_cache="off",
         teacher_cache=options.get("teacher_cache", "off"),

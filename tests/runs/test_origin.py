@@ -107,6 +107,41 @@ def test_results_are_given_by_name(run, tmp_path):
         model_origin(str(run), results=[file])
 
 
+VERIFICATION = {
+    "data": "pairs.csv",
+    "split": "test",
+    "protocol": "verification",
+    "images": 9,
+    "same_pairs": 10,
+    "different_pairs": 20,
+    "figures": {"accuracy": 0.75, "tar_at_far": {"1e-1": 0.5, "1e-2": None}},
+    "intervals": {"accuracy": [0.7, 0.8], "tar_at_far": {"1e-1": None, "1e-2": None}},
+    "intervals_over": "people",
+    "calibration": {"slope": 9.0, "intercept": -2.0, "thresholds": []},
+    "mirror": False,
+}
+
+
+def test_results_of_verification_are_found_beside_the_model_or_given(run, tmp_path):
+    (run / "flags.txt").write_text("--dataset=folder:photos\n")
+    ours = VERIFICATION | {"model": str(run)}
+    write(run / "old.json", ours | {"images": 1})
+    os.utime(run / "old.json", (1e9 + 1, 1e9 + 1))
+    write(run / "pairs.json", ours)
+    write(run / "degraded.json", ours | {"degrade": "blur:2", "images": 2})
+    write(run / "of_another.json", ours | {"model": "other", "images": 3})
+    write(run / "damaged.json", ours | {"calibration": {"slope": "x"}})
+    origin = model_origin(str(run))
+    expected = {key: value for key, value in ours.items() if key != "protocol"}
+    assert (origin["verification"], origin["recall"]) == (expected, [])
+    assert "verification" not in model_origin(str(run), mirror=True)
+    file = write(tmp_path / "v.json", ours | {"degrade": "blur:2", "images": 2})
+    given = model_origin(str(run), results=[file])["verification"]
+    assert (given["images"], given["data"]) == (2, "pairs.csv, blur:2")
+    with pytest.raises(InputError, match="was measured without `mirror`, and the model is export"):
+        model_origin(str(run), results=[file], mirror=True)
+
+
 def test_results_averaged_with_mirror_images_are_told_apart(run, tmp_path):
     file = write(tmp_path / "r.json", RESULT | {"model": "m", "mirror": True})
     (result,) = model_origin(str(run), results=[file])["recall"]
@@ -127,3 +162,23 @@ def test_test_images_of_a_run(run, tmp_path):
         (run / "flags.txt").write_text(f"--dataset={dataset}\n--data_dir={tmp_path}\n")
         assert run_test_images(str(run)) is None
     assert [path.name for path in tmp_path.iterdir() if "photo" not in path.name] == ["run"]
+
+
+def test_a_run_of_classes_that_are_split_by_image(run, tmp_path):
+    (run / "student.keras").rename(run / "model.keras")
+    (tmp_path / "photos").mkdir()
+    (run / "flags.txt").write_text(
+        f"--recipe=head_sharing\n--dataset=folder:{tmp_path / 'photos'}\n--backbone=mobilenet\n"
+        "--alpha=1.0\n--student=small.keras\n--teacher=big.keras\n--combination=th_kd\n"
+    )
+    write(run / "summary.json", {"labels": ["cat", "dog"], "train_classes": ["cat", "dog"]})
+    found = model_origin(str(run))
+    assert found["training_classes"] == ["cat", "dog"]
+    assert found["training"] == {
+        "student": "small.keras",
+        "teacher": "big.keras",
+        "combination": "th_kd",
+    }
+    write(run / "summary.json", {})
+    assert "training_classes" not in model_origin(str(run))
+    assert run_test_images(str(run)) is None

@@ -15,7 +15,7 @@ TRAINING = ["Training", "Schedule and averages", "Watching", "Output"]
 GROUPS = {
     "train": ["Data", "Student", "Teacher", "Cache", "Loss", *TRAINING],
     "cache": ["Cache", "Data", "Student", "Teacher", "Loss", *TRAINING],
-    "evaluate": ["Model", "Gallery model", "Data", "Evaluation", "Output"],
+    "evaluate": ["Model", "Gallery model", "Data", "Pairs", "Evaluation", "Output"],
     "ablate": ["Grid", "Output"],
     "export": ["Model", "Output", "Serving", "Checks", "Model card", "Format"],
     "index": ["Index", "Writing", "Model", "Pictures", "Search", "Output"],

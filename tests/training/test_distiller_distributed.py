@@ -58,7 +58,8 @@ def task_loss(name, margin=None, **changed):
 
 
 def teacher_losses(*names):
-    return [TEACHER_LOSSES[name].load()() for name in names]
+    heads = {"teacher_head": {"kernel": np.eye(4, 3)}}
+    return [TEACHER_LOSSES[name].load()(**heads.get(name, {})) for name in names]
 
 
 def distilled(strategy, batch_norm=False, **settings):

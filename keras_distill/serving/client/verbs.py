@@ -18,6 +18,7 @@ from keras_distill.serving.client.golden_pairs import read_golden
 from keras_distill.serving.client.model_status import VersionStatus
 from keras_distill.serving.client.opening import open_rest_client
 from keras_distill.serving.client.output_labels import OutputLabels, read_labels
+from keras_distill.serving.client.same_calibration import cosine_of, read_same_probability
 from keras_distill.serving.client.smoke import smoke_test
 from keras_distill.serving.client.tables import smoke_table, status_table
 from keras_distill.settings.client import ClientCommandSettings
@@ -89,6 +90,33 @@ def _written(settings: ClientCommandSettings, written: dict[str, Any]) -> _Ended
     return SOME_REFUSED if summary["refused"] else SUCCESS, summary
 
 
+def _match(settings: ClientCommandSettings, client: EmbeddingClient) -> _Ended:
+    told = read_same_probability(settings.calibration) if settings.calibration else None
+    answer = client.embed(list(settings.image), on_error="return")
+    for error in answer.errors:
+        print(f"client: {error}", file=sys.stderr)
+    result: dict[str, Any] = {"images": list(settings.image), "version": answer.version}
+    if answer.errors:
+        return SOME_REFUSED, result | {"refused": [error.source for error in answer.errors]}
+    cosine = cosine_of(*answer.vectors)
+    result |= {"cosine": cosine, "distance": max(0.0, 2 - 2 * cosine) ** 0.5, "probability": None}
+    line = f"cosine {cosine:.4f}, distance {result['distance']:.4f}"
+    if told is None:
+        line += "; the probability that they show the same is not known without `calibration`"
+    else:
+        if told.version not in (None, answer.version):
+            warning = f"`calibration={settings.calibration}` is of version {told.version}, and "
+            warning = as_flags(f"{warning}version {answer.version} answered", names_of(settings))
+            print(f"client: warning: {warning}", file=sys.stderr)
+        result["probability"] = told.probability(cosine, settings.share_of_same)
+        result["share_of_same"] = settings.share_of_same
+        line += f": the same with a probability of {result['probability']:.4f}"
+        line += f", if {100 * settings.share_of_same:g} % of the pairs asked about are"
+    if settings.json != "-":
+        print(as_flags(line, names_of(settings)))
+    return SUCCESS, result
+
+
 def _status(settings: ClientCommandSettings, client: EmbeddingClient) -> _Ended:
     return _told(settings, client, client.status())
 
@@ -128,6 +156,7 @@ def _smoke(settings: ClientCommandSettings, client: EmbeddingClient) -> _Ended:
 FUNCTION_OF_VERB: dict[str, Callable[[ClientCommandSettings, EmbeddingClient], _Ended]] = {
     "embed": _embed,
     "predict": _predict,
+    "match": _match,
     "status": _status,
     "wait": _wait,
     "smoke": _smoke,

@@ -27,6 +27,7 @@ UNKNOWN_ORIGIN: Mapping[str, Any] = {
     "data": None,
     "data_licence": None,
     "recall": [],
+    "verification": None,
 }
 _PREPROCESSING = (
     "RGB, 0 to 255. Of a file, the central square with 7/8 of the short side, resized bilinearly "

@@ -47,7 +47,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
 | Training classes | {_classes(facts["training_classes"])} |
 | Licence of the data | {facts["data_licence"] or "not stated"} |
 {_training(facts["training"])}
-{_recall_section(facts)}## Use
+{_recall_section(facts)}{_verification_section(facts)}## Use
 
 | Signature | Input |
 |---|---|
@@ -139,6 +139,45 @@ def _recall_section(facts: Mapping[str, Any]) -> str:
     if "embedding" not in facts and not facts["recall"]:
         return ""
     return f"## Recall\n\n{_recall(facts['recall'])}\n"
+
+
+def _verification_section(facts: Mapping[str, Any]) -> str:
+    """Which similarity means the same, if that was measured."""
+    known = facts["verification"]
+    if not known:
+        return ""
+    name, version, calibration = facts["name"], facts["version"], known["calibration"]
+    figures = {"accuracy": known["figures"]["accuracy"]}
+    figures |= {f"TAR at FAR {far}": tar for far, tar in known["figures"]["tar_at_far"].items()}
+    cells = ["not measurable" if value is None else f"{value:.4f}" for value in figures.values()]
+    lines = [
+        "## Which similarity means the same",
+        "",
+        f"Measured on {known['same_pairs']:,} same and {known['different_pairs']:,} different "
+        f"pairs of {known['data']}:",
+        "",
+        "| Figure | Value |\n|---|---|",
+        *(f"| {figure} | {cell} |" for figure, cell in zip(figures, cells, strict=True)),
+        "",
+        "| Cosine from | Distance to | Same pairs found | Different pairs accepted | Precision |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['cosine']:.2f} | {row['distance']:.3f} | {row['recall']:.4f} | "
+            f"{row['false_acceptance']:.2g} | "
+            f"{'-' if row['precision'] is None else format(row['precision'], '.4f')} |"
+            for row in calibration["thresholds"]
+        ),
+        "",
+        "The probability that two images show the same is "
+        f"1 / (1 + exp(-({calibration['slope']:.4g} · cosine {calibration['intercept']:+.4g}))).",
+        "It and the precision suppose that same and different pairs are equally frequent.",
+        "",
+        f"```sh\npython -m keras_distill.client match A.jpg B.jpg --model={name} "
+        f"--calibration=models/{name}/{version}\n```",
+        "",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _or_unknown(value: Any) -> Any:

@@ -8,6 +8,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_distill.errors import InputError
 from keras_distill.serving.client.golden_pairs import GoldenPair, read_golden, write_golden
+from keras_distill.serving.client.same_calibration import read_same_probability
 from keras_distill.serving.export.bundle import export_embedder
 from keras_distill.serving.export.bundle_check import check_bundle
 from keras_distill.serving.export.checksums import checksum_faults, write_sums
@@ -161,6 +162,26 @@ def test_card_says_what_is_known_and_what_is_not(published, small_embedder, tmp_
         "data_licence": "CC0",
         "training": {"backbone": "mobilenet"},
         "recall": [result],
+        "verification": {
+            "data": "pairs.csv",
+            "same_pairs": 1000,
+            "different_pairs": 2000,
+            "figures": {"accuracy": 0.75, "tar_at_far": {"1e-1": 0.5, "1e-6": None}},
+            "calibration": {
+                "slope": 9.0,
+                "intercept": -2.0,
+                "thresholds": [
+                    {
+                        "cosine": 0.5,
+                        "distance": 1.0,
+                        "recall": 0.875,
+                        "false_acceptance": 0.125,
+                        "precision": 0.875,
+                        "probability": 0.92,
+                    }
+                ],
+            },
+        },
     }
     folder = export_embedder(small_embedder(DIM), tmp_path, origin=origin, batching="none")
     card = (folder / "MODEL_CARD.md").read_text()
@@ -169,4 +190,17 @@ def test_card_says_what_is_known_and_what_is_not(published, small_embedder, tmp_
     assert "| cub | test | 7 | 0.5000 | 0.7500 |" in card
     facts = json.loads((folder / "assets.extra" / "distill.json").read_text())
     assert facts["recall"] == [result]
+    assert facts["verification"] == origin["verification"]
+    for line in (
+        "## Which similarity means the same",
+        "| accuracy | 0.7500 |",
+        "| TAR at FAR 1e-6 | not measurable |",
+        "| 0.50 | 1.000 | 0.8750 | 0.12 | 0.8750 |",
+        "exp(-(9 · cosine -2)))",
+        "client match A.jpg B.jpg --model=embedder --calibration=models/embedder/1",
+    ):
+        assert line in card
+    assert read_same_probability(folder).probability(2 / 9) == pytest.approx(0.5)
+    with pytest.raises(InputError, match="does not tell which similarity means the same"):
+        read_same_probability(published)
     assert facts["libraries"]["keras"] == keras.version()

@@ -75,6 +75,12 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     )
     from keras_distill.losses.projector import Projector as Projector
     from keras_distill.losses.proxy_anchor import ProxyAnchor as ProxyAnchor
+    from keras_distill.losses.ranking.all_pairs_ranking_hinge import (
+        AllPairsRankingHinge as AllPairsRankingHinge,
+    )
+    from keras_distill.losses.ranking.known_squared_error import (
+        KnownSquaredError as KnownSquaredError,
+    )
     from keras_distill.losses.relative_teacher import RelativeTeacher as RelativeTeacher
     from keras_distill.losses.relaxed_contrastive import RelaxedContrastive as RelaxedContrastive
     from keras_distill.losses.rkd_angle import RkdAngle as RkdAngle
@@ -145,6 +151,7 @@ _HOME_OF = {
     "AdaptiveAsymmetry": "training.adaptive_asymmetry",
     "AddonsLoss": "losses.tensorflow_addons",
     "AlbumEncoder": "models.album_encoder",
+    "AllPairsRankingHinge": "losses.ranking.all_pairs_ranking_hinge",
     "AnchorKL": "losses.anchor_kl",
     "ArcFace": "losses.arc_face",
     "AsymmetricLoss": "losses.labels.asymmetric_loss",
@@ -169,6 +176,7 @@ _HOME_OF = {
     "InputError": "errors",
     "KdeTeacher": "losses.kde_teacher",
     "KerasTeacherLoss": "losses.keras_distillation",
+    "KnownSquaredError": "losses.ranking.known_squared_error",
     "LabelDistillation": "losses.label_distillation",
     "LabelNames": "models.label_names",
     "LayerFreezing": "training.layer_freezing",

@@ -164,11 +164,13 @@ LABEL_LOSSES = {
     "semantic_diversity": LossEntry("labels.semantic_diversity_loss.SemanticDiversityLoss"),
 }
 
-# Losses without a name in these settings: they wrap others, or compare logits.
+# Losses without a name in these settings: they wrap others, compare logits, or rank.
 _OTHERS = (
     LossEntry("cross_batch_memory.CrossBatchMemory"),
     LossEntry("keras_distillation.KerasTeacherLoss"),
     LossEntry("label_distillation.LabelDistillation"),
+    LossEntry("ranking.all_pairs_ranking_hinge.AllPairsRankingHinge"),
+    LossEntry("ranking.known_squared_error.KnownSquaredError"),
     LossEntry("self_distillation.SelfDistillation"),
     LossEntry("teacher_references.TeacherReferences"),
 )

@@ -103,11 +103,16 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.album_means import mean_probabilities as mean_probabilities
     from keras_distill.models.album_means import mean_vectors as mean_vectors
     from keras_distill.models.classifier import build_classifier as build_classifier
+    from keras_distill.models.counter import build_counter as build_counter
     from keras_distill.models.embedder import build_embedder as build_embedder
     from keras_distill.models.frozen_batch_norm import freeze_batch_norm as freeze_batch_norm
     from keras_distill.models.label_names import LabelNames as LabelNames
     from keras_distill.models.label_names import find_labels as find_labels
     from keras_distill.models.mirror_average import mirror_averaged as mirror_averaged
+    from keras_distill.models.open_size import with_open_size as with_open_size
+    from keras_distill.models.score_scale import ScoreScale as ScoreScale
+    from keras_distill.models.score_scale import find_score_scale as find_score_scale
+    from keras_distill.models.scorer import build_scorer as build_scorer
     from keras_distill.models.word_space import build_word_classifier as build_word_classifier
     from keras_distill.models.word_space import build_word_space as build_word_space
     from keras_distill.models.word_space import word_scores as word_scores
@@ -197,6 +202,7 @@ _HOME_OF = {
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",
+    "ScoreScale": "models.score_scale",
     "SelfDistillation": "losses.self_distillation",
     "SemanticDiversityLoss": "losses.labels.semantic_diversity_loss",
     "SemiHardTriplet": "losses.semi_hard_triplet",
@@ -215,8 +221,10 @@ _HOME_OF = {
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",
     "build_classifier": "models.classifier",
+    "build_counter": "models.counter",
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",
+    "build_scorer": "models.scorer",
     "build_searcher": "retrieval.backends",
     "build_word_classifier": "models.word_space",
     "build_word_space": "models.word_space",
@@ -229,6 +237,7 @@ _HOME_OF = {
     "export_embedder": "serving.export.bundle",
     "export_model": "serving.export.bundle",
     "find_labels": "models.label_names",
+    "find_score_scale": "models.score_scale",
     "freeze_batch_norm": "models.frozen_batch_norm",
     "keep_annotations_per_class": "data.partial_annotations",
     "load_dataset": "data.dataset",
@@ -247,6 +256,7 @@ _HOME_OF = {
     "retrieval_metrics": "evaluation.retrieval_metrics",
     "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
+    "with_open_size": "models.open_size",
     "word_scores": "models.word_space",
     "write_class_prior": "data.class_prior_file",
 }

@@ -11,12 +11,14 @@ from keras_distill.settings.command import Command
 from keras_distill.settings.dashed_flags import DashedFlagValues
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.multilabel import MultiLabelSettings
+from keras_distill.settings.ranked_regression import RankedRegressionSettings
 from keras_distill.settings.training import TrainSettings
 
 #: Settings by recipe, which is the module of that name in `keras_distill.recipes`.
 RECIPES: dict[str, type[TrainSettings]] = {
     "distill": DistillSettings,
     "multilabel": MultiLabelSettings,
+    "ranked_regression": RankedRegressionSettings,
 }
 
 

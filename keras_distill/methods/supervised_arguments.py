@@ -65,8 +65,8 @@ def check_streams(
     for name, output in streams.items():
         if output not in outputs or name in outputs:
             raise InputError(
-                f"`streams={dict(streams)!r}`: {name!r} must be a name of its own, of a loss on one "
-                f"of the product's outputs, {', '.join(outputs)}."
+                f"`streams={dict(streams)!r}`: {name!r} must be a name of its own, of a loss on "
+                f"one of the product's outputs, {', '.join(outputs)}."
             )
         if name not in losses:
             raise InputError(

@@ -483,7 +483,7 @@ def test_a_stream_is_a_further_loss_on_an_output(tmp_path):
 @pytest.mark.parametrize(
     ("streams", "message"),
     [
-        ({"ranked": "scores"}, "must be a name of its own, of a loss on one of"),
+        ({"ranked": "scores"}, "must be a name of its own, of a loss on"),
         ({"score": "score"}, "must be a name of its own"),
         ({"other": "score"}, "has no such loss; it has score, ranked"),
         (["ranked"], "must be a dict from the name of a loss to an output"),

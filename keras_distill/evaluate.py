@@ -4,11 +4,11 @@ Every image of the split is a query against all others (the paper's protocol: ex
 neighbours of unit vectors, the query left out). Prints a table, each value with its 95 % bootstrap
 interval; --json writes the figures, as fractions, to a file. Warns if the embeddings are all alike,
 if Recall@K cannot be told from chance, and if classes have too few images for meaningful figures.
---degrade degrades queries, gallery or both first.
+--degrade degrades queries, gallery or both first. Other products have other protocols: the labels
+of images, scores against human ones (--scores), or counts (--points).
 
 If --model is a run, data set, classes and --degrade are taken from the run unless flags say
-otherwise, and classes that it was trained on are named. A flag file of train can be given too;
-flags that only train has are ignored.
+otherwise, and classes that it was trained on are named. Flag files of train can be given too.
 
 With --gallery_model, --model (the student) embeds the queries and --gallery_model (its teacher) the
 gallery: can the student query an index that the teacher built? The figures of each model alone are
@@ -24,6 +24,7 @@ Exit codes: 0 done, 2 unusable flags or input.
 """
 
 import functools
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,7 @@ from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.settings import inherit_settings, read_settings, run_of
 from keras_distill.settings.command import flag_files
 from keras_distill.settings.data import load_images
-from keras_distill.settings.evaluation import (
-    PROTOCOL_OF_RECIPE,
-    EvaluateSettings,
-    evaluate_command,
-)
-from keras_distill.settings.label_data import is_label_dataset
+from keras_distill.settings.evaluation import EvaluateSettings, evaluate_command, protocol_of
 
 COMMAND = evaluate_command(__doc__)
 
@@ -53,8 +49,6 @@ def main(settings: EvaluateSettings) -> None:
         raise InputError(f"--model={settings.model} does not exist.")
     settings, said = _with_run(settings)
     settings.check()
-    if settings.per_class and not settings.json:
-        raise InputError("--per_class needs --json, the file to list the classes in.")
     result = _evaluate(settings, said)
     if settings.json:
         with published_file(Path(settings.json)) as temporary:
@@ -71,10 +65,9 @@ def _with_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]:
     """Takes settings that are not given from the model's run; returns a line about them too."""
     run = run_of(settings.model)
     if run is None:
-        protocol = "multilabel" if is_label_dataset(settings.dataset) else "retrieval"
-        return settings.replace(protocol=settings.protocol or protocol), ""
-    by_recipe = PROTOCOL_OF_RECIPE[read_settings(run).recipe]
-    settings = settings.replace(protocol=settings.protocol or by_recipe)
+        return settings.replace(protocol=settings.protocol or protocol_of(settings)), ""
+    protocol = settings.protocol or protocol_of(read_settings(run))
+    settings = settings.replace(protocol=protocol)
     settings, _, said = inherit_settings(settings, run, ("dataset", "degrade", "word_vectors"))
     return settings, said
 
@@ -86,8 +79,9 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     if said:
         say(said)
-    measure = {"retrieval": _measure_retrieval, "multilabel": _measure_labels}
-    result = measure[str(settings.protocol)](settings, console)
+    own = {"retrieval": _measure_retrieval, "multilabel": _measure_labels}
+    measure = own.get(str(settings.protocol), _measure_regression)
+    result = measure(settings, console)
     console.print(result.table)
     for line in (*result.notes, *(f"warning: {warning}" for warning in result.warnings)):
         say(line)
@@ -119,6 +113,11 @@ def _measure_labels(settings: EvaluateSettings, console: Any) -> Any:
     from keras_distill.runs.origin import trained_labels
 
     return multilabel_protocol.evaluate(settings, trained_labels(settings.model), console)
+
+
+def _measure_regression(settings: EvaluateSettings, console: Any) -> Any:
+    protocol = importlib.import_module(f"keras_distill.evaluation.{settings.protocol}_protocol")
+    return protocol.evaluate(settings, console)
 
 
 if __name__ == "__main__":

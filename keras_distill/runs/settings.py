@@ -11,6 +11,7 @@ from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings
 from keras_distill.settings.label_data import LabelFileSettings
 from keras_distill.settings.recipes import train_command
+from keras_distill.settings.regression_data import RegressionFileSettings
 from keras_distill.settings.teachers import parse_teachers, per_teacher
 from keras_distill.settings.training import TrainSettings
 
@@ -23,7 +24,12 @@ _DETAILS = {
         "train_classes",
         "validation_classes",
         "test_classes",
-        *(field.name for field in dataclasses.fields(LabelFileSettings) if field.metadata),
+        *(
+            field.name
+            for kind in (LabelFileSettings, RegressionFileSettings)
+            for field in dataclasses.fields(kind)
+            if field.metadata
+        ),
     ),
     "word_vectors": (),
     "teacher": (

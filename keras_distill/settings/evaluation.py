@@ -13,13 +13,18 @@ from keras_distill.settings.label_data import (
     is_label_dataset,
 )
 from keras_distill.settings.recipes import RECIPES
+from keras_distill.settings.regression_data import (
+    RegressionFileSettings,
+    check_regression_dataset,
+    regression_kind,
+)
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
-#: How a product is measured: each image as a query, or the labels of each image.
-PROTOCOLS = ("retrieval", "multilabel")
-#: Protocol by which the product of each recipe is evaluated.
-PROTOCOL_OF_RECIPE = {"distill": "retrieval", "multilabel": "multilabel"}
+_OF_REGRESSION = ("regression", "counting")
+#: How a product is measured: each image as a query, the labels of each image, its score, or the
+#: points in it.
+PROTOCOLS = ("retrieval", "multilabel", "regression", "counting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,7 @@ class EvaluateSettings(
     GalleryModelSettings,
     DataSettings,
     LabelFileSettings,
+    RegressionFileSettings,
     EvaluationSettings,
     group="Evaluation",
 ):
@@ -119,12 +125,19 @@ class EvaluateSettings(
     protocol: str | None = setting(
         None,
         f"Evaluation protocol, one of {', '.join(PROTOCOLS)}; by default the protocol of the "
-        "recipe of the model's run; without a run, multilabel for data of labels, else retrieval.",
+        "recipe of the model's run; without a run, the one that the data are for: regression with "
+        "--scores, counting with --points, multilabel for labels, else retrieval.",
         choices=PROTOCOLS,
     )
     map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
     top_ks: str = setting(
         "3", "Protocol multilabel: the K of precision, recall and F1 of the K best labels."
+    )
+    crops: int = setting(
+        30,
+        "Protocol regression: seeded crops whose mean is the score of an image; 0 for the whole "
+        "image at once.",
+        least=0,
     )
     word_vectors: str = setting(
         "",
@@ -159,6 +172,8 @@ class EvaluateSettings(
         GalleryModelSettings.check(self)
         if self.json and Path(self.json).is_dir():
             raise InputError(f"--json={self.json} is a folder; give a file.")
+        if self.per_class and not self.json:
+            raise InputError("--per_class needs --json, the file to list the classes in.")
         parse_degradations(self.degrade)
         if self.degrade_side != "both" and not self.degrade:
             raise InputError(
@@ -171,6 +186,15 @@ class EvaluateSettings(
         Raises:
             InputError: If it is not there, or of another kind.
         """
+        kind = {"score": "regression", "density": "counting", "": ""}[regression_kind(self)]
+        if self.protocol in _OF_REGRESSION or (kind and not self.protocol):
+            self._check_regression(kind)
+            return
+        if kind:
+            raise InputError(
+                f"--protocol={self.protocol} reads no scores and points; give "
+                f"--protocol={kind}, or leave --scores and --points out."
+            )
         labels = is_label_dataset(self.dataset)
         if labels != (self.protocol == "multilabel") and self.protocol and self.dataset:
             kind = "images with several labels" if labels else "images of one class each"
@@ -187,6 +211,35 @@ class EvaluateSettings(
         if self.gallery_model or self.mirror:
             flag = "gallery_model" if self.gallery_model else "mirror"
             raise InputError(f"--{flag} is not offered by --protocol=multilabel; leave it out.")
+
+    def _check_regression(self, kind: str) -> None:
+        """Rejects data that the protocols of scores and counts cannot read."""
+        if self.dataset:
+            check_regression_dataset(self.dataset)
+        self.check_regression_files(self.dataset)
+        if self.protocol and self.dataset and kind != self.protocol:
+            needed = "--points" if self.protocol == "counting" else "--scores"
+            raise InputError(f"--protocol={self.protocol} needs {needed}.")
+        for name in ("gallery_model", "mirror", "degrade"):
+            if getattr(self, name):
+                raise InputError(
+                    f"--{name} is not offered by --protocol={self.protocol or kind}; leave it out."
+                )
+
+
+def protocol_of(settings: Settings) -> str:
+    """Returns the protocol of the product of a training, or of data alone.
+
+    Args:
+        settings: The settings of a training, or of an evaluation without a run.
+    """
+    kind = regression_kind(settings) if isinstance(settings, RegressionFileSettings) else ""
+    if getattr(settings, "recipe", "") == "ranked_regression":
+        kind = getattr(settings, "output", kind)
+    if kind:
+        return "counting" if kind == "density" else "regression"
+    is_labels = getattr(settings, "recipe", "") == "multilabel"
+    return "multilabel" if is_labels or is_label_dataset(settings.dataset) else "retrieval"
 
 
 def evaluate_command(description: str = "") -> Command[EvaluateSettings]:

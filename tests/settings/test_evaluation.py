@@ -3,19 +3,34 @@ import importlib
 import pytest
 
 from keras_distill.settings.evaluation import (
-    PROTOCOL_OF_RECIPE,
     PROTOCOLS,
     EvaluationSettings,
     evaluate_command,
+    protocol_of,
 )
 from keras_distill.settings.recipes import RECIPES
 
 
 def test_every_recipe_has_a_protocol_and_every_protocol_evaluates():
-    assert PROTOCOL_OF_RECIPE.keys() == RECIPES.keys()
-    assert set(PROTOCOL_OF_RECIPE.values()) <= set(PROTOCOLS)
+    for recipe, settings in RECIPES.items():
+        assert protocol_of(settings(recipe=recipe)) in PROTOCOLS
     for protocol in PROTOCOLS:
         assert importlib.import_module(f"keras_distill.evaluation.{protocol}_protocol").evaluate
+
+
+@pytest.mark.parametrize(
+    ("settings", "protocol"),
+    [
+        ({"recipe": "ranked_regression", "scores": "a.csv"}, "regression"),
+        ({"recipe": "ranked_regression", "points": "csv"}, "counting"),
+        ({"recipe": "ranked_regression", "stages": "rank", "head": "density"}, "counting"),
+        ({"recipe": "ranked_regression", "dataset": "kadid:kadid"}, "regression"),
+        ({"recipe": "multilabel", "dataset": "labels:a.csv"}, "multilabel"),
+        ({"recipe": "distill", "dataset": "cub"}, "retrieval"),
+    ],
+)
+def test_the_protocol_follows_from_the_run(settings, protocol):
+    assert protocol_of(RECIPES[settings["recipe"]](**settings)) == protocol
 
 
 def test_flag_files_of_every_recipe_are_read(tmp_path):

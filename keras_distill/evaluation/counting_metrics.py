@@ -50,7 +50,7 @@ def region_counts(
         array([[2., 2.],
                [2., 2.]])
     """
-    counts = np.float64(density)
+    counts = np.asarray(density, np.float64)
     for axis in range(2):
         parts = 2**level
         sums = np.cumsum(np.insert(counts, 0, 0, axis=axis), axis=axis)

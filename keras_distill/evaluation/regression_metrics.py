@@ -65,7 +65,7 @@ def regression_metrics(
         >>> round(metrics.means["LCC"], 3), round(metrics.means["SROCC"], 3)
         (0.982, 1.0)
     """
-    predicted, scores = np.float64(predicted), np.float64(scores)
+    predicted, scores = (np.asarray(each, np.float64) for each in (predicted, scores))
     if predicted.shape != scores.shape or predicted.ndim != 1 or not len(scores):
         raise InputError(
             f"`predicted` has the shape {predicted.shape}, `scores` {scores.shape}; give both "

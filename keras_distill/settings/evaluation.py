@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
@@ -227,7 +228,7 @@ class EvaluateSettings(
                 )
 
 
-def protocol_of(settings: Settings) -> str:
+def protocol_of(settings: Any) -> str:
     """Returns the protocol of the product of a training, or of data alone.
 
     Args:

@@ -112,7 +112,7 @@ def run_dataset(model: str) -> Any:
     """
     run = run_of(model)
     settings = _readable_settings(run) if run is not None else None
-    if settings is None or not settings.dataset:
+    if not isinstance(settings, DistillSettings) or not settings.dataset:  # others have no classes
         return None
     data_dir = settings.data_dir
     if not is_at_hand(settings.dataset, data_dir):
@@ -136,7 +136,7 @@ def run_dataset(model: str) -> Any:
         return None
 
 
-def _readable_settings(run: RunDirectory) -> DistillSettings | None:
+def _readable_settings(run: RunDirectory) -> Any:
     """The settings of a run; `None` if they are of another program, or damaged."""
     try:
         return read_settings(run)

@@ -112,6 +112,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.open_size import with_open_size as with_open_size
     from keras_distill.models.score_scale import ScoreScale as ScoreScale
     from keras_distill.models.score_scale import find_score_scale as find_score_scale
+    from keras_distill.models.scorer import add_score as add_score
     from keras_distill.models.scorer import build_scorer as build_scorer
     from keras_distill.models.word_space import build_word_classifier as build_word_classifier
     from keras_distill.models.word_space import build_word_space as build_word_space
@@ -217,6 +218,7 @@ _HOME_OF = {
     "VectorIndex": "retrieval.vector_index",
     "VectorTable": "teachers.vector_table",
     "ViewChanges": "data.view_changes",
+    "add_score": "models.scorer",
     "add_to_index": "retrieval.index_changes",
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",

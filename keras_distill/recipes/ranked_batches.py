@@ -45,17 +45,12 @@ def rank_source(
     if settings.ranking == "pairs":
         root = Path(settings.dataset.partition(":")[2]).expanduser()
         pairs = read_comparisons(settings.pairs, root)
-        readable, _ = without_unreadable(settings, pairs.images)
-        held_back = set(readable.paths.tolist()) - set(train.paths.tolist())
-        usable = [
-            row
-            for row, pair in enumerate(pairs.ordered.tolist())
-            if all(path in set(train.paths.tolist()) for path in pair)
-        ]
-        if not usable:
+        known = set(train.paths.tolist())
+        usable = np.array([set(pair) <= known for pair in pairs.ordered.tolist()], bool)
+        if not usable.any():
             raise InputError(
-                f"`pairs={settings.pairs}` has no decided pair of training images; "
-                f"{len(held_back)} images of its pairs are held back for validation and test."
+                f"`pairs={settings.pairs}` has no decided pair of two training images; those of "
+                "images for validation and test are held back."
             )
         files = np.array([[f"{root.resolve()}/{path}" for path in pair] for pair in pairs.ordered])
         return RankedSource(files[usable], pairs.ids[usable], compared_set(image_size), 2)

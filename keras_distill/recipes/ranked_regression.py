@@ -19,7 +19,7 @@ from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.loading import load_model
 from keras_distill.models.product import by_name
 from keras_distill.models.score_scale import SCORE, ScoreScale, find_score_scale
-from keras_distill.models.scorer import build_scorer
+from keras_distill.models.scorer import SCORE_HEAD, add_score, build_scorer
 from keras_distill.recipes.optimizer import compile_method
 from keras_distill.recipes.ranked_batches import (
     RANKED,
@@ -164,21 +164,27 @@ def _build_product(
         if settings.regresses and settings.output == SCORE:
             _calibrate(product, data)
     else:
-        options: dict[str, Any] = {
-            name: getattr(settings, name)
-            for name in ("image_size", "alpha", "backbone_weights", "backbone_layer", "dropout")
-        }
-        if settings.output == DENSITY:
-            product = build_counter(settings.backbone, **options)
-        else:
-            scale = ScoreScale(*data.scale, data.higher_is_better)
-            product = build_scorer(settings.backbone, **options, scale=scale)
+        product = _new_product(settings, data)
     if settings.freeze_batch_norm:
         with renamed_arguments(model="freeze_batch_norm"):
             freeze_batch_norm(product.get_layer("trunk"))
     if settings.l2:
         add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
     return product
+
+
+def _new_product(settings: RankedRegressionSettings, data: _Data) -> keras.Model:
+    options: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in ("image_size", "alpha", "backbone_weights", "backbone_layer", "dropout")
+    }
+    if settings.output == DENSITY:
+        return build_counter(settings.backbone, **options)
+    scale = ScoreScale(*data.scale, data.higher_is_better)
+    if settings.embedder:
+        with renamed_arguments(path="embedder", embedder=f"embedder={settings.embedder}"):
+            return add_score(load_model(settings.embedder), scale=scale)
+    return build_scorer(settings.backbone, **options, scale=scale)
 
 
 def _calibrate(product: keras.Model, data: _Data) -> None:
@@ -200,7 +206,7 @@ def _calibrate(product: keras.Model, data: _Data) -> None:
     scale.mean, scale.deviation = mean, deviation
     scale.higher_is_better = labelled.higher_is_better
     if slope > 0:
-        head = product.get_layer("head")
+        head = product.get_layer(SCORE_HEAD)
         kernel, bias = head.get_weights()
         head.set_weights([kernel * slope, bias * slope + offset])
 
@@ -235,7 +241,8 @@ def _say_what_trains(
     if data.labelled is not None:
         parts.append(f"{len(data.labelled)} labelled images")
     context.say(
-        f"{'; '.join(parts)}; {settings.backbone}, {product.count_params():,} parameters, "
+        f"{'; '.join(parts)}; {settings.embedder or settings.backbone}, "
+        f"{product.count_params():,} parameters, "
         f"{product.input_shape[1]} pixels; {context.replicas.devices}"
     )
     for warning in _warnings(settings, data):
@@ -262,7 +269,7 @@ def _check_provenance(
         found["ranked_images"] = f"{len(source.ids)} with ids {int(np.sum(source.ids) % 2**53)}"
     if data.validation is not None:
         found["validation_images"] = data.validation.digest
-    if settings.initial_model or settings.backbone_weights != "none":
+    if settings.initial_model or settings.embedder or settings.backbone_weights != "none":
         found["initial_weights"] = model_fingerprint(product.get_layer("trunk"))
     context.replicas.check_agreement(found)
     if context.replicas.is_chief:  # copies on other machines have times of their own

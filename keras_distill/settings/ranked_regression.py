@@ -1,6 +1,6 @@
 """Settings of the recipe `ranked_regression`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from keras_distill.data.distortion_ladders import SYNTAX, parse_ladders
@@ -29,6 +29,11 @@ class ScorerSettings(BackboneSettings, group="Student"):
         "",
         "A run or .keras file with the same output that the first stage starts from, in place of "
         "the weights of the backbone, such as a run of --stages=rank.",
+    )
+    embedder: str = setting(
+        "",
+        "A run or .keras file with an embedding, in place of a backbone: it is frozen, and gets a "
+        "score from its features, so that one pass gives both.",
     )
 
 
@@ -149,11 +154,26 @@ class RankedRegressionSettings(
         parse_crop_pixels(self.crop_pixels)
         if self.initial_model and not Path(self.initial_model).exists():
             raise InputError(f"--initial_model={self.initial_model} does not exist.")
+        if self.embedder:
+            self._check_embedder()
         if self.freeze_epochs:
             raise InputError(
                 f"--freeze_epochs={self.freeze_epochs} is not offered by this recipe; a small "
                 "--backbone_lr_multiplier spares the backbone."
             )
+
+    def _check_embedder(self) -> None:
+        if not Path(self.embedder).exists():
+            raise InputError(f"--embedder={self.embedder} does not exist.")
+        if self.output != "score":
+            raise InputError("--embedder is for scores; leave it out for a density.")
+        of_backbone = [field.name for field in fields(BackboneSettings) if field.metadata]
+        for name in ("initial_model", *of_backbone):
+            if getattr(self, name) != getattr(RankedRegressionSettings, name):
+                raise InputError(
+                    f"--{name}={getattr(self, name)} has no effect with --embedder, which is "
+                    "taken as it is; leave one of them out."
+                )
 
     def _check_labels(self) -> None:
         kind = regression_kind(self)

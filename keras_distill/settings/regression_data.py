@@ -195,6 +195,8 @@ def _split_of(images: Any, settings: Any) -> Any:
 
     split, seed = images.splits, settings.split_seed
     parts = np.full(len(images), "train", "<U10")
+    if not regression_kind(settings) and not settings.pairs:
+        return parts  # nothing can be measured on images that are only ranked
     if split is not None:
         parts = np.where(split == "", "train", split).astype("<U10")
     with renamed_arguments(groups="dataset"):

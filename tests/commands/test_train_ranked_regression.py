@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from keras_distill import build_embedder
+from keras_distill.data.group_split import group_split
 from keras_distill.models.score_scale import find_score_scale
 
 TINY = (
@@ -23,6 +25,9 @@ TINY = (
     "--nogradient_norm",
     "--notensorboard",
 )
+
+
+BACKBONE = ("--backbone", "--backbone_layer", "--backbone_weights", "--alpha", "--image_size")
 
 
 @pytest.fixture(scope="session")
@@ -169,13 +174,39 @@ def test_a_ranked_model_of_comparisons_is_tuned_in_another_run(train_scores, blu
     )
     assert ranked.code == 0, ranked.err + ranked.out
     assert "ranked pairs, sets of 2 by pairs" in ranked.out
+    parts = group_split(np.array([f"r{index}" for index in range(8)]), {"test": 0.2})
+    train, held_out = (np.flatnonzero(parts == split)[0] for split in ("train", "test"))
     listed = blurred / "chosen.txt"
-    listed.write_text("0_1.png\n\n0_2.png\n1_3.png\n2_1.png\n3_1.png\n4_1.png\n5_1.png\n6_1.png\n")
-    tuned = train_scores(
-        "tuned", "--stages=fine_tune", f"--initial_model={ranked.path}", f"--labelled={listed}"
+    listed.write_text(f"{train}_1.png\n\n{held_out}_1.png\n")
+    flags = ("--stages=fine_tune", f"--initial_model={ranked.path}", f"--labelled={listed}")
+    tuned = train_scores("tuned_by_others", *flags)
+    assert tuned.code == 2
+    assert f"line 3, '{held_out}_1.png', is no training image with a label" in tuned.err
+
+
+def test_an_embedder_gets_a_score(command, blurred, tmp_path):
+    embedder = build_embedder(
+        "mobilenet",
+        alpha=0.25,
+        image_size=32,
+        embedding_dim=4,
+        backbone_weights="none",
+        backbone_layer="conv_pw_1_relu",
     )
-    assert tuned.code == 2  # some of them are held out
-    assert "is no training image with a label" in tuned.err
+    embedder.save(tmp_path / "embedder.keras")
+    data = (f"--dataset=folder:{blurred}", f"--scores={blurred}/scores.csv", "--image_size=32")
+    flags = [flag for flag in TINY if "=" not in flag or flag.partition("=")[0] not in BACKBONE]
+    more = ("--stages=fine_tune", f"--embedder={tmp_path}/embedder.keras", "--label_share=0.4")
+    run = f"--run_dir={tmp_path / 'run'}"
+    ended = command("train", *data[:2], *flags, *more, f"--cache_dir={tmp_path}", run)
+    assert ended.code == 0, ended.err + ended.out
+    model = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(model(pixels)["embedding"], embedder(pixels))
+    assert summary(tmp_path / "run")["images"]["labelled"] == 6
+    refused = command("train", *data, *flags, *more, run)
+    assert refused.code == 2
+    assert "--image_size=32 has no effect with --embedder" in refused.err
 
 
 @pytest.mark.slow

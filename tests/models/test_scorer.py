@@ -4,7 +4,10 @@ import pytest
 
 from keras_distill import (
     InputError,
+    KnownSquaredError,
     ScoreScale,
+    Supervised,
+    add_score,
     build_counter,
     build_embedder,
     build_scorer,
@@ -47,10 +50,28 @@ def test_a_saved_scorer_keeps_its_scale(tmp_path):
 def test_a_scorer_on_an_embedder_shares_its_features():
     embedder = build_embedder("mobilenet", **TINY, embedding_dim=8)
     scorer = build_scorer(embedder, backbone_layer="pooling")
-    scorer.get_layer("head").set_weights([np.ones((256, 1)), np.zeros(1)])
+    scorer.get_layer("score_head").set_weights([np.ones((256, 1)), np.zeros(1)])
     pooled = keras.Model(embedder.input, embedder.get_layer("pooling").output)
     expected = np.asarray(pooled(images())).sum(1, keepdims=True)
     np.testing.assert_allclose(scorer(images())["score"], expected, rtol=1e-5)
+
+
+def test_an_embedder_gets_a_score_and_keeps_its_vectors(tmp_path):
+    embedder = build_embedder("mobilenet", **TINY, embedding_dim=8)
+    before = embedder(images()).numpy()
+    model = add_score(embedder, scale=ScoreScale(3.0))
+    trained = Supervised(model, {"score": KnownSquaredError()})
+    trained.compile(keras.optimizers.Adam(0.1))
+    history = trained.fit(images(), np.float32([[1], [4]]), epochs=8, verbose=0).history["score"]
+    assert history[-1] < history[0]
+    model.save(tmp_path / "model.keras")
+    found = keras.models.load_model(tmp_path / "model.keras")(images())
+    np.testing.assert_array_equal(found["embedding"], before)
+    assert found["score"].shape == (2, 1)
+    with pytest.raises(InputError, match="is not a layer of it; it has"):
+        add_score(embedder, layer="features")
+    with pytest.raises(InputError, match="not an embedding alone"):
+        add_score(model)
 
 
 def test_the_count_is_the_sum_of_the_density():

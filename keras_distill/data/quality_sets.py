@@ -12,6 +12,7 @@ from keras_distill.data.label_csv import csv_rows
 from keras_distill.data.matlab_files import read_matlab
 from keras_distill.data.row_problems import RowProblems
 from keras_distill.data.scored_images import ScoredImages
+from keras_distill.data.spreadsheets import read_sheet
 from keras_distill.errors import InputError
 
 #: Folders of LIVE and the number of images in each, in the order of its scores.
@@ -38,8 +39,7 @@ def read_quality_set(spec: str) -> ScoredImages:
     Args:
         spec: `live:FOLDER` with `jp2k/`, … and `dmos.mat` and `refnames_all.mat`; `tid2013:FOLDER`
             with `distorted_images/` and `mos_with_names.txt`; `csiq:FOLDER` with `dst_imgs/` and
-            the sheet `all_by_image` of `csiq.DMOS.xlsx` as `csiq.DMOS.csv`; `kadid:FOLDER` with
-            `images/` and `dmos.csv`.
+            `csiq.DMOS.xlsx`; `kadid:FOLDER` with `images/` and `dmos.csv`.
 
     Returns:
         The images. LIVE and CSIQ have differential scores, of which lower ones are better.
@@ -128,22 +128,30 @@ def _tid2013(root: Path, problems: RowProblems) -> tuple[Path, list[_Row]]:
 
 
 def _csiq(root: Path, problems: RowProblems) -> tuple[Path, list[_Row]]:
-    file, rows = root / "csiq.DMOS.csv", []
-    if not file.is_file() and (root / "csiq.DMOS.xlsx").is_file():
-        raise InputError(
-            f"{str(root)!r}: save the sheet all_by_image of csiq.DMOS.xlsx as csiq.DMOS.csv."
-        )
+    file, rows = root / "csiq.DMOS.xlsx", []
     short = {"noise": "AWGN", "blur": "BLUR", "contrast": "contrast", "fnoise": "fnoise"}
     short |= {"jpeg": "JPEG", "jpeg 2000": "jpeg2000"}
     folders = {"noise": "awgn", "jpeg 2000": "jpeg2000"}
-    for line, row in csv_rows(file, ("image", "dst_type", "dst_lev", "dmos"), problems):
-        kind = row["dst_type"].lower()
-        if kind not in short:
+    wanted = ("image", "dst_type", "dst_lev", "dmos")
+    header: list[str] = []
+    for line, cells in read_sheet(file, "all_by_image"):
+        if not header:  # below a title
+            header = cells if set(wanted) <= set(cells) else []
+            continue
+        row = dict(zip(header, cells, strict=False))
+        kind = row.get("dst_type", "").lower()
+        if not any(cells):
+            continue
+        if kind not in short or any(name not in row for name in wanted):
             problems.add(file, line, f"the dst_type {kind!r} is none of {', '.join(short)}")
             continue
         name = f"{row['image']}.{short[kind]}.{row['dst_lev']}.png"
         path = f"dst_imgs/{folders.get(kind, kind)}/{name}"
         rows.append(_Row(line, path, _number(row["dmos"]), row["image"], kind))
+    if not header:
+        raise InputError(
+            f"{str(file)!r}: the sheet 'all_by_image' has no row of the names {', '.join(wanted)}."
+        )
     return file, rows
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fake_spreadsheet import write_sheet
 from PIL import Image
 from scipy.io import savemat
 
@@ -71,17 +72,25 @@ def test_images_that_are_not_converted_yet_and_bad_rows(tmp_path):
 def test_csiq(tmp_path):
     for name in ("awgn/1600.AWGN.1", "jpeg2000/couple.jpeg2000.2", "contrast/couple.contrast.3"):
         image(tmp_path / "dst_imgs" / f"{name}.png")
-    (tmp_path / "csiq.DMOS.csv").write_text(
-        "image,dst_idx,dst_type,dst_lev,dmos_std,dmos\n1600,1,noise,1,0.03,0.062\n"
-        "couple,3,jpeg 2000,2,0.1,0.2\ncouple,6,contrast,3,0.1,0.5\n"
-    )
+    header = ["", "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"]
+    rows = [
+        ["the scores"],
+        header,
+        ["", 1600, 1, "noise", 1, 0.03, 0.062],
+        ["", "couple", 3, "jpeg 2000", 2, 0.1, 0.2],
+        ["", "couple", 6, "contrast", 3, 0.1, 0.5],
+    ]
+    write_sheet(tmp_path / "csiq.DMOS.xlsx", "all_by_image", rows)
     found = read_quality_set(f"csiq:{tmp_path}")
     assert found.references.tolist() == ["1600", "couple", "couple"]
     assert found.distortions.tolist() == ["noise", "jpeg 2000", "contrast"]
+    np.testing.assert_allclose(found.scores, [0.062, 0.2, 0.5], rtol=1e-6)
     assert not found.higher_is_better
-    (tmp_path / "csiq.DMOS.csv").unlink()
-    (tmp_path / "csiq.DMOS.xlsx").touch()
-    with pytest.raises(InputError, match="save the sheet all_by_image"):
+    write_sheet(tmp_path / "csiq.DMOS.xlsx", "all_by_image", [*rows, ["", "x", 1, "haze", 1, 1, 1]])
+    with pytest.raises(InputError, match=r"xlsx:6: the dst_type 'haze' is none of noise"):
+        read_quality_set(f"csiq:{tmp_path}")
+    write_sheet(tmp_path / "csiq.DMOS.xlsx", "all_by_image", [["image", "dmos"]])
+    with pytest.raises(InputError, match="has no row of the names image, dst_type"):
         read_quality_set(f"csiq:{tmp_path}")
 
 

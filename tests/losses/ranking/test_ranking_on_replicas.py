@@ -22,10 +22,12 @@ images = np.float32(random.normal(size=(24, 4)))
 scores = np.where(np.arange(24) % 6 < 2, random.normal(size=24), np.nan)[:, None]
 groups = np.where(np.arange(24) % 6 < 2, -1, np.arange(24) % 3)
 ranked = np.stack([np.arange(24) // 3 % 4, groups], 1)
+one = tf.distribute.get_strategy()
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 found = {}
 for normalisation in ("rows", "pairs", "sum"):
     runs = []
-    for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    for strategy in (one, two):
         with strategy.scope():
             keras.utils.set_random_seed(0)
             image = keras.Input((4,), name="image")
@@ -39,7 +41,8 @@ for normalisation in ("rows", "pairs", "sum"):
         data = ({"image": images}, {"score": np.float32(scores), "ranked": ranked})
         batches = tf.data.Dataset.from_tensor_slices(data).batch(12)
         history = model.fit(batches, epochs=2, verbose=0).history
-        runs.append([*history["score"], *history["ranked"], *product.get_weights()[0].ravel().tolist()])
+        weights = product.get_weights()[0].ravel().tolist()
+        runs.append([*history["score"], *history["ranked"], *weights])
     found[normalisation] = runs
 print(json.dumps(found))
 """

@@ -25,7 +25,7 @@ def group_split(groups: np.ndarray, shares: Mapping[str, float], *, seed: int = 
     Example:
         >>> groups = np.array(["a", "a", "b", "c", "d", "e"])
         >>> group_split(groups, {"test": 0.2}).tolist()
-        ['train', 'train', 'train', 'train', 'train', 'test']
+        ['train', 'train', 'train', 'test', 'train', 'train']
     """
     names = np.unique(groups)
     order = np.random.default_rng(seed).permutation(names)

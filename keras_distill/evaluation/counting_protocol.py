@@ -11,6 +11,7 @@ from keras_distill.evaluation.counting_metrics import (
     count_errors,
     counting_metrics,
 )
+from keras_distill.evaluation.density_picture import draw_densities, evenly_spread
 from keras_distill.evaluation.image_densities import ImageCounter
 from keras_distill.evaluation.metric_tables import plain_table
 from keras_distill.evaluation.protocol_result import ProtocolResult
@@ -46,13 +47,22 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
         raise InputError(
             f"`split={settings.split}`: `dataset={settings.dataset}` has no such images."
         )
+    shown = evenly_spread(images.counts) if settings.picture else []
+    errors, drawn = [], {}
     with work_progress("counting", len(images), "images", console, transient=True) as advance:
-        errors = [
-            count_errors(density, counter.stride, shape, points)
-            for (density, shape), points in zip(
-                counter(images.unlabelled, advance), images.points, strict=True
-            )
-        ]
+        for row, (density, shape) in enumerate(counter(images.unlabelled, advance)):
+            errors.append(count_errors(density, counter.stride, shape, images.points[row]))
+            if row in shown:
+                drawn[row] = density
+    if shown:
+        files = images.unlabelled.files()
+        draw_densities(
+            settings.picture,
+            [files[row] for row in shown],
+            [drawn[row] for row in shown],
+            [images.points[row] for row in shown],
+            stride=counter.stride,
+        )
     metrics = counting_metrics(errors)
     names = {name: name.lower().replace("(", "_").replace(")", "") for name in metrics.means}
     per_image = [

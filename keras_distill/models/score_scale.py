@@ -31,7 +31,8 @@ class ScoreScale(keras.layers.Layer):
         InputError: If a number is not finite, or the deviation not positive.
 
     Example:
-        >>> ScoreScale(3.0, 0.5)([[2.0]]).numpy()
+        >>> import numpy as np
+        >>> ScoreScale(3.0, 0.5)(np.array([[2.0]])).numpy()
         array([[4.]], dtype=float32)
     """
 

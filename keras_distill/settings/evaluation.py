@@ -156,6 +156,12 @@ class EvaluateSettings(
         choices=["queries", "gallery", "both"],
     )
     json: str = setting("", "File for the figures as JSON.", group="Output")
+    picture: str = setting(
+        "",
+        "Protocol counting: PNG file for a drawing of four images, from the fewest points to the "
+        "most, and their density maps.",
+        group="Output",
+    )
     per_class: bool = setting(
         False, "List the figures of each class too, in --json.", group="Output"
     )
@@ -176,6 +182,8 @@ class EvaluateSettings(
         if self.per_class and not self.json:
             raise InputError("--per_class needs --json, the file to list the classes in.")
         parse_degradations(self.degrade)
+        if self.picture and Path(self.picture).suffix.lower() != ".png":
+            raise InputError(f"--picture={self.picture} must end in .png.")
         if self.degrade_side != "both" and not self.degrade:
             raise InputError(
                 f"--degrade_side={self.degrade_side} needs --degrade, some of {SYNTAX}."
@@ -196,6 +204,8 @@ class EvaluateSettings(
                 f"--protocol={self.protocol} reads no scores and points; give "
                 f"--protocol={kind}, or leave --scores and --points out."
             )
+        if self.picture:
+            raise InputError(f"--picture={self.picture} is for --protocol=counting.")
         labels = is_label_dataset(self.dataset)
         if labels != (self.protocol == "multilabel") and self.protocol and self.dataset:
             kind = "images with several labels" if labels else "images of one class each"
@@ -221,6 +231,8 @@ class EvaluateSettings(
         if self.protocol and self.dataset and kind != self.protocol:
             needed = "--points" if self.protocol == "counting" else "--scores"
             raise InputError(f"--protocol={self.protocol} needs {needed}.")
+        if self.picture and (self.protocol or kind) != "counting":
+            raise InputError(f"--picture={self.picture} is for --protocol=counting.")
         for name in ("gallery_model", "mirror", "degrade"):
             if getattr(self, name):
                 raise InputError(

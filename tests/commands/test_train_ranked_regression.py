@@ -155,7 +155,9 @@ def test_it_counts_by_both_losses_at_once(command, ended_once, dotted):
     assert (told["output"], told["ranked_by"]) == ("density", "crops")
     assert told["images"] == {"train": 11, "labelled": 6, "ranked": 11, "validation": 1}
     assert set(told["loss"]) >= {"density", "ranked"}
-    counted, out = figures(command, path)
+    counted, out = figures(command, path, f"--picture={path / 'densities.png'}")
+    with Image.open(path / "densities.png") as drawn:
+        assert drawn.width > 1000
     assert counted["protocol"] == "counting"
     assert counted["images"] == 4
     assert counted["figures"]["mae"] == pytest.approx(counted["figures"]["game_0"])
@@ -286,6 +288,7 @@ def test_unusable_flags_are_refused_early(early, blurred, tmp_path, flags, said)
     [
         (["--protocol=counting"], "--protocol=counting needs --points"),
         (["--protocol=retrieval"], "reads no scores and points"),
+        (["--picture=a.png"], "--picture=a.png is for --protocol=counting"),
         (["--mirror"], "--mirror is not offered by --protocol=regression"),
     ],
 )

@@ -4,7 +4,6 @@ import pytest
 
 from keras_distill import InputError, build_counter, build_embedder
 
-
 TINY = {"alpha": 0.25, "image_size": 64, "backbone_weights": "none"}
 
 

@@ -13,7 +13,6 @@ from keras_distill import (
     find_score_scale,
 )
 
-
 TINY = {"alpha": 0.25, "image_size": 64, "backbone_weights": "none"}
 
 

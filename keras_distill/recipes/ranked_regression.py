@@ -62,11 +62,12 @@ def _of_ranking(settings: RankedRegressionSettings) -> RankedRegressionSettings:
     """The settings of a stage, with the length and the rate of ranking if it only ranks."""
     if settings.stages != _RANK:
         return settings
-    epochs, rate = settings.rank_epochs, settings.rank_learning_rate
-    return settings.replace(
-        epochs=settings.epochs if epochs is None else epochs,
-        learning_rate=settings.learning_rate if rate is None else rate,
-    )
+    own = {
+        name: value
+        for name in ("epochs", "steps_per_epoch", "learning_rate")
+        if (value := getattr(settings, f"rank_{name}")) is not None
+    }
+    return settings.replace(**own)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,6 +80,11 @@ class RankingSettings(Settings, group="Ranking"):
     rank_epochs: int | None = setting(
         None, "Epochs of the stage rank; by default --epochs.", least=0
     )
+    rank_steps_per_epoch: int | None = setting(
+        None,
+        "Batches in an epoch of the stage rank, 0 for images / sets; by default --steps_per_epoch.",
+        least=0,
+    )
     rank_learning_rate: float | None = setting(
         None, "Learning rate of the stage rank; by default --learning_rate."
     )

@@ -173,9 +173,12 @@ def test_a_ranked_model_of_comparisons_is_tuned_in_another_run(train_scores, blu
         "--ranked_by=pairs",
         f"--pairs={blurred}/pairs.csv",
         "--rank_epochs=1",
+        "--rank_steps_per_epoch=3",
     )
     assert ranked.code == 0, ranked.err + ranked.out
     assert "ranked pairs, sets of 2 by pairs" in ranked.out
+    (metrics,) = (ranked.path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(metrics)["step"] == 3
     parts = group_split(np.array([f"r{index}" for index in range(8)]), {"test": 0.2})
     train, held_out = (np.flatnonzero(parts == split)[0] for split in ("train", "test"))
     listed = blurred / "chosen.txt"

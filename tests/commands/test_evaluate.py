@@ -315,7 +315,7 @@ def test_usable_flags_load_tensorflow(early, photos):
         ("--dataset=", "--dataset is required: cub, cars196, sop, glyphs, or folder:PATH."),
         ("--dataset=birds", "--dataset=birds is unknown; give one of cub, cars196, sop, glyphs"),
         ("--dataset=folder:nowhere", "--dataset=folder:nowhere: there is no folder 'nowhere'."),
-        ("--protocol=none", "--protocol=none: value should be one of <retrieval|multilabel>"),
+        ("--protocol=none", "--protocol=none: value should be one of <retrieval|multilabel"),
         ("--ks=0", "--ks=0 must be positive integers, such as 1,2,4,8."),
         ("--ks=1,two", "--ks=1,two must be positive integers"),
         ("--ks=", "--ks= must be positive integers"),

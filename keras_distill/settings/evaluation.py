@@ -225,10 +225,9 @@ class EvaluateSettings(
 
     def _check_regression(self, kind: str) -> None:
         """Rejects data that the protocols of scores and counts cannot read."""
-        if self.dataset:
-            check_regression_dataset(self.dataset)
+        check_regression_dataset(self.dataset)
         self.check_regression_files(self.dataset)
-        if self.protocol and self.dataset and kind != self.protocol:
+        if self.protocol and kind != self.protocol:
             needed = "--points" if self.protocol == "counting" else "--scores"
             raise InputError(f"--protocol={self.protocol} needs {needed}.")
         if self.picture and (self.protocol or kind) != "counting":

@@ -2,8 +2,10 @@ import importlib
 
 import pytest
 
+from keras_distill.errors import InputError
 from keras_distill.settings.evaluation import (
     PROTOCOLS,
+    EvaluateSettings,
     EvaluationSettings,
     evaluate_command,
     protocol_of,
@@ -39,6 +41,24 @@ def test_flag_files_of_every_recipe_are_read(tmp_path):
         file.write_text(f"--recipe={recipe}\n--nodeterministic\n--dataset=glyphs\n--epochs=3\n")
         assert evaluate_command().parse([f"--flagfile={file}"]).dataset == "glyphs"
         assert settings.recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"protocol": "regression"}, "--dataset is required"),
+        (
+            {"protocol": "regression", "dataset": "cub"},
+            "--dataset=cub is unknown; give folder:PATH",
+        ),
+        ({"protocol": "counting", "dataset": "folder:."}, "--protocol=counting needs --points"),
+        ({"protocol": "retrieval", "dataset": "folder:.", "points": "csv"}, "reads no scores"),
+        ({"dataset": "folder:.", "points": "csv", "mirror": True}, "not offered by --protocol=cou"),
+    ],
+)
+def test_data_of_scores_and_points_are_checked(settings, said):
+    with pytest.raises(InputError, match=said):
+        EvaluateSettings(**settings).check_data()
 
 
 @pytest.mark.parametrize(

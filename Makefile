@@ -65,6 +65,7 @@ format: $(INSTALLED) ## Put the source into the house style
 
 benchmark: $(INSTALLED) ## Measure every claim in benchmarks/
 	$(BIN)/python benchmarks/class_sampler.py
+	$(BIN)/python benchmarks/efficient_siamese.py
 	$(BIN)/python benchmarks/label_losses.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/teacher_speed.py

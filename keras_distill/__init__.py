@@ -86,6 +86,12 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     )
     from keras_distill.losses.projector import Projector as Projector
     from keras_distill.losses.proxy_anchor import ProxyAnchor as ProxyAnchor
+    from keras_distill.losses.ranking.all_pairs_ranking_hinge import (
+        AllPairsRankingHinge as AllPairsRankingHinge,
+    )
+    from keras_distill.losses.ranking.known_squared_error import (
+        KnownSquaredError as KnownSquaredError,
+    )
     from keras_distill.losses.relative_teacher import RelativeTeacher as RelativeTeacher
     from keras_distill.losses.relaxed_contrastive import RelaxedContrastive as RelaxedContrastive
     from keras_distill.losses.rkd_angle import RkdAngle as RkdAngle
@@ -113,6 +119,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.class_head import split_head as split_head
     from keras_distill.models.classifier import build_classifier as build_classifier
     from keras_distill.models.cosine_head import CosineHead as CosineHead
+    from keras_distill.models.counter import build_counter as build_counter
     from keras_distill.models.embedder import build_embedder as build_embedder
     from keras_distill.models.embedding_output import embedder_of as embedder_of
     from keras_distill.models.embedding_output import with_embedding as with_embedding
@@ -121,6 +128,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.label_names import find_labels as find_labels
     from keras_distill.models.mirror_average import mirror_averaged as mirror_averaged
     from keras_distill.models.mixed_heads import mix_heads as mix_heads
+    from keras_distill.models.open_size import with_open_size as with_open_size
+    from keras_distill.models.score_scale import ScoreScale as ScoreScale
+    from keras_distill.models.score_scale import find_score_scale as find_score_scale
+    from keras_distill.models.scorer import add_score as add_score
+    from keras_distill.models.scorer import build_scorer as build_scorer
     from keras_distill.models.word_space import build_word_classifier as build_word_classifier
     from keras_distill.models.word_space import build_word_space as build_word_space
     from keras_distill.models.word_space import word_scores as word_scores
@@ -172,6 +184,7 @@ _HOME_OF = {
     "AdaptiveAsymmetry": "training.adaptive_asymmetry",
     "AddonsLoss": "losses.tensorflow_addons",
     "AlbumEncoder": "models.album_encoder",
+    "AllPairsRankingHinge": "losses.ranking.all_pairs_ranking_hinge",
     "AnchorKL": "losses.anchor_kl",
     "ArcFace": "losses.arc_face",
     "AsymmetricLoss": "losses.labels.asymmetric_loss",
@@ -199,6 +212,7 @@ _HOME_OF = {
     "InputError": "errors",
     "KdeTeacher": "losses.kde_teacher",
     "KerasTeacherLoss": "losses.keras_distillation",
+    "KnownSquaredError": "losses.ranking.known_squared_error",
     "LabelDistillation": "losses.label_distillation",
     "LabelNames": "models.label_names",
     "LayerFreezing": "training.layer_freezing",
@@ -221,6 +235,7 @@ _HOME_OF = {
     "ResumableCallbacks": "training.resumable_callbacks",
     "RkdAngle": "losses.rkd_angle",
     "RkdDistance": "losses.rkd_distance",
+    "ScoreScale": "models.score_scale",
     "SelfDistillation": "losses.self_distillation",
     "SemanticDiversityLoss": "losses.labels.semantic_diversity_loss",
     "SemiHardTriplet": "losses.semi_hard_triplet",
@@ -237,14 +252,17 @@ _HOME_OF = {
     "VectorTable": "teachers.vector_table",
     "ViewChanges": "data.view_changes",
     "accuracy_metrics": "evaluation.accuracy_metrics",
+    "add_score": "models.scorer",
     "add_to_index": "retrieval.index_changes",
     "all_pair_metrics": "evaluation.verification_metrics",
     "best_covering": "selection.coverage",
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",
     "build_classifier": "models.classifier",
+    "build_counter": "models.counter",
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",
+    "build_scorer": "models.scorer",
     "build_searcher": "retrieval.backends",
     "build_word_classifier": "models.word_space",
     "build_word_space": "models.word_space",
@@ -258,6 +276,7 @@ _HOME_OF = {
     "export_embedder": "serving.export.bundle",
     "export_model": "serving.export.bundle",
     "find_labels": "models.label_names",
+    "find_score_scale": "models.score_scale",
     "freeze_batch_norm": "models.frozen_batch_norm",
     "image_batches": "data.image_batches",
     "k_centre": "selection.k_centre",
@@ -287,6 +306,7 @@ _HOME_OF = {
     "uncertainty": "selection.uncertainty",
     "verification_metrics": "evaluation.verification_metrics",
     "with_embedding": "models.embedding_output",
+    "with_open_size": "models.open_size",
     "word_scores": "models.word_space",
     "write_class_prior": "data.class_prior_file",
 }

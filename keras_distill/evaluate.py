@@ -2,16 +2,16 @@ r"""Measures how well a model retrieves, tells labels or classes, or verifies pa
 
 The protocol is that of the model's run, or --protocol: retrieval, where every image of the split is
 a query against all others (the paper's: exact Euclidean neighbours of unit vectors, the query left
-out); multilabel; accuracy, for classifiers of one class an image; or verification, whether two
-images show the same: by --pairs, or all pairs of the split.
+out); multilabel; accuracy, for classifiers of one class an image; verification, whether two images
+show the same: by --pairs, or all pairs of the split; regression, of scores; or counting.
 
 Prints a table, each value with its 95 % bootstrap interval; --json writes the figures, as
-fractions, to a file, and --picture draws a confusion matrix or an ROC curve. Warns of figures that
-mean little: embeddings that are all alike, or recall that cannot be told from chance. --degrade
+fractions, to a file, and --picture draws what the protocol has to show. Warns of figures that mean
+little: embeddings that are all alike, or recall that cannot be told from chance. --degrade
 degrades queries, gallery or both first.
 
 If --model is a run, data set, classes and --degrade are taken from the run unless flags say
-otherwise, and classes that it was trained on are named. A flag file of train can be given too.
+otherwise, and classes that it was trained on are named. Flag files of train can be given too.
 
 With --gallery_model, --model (the student) embeds the queries and --gallery_model (its teacher) the
 gallery: can the student query an index that the teacher built? The JSON's usual keys then hold the
@@ -27,6 +27,7 @@ Exit codes: 0 done, 2 unusable flags or input.
 """
 
 import functools
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,12 @@ def _evaluate(settings: EvaluateSettings, said: str) -> dict[str, Any]:
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     if said:
         say(said)
-    measure = {
+    own = {
         "retrieval": _measure_retrieval,
         "multilabel": _measure_labels,
-        "accuracy": _measure_accuracy,
         "verification": _measure_pairs,
     }
-    result = measure[str(settings.protocol)](settings, console)
+    result = own.get(str(settings.protocol), _measure)(settings, console)
     console.print(result.table)
     for line in (*result.notes, *(f"warning: {warning}" for warning in result.warnings)):
         say(line)
@@ -104,10 +104,9 @@ def _measure_labels(settings: EvaluateSettings, console: Any) -> Any:
     return multilabel_protocol.evaluate(settings, trained_labels(settings.model), console)
 
 
-def _measure_accuracy(settings: EvaluateSettings, console: Any) -> Any:
-    from keras_distill.evaluation import accuracy_protocol
-
-    return accuracy_protocol.evaluate(settings, console)
+def _measure(settings: EvaluateSettings, console: Any) -> Any:
+    protocol = importlib.import_module(f"keras_distill.evaluation.{settings.protocol}_protocol")
+    return protocol.evaluate(settings, console)
 
 
 def _measure_pairs(settings: EvaluateSettings, console: Any) -> Any:

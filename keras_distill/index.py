@@ -7,10 +7,9 @@ r"""Builds an index of pictures and searches it by picture.
   info     describes --index
 
 An index is a folder that can be moved: vectors, paths, classes, and ScaNN's files where it searches
-with ScaNN. A killed build resumes when it is started again. Pictures that are added to an index
-with ScaNN are compared one by one, so after a tenth of the index, at least 1,000 pictures,
---rebuild is required: it builds the searcher again from the stored vectors, without embedding
-anything again.
+with ScaNN. A killed build resumes when it is started again. Pictures added to an index with ScaNN
+are compared one by one, so after a tenth of the index, at least 1,000 pictures, --rebuild is
+required: it builds the searcher again from the stored vectors, without embedding anything again.
 
   python -m keras_distill.index build --model=runs/student --images=photos --out=photos.index
   python -m keras_distill.index search --index=photos.index --model=runs/student \
@@ -27,7 +26,7 @@ from typing import Any
 from keras_distill.errors import renamed_arguments
 from keras_distill.publishing import published_file
 from keras_distill.settings.command import Command
-from keras_distill.settings.index import IndexSettings, load_index_images
+from keras_distill.settings.index import IndexSettings
 
 VERBS = ("build", "add", "delete", "search", "info")
 COMMAND = Command("keras_distill.index", __doc__, IndexSettings, VERBS)
@@ -54,19 +53,20 @@ def _build(settings: IndexSettings) -> dict[str, Any]:
     from keras_distill.retrieval.index_of_vectors import build_index_of_vectors
     from keras_distill.retrieval.index_summary import index_summary
 
-    skipped: list[str] = []
+    left_out: dict[str, Any] = {"skipped_images": []}
     folder, vectors = Path(settings.out), Path(settings.vectors)
     options: dict[str, Any] = {"backend": settings.backend, "overwrite": settings.overwrite}
     if settings.vectors:
         index = build_index_of_vectors(folder, vectors, **options)
     else:
         from keras_distill.embedding.index_of_images import build_index_of_images
+        from keras_distill.evaluation.indexed_pictures import index_pictures
 
-        images, skipped = load_index_images(settings)
+        images, left_out = index_pictures(settings)
         options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
         options["mirror"] = settings.mirror
         index = build_index_of_images(folder, images, settings.model, **options)
-    return {**index_summary(index), "skipped_images": skipped}
+    return {**index_summary(index), **left_out}
 
 
 def _add(settings: IndexSettings) -> dict[str, Any]:
@@ -74,19 +74,20 @@ def _add(settings: IndexSettings) -> dict[str, Any]:
     from keras_distill.retrieval.index_summary import index_summary
     from keras_distill.retrieval.vector_index import open_index
 
-    skipped: list[str] = []
+    left_out: dict[str, Any] = {"skipped_images": []}
     index, vectors = open_index(Path(settings.index)), Path(settings.vectors)
     options: dict[str, Any] = {"rebuild": settings.rebuild}
     if settings.vectors:
         index, added = add_vectors_to_index(index, vectors, **options)
     else:
         from keras_distill.embedding.index_of_images import add_images_to_index
+        from keras_distill.evaluation.indexed_pictures import index_pictures
 
-        images, skipped = load_index_images(settings)
+        images, left_out = index_pictures(settings)
         options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
         options["mirror"] = settings.mirror
         index, added = add_images_to_index(index, images, settings.model, **options)
-    return {**index_summary(index), "added": added, "skipped_images": skipped}
+    return {**index_summary(index), "added": added, **left_out}
 
 
 def _delete(settings: IndexSettings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def test_config_parses(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     arguments = [f"--flagfile={path}"]
     flags = train_command(arguments).parse(arguments)
-    if flags.teacher and flags.recipe == "distill":
+    if flags.recipe == "distill" and flags.teacher:
         assert parse_teacher_losses(flags.teacher_losses, flags.dataset, [""])
 
 

@@ -31,6 +31,22 @@ KINDS = {
     "noise": Kind("SIGMA", 25.0, 0.1, 255.0),
     "grey": Kind(),
     "edges": Kind(),
+    "jpeg2000": Kind("RATIO", 150, 1, 5000),
+    "colour_noise": Kind("SIGMA", 10.0, 0.1, 255.0),
+    "high_frequency_noise": Kind("SIGMA", 25.0, 0.1, 255.0),
+    "multiplicative_noise": Kind("SIGMA", 0.2, 0.001, 10.0),
+    "impulse_noise": Kind("SHARE", 0.01, 0.0001, 1.0),
+    "denoised": Kind("SIGMA", 25.0, 0.1, 255.0),
+    "quantisation": Kind("STEP", 39, 1, 255, whole=True),
+    "dither": Kind("COLOURS", 32, 2, 256, whole=True),
+    "displaced_blocks": Kind("COUNT", 70, 1, 4096, whole=True),
+    "coloured_blocks": Kind("COUNT", 4, 1, 1024, whole=True),
+    "brighter": Kind("AMOUNT", 30, 1, 255),
+    "darker": Kind("AMOUNT", 30, 1, 255),
+    "more_contrast": Kind("FACTOR", 1.4, 1.0, 10.0),
+    "less_contrast": Kind("FACTOR", 0.7, 0.01, 1.0),
+    "less_saturation": Kind("LOSS", 0.6, 0.01, 2.0),
+    "aberration": Kind("PIXELS", 2, 1, 64, whole=True),
 }
 
 #: How each is written, for help texts.

@@ -184,14 +184,14 @@ def training_batches(
         if drawn:
             rows = tf.repeat(tf.concat(drawn, 0), views_per_image)
             each = rows, tf.tile(shown, [images_per_batch])
-            parts.append([_dealt(column, replicas, own_replicas) for column in each])
+            parts.append([dealt_rows(column, replicas, own_replicas) for column in each])
         if sampler is not None:
             own_rows, own_views = sampler.rows(step)
             each = own_rows, own_views if views is None else own_views % views
-            parts.append([_dealt(column, replicas, own_replicas) for column in each])
+            parts.append([dealt_rows(column, replicas, own_replicas) for column in each])
         if mixed_sampler is not None:
             pairs = mixed_sampler.rows(step)
-            parts.append([_dealt(column, replicas, own_replicas, 2) for column in pairs])
+            parts.append([dealt_rows(column, replicas, own_replicas, 2) for column in pairs])
         rows, their_views = (tf.concat(columns, 1) for columns in zip(*parts, strict=True))
         length = len(own_replicas) * part_size
         return tf.reshape(rows, [length]), tf.reshape(their_views, [length])
@@ -204,7 +204,7 @@ def training_batches(
     def example(
         row: tf.Tensor, view: tf.Tensor, file: tf.Tensor, id: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        pixels = _view(file, _view_seed(seed, view, id), sizes, least_area, augment)
+        pixels = _view(file, view_seed(seed, view, id), sizes, least_area, augment)
         return row, view, {str(size): pixels[size] for size in sizes}
 
     def for_teacher(pixels: Mapping[str, tf.Tensor]) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def training_batches(
         rows: tf.Tensor, views: tf.Tensor, pixels: dict[str, tf.Tensor] | None = None
     ) -> tuple[dict[str, Any], tf.Tensor]:
         id, y = tf.gather(ids, rows), tf.gather(labels, rows)
-        seeds = _view_seed(seed, views, id)
+        seeds = view_seed(seed, views, id)
         if pixels is None:
             assert cached_image is not None
             crops = cached_image(rows, views)
@@ -342,7 +342,7 @@ def evaluation_batches(
                 data = tf.identity(data)
         image = _centre(image_size)(data)
         # No view has the number -1.
-        image = degraded(image, degradations, _view_seed(0, tf.constant(-1, tf.int64), id))
+        image = degraded(image, degradations, view_seed(0, tf.constant(-1, tf.int64), id))
         return {"image": image, "id": id}, label
 
     examples = tf.data.Dataset.from_tensor_slices(_columns(images)).map(
@@ -399,7 +399,7 @@ def _pixels_of_view(
     """
 
     def crop(view: tf.Tensor, file: tf.Tensor, id: tf.Tensor) -> tf.Tensor:
-        own = _view_seed(seed, view, id)
+        own = view_seed(seed, view, id)
         return _view(file, own, [image_size], least_area, changes.augment)[image_size]
 
     def pixels(view: tf.Tensor, file: tf.Tensor, id: tf.Tensor, *partner: tf.Tensor) -> tf.Tensor:
@@ -408,19 +408,38 @@ def _pixels_of_view(
         plain = crop(view, file, id)
         if changes.mixup_alpha is None:
             return plain
-        share = mix_share(_view_seed(seed, view, id), changes.mixup_alpha)
+        share = mix_share(view_seed(seed, view, id), changes.mixup_alpha)
         return mix(plain[None], crop(view, *partner)[None], share[None])[0]
 
     return tf.function(pixels, autograph=False)
 
 
-def _view_seed(seed: int, view: tf.Tensor, id: tf.Tensor) -> tf.Tensor:
-    """Seeds of the views of images, int64 `(..., 2)`."""
+def view_seed(seed: int, view: tf.Tensor, id: tf.Tensor) -> tf.Tensor:
+    """Returns the seeds of views, from which crops and their changes are drawn.
+
+    Args:
+        seed: Seed of the training.
+        view: Numbers of the views, int64 `(...)`.
+        id: Ids of the images, int64 `(...)`.
+
+    Returns:
+        int64 tensor `(..., 2)`.
+    """
     return tf.stack([seed * 2**31 + view, id], axis=-1)
 
 
-def _dealt(rows: tf.Tensor, replicas: int, own: range, hand: int = 1) -> tf.Tensor:
-    """Deals rows like cards, some at a time; `(len(own), n)`."""
+def dealt_rows(rows: tf.Tensor, replicas: int, own: range, hand: int = 1) -> tf.Tensor:
+    """Deals rows to replicas like cards.
+
+    Args:
+        rows: Tensor `(rows,)`.
+        replicas: Number of replicas, a divisor of `rows / hand`.
+        own: The replicas whose rows are returned.
+        hand: Rows that a replica gets at a time.
+
+    Returns:
+        Tensor `(len(own), rows / replicas)`.
+    """
     dealt = tf.reshape(rows, [-1, replicas, hand])[:, own.start : own.stop]
     return tf.reshape(tf.transpose(dealt, [1, 0, 2]), [len(own), -1])
 

@@ -36,7 +36,7 @@ def centre_view(data: tf.Tensor, size: int) -> tf.Tensor:
         return tf.concat([(shape - side) // 2, [side, side]], 0)
 
     crop, orientation = decode_crop(data, centre, whole=True)
-    return _square(crop, size, orientation)
+    return square_of(crop, size, orientation)
 
 
 def random_views(
@@ -61,13 +61,23 @@ def random_views(
     draws = uniform(seed, [2 * _ATTEMPTS + 3])
     crop, orientation = decode_crop(data, lambda shape: _window(shape, draws, least_area))
     mirrored = draws[-1] < 0.5
-    return [_square(crop, size, orientation, mirrored) for size in sizes]
+    return [square_of(crop, size, orientation, mirrored) for size in sizes]
 
 
-def _square(
+def square_of(
     crop: tf.Tensor, size: int, orientation: tf.Tensor, mirrored: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Resizes a stored crop and brings it upright, in a shape that is known in the graph."""
+    """Resizes a stored crop and brings it upright, in a shape that is known in the graph.
+
+    Args:
+        crop: uint8 tensor `(height, width, 3)`, as of `decode_crop`.
+        size: Height and width of the result, in pixels.
+        orientation: As of `decode_crop`.
+        mirrored: Whether to mirror it, bool scalar; not if left out.
+
+    Returns:
+        uint8 tensor `(size, size, 3)`.
+    """
     return tf.ensure_shape(upright(resize(crop, size), orientation, mirrored), [size, size, 3])
 
 

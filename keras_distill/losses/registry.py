@@ -185,7 +185,7 @@ HEAD_SHARING: dict[str, dict[str, float]] = {
     "sh_kd": {"label": 1.0, "logits": 1.0, "crd": 0.8},
 }
 
-# Losses without a name in these settings: they wrap others, or compare logits.
+# Losses without a name in these settings: they wrap others, compare logits, or rank.
 _OTHERS = (
     LossEntry("contrastive_teacher.ContrastiveTeacher"),
     LossEntry("cross_batch_memory.CrossBatchMemory"),
@@ -193,6 +193,8 @@ _OTHERS = (
     LossEntry("label_distillation.LabelDistillation"),
     LossEntry("logits_teacher.LogitsTeacher"),
     LossEntry("margin_softmax.MarginSoftmax"),
+    LossEntry("ranking.all_pairs_ranking_hinge.AllPairsRankingHinge"),
+    LossEntry("ranking.known_squared_error.KnownSquaredError"),
     LossEntry("self_distillation.SelfDistillation"),
     LossEntry("teacher_references.TeacherReferences"),
 )

@@ -19,6 +19,7 @@ from keras_distill.methods.output_loss import output_loss
 from keras_distill.methods.supervised_arguments import (
     check_losses,
     check_product,
+    check_streams,
     check_targets,
     term_weights,
 )
@@ -63,6 +64,9 @@ class Supervised(Method):
             single output, used in inference mode and never changed.
         teacher_losses: For each output that a teacher teaches, losses on (teacher's, product's)
             output, such as `[LabelDistillation()]`, also from `keras.distillation`.
+        streams: Further losses on an output, which have targets and a name of their own, such as
+            `{"ranked": "score"}` for a loss `ranked` in `losses`: rows that have a score and rows
+            whose order is known share a batch, and each loss leaves out those of the other.
         name: Name of the model.
         **kwargs: As of `keras.Model`.
 
@@ -99,11 +103,14 @@ class Supervised(Method):
         loss_weights: Mapping[str, float] | None = None,
         teacher: _TeacherLike | None = None,
         teacher_losses: Mapping[str, Sequence[Any]] | None = None,
+        streams: Mapping[str, str] | None = None,
         name: str = "supervised",
         **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         outputs = check_product(product)
+        self.streams = check_streams(streams, losses, outputs)
+        outputs |= {stream: outputs[output] for stream, output in self.streams.items()}
         check_losses(losses, teacher_losses, teacher, outputs)
         replace_calls(product)
         self.product = product
@@ -204,8 +211,8 @@ class Supervised(Method):
     ) -> tuple[Any, Any, Any]:
         """Returns what a loss compares, of the rows of all replicas.
 
-        A method whose batches have several streams, such as labelled and ranked images, overrides
-        this: a loss may be named after a stream, and takes the rows of that one.
+        A loss of a stream takes all rows too, and leaves out those without a target of its own. A
+        method that has the rows of streams apart overrides this.
 
         Args:
             name: Name of the loss, a key of `losses`.
@@ -217,7 +224,8 @@ class Supervised(Method):
         Returns:
             Targets, float32 outputs, and weights or `None`.
         """
-        outputs = ops.cast((by_name(y_pred) or {})[name], "float32")
+        output = self.streams.get(name, name)
+        outputs = ops.cast((by_name(y_pred) or {})[output], "float32")
         targets = _addable(self._by_output(y)[name])
         return gather_replicas((targets, outputs, _of(sample_weight, name)))
 
@@ -230,6 +238,7 @@ class Supervised(Method):
             "product": serialize(self.product),
             "losses": {name: serialize(loss) for name, loss in self.output_losses.items()},
             "loss_weights": dict(self.loss_weights_by_name),
+            "streams": dict(self.streams),
             "teacher_losses": {
                 output: [serialize(loss) for loss in own]
                 for output, own in self.teacher_losses.items()

@@ -40,6 +40,42 @@ def check_product(product: Any) -> dict[str, tuple[Any, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in outputs.items()}
 
 
+def check_streams(
+    streams: Any, losses: Any, outputs: Mapping[str, tuple[Any, ...]]
+) -> dict[str, str]:
+    """Checks the streams of a `Supervised`.
+
+    Args:
+        streams: As of `Supervised`.
+        losses: As there.
+        outputs: The shapes of the product's outputs by name.
+
+    Returns:
+        The output of each stream, by its name.
+
+    Raises:
+        InputError: If a stream has no loss, the name of an output, or an output that is unknown.
+    """
+    if streams is None:
+        return {}
+    if not isinstance(streams, Mapping):
+        raise InputError(
+            f"`streams={streams!r}` must be a dict from the name of a loss to an output."
+        )
+    for name, output in streams.items():
+        if output not in outputs or name in outputs:
+            raise InputError(
+                f"`streams={dict(streams)!r}`: {name!r} must be a name of its own, of a loss on "
+                f"one of the product's outputs, {', '.join(outputs)}."
+            )
+        if name not in losses:
+            raise InputError(
+                f"`streams` names {name!r}, but `losses` has no such loss; it has "
+                f"{', '.join(losses)}."
+            )
+    return dict(streams)
+
+
 def check_losses(
     losses: Any, teacher_losses: Any, teacher: Any, outputs: Mapping[str, tuple[Any, ...]]
 ) -> None:

@@ -23,6 +23,7 @@ def pooled_features(
     backbone_weights: str = "imagenet",
     backbone_layer: str = "",
     dropout: float = 0.0,
+    pool: bool = True,
 ) -> tuple[Any, Any]:
     """Connects preprocessing, backbone, average pooling and dropout.
 
@@ -37,10 +38,11 @@ def pooled_features(
         backbone_layer: Name of the backbone's layer whose feature map is pooled; its last if empty.
             Of a model, it may also be a layer with a vector, such as `pooling`.
         dropout: Share of the features that are dropped, in training only.
+        pool: Whether a feature map is averaged.
 
     Returns:
         The symbolic input `image`, `(batch, image_size, image_size, 3)`, and the features
-        `(batch, dim)`.
+        `(batch, dim)`, or `(batch, height, width, dim)` if they are not pooled.
 
     Raises:
         InputError: If an argument is unknown or does not fit the backbone.
@@ -66,7 +68,7 @@ def pooled_features(
             )
         image = keras.Input((size, size, 3), name="image")
         x = features(_preprocessing(BACKBONES[backbone].scaling, size)(image))
-    if len(x.shape) == 4:
+    if len(x.shape) == 4 and pool:
         x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)

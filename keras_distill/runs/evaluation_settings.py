@@ -3,8 +3,7 @@
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.settings import inherit_settings, read_settings, run_of
 from keras_distill.settings.command import flag_files
-from keras_distill.settings.evaluation import PROTOCOL_OF_RECIPE, EvaluateSettings
-from keras_distill.settings.label_data import is_label_dataset
+from keras_distill.settings.evaluation import EvaluateSettings, protocol_of
 
 
 def run_of_flag_files() -> str:
@@ -26,12 +25,8 @@ def completed_by_run(settings: EvaluateSettings) -> tuple[EvaluateSettings, str]
         InputError: If a setting of the run cannot be used here.
     """
     run = run_of(settings.model)
-    if settings.pairs:
-        protocol = "verification"
-    elif run is None:
-        protocol = "multilabel" if is_label_dataset(settings.dataset) else "retrieval"
-    else:
-        protocol = PROTOCOL_OF_RECIPE[read_settings(run).recipe]
+    described = settings if run is None or settings.pairs else read_settings(run)
+    protocol = protocol_of(described)
     settings = settings.replace(protocol=settings.protocol or protocol)
     if run is None:
         return settings, ""

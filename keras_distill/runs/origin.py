@@ -157,7 +157,7 @@ def run_dataset(model: str) -> Any:
         return None
 
 
-def _readable_settings(run: RunDirectory) -> DistillSettings | None:
+def _readable_settings(run: RunDirectory) -> Any:
     """The settings of a run; `None` if they are of another program, or damaged."""
     try:
         return read_settings(run)

@@ -11,6 +11,7 @@ from keras_distill.settings.command import Command
 from keras_distill.settings.data import DataSettings
 from keras_distill.settings.label_data import LabelFileSettings
 from keras_distill.settings.recipes import train_command
+from keras_distill.settings.regression_data import RegressionFileSettings
 from keras_distill.settings.split_data import ImageSplitSettings
 from keras_distill.settings.teachers import parse_teachers, per_teacher
 from keras_distill.settings.training import TrainSettings
@@ -26,7 +27,7 @@ _DETAILS = {
         "test_classes",
         *(
             field.name
-            for group in (LabelFileSettings, ImageSplitSettings)
+            for group in (LabelFileSettings, ImageSplitSettings, RegressionFileSettings)
             for field in dataclasses.fields(group)
             if field.metadata
         ),

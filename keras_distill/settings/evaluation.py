@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
@@ -14,14 +15,20 @@ from keras_distill.settings.label_data import (
     is_label_dataset,
 )
 from keras_distill.settings.recipes import RECIPES
+from keras_distill.settings.regression_data import (
+    RegressionFileSettings,
+    check_regression_dataset,
+    regression_kind,
+)
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.split_data import ImageSplitSettings, check_class_dataset
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
-#: How a product is measured: each image as a query, the labels of each image, its one class, or
-#: pairs of images.
-PROTOCOLS = ("retrieval", "multilabel", "accuracy", "verification")
-#: Protocol by which the product of each recipe is evaluated.
+#: How a product is measured: each image as a query, the labels of each image, its one class, pairs
+#: of images, the score of each image, or the points in it.
+PROTOCOLS = ("retrieval", "multilabel", "accuracy", "verification", "regression", "counting")
+_OF_REGRESSION = ("regression", "counting")
+#: Protocol by which the product of each recipe is evaluated, where that depends on nothing else.
 PROTOCOL_OF_RECIPE = {
     "distill": "retrieval",
     "head_sharing": "accuracy",
@@ -30,8 +37,9 @@ PROTOCOL_OF_RECIPE = {
 _ONLY_OF = {
     "gallery_model": ("retrieval",),
     "degrade_side": ("retrieval", "multilabel"),
+    "degrade": ("retrieval", "multilabel", "accuracy", "verification"),
     "mirror": ("retrieval", "verification"),
-    "picture": ("accuracy", "verification"),
+    "picture": ("accuracy", "verification", "counting"),
 }
 
 
@@ -161,6 +169,7 @@ class EvaluateSettings(
     LabelFileSettings,
     ImageSplitSettings,
     PairSettings,
+    RegressionFileSettings,
     EvaluationSettings,
     group="Evaluation",
 ):
@@ -169,8 +178,9 @@ class EvaluateSettings(
     protocol: str | None = setting(
         None,
         f"Evaluation protocol, one of {', '.join(PROTOCOLS)}; by default the protocol of the "
-        "recipe of the model's run; without a run, multilabel for data of labels, else retrieval; "
-        "with --pairs verification.",
+        "recipe of the model's run; without a run, the one that the data are for: verification "
+        "with --pairs, regression with --scores, counting with --points, multilabel for labels, "
+        "else retrieval.",
         choices=PROTOCOLS,
     )
     map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
@@ -178,6 +188,12 @@ class EvaluateSettings(
         "",
         "Protocol multilabel: the K of precision, recall and F1 of the K best labels, by default "
         "3; protocol accuracy: the K of the accuracy among the K best classes, by default 1,5.",
+    )
+    crops: int = setting(
+        30,
+        "Protocol regression: seeded crops whose mean is the score of an image; 0 for the whole "
+        "image at once.",
+        least=0,
     )
     word_vectors: str = setting(
         "",
@@ -198,7 +214,8 @@ class EvaluateSettings(
     picture: str = setting(
         "",
         "PNG file for a picture: of protocol accuracy the confusion matrix, of verification the "
-        "ROC curve.",
+        "ROC curve, of counting four images, from the fewest points to the most, and their density "
+        "maps.",
         group="Output",
     )
     per_class: bool = setting(
@@ -218,6 +235,8 @@ class EvaluateSettings(
         GalleryModelSettings.check(self)
         self._check_protocol()
         parse_degradations(self.degrade)
+        if self.picture and Path(self.picture).suffix.lower() != ".png":
+            raise InputError(f"--picture={self.picture} must end in .png.")
         if self.degrade_side != "both" and not self.degrade:
             raise InputError(
                 f"--degrade_side={self.degrade_side} needs --degrade, some of {SYNTAX}."
@@ -249,6 +268,15 @@ class EvaluateSettings(
         if self.pairs:
             self.check_label_files()
             return
+        kind = {"score": "regression", "density": "counting", "": ""}[regression_kind(self)]
+        if self.protocol in _OF_REGRESSION or (kind and not self.protocol):
+            self._check_regression(kind)
+            return
+        if kind:
+            raise InputError(
+                f"--protocol={self.protocol} reads no scores and points; give "
+                f"--protocol={kind}, or leave --scores and --points out."
+            )
         labels = is_label_dataset(self.dataset)
         if labels != (self.protocol == "multilabel") and self.protocol and self.dataset:
             kind = "images with several labels" if labels else "images of one class each"
@@ -267,6 +295,33 @@ class EvaluateSettings(
             return
         check_label_dataset(self.dataset)
         self.check_label_files()
+
+    def _check_regression(self, kind: str) -> None:
+        """Rejects data that the protocols of scores and counts cannot read."""
+        check_regression_dataset(self.dataset)
+        self.check_regression_files(self.dataset)
+        if self.protocol and kind != self.protocol:
+            needed = "--points" if self.protocol == "counting" else "--scores"
+            raise InputError(f"--protocol={self.protocol} needs {needed}.")
+
+
+def protocol_of(settings: Any) -> str:
+    """Returns the protocol of the product of a training, or of data alone.
+
+    Args:
+        settings: The settings of a training, or of an evaluation without a run.
+    """
+    if getattr(settings, "recipe", "") in PROTOCOL_OF_RECIPE:
+        return PROTOCOL_OF_RECIPE[settings.recipe]
+    if getattr(settings, "recipe", "") == "ranked_regression":
+        kind = settings.output
+    else:
+        if settings.pairs:
+            return "verification"
+        kind = regression_kind(settings)
+    if kind:
+        return "counting" if kind == "density" else "regression"
+    return "multilabel" if is_label_dataset(settings.dataset) else "retrieval"
 
 
 def evaluate_command(description: str = "") -> Command[EvaluateSettings]:

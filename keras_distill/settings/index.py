@@ -11,6 +11,7 @@ from keras_distill.settings.settings import Settings, setting
 
 _EMBEDDING = {"model", "image_size", "batch_size", "images", "dataset", "data_dir", "classes"}
 _EMBEDDING |= {"strict_images", "max_pixels", "vectors", "mirror"}
+_EMBEDDING |= {"quality_model", "least_quality", "quality_crops"}
 _USED = {
     "build": _EMBEDDING | {"out", "overwrite", "backend"},
     "add": _EMBEDDING | {"index", "rebuild"},
@@ -87,6 +88,17 @@ class IndexPictureSettings(Settings, group="Pictures"):
     max_pixels: int = setting(
         MAX_PIXELS, "Height times width of the largest image that is accepted.", least=1
     )
+    quality_model: str = setting(
+        "",
+        "build, add: a run of ranked_regression or its .keras file, which scores the pictures; "
+        "those below --least_quality are left out and listed in the result.",
+    )
+    least_quality: float | None = setting(
+        None, "Least score by --quality_model; the greatest, if lower scores are better."
+    )
+    quality_crops: int = setting(
+        5, "Crops whose mean is the score of a picture; 0 for the whole.", least=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +137,10 @@ class IndexSettings(
             )
         if self.dataset:
             check_name("dataset", self.dataset, self.dataset)
+        if bool(self.quality_model) != (self.least_quality is not None):
+            raise InputError("--quality_model and --least_quality belong together; give both.")
+        if "quality_crops" in self.given and not self.quality_model:
+            raise InputError("--quality_crops needs --quality_model.")
         self._check_index(verb)
 
     def _check_effects(self, verb: str) -> set[str]:
@@ -141,7 +157,7 @@ class IndexSettings(
         return used
 
     def _check_files(self) -> None:
-        for name in ("model", "image", "images", "vectors", "pictures_in"):
+        for name in ("model", "image", "images", "vectors", "pictures_in", "quality_model"):
             value = getattr(self, name)
             if value and not Path(value).exists():
                 raise InputError(f"--{name}={value} does not exist.")

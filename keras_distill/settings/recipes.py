@@ -12,6 +12,7 @@ from keras_distill.settings.dashed_flags import DashedFlagValues
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.multilabel import MultiLabelSettings
+from keras_distill.settings.ranked_regression import RankedRegressionSettings
 from keras_distill.settings.training import TrainSettings
 
 #: Settings by recipe, which is the module of that name in `keras_distill.recipes`.
@@ -19,6 +20,7 @@ RECIPES: dict[str, type[TrainSettings]] = {
     "distill": DistillSettings,
     "head_sharing": HeadSharingSettings,
     "multilabel": MultiLabelSettings,
+    "ranked_regression": RankedRegressionSettings,
 }
 
 

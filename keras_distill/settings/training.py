@@ -18,7 +18,8 @@ class TrainingSettings(Settings, group="Training"):
         "distill",
         "Recipe of the training. distill: an embedder, from a teacher or from labels. "
         "head_sharing: a classifier of images of one class each, which shares a head with its "
-        "teacher. multilabel: a classifier of images with several labels each.",
+        "teacher. multilabel: a classifier of images with several labels each. ranked_regression: "
+        "a score or a count, from images whose order is known and few labels.",
     )
     epochs: int = setting(20, "Epochs; 0 writes the embedder as it stands.", least=0)
     steps_per_epoch: int = setting(0, "Batches in an epoch; 0 for images / batch size.", least=0)

@@ -131,9 +131,107 @@ def test_two_noises_differ_from_each_other():
     assert twice.std() == pytest.approx(10 * 2**0.5, rel=0.03)  # not 20
 
 
+@pytest.mark.parametrize("ratio", [2, 20, 60])
+def test_jpeg2000_has_about_the_size_that_its_ratio_says(ratio):
+    pixels = picture(128)
+    found = degraded(pixels, f"jpeg2000:{ratio}")
+    codes = cv2.imencode(".jp2", pixels, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000 // ratio])[1]
+    other = cv2.imdecode(codes, cv2.IMREAD_COLOR).astype(int)
+    assert cv2.PSNR(found, pixels) == pytest.approx(cv2.PSNR(np.uint8(other), pixels), abs=3)
+
+
+def test_noise_of_colours_keeps_the_luma_and_that_of_high_frequency_the_mean():
+    grey = np.full((96, 96, 3), 128, np.uint8)
+    coloured = degraded(grey, "colour_noise:12").astype(float) - 128
+    assert np.abs(coloured @ [0.299, 0.587, 0.114]).max() < 1
+    assert coloured.std() > 5
+    high = degraded(grey, "high_frequency_noise:12").astype(float) - 128
+    white = degraded(grey, "noise:12").astype(float) - 128
+    means = [np.abs(cv2.blur(noise, (5, 5))[4:-4, 4:-4]).mean() for noise in (high, white)]
+    assert means[0] < 0.5 * means[1]
+    assert high.std() == pytest.approx(12, rel=0.2)
+
+
+def test_multiplicative_noise_grows_with_the_value():
+    for value in (20, 100):
+        grey = np.full((96, 96, 3), value, np.uint8)
+        error = degraded(grey, "multiplicative_noise:0.1").astype(int) - value
+        assert error.std() == pytest.approx(0.1 * value, rel=0.05)
+
+
+def test_impulse_noise():
+    grey = np.full((96, 96, 3), 128, np.uint8)
+    found = degraded(grey, "impulse_noise:0.2")
+    assert (found == found[..., :1]).all()
+    for value in (0, 255):
+        assert (found == value).mean() == pytest.approx(0.1, abs=0.02)
+    assert set(np.unique(found)) == {0, 128, 255}
+
+
+def test_denoised_has_less_noise_and_fewer_details():
+    grey = np.full((96, 96, 3), 128, np.uint8)
+    assert degraded(grey, "denoised:20").std() < 0.4 * degraded(grey, "noise:20").std()
+    sharp = cv2.Laplacian(picture(), cv2.CV_64F).var()
+    assert cv2.Laplacian(degraded(picture(), "denoised:0.1"), cv2.CV_64F).var() < 0.5 * sharp
+
+
+def test_quantisation_and_dither_leave_few_colours():
+    found = degraded(picture(), "quantisation:51")
+    assert set(np.unique(found)) <= {25, 76, 127, 178, 229, 255}
+    assert np.abs(found.astype(int) - picture()).max() <= 26
+    np.testing.assert_array_equal(degraded(picture(), "quantisation:1"), picture())
+    dithered = degraded(picture(), "dither:8")
+    assert len(np.unique(dithered.reshape(-1, 3), axis=0)) <= 8
+    assert np.abs(dithered.mean((0, 1)) - picture().mean((0, 1))).max() < 6
+
+
+def test_displaced_blocks_are_moved_pixels():
+    columns = np.zeros((96, 96, 3), np.uint8) + np.arange(96, dtype=np.uint8)[:, None]
+    moved = degraded(columns, "displaced_blocks:3").astype(int) - columns
+    assert 0 < (moved[..., 0] != 0).sum() <= 3 * 15 * 15
+    assert np.abs(moved).max() <= 10
+    shares = [
+        (degraded(picture(96), f"displaced_blocks:{n}") != picture(96)).mean() for n in (3, 30, 99)
+    ]
+    assert shares == sorted(shares)
+
+
+def test_coloured_blocks_have_one_colour_each():
+    found = degraded(np.zeros((96, 96, 3), np.uint8), "coloured_blocks:1")
+    covered = found.any(-1)
+    assert covered.sum() == 32 * 32
+    assert len(np.unique(found[covered], axis=0)) == 1
+    more = degraded(np.zeros((96, 96, 3), np.uint8), "coloured_blocks:4")
+    assert 32 * 32 < more.any(-1).sum() <= 4 * 32 * 32
+
+
+def test_shifts_of_brightness_contrast_and_saturation():
+    pixels = picture()
+    values = pixels.astype(float)
+    grey = (values @ [0.299, 0.587, 0.114])[..., None]
+    for text, expected in (
+        ("brighter:30", values + 30),
+        ("darker:45", values - 45),
+        ("more_contrast:1.5", 127.5 + 1.5 * (values - 127.5)),
+        ("less_contrast:0.4", 127.5 + 0.4 * (values - 127.5)),
+        ("less_saturation:0.6", grey + 0.4 * (values - grey)),
+        ("less_saturation:1.8", grey - 0.8 * (values - grey)),
+    ):
+        found = degraded(pixels, text)
+        assert np.abs(found - np.clip(expected, 0, 255)).max() < 0.51, text
+
+
+def test_aberration_moves_red_and_blue_apart():
+    line = np.zeros((9, 9, 3), np.uint8)
+    line[:, 4] = 255
+    found = degraded(line, "aberration:2")
+    for channel, column in ((0, 6), (1, 4), (2, 2)):
+        assert np.flatnonzero(found[0, :, channel]).tolist() == [column]
+
+
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_graph_and_eager_agree_and_small_images_pass(name):
-    step = f"{name}:1" if KINDS[name].number else name
+    step = f"{name}:{max(KINDS[name].least, 1):g}" if KINDS[name].number else name
     compiled = tf.function(lambda image, seed: degrade(image, parse_degradations(step), seed))
     for size in (1, 2, 33):
         pixels = picture(max(size, 8))[:size, :size]

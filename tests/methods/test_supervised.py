@@ -15,6 +15,8 @@ from keras_distill.losses.arc_face import ArcFace
 from keras_distill.losses.batch_hard_triplet import BatchHardTriplet
 from keras_distill.losses.label_distillation import LabelDistillation
 from keras_distill.losses.projector import Projector
+from keras_distill.losses.ranking.all_pairs_ranking_hinge import AllPairsRankingHinge
+from keras_distill.losses.ranking.known_squared_error import KnownSquaredError
 from keras_distill.losses.teacher_references import TeacherReferences
 from keras_distill.methods.loss_scaling import CountingLossScale
 from keras_distill.methods.supervised import Supervised
@@ -447,3 +449,47 @@ def test_batches_without_rows_are_refused():
     model.compile("sgd", run_eagerly=True)
     with pytest.raises(tf.errors.InvalidArgumentError, match="a training batch has no"):
         model.train_on_batch(IMAGES[:0], {name: t[:0] for name, t in TARGETS.items()})
+
+
+def test_a_stream_is_a_further_loss_on_an_output(tmp_path):
+    ranked = AllPairsRankingHinge(1.0)
+    losses, streams = {"score": KnownSquaredError(), "ranked": ranked}, {"ranked": "score"}
+    model = Supervised(
+        network(outputs=["score"]), losses, loss_weights={"ranked": 3.0}, streams=streams
+    )
+    model.compile("sgd")
+    scores = np.where(np.arange(12)[:, None] < 5, TARGETS["score"], np.nan)
+    groups = np.stack([np.arange(12) % 4, np.where(np.arange(12) < 5, -1, np.arange(12) // 4)], 1)
+    found = model.product(IMAGES)["score"]
+    expected = {
+        "score": float(np.mean((scores[:5] - found[:5]) ** 2)),
+        "ranked": float(ranked(groups[:, 0], found, groups[:, 1])),
+    }
+    targets = {"score": scores, "ranked": groups}
+    logs = model.evaluate(IMAGES, targets, batch_size=12, verbose=0, return_dict=True)
+    for name, value in expected.items():
+        assert logs[name] == pytest.approx(value, rel=1e-4)
+    model.fit(IMAGES, targets, batch_size=12, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.streams == streams
+    np.testing.assert_allclose(
+        loaded.evaluate(IMAGES, targets, batch_size=12, verbose=0),
+        model.evaluate(IMAGES, targets, batch_size=12, verbose=0),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("streams", "message"),
+    [
+        ({"ranked": "scores"}, "must be a name of its own, of a loss on"),
+        ({"score": "score"}, "must be a name of its own"),
+        ({"other": "score"}, "has no such loss; it has score, ranked"),
+        (["ranked"], "must be a dict from the name of a loss to an output"),
+    ],
+)
+def test_unusable_streams(streams, message):
+    losses = {"score": KnownSquaredError(), "ranked": AllPairsRankingHinge()}
+    with pytest.raises(InputError, match=message):
+        Supervised(network(outputs=["score"]), losses, streams=streams)

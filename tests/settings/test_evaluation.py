@@ -2,20 +2,37 @@ import importlib
 
 import pytest
 
+from keras_distill.errors import InputError
 from keras_distill.settings.evaluation import (
-    PROTOCOL_OF_RECIPE,
     PROTOCOLS,
+    EvaluateSettings,
     EvaluationSettings,
     evaluate_command,
+    protocol_of,
 )
 from keras_distill.settings.recipes import RECIPES
 
 
 def test_every_recipe_has_a_protocol_and_every_protocol_evaluates():
-    assert PROTOCOL_OF_RECIPE.keys() == RECIPES.keys()
-    assert set(PROTOCOL_OF_RECIPE.values()) <= set(PROTOCOLS)
+    for recipe, settings in RECIPES.items():
+        assert protocol_of(settings(recipe=recipe)) in PROTOCOLS
     for protocol in PROTOCOLS:
         assert importlib.import_module(f"keras_distill.evaluation.{protocol}_protocol").evaluate
+
+
+@pytest.mark.parametrize(
+    ("settings", "protocol"),
+    [
+        ({"recipe": "ranked_regression", "scores": "a.csv"}, "regression"),
+        ({"recipe": "ranked_regression", "points": "csv"}, "counting"),
+        ({"recipe": "ranked_regression", "stages": "rank", "head": "density"}, "counting"),
+        ({"recipe": "ranked_regression", "dataset": "kadid:kadid"}, "regression"),
+        ({"recipe": "multilabel", "dataset": "labels:a.csv"}, "multilabel"),
+        ({"recipe": "distill", "dataset": "cub"}, "retrieval"),
+    ],
+)
+def test_the_protocol_follows_from_the_run(settings, protocol):
+    assert protocol_of(RECIPES[settings["recipe"]](**settings)) == protocol
 
 
 def test_flag_files_of_every_recipe_are_read(tmp_path):
@@ -24,6 +41,24 @@ def test_flag_files_of_every_recipe_are_read(tmp_path):
         file.write_text(f"--recipe={recipe}\n--nodeterministic\n--dataset=glyphs\n--epochs=3\n")
         assert evaluate_command().parse([f"--flagfile={file}"]).dataset == "glyphs"
         assert settings.recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"protocol": "regression"}, "--dataset is required"),
+        (
+            {"protocol": "regression", "dataset": "cub"},
+            "--dataset=cub is unknown; give folder:PATH",
+        ),
+        ({"protocol": "counting", "dataset": "folder:."}, "--protocol=counting needs --points"),
+        ({"protocol": "retrieval", "dataset": "folder:.", "points": "csv"}, "reads no scores"),
+        ({"dataset": "folder:.", "points": "csv", "mirror": True}, "not offered by --protocol=cou"),
+    ],
+)
+def test_data_of_scores_and_points_are_checked(settings, said):
+    with pytest.raises(InputError, match=said):
+        EvaluateSettings(**settings).check_data()
 
 
 @pytest.mark.parametrize(

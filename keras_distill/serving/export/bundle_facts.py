@@ -11,6 +11,7 @@ import keras
 from keras_distill.models.label_names import find_labels
 from keras_distill.models.mirror_average import is_mirror_averaged
 from keras_distill.models.product import EMBEDDING, ProductShape, product_shape
+from keras_distill.models.score_scale import SCORE, find_score_scale
 from keras_distill.serving.export.checksums import file_sums
 from keras_distill.serving.export.graph_batching import SETTINGS
 from keras_distill.serving.export.signature_defs import predict_signatures, read_meta_graph
@@ -109,7 +110,7 @@ def _outputs(model: keras.Model, product: ProductShape) -> dict[str, Any]:
 
 
 def label_facts(model: keras.Model, output: str) -> dict[str, Any]:
-    """States the labels of an output.
+    """States the labels of an output, or the scale of a score.
 
     Args:
         model: The model.
@@ -117,8 +118,13 @@ def label_facts(model: keras.Model, output: str) -> dict[str, Any]:
 
     Returns:
         `labels`, their `thresholds`, `None` for 0.5, and the `activation` that turns logits into
-        probabilities; nothing if the model does not know its labels.
+        probabilities; of a score `higher_is_better`, and the `mean` and the `deviation` of the
+        scores that it learned; nothing if the model does not know them.
     """
+    scale = find_score_scale(model) if output == SCORE else None
+    if scale is not None:
+        names = ("higher_is_better", "mean", "deviation")
+        return {name: getattr(scale, name) for name in names}
     labels = find_labels(model, output)
     if labels is None:
         return {}

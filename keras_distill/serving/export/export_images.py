@@ -13,7 +13,9 @@ from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.origin import is_at_hand
 from keras_distill.runs.settings import read_settings
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.export import FileSettings
+from keras_distill.settings.regression_data import RegressionFileSettings, load_regression_images
 
 _COMPARED = 64
 _SPARE = 2  # images that are looked at for one that is needed, as some may be unreadable
@@ -68,6 +70,11 @@ def _images(model: str, settings: FileSettings) -> tuple[ImageSet, str] | None:
         name = written.dataset
         if not name:
             return None
+        if isinstance(written, RegressionFileSettings):
+            (train,), _ = load_regression_images(written, "train")
+            return train.unlabelled, f"the training images of {name}"
+        if not isinstance(written, DistillSettings):
+            raise InputError(f"{name} has no classes.")
         if not is_at_hand(name, written.data_dir):
             raise InputError(f"{name} is not in {written.data_dir}.")
         dataset = load_dataset(

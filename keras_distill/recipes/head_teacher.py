@@ -145,8 +145,9 @@ def fill_head_cache(
         teacher: The teacher, if there is one.
         console: Console that shows progress.
     """
-    if teacher is not None and teacher.cache is not None:
-        fill_caches({"teacher": teacher.cache}, settings.epochs, settings, console)
+    if teacher is not None and teacher.cache is not None and settings.epochs:
+        # All: an epoch of steps that were rounded up ends with the next view of some images.
+        fill_caches({"teacher": teacher.cache}, None, settings, console)
 
 
 def with_means(

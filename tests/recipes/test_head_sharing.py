@@ -76,7 +76,7 @@ def test_logits_of_the_cached_embedding_are_those_of_the_live_teacher(parsed, mo
     settings = parsed("--combination=th_kd", "--teacher_cache=views:2", teacher=teacher)
     images = images_of(settings)
     cached = open_head_teacher(settings, settings.teacher, images, 16)
-    fill_head_cache(settings.replace(epochs=2), cached, QUIET)
+    fill_head_cache(settings, cached, QUIET)
     batches = image_batches(
         images,
         image_size=16,
@@ -248,7 +248,7 @@ def test_one_stage(run):
     ended = run(
         "head_one_stage",
         "--combination=crd_th",
-        "--teacher_cache=views:2",
+        "--teacher_cache=views:4",  # more than epochs
         "--head_mix=0.25",
         "--epochs=2",
         "--ema=0.9",

@@ -9,6 +9,7 @@ import keras
 
 # Keras finds layers of ours in a file only if they are imported before.
 import keras_distill.models.album_encoder
+import keras_distill.models.each_photograph
 import keras_distill.models.label_names  # noqa: F401
 from keras_distill.errors import InputError
 from keras_distill.models.layer_calls import replace_calls

@@ -21,7 +21,7 @@ from keras_distill import build_embedder
 from keras_distill.__main__ import COMMANDS
 from keras_distill.models.backbones import BACKBONES
 from keras_distill.serving.client.messages import PredictRequest
-from keras_distill.settings.recipes import RECIPES
+from keras_distill.settings.recipes import RECIPES, train_command
 from keras_distill.settings.settings import names_of
 
 ROOT = Path(__file__).parents[1]
@@ -233,9 +233,10 @@ def checked_flags(name, words):
     """Fails if a command does not list a flag in its help, or cannot read its value."""
     own = words[: words.index("--")] if "--" in words else words  # what follows is for Beam
     used = {word[2:].partition("=")[0] for word in own if word.startswith("--")}
-    known = flags_in_help(name)
+    command = train_command(words) if name == "train" else command_of(name)  # of the recipe
+    known = set(command.flags) if name == "train" else flags_in_help(name)
     assert {flag if flag in known else flag.removeprefix("no") for flag in used} <= known, words
-    command_of(name).parse(words)
+    command.parse(words)
     for word in words:
         flag, _, text = word.partition("=")
         if flag in ("--variant", "--evaluation"):  # flags of other commands

@@ -10,6 +10,7 @@ from keras_distill.settings.data import DataSettings
 from keras_distill.settings.label_data import (
     LabelFileSettings,
     check_label_dataset,
+    is_album_dataset,
     is_label_dataset,
 )
 from keras_distill.settings.recipes import RECIPES
@@ -141,6 +142,11 @@ class EvaluateSettings(
         "compares the student's query with the teacher's gallery.",
         choices=["queries", "gallery", "both"],
     )
+    album_picture: str = setting(
+        "",
+        "PNG file for a picture of the photographs of some albums that the model attends to most.",
+        group="Output",
+    )
     json: str = setting("", "File for the figures as JSON.", group="Output")
     per_class: bool = setting(
         False, "List the figures of each class too, in --json.", group="Output"
@@ -157,8 +163,17 @@ class EvaluateSettings(
         parse_top_ks(self.top_ks)
         parse_map_ks(self.map_ks)
         GalleryModelSettings.check(self)
-        if self.json and Path(self.json).is_dir():
-            raise InputError(f"--json={self.json} is a folder; give a file.")
+        for name in ("json", "album_picture"):
+            value = getattr(self, name)
+            if value and Path(value).is_dir():
+                raise InputError(f"--{name}={value} is a folder; give a file.")
+        picture = self.album_picture
+        if picture and not is_album_dataset(self.dataset):
+            raise InputError(
+                f"--album_picture={picture} needs albums, as --dataset=albums:PATH; leave it out."
+            )
+        if picture and Path(picture).suffix.lower() != ".png":
+            raise InputError(f"--album_picture={picture} must end in .png.")
         parse_degradations(self.degrade)
         if self.degrade_side != "both" and not self.degrade:
             raise InputError(

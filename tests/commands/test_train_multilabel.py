@@ -117,7 +117,29 @@ def test_some_labels_alone(command, classifier, squares, tmp_path):
         f"--json={file}",
     )
     assert ended.code == 0, ended.err
-    assert json.loads(file.read_text())["class_names"] == ["blue", "red"]
+    told = json.loads(file.read_text())
+    assert told["class_names"] == ["blue", "red"]
+    assert told["left_out_labels"] == []
+
+
+def test_labels_that_the_model_lacks_are_named(here, classifier, squares, tmp_path):
+    header, *rows = (squares / "labels.csv").read_text().splitlines()
+    some = [row.replace("red", "crimson") for row in rows]
+    none = [f"{row.rpartition(',')[0]},puce" for row in rows]
+    for name, lines in (("some", some), ("none", none)):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *lines, ""]))
+    flags = (f"--model={classifier.path / 'model.keras'}", f"--images={squares}", "--top_ks=1")
+    file = tmp_path / "figures.json"
+    ended = here("evaluate", *flags, f"--dataset=labels:{tmp_path}/some.csv", f"--json={file}")
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert told["left_out_labels"] == ["crimson"]
+    assert sorted(told["class_names"]) == ["blue", "green"]
+    assert "1 of the 3 labels of the data, which are left out: crimson" in ended.out
+    assert any("crimson" in warning for warning in told["warnings"])
+    ended = here("evaluate", *flags, f"--dataset=labels:{tmp_path}/none.csv")
+    assert ended.code == 2
+    assert "no label in common: puce against" in ended.err
 
 
 def test_a_killed_run_ends_as_if_it_had_not(command, train_labels, tmp_path, squares):

@@ -21,6 +21,7 @@ from keras_distill.evaluation.protocol_result import ProtocolResult
 from keras_distill.models.album_model import album_parts
 from keras_distill.models.label_names import find_labels
 from keras_distill.models.loading import load_model
+from keras_distill.models.mirror_average import is_mirror_averaged, mirror_averaged
 from keras_distill.models.product import by_name, product_shape
 from keras_distill.models.word_space import WORDS, build_word_classifier
 from keras_distill.settings.evaluation import EvaluateSettings, parse_top_ks
@@ -72,6 +73,9 @@ def load_scorer(settings: EvaluateSettings) -> LabelScorer:
             f"`model={settings.model}` has no logits with names of labels, and no words; give a "
             "model of the recipe multilabel, or `protocol=retrieval` for an embedder."
         )
+    if settings.mirror:
+        with renamed_arguments(model=f"model={settings.model}"):
+            model = mirror_averaged(model)
     return LabelScorer(model, None if labels is None else labels.names)
 
 
@@ -128,6 +132,8 @@ def evaluate(
     )
     seconds = time.perf_counter() - begun
     notes = [*result.notes, f"{len(images)} images in {seconds:.1f} s"]
+    if is_mirror_averaged(scorer.model):
+        notes.append(f"{settings.model} averages each image and its mirror image.")
     if is_word_space:
         notes.append(
             "Scores of word vectors only rank labels: read the figures at K, not those at a "
@@ -139,6 +145,7 @@ def evaluate(
         "skipped_images": skipped,
         **result.more,
         "degrade": settings.degrade or None,
+        "mirror": is_mirror_averaged(scorer.model),
         "thresholds": "validation" if np.ndim(thresholds) else float(thresholds),
         "seconds": round(seconds, 3),
     }

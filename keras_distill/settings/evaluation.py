@@ -68,9 +68,9 @@ class ModelSettings(Settings, group="Model"):
     )
     mirror: bool = setting(
         False,
-        "Average the vectors of each image and its mirror image, in twice the time. Applies to "
-        "--model and --gallery_model, unless they do so themselves, as after export --mirror, or "
-        "are tables of vectors.",
+        "Average the vectors, or logits, of each image and its mirror image, in twice the time. "
+        "Applies to --model and --gallery_model, unless they do so themselves, as after export "
+        "--mirror, or are tables of vectors.",
     )
 
 
@@ -199,9 +199,16 @@ class EvaluateSettings(
             return
         check_label_dataset(self.dataset)
         self.check_label_files()
-        if self.gallery_model or self.mirror:
-            flag = "gallery_model" if self.gallery_model else "mirror"
-            raise InputError(f"--{flag} is not offered by --protocol=multilabel; leave it out.")
+        if self.gallery_model:
+            raise InputError(
+                f"--gallery_model={self.gallery_model} is not offered by --protocol=multilabel; "
+                "leave it out."
+            )
+        if self.mirror and is_album_dataset(self.dataset):
+            raise InputError(
+                "--mirror is not offered for albums; leave it out, or train on vectors that "
+                "`embed` made with it."
+            )
 
 
 def evaluate_command(description: str = "") -> Command[EvaluateSettings]:

@@ -124,6 +124,21 @@ def test_other_albums_need_their_own_vectors(here, on_vectors, albums, tmp_path)
     assert "--album_vectors is needed" in ended.err
 
 
+def test_what_is_for_single_images_is_refused(here, on_vectors, albums, tmp_path):
+    model = f"--model={on_vectors.path / 'run'}"
+    ended = here("export", model, f"--out={tmp_path / 'models'}", "--name=albums")
+    assert ended.code == 2
+    assert "one input of square RGB images" in ended.err
+    ended = here("evaluate", model, "--mirror")
+    assert ended.code == 2
+    assert "--mirror is not offered for albums" in ended.err
+    (tmp_path / "labels.csv").write_text("file,labels\n0.png,beach\n")
+    (tmp_path / "0.png").write_bytes(next(albums.rglob("*.png")).read_bytes())
+    ended = here("evaluate", model, f"--dataset=labels:{tmp_path / 'labels.csv'}")
+    assert ended.code == 2
+    assert "is a classifier of albums; give --dataset=albums:PATH" in ended.err
+
+
 @pytest.mark.slow
 def test_a_killed_run_on_photographs_ends_as_if_it_had_not(command, albums, tmp_path):
     """Albums of a CSV file that share photographs; the second album has two labels."""

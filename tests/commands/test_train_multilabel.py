@@ -142,6 +142,26 @@ def test_labels_that_the_model_lacks_are_named(here, classifier, squares, tmp_pa
     assert "no label in common: puce against" in ended.err
 
 
+def test_mirror_images_are_averaged_in_evaluation_and_export(here, classifier, tmp_path):
+    file, model = tmp_path / "figures.json", f"--model={classifier.path}"
+    ended = here("evaluate", model, "--mirror", "--top_ks=1", f"--json={file}")
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert told["mirror"] is True
+    assert told["thresholds"] == "validation"
+    assert "averages each image and its mirror image" in ended.out
+    out = f"--out={tmp_path / 'models'}"
+    ended = here("export", model, "--mirror", out, "--name=colours", "--batching=none")
+    assert ended.code == 0, ended.err + ended.out
+    folder = tmp_path / "models" / "colours" / "1"
+    facts = json.loads((folder / "assets.extra" / "distill.json").read_text())
+    assert facts["mirror"] is True
+    assert facts["outputs"]["logits"]["labels"] == list(
+        find_labels(keras.models.load_model(classifier.path / "model.keras", compile=False)).names
+    )
+    assert "Mirror averaging" in (folder / "MODEL_CARD.md").read_text()
+
+
 def test_a_killed_run_ends_as_if_it_had_not(command, train_labels, tmp_path, squares):
     flags = [
         f"--dataset=labels:{squares}/labels.csv",

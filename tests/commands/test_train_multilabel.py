@@ -227,9 +227,8 @@ def test_a_teacher_of_logits_is_cached_and_teaches(train_labels, classifier):
     assert "views to compute" in cached.out
 
 
-def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
-    command, train_labels, squares, tmp_path
-):
+@pytest.fixture(scope="session")
+def word_space(train_labels, squares):
     ended = train_labels(
         "words",
         "--head=words",
@@ -240,6 +239,40 @@ def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
         "--epochs=8",
     )
     assert ended.code == 0, ended.err + ended.out
+    return ended
+
+
+def test_photographs_are_found_by_words(here, word_space, squares, tmp_path):
+    index, file = tmp_path / "words.index", tmp_path / "found.json"
+    model, images = f"--model={word_space.path}", f"--images={squares}"
+    ended = here("index", "build", model, images, f"--out={index}", f"--json={file}")
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert (told["pictures"], told["vectors_per_picture"], told["backend"]) == (60, 2, "exact")
+    words = (f"--index={index}", f"--word_vectors={squares / 'words.vec'}")
+    ended = here("index", "search", *words, "--words=red,green", "--k=20", f"--json={file}")
+    assert ended.code == 0, ended.err
+    found = [each["picture"] for each in json.loads(file.read_text())["neighbours"]]
+    assert len(set(found)) == 20
+    rows = [line.split(",") for line in (squares / "labels.csv").read_text().splitlines()[1:]]
+    both = {name for name, _, labels in rows if {"red", "green"} <= set(labels.split("|"))}
+    assert len(both & set(found)) > 1.5 * 20 * len(both) / 60
+    assert here("index", "add", f"--index={index}", model, images).code == 0  # all are there
+    for flags, said in (
+        ((f"--index={index}", model, f"--image={squares / '0.png'}"), "search it by --words"),
+        ((*words, "--words=crimson"), "crimson"),
+        ((*words, "--words=red", "--mirror"), "--mirror has no effect on search --words"),
+        ((f"--index={index}", "--words=red"), "--word_vectors is required to search --words"),
+    ):
+        ended = here("index", "search", *flags)
+        assert ended.code == 2
+        assert said in ended.err, ended.err
+
+
+def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
+    command, word_space, squares, tmp_path
+):
+    ended = word_space
     file = tmp_path / "figures.json"
     ended = command(
         "evaluate",

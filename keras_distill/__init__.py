@@ -17,6 +17,7 @@ if sys.argv[:1] == ["-m"] and "keras_distill" in sys.orig_argv[-len(sys.argv)]:
 from keras_distill.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run `__getattr__`
+    from keras_distill.data.album_targets import read_albums as read_albums
     from keras_distill.data.class_batches import class_batches as class_batches
     from keras_distill.data.class_prior_file import read_class_prior as read_class_prior
     from keras_distill.data.class_prior_file import write_class_prior as write_class_prior
@@ -96,6 +97,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.album_encoder import AlbumEncoder as AlbumEncoder
     from keras_distill.models.album_means import mean_probabilities as mean_probabilities
     from keras_distill.models.album_means import mean_vectors as mean_vectors
+    from keras_distill.models.album_model import build_album_model as build_album_model
     from keras_distill.models.classifier import build_classifier as build_classifier
     from keras_distill.models.embedder import build_embedder as build_embedder
     from keras_distill.models.frozen_batch_norm import freeze_batch_norm as freeze_batch_norm
@@ -206,6 +208,7 @@ _HOME_OF = {
     "add_to_index": "retrieval.index_changes",
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",
+    "build_album_model": "models.album_model",
     "build_classifier": "models.classifier",
     "build_embedder": "models.embedder",
     "build_index": "retrieval.index_changes",
@@ -233,6 +236,7 @@ _HOME_OF = {
     "multipliers_by_variable": "training.layerwise_optimizers",
     "open_index": "retrieval.vector_index",
     "read_class_prior": "data.class_prior_file",
+    "read_albums": "data.album_targets",
     "read_label_targets": "data.label_targets",
     "read_labels": "serving.client.output_labels",
     "rebuild_index": "retrieval.index_changes",

@@ -108,7 +108,7 @@ def _load(settings: MultiLabelSettings) -> _Data:
     if train is None:
         raise InputError(
             f"`dataset={settings.dataset}` has no training albums whose photographs can be read; "
-            "repair them."
+            "repair them, or give a data set that has some."
         )
     train = dataclasses.replace(train, targets=simulated_annotations(settings, train.targets))
     return _Data(train, validation, skipped)

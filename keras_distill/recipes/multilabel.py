@@ -141,7 +141,8 @@ def _load(settings: MultiLabelSettings) -> _Data:
     (train, validation), skipped = load_label_images(settings, "train", "validation")
     if train is None:
         raise InputError(
-            f"`dataset={settings.dataset}` has no training images that can be read; repair them."
+            f"`dataset={settings.dataset}` has no training images that can be read; repair "
+            "them, or give a data set that has some."
         )
     train = dataclasses.replace(train, targets=simulated_annotations(settings, train.targets))
     return _Data(train, validation, skipped)

@@ -147,8 +147,7 @@ def load_label_images(settings: Any, *splits: str) -> tuple[list[Any], list[str]
         images; and the relative paths of the images that were skipped.
 
     Raises:
-        InputError: If the data set cannot be used, has no training images, or has a corrupt image
-            and `--strict_images`.
+        InputError: If the data set cannot be used, or has a corrupt image and `--strict_images`.
     """
     import numpy as np
 
@@ -235,9 +234,6 @@ def split_of(images: Any, settings: Any) -> Any:
     Returns:
         `train`, `validation`, `test` or empty for each image, `(n,)`. The same for every seed, so
         that models can be compared.
-
-    Raises:
-        InputError: If there would be no training images.
     """
     import numpy as np
 
@@ -253,8 +249,4 @@ def split_of(images: Any, settings: Any) -> Any:
         if share and len(rows):
             dealt = {"train": 1 - share, name: share}
             parts[rows] = stratified_split(images.targets[rows], dealt)
-    if not (parts == "train").any():
-        raise InputError(
-            f"`dataset={settings.dataset}` has no training images; give a data set that has some."
-        )
     return parts

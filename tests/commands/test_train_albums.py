@@ -124,6 +124,25 @@ def test_other_albums_need_their_own_vectors(here, on_vectors, albums, tmp_path)
     assert "--album_vectors is needed" in ended.err
 
 
+def test_data_for_evaluation_alone_need_no_training_albums(here, on_vectors, albums, tmp_path):
+    event, *_ = sorted(path.relative_to(albums).as_posix() for path in albums.glob("*/*"))
+    rows = ["album,labels,split", f"{event},beach|sea,test", "party/02,party,test"]
+    (tmp_path / "albums.csv").write_text("\n".join([*rows, ""]))
+    run, file = on_vectors.path / "run", tmp_path / "figures.json"
+    vectors = json.loads((run / "summary.json").read_text())["album_vectors"]
+    data = (f"--dataset=albums:{tmp_path / 'albums.csv'}", f"--images={albums}")
+    ended = here(
+        *("evaluate", f"--model={run}", *data, f"--album_vectors={vectors}"),
+        *("--top_ks=1", f"--json={file}"),
+    )
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert (told["images"], told["left_out_labels"]) == (2, ["sea"])
+    ended = here("train", *TRAIN, *data, f"--album_vectors={vectors}", f"--run_dir={tmp_path}/r")
+    assert ended.code == 2
+    assert "no training albums" in ended.err
+
+
 def test_what_is_for_single_images_is_refused(here, on_vectors, albums, tmp_path):
     model = f"--model={on_vectors.path / 'run'}"
     ended = here("export", model, f"--out={tmp_path / 'models'}", "--name=albums")
@@ -137,6 +156,36 @@ def test_what_is_for_single_images_is_refused(here, on_vectors, albums, tmp_path
     ended = here("evaluate", model, f"--dataset=labels:{tmp_path / 'labels.csv'}")
     assert ended.code == 2
     assert "is a classifier of albums; give --dataset=albums:PATH" in ended.err
+
+
+MIRRORED = """
+import runpy
+import sys
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.argv = ["train", *sys.argv[1:]]
+runpy.run_module("keras_distill.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_learn_what_one_does(command, albums, vectors, tmp_path):
+    flags = (f"--dataset=albums:{albums}", f"--album_vectors={vectors}", *TRAIN)
+    flags += ("--epochs=2", "--album_dropout=0", "--learning_rate=1e-3")
+    one = command("train", *flags, f"--run_dir={tmp_path / 'one'}")
+    assert one.code == 0, one.err
+    arguments = ["--distribution=mirrored", *flags, f"--run_dir={tmp_path / 'two'}"]
+    two = subprocess.run(
+        [sys.executable, "-c", MIRRORED, *arguments], capture_output=True, text=True
+    )
+    assert two.returncode == 0, two.stderr
+    left, right = (
+        json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two")
+    )
+    assert right["replicas"] == 2
+    assert left["loss"] == pytest.approx(right["loss"], rel=1e-4)
 
 
 @pytest.mark.slow

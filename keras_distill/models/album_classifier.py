@@ -12,7 +12,8 @@ from keras_distill.models.label_names import LOGITS, Activation, LabelNames, che
 
 #: Names of the outputs of the baselines, and what they are.
 BASELINES = {"mean_vectors": "mean of vectors", "mean_probabilities": "mean of probabilities"}
-_LEAST = 1e-6  # probability, whose logit would be infinite at 0
+#: Least probability, because the logit of 0 would be infinite.
+LEAST_PROBABILITY = 1e-6
 
 
 def build_album_classifier(
@@ -33,7 +34,8 @@ def build_album_classifier(
         activation: As of `build_classifier`.
         baselines: Whether there are the outputs `mean_vectors` and `mean_probabilities` too: logits
             of a linear classifier of the mean of the vectors, and of the mean of the probabilities
-            that a linear classifier gives to each image. Their gradients do not reach the vectors.
+            that a linear classifier gives to each image. They are not trained with the encoder, but
+            fitted afterwards.
         name: Name of the model.
 
     Returns:
@@ -68,14 +70,14 @@ def _baselines(count: int, inputs: dict[str, Any], activation: Activation) -> di
     """The logits of the baselines, float32."""
 
     def head(name: str) -> keras.Layer:
-        return keras.layers.Dense(count, dtype="float32", name=f"{name}_head")
+        return keras.layers.Dense(count, dtype="float32", name=f"{name}_head", trainable=False)
 
-    vectors = ops.stop_gradient(ops.cast(inputs["vectors"], "float32"))
+    vectors = ops.cast(inputs["vectors"], "float32")
     vectors = ops.where(ops.cast(inputs["mask"], "bool")[..., None], vectors, 0.0)  # may be NaN
     mean = head("mean_vectors")(mean_vectors(vectors, inputs["mask"]))
     each = head("mean_probabilities")(vectors)
     probability = mean_probabilities(each, inputs["mask"], activation=activation)
-    probability = ops.clip(probability, _LEAST, 1.0 - _LEAST)
+    probability = ops.clip(probability, LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
     log_odds = ops.log(probability)
     if activation == "sigmoid":
         log_odds = log_odds - ops.log1p(-probability)

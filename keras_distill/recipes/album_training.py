@@ -17,7 +17,7 @@ from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.evaluation.album_scorer import AlbumScorer
 from keras_distill.evaluation.label_decisions import best_label_thresholds
 from keras_distill.methods.supervised import Supervised
-from keras_distill.models.album_classifier import BASELINES, build_album_classifier
+from keras_distill.models.album_classifier import build_album_classifier
 from keras_distill.models.album_encoder import AlbumEncoder
 from keras_distill.models.album_model import build_album_model
 from keras_distill.models.frozen_batch_norm import freeze_batch_norm
@@ -37,6 +37,7 @@ from keras_distill.runs.stage import StageContext, Training, Validation
 from keras_distill.settings.label_data import load_albums
 from keras_distill.settings.multilabel import MultiLabelSettings
 from keras_distill.teachers.model_fingerprint import model_fingerprint
+from keras_distill.training.album_baselines import fit_baselines
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.class_prior import ClassPrior
 from keras_distill.training.gradient_norm import GradientNorm
@@ -77,8 +78,7 @@ def build_album_training(
     _say_what_trains(settings, context, data, product)
     provenance = _check_provenance(settings, data, product, context)
     steps_per_epoch = settings.steps_per_epoch or max(round(len(train) / settings.batch_size), 1)
-    outputs = [LOGITS, *(BASELINES if settings.album_baselines else ())]
-    batches = _batches(settings, context, train, product, outputs)
+    batches = _batches(settings, context, train, product)
     training = Training(
         model=product,
         product=product,
@@ -88,12 +88,13 @@ def build_album_training(
         batch_size=settings.batch_size * settings.album_photographs,
         provenance=provenance,
         summary=_figures_before(settings, context, data, product),
+        on_end=functools.partial(_complete, settings, data),
     )
     if not settings.epochs:
         return training
     prior = label_prior(settings, context, train.class_names)
-    losses: dict[str, Any] = {name: build_label_loss(settings, prior=prior) for name in outputs}
-    model = Supervised(product, losses)
+    loss: Any = build_label_loss(settings, prior=prior)
+    model = Supervised(product, {LOGITS: loss})
     compile_method(settings, model, steps_per_epoch)
     few = batches(0).take(settings.ema_batches).map(lambda x, y: x)
     training = _watched(settings, context, training, model, few, data.validation)
@@ -153,7 +154,6 @@ def _batches(
     context: StageContext,
     train: Albums,
     product: keras.Model,
-    outputs: list[str],
 ) -> Any:
     """The batches from a first step on, a function of (seed, step)."""
     sampler = AlbumSampler(
@@ -175,7 +175,6 @@ def _batches(
     return lambda first_step: album_batches(
         train,
         sampler,
-        outputs=outputs,
         first_step=first_step,
         replicas=context.replicas.count,
         own_replicas=context.replicas.own,
@@ -288,20 +287,28 @@ def _watched(
         validation=Validation(
             VALIDATION_PRECISION, precision, figures=lambda value: {"map": value}
         ),
-        on_end=functools.partial(_write_thresholds, settings, validation),
     )
 
 
-def _write_thresholds(settings: MultiLabelSettings, validation: Albums, product: Path) -> None:
-    """Gives each label of each output the threshold of its best F1 on the validation albums."""
+def _complete(settings: MultiLabelSettings, data: _Data, product: Path) -> None:
+    """Fits the baselines, and gives each label of each output the threshold of its best F1."""
+    if data.validation is None and not settings.album_baselines:
+        return
     model = load_model(product)
     scorer = AlbumScorer(model)
-    vectors = scorer.vectors(validation, degrade=settings.degrade)
-    for output, logits in scorer.scores(validation, vectors).logits.items():
-        labels = find_labels(model, output)
-        assert labels is not None
-        probabilities = np.asarray(labels.probabilities(logits))
-        thresholds = best_label_thresholds(probabilities, validation.targets)
-        labels.thresholds = [float(value) for value in np.clip(thresholds, 0.0, 1.0)]
+
+    def with_own_vectors(albums: Albums) -> tuple[Albums, np.ndarray]:
+        return albums, scorer.vectors(albums, degrade=settings.degrade)
+
+    validation = None if data.validation is None else with_own_vectors(data.validation)
+    if settings.album_baselines:
+        fit_baselines(model, with_own_vectors(data.train), validation)
+    if validation is not None:
+        for output, logits in scorer.scores(*validation).logits.items():
+            labels = find_labels(model, output)
+            assert labels is not None
+            probabilities = np.asarray(labels.probabilities(logits))
+            thresholds = best_label_thresholds(probabilities, validation[0].targets)
+            labels.thresholds = [float(value) for value in np.clip(thresholds, 0.0, 1.0)]
     with published_file(product) as temporary:
         model.save(temporary)

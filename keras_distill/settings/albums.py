@@ -36,8 +36,8 @@ class AlbumSettings(Settings, group="Albums"):
     album_dropout: float = setting(0.1, "For albums: dropout of the encoder, in training only.")
     album_baselines: bool = setting(
         True,
-        "For albums: also train linear classifiers of the mean of the vectors, and of the mean of "
-        "the photographs' probabilities, which evaluate compares.",
+        "For albums: at the end also fit linear classifiers of the mean of the vectors, and of the "
+        "mean of the photographs' probabilities, which evaluate compares.",
     )
 
     def check_albums(self, dataset: str, album_vectors: str) -> None:

@@ -79,25 +79,12 @@ def test_softmax_baselines_keep_their_order():
     np.testing.assert_allclose(shares, mean_probabilities(each, MASK), atol=1e-5)
 
 
-def test_baselines_do_not_train_the_backbone(model):
-    backbone = album_parts(model).photographs
-    with tf.GradientTape() as tape:
-        outputs = model({"image": IMAGES, "mask": MASK}, training=True)
-        value = tf.reduce_sum(outputs["mean_vectors"] + outputs["mean_probabilities"])
-    assert tape.gradient(value, backbone.trainable_variables) == [None] * len(
-        backbone.trainable_variables
-    )
-
-
-def test_extreme_probabilities_have_finite_logits_and_gradients():
+def test_extreme_probabilities_have_finite_logits():
     model = classifier(baselines=True)
-    vectors = tf.constant(1e4 * RANDOM.normal(size=(2, 5, 6)), tf.float32)
-    with tf.GradientTape() as tape:
-        logits = model({"vectors": vectors, "mask": tf.constant(MASK)})["mean_probabilities"]
-        value = tf.reduce_sum(tf.square(logits))
-    head = model.get_layer("mean_probabilities_head").trainable_variables
+    vectors = np.full((2, 5, 6), 1e4, np.float32)
+    logits = model({"vectors": vectors, "mask": MASK})["mean_probabilities"]
     assert np.isfinite(logits).all()
-    assert all(np.isfinite(each).all() for each in tape.gradient(value, head))
+    assert np.abs(logits).max() > 13
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
@@ -106,15 +93,14 @@ def test_it_trains_end_to_end_is_saved_and_loaded(dtype_policy, policy, tmp_path
     keras.utils.set_random_seed(0)
     model = build_album_model(photographs(), classifier(baselines=True))
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    outputs = ("logits", "mean_vectors", "mean_probabilities")
-    trained = Supervised(model, dict.fromkeys(outputs, loss))
+    trained = Supervised(model, {"logits": loss})
     trained.compile(keras.optimizers.Adam(1e-2))
-    targets = dict.fromkeys(outputs, np.array([[1, 0, 0], [0, 1, 1]], np.int8))
+    targets = {"logits": np.array([[1, 0, 0], [0, 1, 1]], np.int8)}
     x = {"image": IMAGES, "mask": MASK}
     batches = tf.data.Dataset.from_tensors((x, targets)).repeat(8)
     before = [np.array(v) for v in album_parts(model).photographs.trainable_variables]
     history = trained.fit(batches, epochs=2, verbose=0).history
-    assert history["logits"][1] < history["logits"][0]
+    assert history["loss"][1] < history["loss"][0]
     after = album_parts(model).photographs.trainable_variables
     assert all((a != np.array(b)).any() for a, b in zip(before, after, strict=True))
     find_labels(model, "mean_vectors").thresholds = [0.1, 0.2, 0.3]

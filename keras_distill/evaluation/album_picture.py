@@ -48,7 +48,8 @@ def draw_albums(
     rows: Any = figure.subfigures(len(chosen), 1, squeeze=False)
     for (part,), album in zip(rows, chosen, strict=True):
         shares = attention[album] / max(float(attention[album].sum()), 1e-12)
-        title = f"{captions[album]} ({len(shares)} photographs)".replace("$", r"\$")
+        equal = f"{len(shares)} photographs, {1 / len(shares):.1%} each if equal"
+        title = f"{captions[album]} ({equal})".replace("$", r"\$")
         part.suptitle(title, x=0.01, ha="left", fontsize=9, color=_INK)
         places: Any = part.subplots(1, width, squeeze=False)
         order = np.argsort(-shares, kind="stable")[:width]

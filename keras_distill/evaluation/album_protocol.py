@@ -70,6 +70,7 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
         per_class=settings.per_class,
         variants=found,
     )
+    result.table.caption = "in brackets: 95 % interval over albums"
     more = {
         "class_names": list(albums.class_names),
         "left_out_labels": lacking,

@@ -32,6 +32,7 @@ def build_album_model(
         InputError: If the models do not fit each other.
 
     Example:
+        >>> import keras
         >>> from keras_distill import AlbumEncoder, build_album_classifier
         >>> image = keras.Input((8, 8, 3), name="image")
         >>> pooled = keras.layers.GlobalAveragePooling2D()(image)

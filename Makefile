@@ -70,6 +70,7 @@ benchmark: $(INSTALLED) ## Measure every claim in benchmarks/
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/teacher_speed.py
 	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/word_search.py
 	$(BIN)/python benchmarks/serving.py
 
 lock: ## Fit the lock files to setup.py (delete them first to upgrade everything)

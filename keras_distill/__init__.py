@@ -17,6 +17,7 @@ if sys.argv[:1] == ["-m"] and "keras_distill" in sys.orig_argv[-len(sys.argv)]:
 from keras_distill.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run `__getattr__`
+    from keras_distill.data.album_targets import read_albums as read_albums
     from keras_distill.data.class_batches import class_batches as class_batches
     from keras_distill.data.class_images import load_class_images as load_class_images
     from keras_distill.data.class_prior_file import read_class_prior as read_class_prior
@@ -114,6 +115,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.album_encoder import AlbumEncoder as AlbumEncoder
     from keras_distill.models.album_means import mean_probabilities as mean_probabilities
     from keras_distill.models.album_means import mean_vectors as mean_vectors
+    from keras_distill.models.album_model import build_album_model as build_album_model
     from keras_distill.models.class_head import ClassHead as ClassHead
     from keras_distill.models.class_head import load_class_head as load_class_head
     from keras_distill.models.class_head import split_head as split_head
@@ -258,6 +260,7 @@ _HOME_OF = {
     "best_covering": "selection.coverage",
     "best_label_thresholds": "evaluation.label_decisions",
     "build_album_classifier": "models.album_classifier",
+    "build_album_model": "models.album_model",
     "build_classifier": "models.classifier",
     "build_counter": "models.counter",
     "build_embedder": "models.embedder",
@@ -295,6 +298,7 @@ _HOME_OF = {
     "open_index": "retrieval.vector_index",
     "ranking_consistency": "selection.ranking_consistency",
     "read_class_prior": "data.class_prior_file",
+    "read_albums": "data.album_targets",
     "read_label_targets": "data.label_targets",
     "read_labels": "serving.client.output_labels",
     "rebuild_index": "retrieval.index_changes",

@@ -1,15 +1,16 @@
-r"""Builds an index of pictures and searches it by picture.
+r"""Builds an index of pictures and searches it by picture or by words.
 
   build    embeds --images, or --dataset, with --model and writes the index --out
   add      embeds the pictures that --index does not have yet, and adds them
   delete   removes the pictures --id from --index
-  search   finds the --k pictures of --index that are nearest to --image, by the same --model
+  search   finds the --k pictures of --index that are nearest to --image, by the same --model, or
+           that match --words best, if the index is of a model of words
   info     describes --index
 
 An index is a folder that can be moved: vectors, paths, classes, and ScaNN's files where it searches
-with ScaNN. A killed build resumes when it is started again. Pictures added to an index with ScaNN
-are compared one by one, so after a tenth of the index, at least 1,000 pictures, --rebuild is
-required: it builds the searcher again from the stored vectors, without embedding anything again.
+with ScaNN. A killed build resumes when it is started again. Pictures that are added to an index
+with ScaNN are compared one by one, so after a tenth of the index, at least 1,000 pictures,
+--rebuild is required: it builds the searcher again from the stored vectors.
 
   python -m keras_distill.index build --model=runs/student --images=photos --out=photos.index
   python -m keras_distill.index search --index=photos.index --model=runs/student \
@@ -34,8 +35,7 @@ COMMAND = Command("keras_distill.index", __doc__, IndexSettings, VERBS)
 
 def main(settings: IndexSettings) -> None:
     """Runs the verb."""
-    verb = COMMAND.verb
-    begun = time.perf_counter()
+    verb, begun = COMMAND.verb, time.perf_counter()
     verbs = {"build": _build, "add": _add, "delete": _delete, "search": _search, "info": _info}
     with renamed_arguments(folder="out" if verb == "build" else "index", patterns="id"):
         settings.check(verb)
@@ -102,14 +102,17 @@ def _delete(settings: IndexSettings) -> dict[str, Any]:
 
 def _search(settings: IndexSettings) -> dict[str, Any]:
     from keras_distill.embedding.picture_search import search_by_picture
+    from keras_distill.retrieval.found_by_words import find_by_words
     from keras_distill.retrieval.found_pictures import show_found
     from keras_distill.retrieval.vector_index import open_index
 
     index, image = open_index(settings.index), settings.image
+    drawing = {"picture": settings.picture, "pictures_in": settings.pictures_in}
+    if settings.words:
+        return find_by_words(index, settings.words, settings.word_vectors, settings.k, **drawing)
     query: dict[str, Any] = {"k": settings.k, "image_size": settings.image_size}
     query |= {"other_model": settings.other_model, "mirror": settings.mirror}
     neighbours = search_by_picture(index, image, settings.model, **query)
-    drawing = {"picture": settings.picture, "pictures_in": settings.pictures_in}
     return show_found(index, neighbours, image, **drawing)
 
 

@@ -233,11 +233,8 @@ def checked_flags(name, words):
     """Fails if a command does not list a flag in its help, or cannot read its value."""
     own = words[: words.index("--")] if "--" in words else words  # what follows is for Beam
     used = {word[2:].partition("=")[0] for word in own if word.startswith("--")}
-    known, command = flags_in_help(name), command_of(name)
-    for word in own:
-        if name == "train" and word.startswith("--recipe="):
-            known = set(names_of(RECIPES[word.partition("=")[2]]()))
-            command = train_command(words)
+    command = train_command(words) if name == "train" else command_of(name)  # of the recipe
+    known = set(command.flags) if name == "train" else flags_in_help(name)
     assert {flag if flag in known else flag.removeprefix("no") for flag in used} <= known, words
     command.parse(words)
     for word in words:

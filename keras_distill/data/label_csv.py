@@ -11,7 +11,6 @@ from keras_distill.errors import InputError
 
 #: What may stand between labels; the first one that any row has is taken for all.
 SEPARATORS = ("|", ";", " ")
-_COLUMNS = ("file", "labels")
 
 
 def read_label_csv(
@@ -19,6 +18,7 @@ def read_label_csv(
     *,
     separator: str | None = None,
     class_names: Collection[str] = (),
+    name: str = "file",
 ) -> LabelListing:
     """Reads CSV files with the columns `file` and `labels`, and maybe `split` and `unknown`.
 
@@ -32,6 +32,7 @@ def read_label_csv(
             any row of the files has, so that names may have spaces where labels are separated by
             one of the others.
         class_names: Names that are never taken apart, even where they are a whole row of labels.
+        name: Column that names what has the labels, in place of `file`.
 
     Returns:
         The listing.
@@ -42,7 +43,7 @@ def read_label_csv(
     listing = LabelListing(is_split="" not in files)
     rows = []
     for split, file in files.items():
-        for line, row in csv_rows(file, _COLUMNS, listing.problems):
+        for line, row in csv_rows(file, (name, "labels"), listing.problems):
             if "split" in row and split:
                 raise InputError(
                     f"{str(file)!r} has a column `split`, but is given as the split {split!r}; "
@@ -51,13 +52,13 @@ def read_label_csv(
             listing.is_split |= "split" in row
             rows.append((file, line, {"split": split, "unknown": "", **row}))
     if separator is None:
-        cells = [row[name] for _, _, row in rows for name in ("labels", "unknown")]
+        cells = [row[each] for _, _, row in rows for each in ("labels", "unknown")]
         separator = next((each for each in SEPARATORS if any(each in cell for cell in cells)), " ")
     whole = set(class_names)
     for file, line, row in rows:
         present, unknown = (
-            [cell] if (cell := row[name].strip()) in whole else _parts(cell, separator)
-            for name in ("labels", "unknown")
+            [cell] if (cell := row[each].strip()) in whole else _parts(cell, separator)
+            for each in ("labels", "unknown")
         )
         if both := sorted(set(present) & set(unknown)):
             listing.problems.add(file, line, f"{both[0]!r} is in both `labels` and `unknown`")
@@ -68,7 +69,7 @@ def read_label_csv(
             )
             continue
         labels = dict.fromkeys(present, 1) | dict.fromkeys(unknown, -1)
-        listing.records.append(LabelRecord(file, line, row["file"], labels, 0, row["split"]))
+        listing.records.append(LabelRecord(file, line, row[name], labels, 0, row["split"]))
     return listing
 
 

@@ -109,11 +109,11 @@ def find_images(
             taken[path] = record
             for name in unknown:
                 others[name] = others.get(name, 0) + 1
-    _warn_of_left_out(missing, others, len(listing.records))
+    warn_of_left_out(missing, others, len(listing.records))
     return MultiLabelImages(
         root,
         np.array(list(taken), np.str_),
-        _targets(list(taken.values()), column),
+        record_targets(list(taken.values()), column),
         tuple(class_names),
         np.array([record.split for record in taken.values()], np.str_)
         if listing.is_split
@@ -121,7 +121,16 @@ def find_images(
     )
 
 
-def _targets(records: Sequence[LabelRecord], column: Mapping[str, int]) -> np.ndarray:
+def record_targets(records: Sequence[LabelRecord], column: Mapping[str, int]) -> np.ndarray:
+    """Returns the targets of records.
+
+    Args:
+        records: The records.
+        column: The column of each label that is used.
+
+    Returns:
+        int8 `(records, columns)` in {1, 0, -1}.
+    """
     targets = np.zeros((len(records), len(column)), np.int8)
     for row, record in enumerate(records):
         if record.rest:
@@ -132,18 +141,29 @@ def _targets(records: Sequence[LabelRecord], column: Mapping[str, int]) -> np.nd
     return targets
 
 
-def _warn_of_left_out(missing: Iterable[str], others: Mapping[str, int], images: int) -> None:
+def warn_of_left_out(
+    missing: Iterable[str], others: Mapping[str, int], total: int, what: str = "images"
+) -> None:
+    """Warns of records and labels that are passed over, if there are any.
+
+    Args:
+        missing: For each image that does not exist a text that says so.
+        others: Labels that are none of the classes, and how many records have each.
+        total: The number of records.
+        what: Name of what the records are of.
+    """
     missing = list(missing)
     if missing:
         more = f", and {len(missing) - 5} more" if len(missing) > 5 else ""
         logging.warning(
-            "Skipping %d of %d images: %s%s", len(missing), images, "; ".join(missing[:5]), more
+            "Skipping %d of %d %s: %s%s", len(missing), total, what, "; ".join(missing[:5]), more
         )
     if others:
         most = sorted(others, key=lambda name: (-others[name], name))
         logging.warning(
-            "Ignoring %d labels that are none of the classes, such as %r of %d images",
+            "Ignoring %d labels that are none of the classes, such as %r of %d %s",
             len(others),
             most[0],
             others[most[0]],
+            what,
         )

@@ -27,6 +27,7 @@ LAYOUTS = {
     "open_images": "FILE.csv",
     "coco_json": "FILE.json",
     "voc": "FOLDER",
+    "albums": "FOLDER or FILE.csv",
 }
 _REMEDY = (
     "Repair or remove them; `images` is the folder that names are relative to, `missing='skip'` "
@@ -93,8 +94,8 @@ def read_label_targets(
     if spec in PUBLISHED_LABELS:
         listing, root = _read_published(spec, data_dir, difficult)
     else:
-        layout, files = parse_label_spec(spec)
-        root = _image_root(spec, layout, files, images)
+        layout, files = _parse_images(spec)
+        root = image_root(spec, layout, files, images)
         if layout == "labels":
             listing = read_label_csv(files, separator=separator, class_names=class_names or ())
         elif layout == "open_images":
@@ -150,15 +151,41 @@ def parse_label_spec(spec: str) -> tuple[str, dict[str, Path]]:
     if len(files) < len(named):
         raise InputError(f"`spec={spec!r}` names a split twice; give one file a split.")
     for path in files.values():
-        if not (path.is_dir() if layout == "voc" else path.is_file()):
-            kind = "folder" if layout == "voc" else "file"
+        there = path.is_dir() if layout == "voc" else path.is_file()
+        if layout == "albums" and path.is_dir():
+            if "" not in files:
+                raise InputError(f"`spec={spec!r}`: a split is a file, and {str(path)!r} a folder.")
+            there = True
+        if not there:
+            kind = {"voc": "folder", "albums": "folder or file"}.get(layout, "file")
             raise InputError(f"`spec={spec!r}`: there is no {kind} {str(path)!r}.")
     return layout, files
 
 
-def _image_root(
+def _parse_images(spec: str) -> tuple[str, dict[str, Path]]:
+    layout, files = parse_label_spec(spec)
+    if layout == "albums":
+        raise InputError(f"`spec={spec!r}` has albums, not images; read it by `read_albums`.")
+    return layout, files
+
+
+def image_root(
     spec: str, layout: str, files: Mapping[str, Path], images: str | Path | None
 ) -> Path:
+    """Finds the folder that the names of images in files are relative to.
+
+    Args:
+        spec: As of `read_label_targets`.
+        layout: The layout.
+        files: Its files by split.
+        images: The folder if it is given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If it does not exist, or files lie in several folders.
+    """
     if images is not None:
         root = Path(images).expanduser()
         if not root.is_dir():

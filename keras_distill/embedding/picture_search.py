@@ -13,6 +13,7 @@ from keras_distill.embedding.picture_embedder import load_embedder
 from keras_distill.errors import InputError
 from keras_distill.retrieval.neighbours import Neighbours
 from keras_distill.retrieval.vector_index import VectorIndex
+from keras_distill.retrieval.word_rows import WordFacts
 
 
 def search_by_picture(
@@ -42,6 +43,11 @@ def search_by_picture(
     Raises:
         InputError: If the picture cannot be read, or as `load_embedder` does.
     """
+    if WordFacts.of(index) is not None:
+        raise InputError(
+            f"`index={index.folder}` holds vectors of words, which no picture finds; search it by "
+            "`words`."
+        )
     query = Path(image)
     try:
         data = query.read_bytes()

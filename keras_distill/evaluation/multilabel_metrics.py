@@ -59,6 +59,28 @@ class MultiLabelMetrics:
         """
         return weighted_intervals(self._measures, self.images)
 
+    def map_difference(self, other: "MultiLabelMetrics") -> tuple[float, float, float]:
+        """Compares the mAP with the mAP of other scores of the same images.
+
+        Args:
+            other: Metrics of the same targets.
+
+        Returns:
+            The difference, this less the other, and its 95 % bootstrap interval over images, of
+            which each resample has the same for both; NaN where there is no mAP.
+        """
+
+        def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
+            own, others = (each.means_of(weights)["mAP"] for each in (self, other))
+            return {"mAP": own - others}
+
+        low, high = weighted_intervals(difference, self.images)["mAP"]
+        return self.means["mAP"] - other.means["mAP"], low, high
+
+    def means_of(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns `means` of weighted images: of float32 `(images, r)`, r values each."""
+        return self._measures(weights)
+
 
 class _Measures:
     """Computes the figures of weighted images."""

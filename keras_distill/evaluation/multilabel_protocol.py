@@ -13,15 +13,19 @@ from keras_distill.data.multilabel_images import MultiLabelImages
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.data.word_vectors import load_word_vectors
 from keras_distill.errors import InputError, renamed_arguments
+from keras_distill.evaluation import album_protocol
+from keras_distill.evaluation.known_labels import known_labels, left_out_warnings
 from keras_distill.evaluation.label_scores import score_batches
 from keras_distill.evaluation.multilabel_result import multilabel_result
 from keras_distill.evaluation.protocol_result import ProtocolResult
+from keras_distill.models.album_model import album_parts
 from keras_distill.models.label_names import find_labels
 from keras_distill.models.loading import load_model
+from keras_distill.models.mirror_average import is_mirror_averaged, mirror_averaged
 from keras_distill.models.product import by_name, product_shape
 from keras_distill.models.word_space import WORDS, build_word_classifier
 from keras_distill.settings.evaluation import EvaluateSettings
-from keras_distill.settings.label_data import load_label_images
+from keras_distill.settings.label_data import is_album_dataset, load_label_images
 from keras_distill.settings.progress import work_progress
 
 
@@ -59,12 +63,19 @@ def load_scorer(settings: EvaluateSettings) -> LabelScorer:
     """
     with renamed_arguments(path="model"):
         model = load_model(settings.model)
+    if album_parts(model) is not None:
+        raise InputError(
+            f"`model={settings.model}` is a classifier of albums; give `dataset=albums:PATH`."
+        )
     labels = find_labels(model)
     if labels is None and WORDS not in (by_name(model.output) or {}):
         raise InputError(
             f"`model={settings.model}` has no logits with names of labels, and no words; give a "
             "model of the recipe multilabel, or `protocol=retrieval` for an embedder."
         )
+    if settings.mirror:
+        with renamed_arguments(model=f"model={settings.model}"):
+            model = mirror_averaged(model)
     return LabelScorer(model, None if labels is None else labels.names)
 
 
@@ -79,11 +90,14 @@ def evaluate(
         console: Where progress is shown.
 
     Returns:
-        The result; with `zero_shot` if some of the labels were not trained on.
+        The result; with `zero_shot` if some of the labels were not trained on; of albums, with
+        `variants`, see `album_protocol`.
 
     Raises:
         InputError: If there are no such images, or the model cannot score their labels.
     """
+    if is_album_dataset(settings.dataset):
+        return album_protocol.evaluate(settings, console)
     scorer = load_scorer(settings)
     (images,), skipped = load_label_images(settings, settings.split)
     if images is None:
@@ -91,7 +105,8 @@ def evaluate(
             f"`split={settings.split}`: `dataset={settings.dataset}` has no such images."
         )
     begun = time.perf_counter()
-    images = _known(settings, scorer, images)
+    total = len(images.class_names)
+    images, lacking = known_labels(settings, scorer.labels, images)
     trained = scorer.labels or trained
     is_word_space = scorer.labels is None
     scores = _scores(settings, scorer, images, console)
@@ -117,6 +132,8 @@ def evaluate(
     )
     seconds = time.perf_counter() - begun
     notes = [*result.notes, f"{len(images)} images in {seconds:.1f} s"]
+    if is_mirror_averaged(scorer.model):
+        notes.append(f"{settings.model} averages each image and its mirror image.")
     if is_word_space:
         notes.append(
             "Scores of word vectors only rank labels: read the figures at K, not those at a "
@@ -124,33 +141,16 @@ def evaluate(
         )
     more = {
         "class_names": list(images.class_names),
+        "left_out_labels": lacking,
         "skipped_images": skipped,
         **result.more,
         "degrade": settings.degrade or None,
+        "mirror": is_mirror_averaged(scorer.model),
         "thresholds": "validation" if np.ndim(thresholds) else float(thresholds),
         "seconds": round(seconds, 3),
     }
-    return replace(result, notes=tuple(notes), more=more)
-
-
-def _known(
-    settings: EvaluateSettings, scorer: LabelScorer, images: MultiLabelImages
-) -> MultiLabelImages:
-    """The images with the labels that the model can score."""
-    if scorer.labels is None:
-        return images
-    known = [name for name in images.class_names if name in scorer.labels]
-    if not known:
-        raise InputError(
-            f"`dataset={settings.dataset}` and `model={settings.model}` have no label in common: "
-            f"{', '.join(images.class_names[:3])}, … against {', '.join(scorer.labels[:3])}, …"
-        )
-    if settings.classes and len(known) < len(images.class_names):
-        unknown = next(name for name in images.class_names if name not in known)
-        raise InputError(
-            f"`classes={settings.classes}`: the model has no logit for {unknown!r}; leave it out."
-        )
-    return images.of_classes(known)
+    warnings = [*left_out_warnings(lacking, total), *result.warnings]
+    return replace(result, notes=tuple(notes), warnings=warnings, more=more)
 
 
 def _scores(

@@ -1,12 +1,13 @@
 """Result of the multi-label protocol: figures, table, notes and warnings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_distill.evaluation.label_arrays import class_columns
-from keras_distill.evaluation.multilabel_figures import by_measure, class_figures
+from keras_distill.evaluation.multilabel_figures import by_measure, class_figures, plain
 from keras_distill.evaluation.multilabel_metrics import MultiLabelMetrics, multilabel_metrics
 from keras_distill.evaluation.multilabel_tables import multilabel_table
 from keras_distill.evaluation.multilabel_warnings import multilabel_warnings
@@ -14,6 +15,21 @@ from keras_distill.evaluation.protocol_result import ProtocolResult
 
 #: Meaning of the intervals.
 MEANING = "how much a figure depends on which images were taken, for these labels"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredVariant:
+    """Scores of a variant of a model, to be compared with its own.
+
+    Attributes:
+        heading: Heading of its column.
+        scores: Float array `(n, c)`.
+        thresholds: As of `multilabel_metrics`.
+    """
+
+    heading: str
+    scores: np.ndarray
+    thresholds: float | np.ndarray = 0.5
 
 
 def multilabel_result(
@@ -26,6 +42,8 @@ def multilabel_result(
     top_ks: Sequence[int] = (3,),
     unseen: Sequence[str] = (),
     per_class: bool = False,
+    variants: Mapping[str, ScoredVariant] | None = None,
+    noun: str = "image",
 ) -> ProtocolResult:
     """Measures scores, and gathers what a command shows and writes.
 
@@ -39,6 +57,9 @@ def multilabel_result(
         unseen: Names of labels that the model was not trained on. With them, the figures are
             generalised, of all labels together, and `zero_shot` has the figures of these alone.
         per_class: Whether `per_class` lists the figures of each label.
+        variants: Variants of the model by name; `variants` then has the figures of each, and
+            `map_difference`, the model's mAP less the variant's, with its interval.
+        noun: What has the labels.
 
     Returns:
         The result: `figures` and `intervals` as `by_measure` nests them.
@@ -47,8 +68,10 @@ def multilabel_result(
         InputError: If the arrays do not fit each other, or a label is unknown.
     """
 
-    def measured(columns: np.ndarray) -> MultiLabelMetrics:
-        limits = np.asarray(thresholds, np.float32)
+    def measured(
+        columns: np.ndarray, scores: np.ndarray = scores, limits: float | np.ndarray = thresholds
+    ) -> MultiLabelMetrics:
+        limits = np.asarray(limits, np.float32)
         return multilabel_metrics(
             scores[:, columns],
             targets[:, columns],
@@ -56,7 +79,8 @@ def multilabel_result(
             top_ks=[k for k in top_ks if k <= len(columns)],
         )
 
-    metrics = measured(np.arange(len(class_names)))
+    every = np.arange(len(class_names))
+    metrics = measured(every)
     columns = {"": metrics}
     more: dict[str, Any] = {
         "images": metrics.images,
@@ -68,19 +92,44 @@ def multilabel_result(
         columns = {"generalised": metrics, "zero-shot": zero_shot}
         more["unseen"] = list(unseen)
         more["zero_shot"] = _figures(zero_shot) | {"labels_without_ap": zero_shot.skipped}
+    notes: list[str] = []
+    if variants:
+        of = {name: measured(every, v.scores, v.thresholds) for name, v in variants.items()}
+        columns = {"model": metrics} | {v.heading: of[name] for name, v in variants.items()}
+        more["variants"], notes = _compared(metrics, of, variants)
     if per_class:
         more["per_class"] = class_figures(metrics, class_names)
     return ProtocolResult(
         **_figures(metrics),
-        table=multilabel_table(title, columns),
+        table=multilabel_table(title, columns, noun),
         notes=(
-            f"Intervals over images show {MEANING}.",
-            f"{metrics.images} images; {len(class_names) - metrics.skipped} of {len(class_names)} "
+            f"Intervals over {noun}s show {MEANING}.",
+            f"{metrics.images} {noun}s; {len(class_names) - metrics.skipped} of {len(class_names)} "
             "labels have an AP.",
+            *notes,
         ),
         warnings=multilabel_warnings(metrics, scores, targets, class_names),
         more=more,
     )
+
+
+def _compared(
+    metrics: MultiLabelMetrics,
+    of: Mapping[str, MultiLabelMetrics],
+    variants: Mapping[str, ScoredVariant],
+) -> tuple[dict[str, Any], list[str]]:
+    """The figures of the variants, and a line about each."""
+    found, notes = {}, []
+    for name, own in of.items():
+        difference, low, high = metrics.map_difference(own)
+        found[name] = _figures(own) | {
+            "map_difference": plain(difference),
+            "map_difference_interval": plain([low, high]),
+        }
+        notes.append(
+            f"mAP less {variants[name].heading}: {difference:+.4f} [{low:+.3f}, {high:+.3f}]."
+        )
+    return found, notes
 
 
 def _figures(metrics: MultiLabelMetrics) -> dict[str, Any]:

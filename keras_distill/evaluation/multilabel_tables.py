@@ -11,18 +11,21 @@ if TYPE_CHECKING:
     from keras_distill.evaluation.multilabel_metrics import MultiLabelMetrics
 
 
-def multilabel_table(title: str, columns: "Mapping[str, MultiLabelMetrics]") -> "Table":
+def multilabel_table(
+    title: str, columns: "Mapping[str, MultiLabelMetrics]", noun: str = "image"
+) -> "Table":
     """Puts metrics next to each other, each value with its 95 % interval.
 
     Args:
         title: Heading of the table.
         columns: The metrics by the heading of their column, such as `zero-shot` and `generalised`;
             a single column needs none. Those with the most values are first.
+        noun: What has the labels.
 
     Returns:
         The table; three columns fit 80 characters.
     """
-    table = plain_table(title, "in brackets: 95 % interval over images")
+    table = plain_table(title, f"in brackets: 95 % interval over {noun}s")
     table.show_header = len(columns) > 1
     table.add_column("")
     for heading in columns:

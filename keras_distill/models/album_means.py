@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_distill.errors import InputError
@@ -21,10 +22,10 @@ def mean_vectors(vectors: Any, mask: Any = None) -> Any:
         >>> mean_vectors([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]], [[1, 1, 0]]).numpy().tolist()
         [[2.0, 3.0]]
     """
-    vectors = ops.cast(ops.convert_to_tensor(vectors), "float32")
+    vectors = ops.cast(_tensor(vectors), "float32")
     if mask is None:
         return ops.mean(vectors, axis=1)
-    present = ops.cast(ops.convert_to_tensor(mask), "bool")[..., None]
+    present = ops.cast(_tensor(mask), "bool")[..., None]
     total = ops.sum(ops.where(present, vectors, 0.0), axis=1)
     return total / ops.maximum(ops.sum(ops.cast(present, "float32"), axis=1), 1.0)
 
@@ -49,7 +50,11 @@ def mean_probabilities(logits: Any, mask: Any = None, *, activation: str = "soft
     """
     if activation not in ("softmax", "sigmoid"):
         raise InputError(f"`activation={activation!r}` is unknown; give softmax or sigmoid.")
-    logits = ops.cast(ops.convert_to_tensor(logits), "float32")
+    logits = ops.cast(_tensor(logits), "float32")
     if activation == "sigmoid":
         return mean_vectors(ops.sigmoid(logits), mask)
     return mean_vectors(ops.softmax(logits, axis=-1), mask)
+
+
+def _tensor(values: Any) -> Any:
+    return values if keras.backend.is_keras_tensor(values) else ops.convert_to_tensor(values)

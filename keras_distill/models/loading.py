@@ -10,6 +10,7 @@ import keras
 # Keras finds layers of ours in a file only if they are imported before.
 import keras_distill.models.album_encoder
 import keras_distill.models.cosine_head
+import keras_distill.models.each_photograph
 import keras_distill.models.label_names
 import keras_distill.models.score_scale  # noqa: F401
 from keras_distill.errors import InputError

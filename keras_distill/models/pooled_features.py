@@ -12,6 +12,7 @@ from keras_distill.models.imagenet_scaling import (
     TORCH_MEAN,
     TORCH_STANDARD_DEVIATION,
 )
+from keras_distill.models.keras_internals import all_layers
 from keras_distill.models.loading import input_size
 
 
@@ -73,6 +74,24 @@ def pooled_features(
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
     return image, x
+
+
+def find_backbone(model: keras.Model) -> Any:
+    """Finds the backbone of a model of `pooled_features`, wherever in it.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The inner model `trunk`.
+
+    Raises:
+        InputError: If it has none.
+    """
+    for layer in all_layers(model, include_self=False):
+        if layer.name == "trunk":
+            return layer
+    raise InputError(f"`model` {model.name!r} has no backbone.")
 
 
 def _check_no_options(image_size: int | None, alpha: float, backbone_weights: str) -> None:

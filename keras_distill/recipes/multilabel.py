@@ -1,4 +1,4 @@
-"""Recipe multilabel: a classifier of images that have several labels each."""
+"""Recipe multilabel: a classifier of images, or of albums, that have several labels each."""
 
 import dataclasses
 import functools
@@ -8,11 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_distill.data.class_prior_file import read_class_prior
 from keras_distill.data.file_stamps import stamps_digest
 from keras_distill.data.label_batches import label_batches
 from keras_distill.data.multilabel_images import MultiLabelImages
-from keras_distill.data.partial_annotations import drop_annotations, keep_annotations_per_class
 from keras_distill.data.pipeline import evaluation_batches
 from keras_distill.data.word_vectors import load_word_vectors
 from keras_distill.errors import InputError, renamed_arguments
@@ -26,20 +24,26 @@ from keras_distill.models.label_names import find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.word_space import build_word_classifier, build_word_space
 from keras_distill.publishing import published_file
+from keras_distill.recipes.album_training import build_album_training
+from keras_distill.recipes.label_data import (
+    PRIOR_FILE,
+    label_prior,
+    label_warnings,
+    simulated_annotations,
+)
 from keras_distill.recipes.label_losses import build_label_loss
 from keras_distill.recipes.label_teacher import LabelTeacher, fill_label_cache, open_label_teacher
 from keras_distill.recipes.optimizer import compile_method
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
-from keras_distill.settings.label_data import load_label_images
-from keras_distill.settings.multilabel import ESTIMATE, MultiLabelSettings, parse_annotations
+from keras_distill.settings.label_data import is_album_dataset, load_label_images
+from keras_distill.settings.multilabel import ESTIMATE, MultiLabelSettings
 from keras_distill.teachers.model_fingerprint import model_fingerprint
+from keras_distill.teachers.output_teacher import OutputTeacher
 from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.class_prior import ClassPrior
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.precision_validation import VALIDATION_PRECISION, PrecisionValidation
-
-_PRIOR_FILE = "class_prior.csv"
 
 
 def stages(settings: MultiLabelSettings) -> list[Stage]:
@@ -51,7 +55,8 @@ def stages(settings: MultiLabelSettings) -> list[Stage]:
     Returns:
         The stages.
     """
-    train = Stage("train", functools.partial(_build, settings))
+    build = build_album_training if is_album_dataset(settings.dataset) else _build
+    train = Stage("train", functools.partial(build, settings))
     if settings.prior != ESTIMATE:
         return [train]
     estimate = settings.replace(
@@ -60,7 +65,7 @@ def stages(settings: MultiLabelSettings) -> list[Stage]:
         epochs=settings.prior_epochs,
         teacher="",
     )
-    return [Stage("prior", functools.partial(_build, estimate, estimates_prior=True)), train]
+    return [Stage("prior", functools.partial(build, estimate, estimates_prior=True)), train]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +125,15 @@ def _build(
     )
     if not settings.epochs:
         return training
-    loss = build_label_loss(settings, prior=_prior(settings, context, train), word_vectors=vectors)
+    prior = label_prior(settings, context, train.class_names)
+    loss = build_label_loss(settings, prior=prior, word_vectors=vectors)
     model = _build_method(settings, product, loss, teacher)
     compile_method(settings, model, steps_per_epoch)
     few = batches().take(settings.ema_batches).map(lambda x, y: x["image"])
     training = _watched(settings, context, training, model, few, data.validation, vectors)
     if estimates_prior:
-        prior = ClassPrior(train.class_names, context.run.path / _PRIOR_FILE)
-        training = dataclasses.replace(training, callbacks=[*training.callbacks, prior])
+        estimate = ClassPrior(train.class_names, context.run.path / PRIOR_FILE)
+        training = dataclasses.replace(training, callbacks=[*training.callbacks, estimate])
     return training
 
 
@@ -135,16 +141,10 @@ def _load(settings: MultiLabelSettings) -> _Data:
     (train, validation), skipped = load_label_images(settings, "train", "validation")
     if train is None:
         raise InputError(
-            f"`dataset={settings.dataset}` has no training images that can be read; repair them."
+            f"`dataset={settings.dataset}` has no training images that can be read; repair "
+            "them, or give a data set that has some."
         )
-    simulated = parse_annotations(settings.annotations)
-    if simulated is not None:
-        kind, number = simulated
-        if kind == "per_class":
-            targets = keep_annotations_per_class(train.targets, int(number), settings.seed)
-        else:
-            targets = drop_annotations(train.targets, 1.0 - number, settings.seed)
-        train = dataclasses.replace(train, targets=targets)
+    train = dataclasses.replace(train, targets=simulated_annotations(settings, train.targets))
     return _Data(train, validation, skipped)
 
 
@@ -187,28 +187,8 @@ def _say_what_trains(
         + f"; {settings.backbone}, {product.count_params():,} parameters, "
         f"{product.input_shape[1]} pixels; {context.replicas.devices}"
     )
-    for warning in _warnings(data):
+    for warning in label_warnings(data.train, data.validation):
         context.say(f"warning: {warning}")
-
-
-def _warnings(data: _Data) -> list[str]:
-    empty = [
-        name
-        for name, count in zip(data.train.class_names, data.train.positives.tolist(), strict=True)
-        if not count
-    ]
-    warnings = []
-    if empty:
-        named = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
-        warnings.append(
-            f"{len(empty)} of {len(data.train.class_names)} labels have no training image "
-            f"({named}); they cannot be learned."
-        )
-    if data.validation is None:
-        warnings.append(
-            "there are no validation images: no epoch is chosen, and labels have the threshold 0.5."
-        )
-    return warnings
 
 
 def _check_provenance(
@@ -255,19 +235,8 @@ def _figures_before(
         "batch_size": settings.batch_size,
         "replicas": context.replicas.count,
         "seed": settings.seed,
-        "warnings": _warnings(data),
+        "warnings": label_warnings(data.train, data.validation),
     }
-
-
-def _prior(
-    settings: MultiLabelSettings, context: StageContext, images: MultiLabelImages
-) -> np.ndarray | None:
-    if not settings.prior:
-        return None
-    file = Path(settings.prior)
-    if settings.prior == ESTIMATE:
-        file = context.products["prior"].parent / _PRIOR_FILE
-    return read_class_prior(file, images.class_names)
 
 
 def _build_method(
@@ -315,9 +284,8 @@ def _watched(
         validation.unlabelled, image_size=product.input_shape[1], degrade=settings.degrade
     )
     precision = PrecisionValidation(
-        images,
         validation.targets,
-        scored,
+        functools.partial(score_batches, OutputTeacher.of(scored), images),  # traced once
         every=settings.validate_every,
         common=context.replicas.of_first,
         **options,

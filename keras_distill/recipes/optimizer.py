@@ -4,6 +4,7 @@ from typing import Any
 
 from keras_distill.methods.method import Method
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
+from keras_distill.models.pooled_features import find_backbone
 from keras_distill.settings.optimizer import drops_of, steps_of
 from keras_distill.settings.training import TrainSettings
 from keras_distill.training.layerwise_optimizers import LayerwiseAdam, multipliers_by_variable
@@ -17,15 +18,15 @@ def build_optimizer_of(
 
     Args:
         settings: The settings.
-        method: The model that it trains, whose product has its backbone in the layer `trunk`.
+        method: The model that it trains, whose product has its backbone in a layer `trunk`.
         steps_per_epoch: Steps in an epoch.
 
     Returns:
         The optimiser.
     """
-    backbone = method.get_product().get_layer("trunk")
     options: dict[str, Any] = {}
     if settings.backbone_lr_multiplier != 1:
+        backbone = find_backbone(method.get_product())
         options["multipliers"] = multipliers_by_variable(
             method, {backbone: settings.backbone_lr_multiplier}, 1.0
         )

@@ -148,13 +148,15 @@ def delete_from_index(
     folder = Path(folder)
     with locked(folder):
         index = open_index(folder)
-        place = dict(zip(index.paths(index.rows), index.rows.tolist(), strict=True))
+        place: dict[str, list[int]] = {}
+        for path, row in zip(index.paths(index.rows), index.rows.tolist(), strict=True):
+            place.setdefault(path, []).append(row)
         found: set[int] = set()
         for pattern in patterns:
             paths = [pattern] if pattern in place else fnmatch.filter(place, pattern)
             if not paths:
                 raise InputError(f"`patterns={pattern}` matches no image of {str(folder)!r}.")
-            found.update(place[path] for path in paths)
+            found.update(row for path in paths for row in place[path])
         dead = np.array(sorted(found), np.int64)
         if rebuild:
             return _write(folder, _living(index, without=dead), index.manifest)
@@ -232,10 +234,9 @@ def _checked(entries: IndexEntries) -> IndexEntries:
             f"{len(entries.labels)} labels; each image needs one of each."
         )
     paths, times = np.unique(entries.paths, return_counts=True)
-    if len(paths) < len(vectors):
-        raise InputError(
-            f"`entries.paths` holds {str(paths[times > 1][0])!r} twice; each image needs its own."
-        )
+    if (times > entries.rows_per_image).any():
+        twice = str(paths[times > entries.rows_per_image][0])
+        raise InputError(f"`entries.paths` holds {twice!r} twice; each image needs its own.")
     return replace(
         entries,
         vectors=vectors,

@@ -14,15 +14,16 @@ from keras_distill.retrieval.index_manifest import damage, sync, unreadable
 
 @dataclass(frozen=True, eq=False)
 class IndexEntries:
-    """Entries of an index, one row for each image.
+    """Entries of an index, one row for each image, or a fixed number of rows.
 
     Attributes:
         vectors: float array `(n, dim)`.
         paths: Paths of the images relative to `root`, with forward slashes, `(n,)`; they identify
-            the images.
+            the images. Several rows of an image are next to each other.
         labels: Index of each image's class in `class_names`, integers `(n,)`; -1 for none.
         class_names: Names of the classes.
         root: Folder of the images.
+        rows_per_image: Rows that each image has.
     """
 
     vectors: np.ndarray
@@ -30,6 +31,7 @@ class IndexEntries:
     labels: np.ndarray
     class_names: tuple[str, ...]
     root: Path
+    rows_per_image: int = 1
 
 
 class IndexPart:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_distill.retrieval.vector_index import VectorIndex
+from keras_distill.retrieval.word_rows import WordFacts, image_count
 
 _HIDDEN = {"files", "class_names", "parts", "deleted", "asked_backend", "rows", "agreement"}
 
@@ -19,15 +20,16 @@ def index_summary(index: VectorIndex) -> dict[str, Any]:
     Returns:
         Plain values by name.
     """
-    labels = index.labels(index.rows)
+    labels, facts = index.labels(index.rows), WordFacts.of(index)
     return {
         "index": str(index.folder),
-        "pictures": len(index),
+        "pictures": image_count(index),
         "classes": len(set(labels[labels >= 0].tolist())),  # class_names keeps those deleted
         "backend": index.backend,
         "agreement": index.manifest["agreement"],
         "loose": index.loose,
         "most_loose": index.most_loose,
+        **({} if facts is None else {"vectors_per_picture": facts.rows}),
         "megabytes": round(sum(index.manifest["files"].values()) / 1e6, 3),
     }
 

@@ -15,12 +15,12 @@ _PIXELS = 160
 
 
 def draw_neighbours(
-    query: Path, neighbours: Sequence[Path], captions: Sequence[str], file: Path
+    query: Path | None, neighbours: Sequence[Path], captions: Sequence[str], file: Path
 ) -> None:
     """Draws a query and its neighbours, nearest first, as a PNG file.
 
     Args:
-        query: File of the query image.
+        query: File of the query image; `None` if the query is no image.
         neighbours: Files of the images that were found; a missing one is drawn as a grey square.
         captions: Text above each neighbour.
         file: PNG file to write; replaced if it exists.
@@ -28,11 +28,12 @@ def draw_neighbours(
     Raises:
         InputError: If the file cannot be written.
     """
-    images = [query, *neighbours]
+    images = list(neighbours) if query is None else [query, *neighbours]
     rows = -(-len(images) // _COLUMNS)
     columns = min(len(images), _COLUMNS)
     figure = Figure(figsize=(1.8 * columns, 2.0 * rows), layout="constrained", dpi=100)
-    texts = ["query", *(f"{rank}: {text}" for rank, text in enumerate(captions, 1))]
+    texts = [f"{rank}: {text}" for rank, text in enumerate(captions, 1)]
+    texts = texts if query is None else ["query", *texts]
     grid: Any = figure.subplots(rows, _COLUMNS if rows > 1 else columns, squeeze=False)
     for place in grid.flat:
         place.axis("off")

@@ -29,6 +29,7 @@ LOOSE_SHARE = 0.1
 # takes a descriptor as long as the index is open, so only large files of the first few parts are
 # mapped: indexes that older versions have added to can have many parts.
 _MAPPED_BYTES, _MAPPED_PARTS = 2**20, 8
+_ROWS_AT_ONCE = 2**16
 
 
 class VectorIndex:
@@ -134,6 +135,23 @@ class VectorIndex:
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """Returns the vectors of rows, float32 `(n, dim)`."""
         return self._column("vectors", rows)
+
+    def products(self, queries: np.ndarray) -> np.ndarray:
+        """Computes the inner product of each row, deleted ones included, with each query.
+
+        Args:
+            queries: float array `(n, dim)`.
+
+        Returns:
+            float32 `(total, n)`.
+        """
+        queries = np.asarray(queries, np.float32)
+        found = np.empty((self.total, len(queries)), np.float32)
+        for start, part in zip(self._starts, self._parts, strict=False):
+            for row in range(0, len(part.vectors), _ROWS_AT_ONCE):
+                block = part.vectors[row : row + _ROWS_AT_ONCE]
+                found[start + row : start + row + len(block)] = block @ queries.T
+        return found
 
     def named(self, paths: np.ndarray, root: Path) -> np.ndarray:
         """Returns the paths that images would have here, relative to `self.root`.

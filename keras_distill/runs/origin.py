@@ -16,6 +16,12 @@ from keras_distill.runs.verification_origin import (
 )
 from keras_distill.settings.data import DATASETS, parse_unlabelled
 from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.label_data import PUBLISHED as PUBLISHED_LABELS
+from keras_distill.settings.label_data import (
+    is_album_dataset,
+    is_label_dataset,
+    load_label_images,
+)
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
 _OF_TRAINING = (
@@ -116,9 +122,28 @@ def is_at_hand(dataset: str, data_dir: str) -> bool:
 
 
 def run_test_images(model: str) -> Any:
-    """Returns the test images of `run_dataset`, an `ImageSet`, or `None`."""
+    """Returns the test images of the run's data set, an `ImageSet`, or `None`.
+
+    Args:
+        model: A `.keras` file or a run directory.
+    """
+    run = run_of(model)
+    settings = _readable_settings(run) if run is not None else None
+    if settings is not None and is_label_dataset(settings.dataset):
+        return _label_test_images(settings)
     dataset = run_dataset(model)
     return None if dataset is None else dataset.test
+
+
+def _label_test_images(settings: Any) -> Any:
+    """The test images of a data set of files with several labels; `None` if there are none."""
+    if settings.dataset in PUBLISHED_LABELS or is_album_dataset(settings.dataset):
+        return None
+    try:
+        (images,), _ = load_label_images(settings, "test")
+    except InputError:
+        return None
+    return None if images is None else images.unlabelled
 
 
 def run_dataset(model: str) -> Any:
@@ -168,7 +193,8 @@ def _readable_settings(run: RunDirectory) -> Any:
 def _training_classes(run: RunDirectory) -> list[str]:
     """The names of the training classes, from the run or its data set."""
     try:
-        return [str(name) for name in json.loads(run.summary.read_text())["train_classes"]]
+        summary = json.loads(run.summary.read_text())
+        return [str(name) for name in summary.get("train_classes") or summary["labels"]]
     except (OSError, ValueError, KeyError, TypeError):
         dataset = run_dataset(str(run.path))
     if dataset is None:

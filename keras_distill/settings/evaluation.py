@@ -12,6 +12,7 @@ from keras_distill.settings.data import DataSettings
 from keras_distill.settings.label_data import (
     LabelFileSettings,
     check_label_dataset,
+    is_album_dataset,
     is_label_dataset,
 )
 from keras_distill.settings.recipes import RECIPES
@@ -38,8 +39,8 @@ _ONLY_OF = {
     "gallery_model": ("retrieval",),
     "degrade_side": ("retrieval", "multilabel"),
     "degrade": ("retrieval", "multilabel", "accuracy", "verification"),
-    "mirror": ("retrieval", "verification"),
-    "picture": ("accuracy", "verification", "counting"),
+    "mirror": ("retrieval", "multilabel", "verification"),
+    "picture": ("multilabel", "accuracy", "verification", "counting"),
 }
 
 
@@ -88,9 +89,9 @@ class ModelSettings(Settings, group="Model"):
     )
     mirror: bool = setting(
         False,
-        "Average the vectors of each image and its mirror image, in twice the time. Applies to "
-        "--model and --gallery_model, unless they do so themselves, as after export --mirror, or "
-        "are tables of vectors.",
+        "Average the vectors, or logits, of each image and its mirror image, in twice the time. "
+        "Applies to --model and --gallery_model, unless they do so themselves, as after export "
+        "--mirror, or are tables of vectors.",
     )
 
 
@@ -215,7 +216,7 @@ class EvaluateSettings(
         "",
         "PNG file for a picture: of protocol accuracy the confusion matrix, of verification the "
         "ROC curve, of counting four images, from the fewest points to the most, and their density "
-        "maps.",
+        "maps, of multilabel the photographs of some albums that are attended to most.",
         group="Output",
     )
     per_class: bool = setting(
@@ -295,6 +296,19 @@ class EvaluateSettings(
             return
         check_label_dataset(self.dataset)
         self.check_label_files()
+        if is_album_dataset(self.dataset):
+            self._check_albums()
+        elif self.picture:
+            raise InputError(
+                f"--picture={self.picture}: --protocol=multilabel draws albums alone; leave it out."
+            )
+
+    def _check_albums(self) -> None:
+        if self.mirror:
+            raise InputError(
+                "--mirror is not offered for albums; leave it out, or train on vectors that "
+                "`embed` made with it."
+            )
 
     def _check_regression(self, kind: str) -> None:
         """Rejects data that the protocols of scores and counts cannot read."""

@@ -26,8 +26,8 @@ class SavedModelSettings(Settings):
     model: str = setting("", "A .keras file or a run directory. Required.", group="Model")
     mirror: bool = setting(
         False,
-        "Average the vectors of each image and its mirror image, within the exported model: often "
-        "better, in twice the time. An index has to be built with --mirror too.",
+        "Average the vectors, or logits, of each image and its mirror image, within the exported "
+        "model: often better, in twice the time. An index has to be built with --mirror too.",
         group="Model",
     )
     out: str = setting("", "Folder for all models. Required.", group="Output")

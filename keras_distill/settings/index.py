@@ -20,6 +20,7 @@ _USED = {
     | {"pictures_in", "mirror"},
     "info": {"index"},
 }
+_BY_WORDS = {"index", "words", "word_vectors", "k", "picture", "pictures_in"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +104,17 @@ class IndexPictureSettings(Settings, group="Pictures"):
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSearchSettings(Settings, group="Search"):
-    """A search by picture."""
+    """A search by picture or by words."""
 
-    image: str = setting("", "Query picture. Required.")
+    image: str = setting("", "Query picture. Required, unless there are --words.")
+    words: str = setting(
+        "",
+        "Words to search an index of word-space vectors by, as dog,grass; pictures that match all "
+        "of them come first.",
+    )
+    word_vectors: str = setting(
+        "", "With --words: the file of word vectors that the model was trained with."
+    )
     k: int = setting(10, "Number of pictures to find.", least=1)
     picture: str = setting("", "PNG file for a drawing of the pictures that were found.")
     pictures_in: str = setting("", "Folder of the pictures of the index, if they were moved.")
@@ -148,16 +157,19 @@ class IndexSettings(
         used, task = _USED[verb], verb
         if "vectors" in used and self.vectors:
             used, task = used - _EMBEDDING | {"vectors"}, f"{verb} --vectors"
+        if verb == "search" and (self.words or self.word_vectors):
+            used, task = _BY_WORDS, "search --words"
         for field in fields(self):
             if field.name in self.given - used - {"json"}:
                 raise InputError(f"--{field.name} has no effect on {task}; leave it out.")
-        for name in ("out", "index", "model", "image", "id"):
+        for name in ("out", "index", "model", "image", "id", "words", "word_vectors"):
             if name in used and not getattr(self, name):
                 raise InputError(f"--{name} is required to {task}.")
         return used
 
     def _check_files(self) -> None:
-        for name in ("model", "image", "images", "vectors", "pictures_in", "quality_model"):
+        files = ("model", "image", "images", "vectors", "pictures_in", "quality_model")
+        for name in (*files, "word_vectors"):
             value = getattr(self, name)
             if value and not Path(value).exists():
                 raise InputError(f"--{name}={value} does not exist.")

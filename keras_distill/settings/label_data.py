@@ -9,11 +9,12 @@ from keras_distill.settings.data import SourceSettings, without_unreadable
 from keras_distill.settings.settings import Settings, setting
 
 #: Layouts of files with labels; the first word of `--dataset`.
-LAYOUTS = ("labels", "open_images", "coco_json", "voc")
+LAYOUTS = ("labels", "open_images", "coco_json", "voc", "albums")
 PUBLISHED = ("coco", "voc2007")
 _NAMES = (
     "labels:FILE.csv (columns file, labels and maybe split), open_images:FILE.csv, "
-    f"coco_json:FILE.json, voc:FOLDER, {', '.join(PUBLISHED)}"
+    "coco_json:FILE.json, voc:FOLDER, albums:FOLDER (LABEL/ALBUM/*.jpg) or albums:FILE.csv "
+    f"(columns album and labels), {', '.join(PUBLISHED)}"
 )
 _ARGUMENTS = {
     "spec": "dataset",
@@ -68,6 +69,12 @@ class LabelFileSettings(Settings, group="Data"):
         "Share of the images to test on, if a multi-label data set is not split at all.",
     )
 
+    album_vectors: str = setting(
+        "",
+        "For albums: folder of vectors that `python -m keras_distill.embed` wrote of the folder of "
+        "the albums, to train on; empty to train on the photographs themselves.",
+    )
+
     def check_label_files(self) -> None:
         """Rejects what cannot work.
 
@@ -79,6 +86,8 @@ class LabelFileSettings(Settings, group="Data"):
         descriptions = self.label_descriptions
         if descriptions and not Path(descriptions).expanduser().is_file():
             raise InputError(f"--label_descriptions={descriptions}: there is no such file.")
+        if self.album_vectors and not Path(self.album_vectors).expanduser().is_dir():
+            raise InputError(f"--album_vectors={self.album_vectors}: there is no such folder.")
         for name in ("validation_share", "test_share"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise InputError(f"--{name}={value} is a share of the images, below 1.")
@@ -103,6 +112,11 @@ class LabelDataSettings(SourceSettings, LabelFileSettings, group="Data"):
 def is_label_dataset(dataset: str) -> bool:
     """Tells whether a name is that of a multi-label data set."""
     return dataset in PUBLISHED or dataset.partition(":")[0] in LAYOUTS
+
+
+def is_album_dataset(dataset: str) -> bool:
+    """Tells whether a name is that of a data set of albums."""
+    return dataset.partition(":")[0] == "albums"
 
 
 def check_label_dataset(dataset: str) -> None:
@@ -135,21 +149,17 @@ def load_label_images(settings: Any, *splits: str) -> tuple[list[Any], list[str]
         images; and the relative paths of the images that were skipped.
 
     Raises:
-        InputError: If the data set cannot be used, has no training images, or has a corrupt image
-            and `--strict_images`.
+        InputError: If the data set cannot be used, or has a corrupt image and `--strict_images`.
     """
     import numpy as np
 
     from keras_distill.data.label_targets import read_label_targets
 
-    classes: Any = settings.classes or None
-    if classes is not None and not Path(classes).expanduser().is_file():
-        classes = [name.strip() for name in classes.split(",") if name.strip()]
     with renamed_arguments(**_ARGUMENTS):
         images = read_label_targets(
             settings.dataset,
             images=settings.images or None,
-            classes=classes,
+            classes=named_classes(settings.classes),
             data_dir=settings.data_dir,
             separator=settings.label_separator or None,
             descriptions=settings.label_descriptions or None,
@@ -167,19 +177,65 @@ def load_label_images(settings: Any, *splits: str) -> tuple[list[Any], list[str]
     return found, skipped
 
 
+def named_classes(value: str) -> Any:
+    """Reads `--classes`: the names, or the path of a file; `None` if it is empty."""
+    if not value or Path(value).expanduser().is_file():
+        return value or None
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def load_albums(settings: Any, *splits: str) -> tuple[list[Any], list[str]]:
+    """Loads splits of the albums that the settings name.
+
+    Args:
+        settings: `SourceSettings` and `LabelFileSettings` with `dataset`.
+        *splits: Some of `"train"`, `"validation"`, `"test"`.
+
+    Returns:
+        The `Albums` of each split, with vectors if `album_vectors` names them, `None` for one that
+        has no albums; and the relative paths of the photographs that were skipped.
+
+    Raises:
+        InputError: As `load_label_images`, or if the vectors are of other photographs.
+    """
+    import numpy as np
+
+    from keras_distill.data.album_targets import read_albums
+    from keras_distill.data.album_vectors import with_vectors
+
+    with renamed_arguments(**_ARGUMENTS):
+        albums = read_albums(
+            settings.dataset,
+            images=settings.images or None,
+            classes=named_classes(settings.classes),
+            separator=settings.label_separator or None,
+            other_labels=settings.other_labels,
+            missing=settings.missing_images,
+        )
+    parts = split_of(albums, settings)  # before any photograph is left out
+    names = albums.names
+    if settings.album_vectors:
+        with renamed_arguments(folder="album_vectors"):
+            albums, skipped = with_vectors(albums, Path(settings.album_vectors).expanduser())
+    else:
+        kept, skipped = without_unreadable(settings, albums.photographs)
+        albums = albums.with_photographs(np.isin(albums.photographs.paths, kept.paths))
+    of = dict(zip(names.tolist(), parts.tolist(), strict=True))
+    parts = np.array([of[name] for name in albums.names.tolist()])
+    chosen = [albums.select(parts == split) for split in splits]
+    return [each if len(each) else None for each in chosen], skipped
+
+
 def split_of(images: Any, settings: Any) -> Any:
     """Returns the split of each image: the data set's own, completed by stratified shares.
 
     Args:
-        images: The `MultiLabelImages`.
+        images: The `MultiLabelImages` or `Albums`.
         settings: The settings, whose shares apply to splits that the data set does not have.
 
     Returns:
         `train`, `validation`, `test` or empty for each image, `(n,)`. The same for every seed, so
         that models can be compared.
-
-    Raises:
-        InputError: If there would be no training images.
     """
     import numpy as np
 
@@ -195,8 +251,4 @@ def split_of(images: Any, settings: Any) -> Any:
         if share and len(rows):
             dealt = {"train": 1 - share, name: share}
             parts[rows] = stratified_split(images.targets[rows], dealt)
-    if not (parts == "train").any():
-        raise InputError(
-            f"`dataset={settings.dataset}` has no training images; give a data set that has some."
-        )
     return parts

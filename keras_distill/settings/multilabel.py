@@ -7,6 +7,7 @@ from keras_distill.data import view_changes
 from keras_distill.data.degradation_syntax import SYNTAX, parse_degradations
 from keras_distill.errors import InputError
 from keras_distill.models.backbones import BACKBONES
+from keras_distill.settings.albums import AlbumSettings
 from keras_distill.settings.backbone import BackboneSettings
 from keras_distill.settings.label_data import LabelDataSettings
 from keras_distill.settings.settings import Settings, setting
@@ -203,6 +204,7 @@ class MultiLabelSettings(
     ClassifierSettings,
     LabelTeacherSettings,
     LabelLossSettings,
+    AlbumSettings,
     TrainSettings,
     LabelBatchSettings,
 ):
@@ -225,6 +227,7 @@ class MultiLabelSettings(
         image_size = self.image_size or BACKBONES[self.backbone].image_size
         parse_degradations(self.degrade, image_size=image_size)
         parse_annotations(self.annotations)
+        self.check_albums(self.dataset, self.album_vectors)
         self._check_head()
         if self.freeze_epochs:
             raise InputError(

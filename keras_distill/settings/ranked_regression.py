@@ -50,8 +50,8 @@ class RankingSettings(Settings, group="Ranking"):
     ranked_by: str = setting(
         "",
         "Ranked sets: distortions of a crop; crops within each other, a larger one of which holds "
-        "no fewer; or comparisons, those of --comparisons. By default distortions for a score, crops "
-        "for a density.",
+        "no fewer; or comparisons, those of --comparisons. By default distortions for a score, "
+        "crops for a density.",
         choices=["", "distortions", "crops", "comparisons"],
     )
     distortions: str = setting("tid2013", f"For --ranked_by=distortions: {SYNTAX}.")

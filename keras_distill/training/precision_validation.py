@@ -5,29 +5,25 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_distill.errors import InputError
 from keras_distill.evaluation.average_precision import LabelRanking
-from keras_distill.evaluation.label_scores import score_batches
-from keras_distill.teachers.output_teacher import OutputTeacher
 from keras_distill.training.divergence_guard import TrainingDiverged
 
 VALIDATION_PRECISION = "val_mAP"
 
 
 class PrecisionValidation(keras.callbacks.Callback):
-    """Adds `val_mAP`, the mean average precision of held-out images, to the logs of an epoch.
+    """Adds `val_mAP`, the mean average precision of held-out data, to the logs of an epoch.
 
     Labels without a positive, or without a negative, have no average precision and do not count.
     Put it before callbacks that read the value, such as `keras.callbacks.EarlyStopping`, which need
     `mode="max"`.
 
     Args:
-        batches: Batches of images, or of dicts with `image`, such as `evaluation_batches` makes; of
-            pairs with labels, the labels are ignored. They must end.
-        targets: Integers `(n, labels)` in {1, 0, -1}, in the order of the images.
-        product: Model of images that returns the scores, or a dict with `logits`.
+        targets: Integers `(n, labels)` in {1, 0, -1}.
+        score: Returns the scores of the present weights, float32 `(n, labels)`, such as
+            `functools.partial(score_batches, OutputTeacher.of(product), batches)`.
         every: Number of epochs from one evaluation to the next; the last epoch is always evaluated.
         prepare: Called before each evaluation, such as `AveragedStudent.refresh`.
         common: Turns the value that this process measured into the value of all processes, so that
@@ -39,9 +35,8 @@ class PrecisionValidation(keras.callbacks.Callback):
 
     def __init__(
         self,
-        batches: tf.data.Dataset,
         targets: np.ndarray,
-        product: keras.Model,
+        score: Callable[[], np.ndarray],
         *,
         every: int = 1,
         prepare: Callable[[], None] = lambda: None,
@@ -50,9 +45,8 @@ class PrecisionValidation(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise InputError(f"`every={every}` must be at least 1.")
-        self._batches = batches
         self._targets = targets
-        self._product = OutputTeacher.of(product)  # traced once
+        self._score = score
         self._every = every
         self._prepare = prepare
         self._common = common
@@ -63,7 +57,7 @@ class PrecisionValidation(keras.callbacks.Callback):
             return
         self._prepare()
         try:
-            scores = score_batches(self._product, self._batches)
+            scores = self._score()
         except InputError as error:
             raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
         precisions = LabelRanking(scores, self._targets).average_precision()

@@ -117,7 +117,49 @@ def test_some_labels_alone(command, classifier, squares, tmp_path):
         f"--json={file}",
     )
     assert ended.code == 0, ended.err
-    assert json.loads(file.read_text())["class_names"] == ["blue", "red"]
+    told = json.loads(file.read_text())
+    assert told["class_names"] == ["blue", "red"]
+    assert told["left_out_labels"] == []
+
+
+def test_labels_that_the_model_lacks_are_named(here, classifier, squares, tmp_path):
+    header, *rows = (squares / "labels.csv").read_text().splitlines()
+    some = [row.replace("red", "crimson") for row in rows]
+    none = [f"{row.rpartition(',')[0]},puce" for row in rows]
+    for name, lines in (("some", some), ("none", none)):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *lines, ""]))
+    flags = (f"--model={classifier.path / 'model.keras'}", f"--images={squares}", "--top_ks=1")
+    file = tmp_path / "figures.json"
+    ended = here("evaluate", *flags, f"--dataset=labels:{tmp_path}/some.csv", f"--json={file}")
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert told["left_out_labels"] == ["crimson"]
+    assert sorted(told["class_names"]) == ["blue", "green"]
+    assert "1 of the 3 labels of the data, which are left out: crimson" in ended.out
+    assert any("crimson" in warning for warning in told["warnings"])
+    ended = here("evaluate", *flags, f"--dataset=labels:{tmp_path}/none.csv")
+    assert ended.code == 2
+    assert "no label in common: puce against" in ended.err
+
+
+def test_mirror_images_are_averaged_in_evaluation_and_export(here, classifier, tmp_path):
+    file, model = tmp_path / "figures.json", f"--model={classifier.path}"
+    ended = here("evaluate", model, "--mirror", "--top_ks=1", f"--json={file}")
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert told["mirror"] is True
+    assert told["thresholds"] == "validation"
+    assert "averages each image and its mirror image" in ended.out
+    out = f"--out={tmp_path / 'models'}"
+    ended = here("export", model, "--mirror", out, "--name=colours", "--batching=none")
+    assert ended.code == 0, ended.err + ended.out
+    folder = tmp_path / "models" / "colours" / "1"
+    facts = json.loads((folder / "assets.extra" / "distill.json").read_text())
+    assert facts["mirror"] is True
+    assert facts["outputs"]["logits"]["labels"] == list(
+        find_labels(keras.models.load_model(classifier.path / "model.keras", compile=False)).names
+    )
+    assert "Mirror averaging" in (folder / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.slow
@@ -186,9 +228,8 @@ def test_a_teacher_of_logits_is_cached_and_teaches(train_labels, classifier):
     assert "views to compute" in cached.out
 
 
-def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
-    command, train_labels, squares, tmp_path
-):
+@pytest.fixture(scope="session")
+def word_space(train_labels, squares):
     ended = train_labels(
         "words",
         "--head=words",
@@ -199,6 +240,40 @@ def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
         "--epochs=8",
     )
     assert ended.code == 0, ended.err + ended.out
+    return ended
+
+
+def test_photographs_are_found_by_words(here, word_space, squares, tmp_path):
+    index, file = tmp_path / "words.index", tmp_path / "found.json"
+    model, images = f"--model={word_space.path}", f"--images={squares}"
+    ended = here("index", "build", model, images, f"--out={index}", f"--json={file}")
+    assert ended.code == 0, ended.err
+    told = json.loads(file.read_text())
+    assert (told["pictures"], told["vectors_per_picture"], told["backend"]) == (60, 2, "exact")
+    words = (f"--index={index}", f"--word_vectors={squares / 'words.vec'}")
+    ended = here("index", "search", *words, "--words=red,green", "--k=20", f"--json={file}")
+    assert ended.code == 0, ended.err
+    found = [each["picture"] for each in json.loads(file.read_text())["neighbours"]]
+    assert len(set(found)) == 20
+    rows = [line.split(",") for line in (squares / "labels.csv").read_text().splitlines()[1:]]
+    both = {name for name, _, labels in rows if {"red", "green"} <= set(labels.split("|"))}
+    assert len(both & set(found)) > 1.5 * 20 * len(both) / 60
+    assert here("index", "add", f"--index={index}", model, images).code == 0  # all are there
+    for flags, said in (
+        ((f"--index={index}", model, f"--image={squares / '0.png'}"), "search it by --words"),
+        ((*words, "--words=crimson"), "crimson"),
+        ((*words, "--words=red", "--mirror"), "--mirror has no effect on search --words"),
+        ((f"--index={index}", "--words=red"), "--word_vectors is required to search --words"),
+    ):
+        ended = here("index", "search", *flags)
+        assert ended.code == 2
+        assert said in ended.err, ended.err
+
+
+def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
+    command, word_space, squares, tmp_path
+):
+    ended = word_space
     file = tmp_path / "figures.json"
     ended = command(
         "evaluate",

@@ -191,3 +191,18 @@ def test_intervals_of_many_images_take_seconds():
     low, high = metrics.intervals["mAP"]
     assert time.perf_counter() - begun < 60
     assert low < metrics.means["mAP"] < high
+
+
+def test_the_difference_of_two_maps_has_an_interval_of_the_same_resamples():
+    random = np.random.default_rng(0)
+    targets = (random.random((60, 3)) < 0.4).astype(np.int8)
+    good = targets + random.normal(0, 0.5, targets.shape)
+    better, worse = (
+        multilabel_metrics(s, targets) for s in (good, good + random.normal(0, 1, good.shape))
+    )
+    difference, low, high = better.map_difference(worse)
+    assert difference == pytest.approx(better.means["mAP"] - worse.means["mAP"])
+    assert low < difference < high
+    assert better.map_difference(better) == (0.0, 0.0, 0.0)
+    shifted = multilabel_metrics(2 * good + 1, targets)  # the same order
+    assert better.map_difference(shifted) == (0.0, 0.0, 0.0)

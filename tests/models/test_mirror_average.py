@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_distill import InputError, mirror_averaged
+from keras_distill import (
+    InputError,
+    LabelNames,
+    build_word_classifier,
+    find_labels,
+    mirror_averaged,
+    word_scores,
+)
 from keras_distill.models.float32 import as_float32
+from keras_distill.models.loading import load_model
 from keras_distill.models.mirror_average import is_mirror_averaged
 
 
@@ -142,11 +150,52 @@ def test_is_known_when_copied_loaded_or_within_a_model(model, averaged, tmp_path
 
 
 def test_other_outputs_are_refused(two_outputs):
-    with pytest.raises(InputError, match="returns density, logits; only a model of one embedding"):
+    with pytest.raises(InputError, match=r"only embedding, logits, words can .* not density"):
         mirror_averaged(two_outputs())
     image = keras.Input((8, 8, 3))
     with pytest.raises(InputError, match="must return one vector"):
         mirror_averaged(keras.Model(image, keras.layers.Conv2D(2, 3)(image)))
+
+
+def test_logits_are_averaged_and_keep_their_labels(two_outputs, images, tmp_path):
+    both = two_outputs()
+    named = LabelNames(["a", "b", "c", "d", "e"], thresholds=[0.1, 0.2, 0.3, 0.4, 0.5])
+    model = keras.Model(both.input, {"logits": named(both.output["logits"])})
+    averaged = mirror_averaged(model)
+    expected = 0.5 * (model(images)["logits"] + model(images[:, :, ::-1])["logits"])
+    assert np.abs(expected - model(images)["logits"]).max() > 1e-4
+    np.testing.assert_allclose(averaged(images)["logits"], expected, atol=1e-5)
+    averaged.save(tmp_path / "averaged.keras")
+    loaded = load_model(tmp_path / "averaged.keras")
+    np.testing.assert_allclose(loaded(images)["logits"], expected, atol=1e-5)
+    assert is_mirror_averaged(loaded)
+    labels = find_labels(loaded)
+    assert labels.names == named.names
+    assert labels.thresholds == named.thresholds
+    assert loaded.count_params() == model.count_params()
+    with pytest.raises(InputError, match="averages mirror images already"):
+        mirror_averaged(loaded)
+
+
+def test_words_and_embeddings_are_averaged_together(images):
+    image = keras.Input((32, 32, 3), name="image")
+    pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(16)(image))
+    words = keras.layers.Reshape((2, 4))(keras.layers.Dense(8)(pooled))
+    model = keras.Model(image, {"words": words, "embedding": keras.layers.Dense(3)(pooled)})
+    averaged = mirror_averaged(model)
+    views = [model(view.astype("f4")) for view in (images, images[:, :, ::-1])]
+    answer = averaged(images)
+    np.testing.assert_allclose(
+        answer["words"], 0.5 * (views[0]["words"] + views[1]["words"]), atol=1e-4
+    )
+    total = np.asarray(views[0]["embedding"] + views[1]["embedding"])
+    np.testing.assert_allclose(
+        answer["embedding"], total / np.linalg.norm(total, axis=1, keepdims=True), atol=1e-5
+    )
+    tagger = build_word_classifier(averaged, ["x", "y"], np.eye(2, 4))
+    np.testing.assert_allclose(
+        tagger(images)["logits"], word_scores(answer["words"], np.eye(2, 4)), atol=1e-4
+    )
 
 
 def test_output_may_have_a_name(model, averaged, images):

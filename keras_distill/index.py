@@ -7,10 +7,9 @@ r"""Builds an index of pictures and searches it by picture or by words.
            that match --words best, if the index is of a model of words
   info     describes --index
 
-An index is a folder that can be moved: vectors, paths, classes, and ScaNN's files where it searches
-with ScaNN. A killed build resumes when it is started again. Pictures that are added to an index
-with ScaNN are compared one by one, so after a tenth of the index, at least 1,000 pictures,
---rebuild is required: it builds the searcher again from the stored vectors.
+An index is a folder that can be moved: vectors, paths, classes, and files of ScaNN, if used. A
+killed build resumes when it is started again. Pictures added to an index with ScaNN are compared
+one by one, so after a tenth of it, at least 1,000 pictures, --rebuild is required.
 
   python -m keras_distill.index build --model=runs/student --images=photos --out=photos.index
   python -m keras_distill.index search --index=photos.index --model=runs/student \
@@ -31,6 +30,7 @@ from keras_distill.settings.index import IndexSettings
 
 VERBS = ("build", "add", "delete", "search", "info")
 COMMAND = Command("keras_distill.index", __doc__, IndexSettings, VERBS)
+_OF_EMBEDDING = ("image_size", "batch_size", "mirror")
 
 
 def main(settings: IndexSettings) -> None:
@@ -63,8 +63,7 @@ def _build(settings: IndexSettings) -> dict[str, Any]:
         from keras_distill.evaluation.indexed_pictures import index_pictures
 
         images, left_out = index_pictures(settings)
-        options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
-        options["mirror"] = settings.mirror
+        options |= {name: getattr(settings, name) for name in _OF_EMBEDDING}
         index = build_index_of_images(folder, images, settings.model, **options)
     return {**index_summary(index), **left_out}
 
@@ -84,8 +83,7 @@ def _add(settings: IndexSettings) -> dict[str, Any]:
         from keras_distill.evaluation.indexed_pictures import index_pictures
 
         images, left_out = index_pictures(settings)
-        options |= {"image_size": settings.image_size, "batch_size": settings.batch_size}
-        options["mirror"] = settings.mirror
+        options |= {name: getattr(settings, name) for name in _OF_EMBEDDING}
         index, added = add_images_to_index(index, images, settings.model, **options)
     return {**index_summary(index), "added": added, **left_out}
 

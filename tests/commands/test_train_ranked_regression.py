@@ -291,7 +291,7 @@ def test_unusable_flags_are_refused_early(early, blurred, tmp_path, flags, said)
     [
         (["--protocol=counting"], "--protocol=counting needs --points"),
         (["--protocol=retrieval"], "reads no scores and points"),
-        (["--picture=a.png"], "--picture=a.png is for --protocol=counting"),
+        (["--picture=a.png"], "--picture is not offered by --protocol=regression"),
         (["--mirror"], "--mirror is not offered by --protocol=regression"),
     ],
 )

@@ -53,12 +53,11 @@ def test_flag_files_of_every_recipe_are_read(tmp_path):
         ),
         ({"protocol": "counting", "dataset": "folder:."}, "--protocol=counting needs --points"),
         ({"protocol": "retrieval", "dataset": "folder:.", "points": "csv"}, "reads no scores"),
-        ({"dataset": "folder:.", "points": "csv", "mirror": True}, "not offered by --protocol=cou"),
     ],
 )
 def test_data_of_scores_and_points_are_checked(settings, said):
     with pytest.raises(InputError, match=said):
-        EvaluateSettings(**settings).check_data()
+        EvaluateSettings(**settings).check()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from keras_distill.evaluation.label_scores import score_batches
 from keras_distill.evaluation.protocol_result import ProtocolResult
 from keras_distill.models.label_names import LOGITS, find_labels
 from keras_distill.models.loading import load_model
+from keras_distill.models.mirror_average import is_mirror_averaged, mirror_averaged
 from keras_distill.models.product import by_name, product_shape
 from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.settings.progress import work_progress
@@ -48,7 +49,16 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
             f"`model={settings.model}` has no output 'logits'; give a classifier, or "
             "`protocol=retrieval` for an embedder."
         )
-    size = product_shape(model).image_size or settings.image_size
+    if settings.mirror:
+        with renamed_arguments(model=f"model={settings.model}"):
+            model = mirror_averaged(model)
+    own = product_shape(model).image_size
+    size = own or settings.image_size
+    if own and settings.image_size not in (None, own):
+        raise InputError(
+            f"`image_size={settings.image_size}`: `model={settings.model}` takes images of {own} "
+            "pixels; leave it out."
+        )
     if size is None:
         raise InputError(f"`model={settings.model}` takes images of any size; give `image_size`.")
     begun = time.perf_counter()
@@ -88,6 +98,7 @@ def evaluate(settings: EvaluateSettings, console: Console) -> ProtocolResult:
         **result.more,
         "skipped_images": list(skipped),
         "degrade": settings.degrade or None,
+        "mirror": is_mirror_averaged(model),
         "seconds": round(seconds, 3),
     }
     return replace(result, table=table, notes=notes, more=more)

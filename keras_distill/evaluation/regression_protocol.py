@@ -104,7 +104,8 @@ def _pairs(
     others = int((~chosen).sum())
     pairs = replace(pairs, paths=pairs.paths[chosen], labels=pairs.labels[chosen])
     images = pairs.images
-    scores = dict(zip(images.paths.tolist(), scorer(images).tolist(), strict=True))
+    found = scorer(images).tolist() if len(images) else []
+    scores = dict(zip(images.paths.tolist(), found, strict=True))
 
     ordered = np.array([[scores[path] for path in pair] for pair in pairs.ordered.tolist()])
     ordered = ordered.reshape(-1, 2)

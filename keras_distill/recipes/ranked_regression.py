@@ -115,6 +115,7 @@ def _build(settings: RankedRegressionSettings, context: StageContext) -> Trainin
         largest_first=data.higher_is_better,
     )
     steps = settings.steps_per_epoch or _steps_per_epoch(settings, data, source)
+    settings.check_turns(steps)
     _say_what_trains(settings, context, data, product, source)
     training = Training(
         model=product,

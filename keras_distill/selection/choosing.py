@@ -15,6 +15,7 @@ from keras_distill.embedding.bulk import embed_readable
 from keras_distill.embedding.picture_embedder import load_embedder
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.label_names import LOGITS, find_labels
+from keras_distill.models.score_scale import find_score_scale
 from keras_distill.selection.choice import Choice
 from keras_distill.selection.coverage import best_covering
 from keras_distill.selection.k_centre import k_centre
@@ -149,10 +150,12 @@ def _by_consistency(settings: SelectSettings, console: Console) -> Choice:
                     "for an image; it must be one number."
                 )
             columns[degrade], places = rows.reshape(-1), readable
+    scale = find_score_scale(model.model)
+    falling = scale is None or scale.higher_is_better
     shares, margins = np.zeros((2, len(places)))
     for ladder in ladders:
         scores = np.stack([columns[level] for level in ("", *ladder)], axis=1)
-        found = ranking_consistency(scores)
+        found = ranking_consistency(scores, falling=falling)
         shares += found.shares / len(ladders)
         margins += found.margins / len(ladders)
     order = np.lexsort((margins, shares))

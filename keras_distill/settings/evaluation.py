@@ -22,6 +22,7 @@ from keras_distill.settings.regression_data import (
     regression_kind,
 )
 from keras_distill.settings.settings import Settings, setting
+from keras_distill.settings.split_data import PUBLISHED as PUBLISHED_SPLITS
 from keras_distill.settings.split_data import ImageSplitSettings, check_class_dataset
 from keras_distill.teachers.preprocessing import PREPROCESSINGS
 
@@ -39,7 +40,13 @@ _ONLY_OF = {
     "gallery_model": ("retrieval",),
     "degrade_side": ("retrieval", "multilabel"),
     "degrade": ("retrieval", "multilabel", "accuracy", "verification"),
-    "mirror": ("retrieval", "multilabel", "verification"),
+    "mirror": ("retrieval", "multilabel", "accuracy", "verification"),
+    "crops": ("regression",),
+    "comparisons": ("regression",),
+    "word_vectors": ("multilabel",),
+    "map_ks": ("retrieval",),
+    "top_ks": ("multilabel", "accuracy"),
+    "per_class": ("retrieval", "multilabel", "accuracy"),
     "picture": ("multilabel", "accuracy", "verification", "counting"),
 }
 
@@ -48,7 +55,9 @@ _ONLY_OF = {
 class EvaluationSettings(Settings, group="Evaluation"):
     """Evaluated images, and the figures."""
 
-    split: str = setting("test", "Classes to evaluate on.", choices=["test", "validation", "train"])
+    split: str = setting(
+        "test", "Part of the data to evaluate on.", choices=["test", "validation", "train"]
+    )
     ks: str = setting("1,2,4,8", "The K of Recall@K, e.g. 1,10,100,1000 for SOP.")
     batch_size: int = setting(64, "Images embedded at once.", least=1)
     intervals: str = setting(
@@ -304,6 +313,8 @@ class EvaluateSettings(
             )
 
     def _check_albums(self) -> None:
+        if self.degrade and self.album_vectors:
+            raise InputError(f"--degrade={self.degrade} has no effect on vectors; leave it out.")
         if self.mirror:
             raise InputError(
                 "--mirror is not offered for albums; leave it out, or train on vectors that "
@@ -335,6 +346,8 @@ def protocol_of(settings: Any) -> str:
         kind = regression_kind(settings)
     if kind:
         return "counting" if kind == "density" else "regression"
+    if settings.dataset in PUBLISHED_SPLITS or settings.dataset.startswith("imagenet_folder:"):
+        return "accuracy"
     return "multilabel" if is_label_dataset(settings.dataset) else "retrieval"
 
 

@@ -199,6 +199,22 @@ class RankedRegressionSettings(
         if self.sigma <= 0:
             raise InputError(f"--sigma={self.sigma} must be above 0.")
 
+    def check_turns(self, steps_per_epoch: int) -> None:
+        """Rejects a training by turns that ends before the first turn with labels.
+
+        Args:
+            steps_per_epoch: Steps in an epoch.
+
+        Raises:
+            InputError: If every step would rank.
+        """
+        steps = self.epochs * steps_per_epoch
+        if self.stages == "alternate" and 0 < steps <= self.alternate_every:
+            raise InputError(
+                f"`alternate_every={self.alternate_every}`: the training has {steps} steps, all of "
+                "which would rank; give fewer, or more `epochs` or `steps_per_epoch`."
+            )
+
     def _check_ranking(self) -> None:
         if not self.ranks:
             for name in ("ranked_by", "unlabelled", "comparisons"):

@@ -31,7 +31,9 @@ class RegressionFileSettings(Settings, group="Data"):
         "ShanghaiTech and UCF, or FILE.json of COCO.",
     )
     comparisons: str = setting(
-        "", "CSV file of comparisons, file,file,label: 1 if the first image is better, 0 if not."
+        "",
+        "CSV file of comparisons, file,file,label: 1 if the first image is better, 0 if the second "
+        "is, 0.5 if neither.",
     )
     lower_is_better: bool = setting(
         False, "For --scores: lower scores are better, as differential ones (DMOS) are."
@@ -195,7 +197,7 @@ def _split_of(images: Any, settings: Any) -> Any:
 
     split, seed = images.splits, settings.split_seed
     parts = np.full(len(images), "train", "<U10")
-    if not regression_kind(settings) and not settings.comparisons:
+    if not regression_kind(settings):
         return parts  # nothing can be measured on images that are only ranked
     if split is not None:
         parts = np.where(split == "", "train", split).astype("<U10")

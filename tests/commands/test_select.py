@@ -8,6 +8,7 @@ from PIL import Image
 from keras_distill import build_classifier
 from keras_distill.data.image_set import read_pictures
 from keras_distill.data.pipeline import evaluation_batches
+from keras_distill.models.score_scale import ScoreScale
 from keras_distill.selection.coverage import best_covering
 from keras_distill.selection.k_centre import k_centre
 from keras_distill.selection.ranking_consistency import ranking_consistency
@@ -34,6 +35,8 @@ def models(tmp_path_factory, small_embedder):
     x = keras.layers.GlobalAveragePooling2D()(x)
     score = keras.layers.Dense(1, name="score")(x)
     keras.Model(image, {"score": score}).save(folder / "score.keras")
+    negative = ScoreScale(higher_is_better=False, name="score")(-score)
+    keras.Model(image, {"score": negative}).save(folder / "distortion.keras")
     return folder
 
 
@@ -153,6 +156,18 @@ def test_ranking_consistency(here, select, outputs, tmp_path):
     told = summary(ended)
     assert told["mean_consistency"] == pytest.approx(np.mean(found))
     assert told["ladders"] == [ladder, "blur:2"]
+
+
+def test_scores_that_are_lower_for_better_images_are_consistent_if_they_rise(
+    here, select, tmp_path
+):
+    chosen = []
+    for name in ("score", "distortion"):
+        out = tmp_path / f"{name}.txt"
+        flags = select(name, by="ranking_consistency", budget=60, out=out, ladder="jpeg:30,jpeg:5")
+        assert here("select", *flags).code == 0
+        chosen.append(lines(out))
+    assert chosen[0] == chosen[1]
 
 
 def test_random_is_seeded_and_leaves_out_what_is_labelled(here, photos, tmp_path):

@@ -75,3 +75,33 @@ def test_intervals_are_over_classes_where_other_classes_are_of_interest(
 ):
     given = EvaluationSettings(**settings)
     assert given.shown_intervals(seen=seen, classes=classes) == shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--protocol=retrieval", "--crops=3"], "--crops is not offered by --protocol=retrieval"),
+        (["--protocol=retrieval", "--top_ks=3"], "--top_ks is not offered by --protocol=retrieval"),
+        (["--protocol=accuracy", "--map_ks=3"], "--map_ks is not offered by --protocol=accuracy"),
+        (["--protocol=verification", "--per_class"], "--per_class is not offered"),
+        (["--protocol=retrieval", "--word_vectors=a"], "--word_vectors is not offered"),
+        (["--protocol=retrieval", "--comparisons=a"], "--comparisons is not offered"),
+    ],
+)
+def test_flags_of_other_protocols_are_refused(flags, said, tmp_path):
+    data = "--dataset=glyphs" if "--protocol=accuracy" not in flags else "--dataset=cifar10"
+    with pytest.raises(InputError, match=said):
+        evaluate_command().parse([data, *flags]).check()
+
+
+def test_degradations_of_vectors_are_refused(tmp_path):
+    (tmp_path / "vectors").mkdir()
+    (tmp_path / "albums" / "event").mkdir(parents=True)
+    given = {"dataset": f"albums:{tmp_path}/albums", "album_vectors": f"{tmp_path}/vectors"}
+    with pytest.raises(InputError, match="--degrade=blur:2 has no effect on vectors"):
+        EvaluateSettings(**given, protocol="multilabel", degrade="blur:2").check()
+
+
+@pytest.mark.parametrize("dataset", ["cifar100", "imagenet_folder:images"])
+def test_data_that_are_split_by_image_are_classified(dataset):
+    assert protocol_of(EvaluateSettings(dataset=dataset)) == "accuracy"

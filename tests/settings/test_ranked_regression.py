@@ -3,7 +3,11 @@ from pathlib import Path
 import pytest
 
 from keras_distill import InputError
-from keras_distill.settings.ranked_regression import STAGES, parse_crop_pixels
+from keras_distill.settings.ranked_regression import (
+    STAGES,
+    RankedRegressionSettings,
+    parse_crop_pixels,
+)
 from keras_distill.settings.recipes import train_command
 from keras_distill.settings.regression_data import regression_kind
 
@@ -41,3 +45,12 @@ def test_sides_of_crops():
     for value in ("4:9", "64:32", "a:b", "1e9"):
         with pytest.raises(InputError, match="must be LEAST:MOST"):
             parse_crop_pixels(value)
+
+
+def test_a_training_without_a_turn_of_labels_is_refused():
+    settings = RankedRegressionSettings(stages="alternate", alternate_every=300, epochs=100)
+    with pytest.raises(InputError, match="the training has 200 steps, all of which would rank"):
+        settings.check_turns(steps_per_epoch=2)
+    settings.check_turns(steps_per_epoch=4)
+    settings.replace(stages="joint").check_turns(steps_per_epoch=2)
+    settings.replace(epochs=0).check_turns(steps_per_epoch=2)

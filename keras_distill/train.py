@@ -1,19 +1,18 @@
-r"""Trains an embedder, from a teacher or without one.
+r"""Trains a small model: an embedder, a classifier, a score or a count.
 
-Without --teacher it learns from the labels alone, which makes a teacher or a baseline.
-With --teacher it also learns to agree with the teacher. --epochs=0 writes the embedder untrained,
-so that a pretrained backbone becomes a teacher with one command.
+--recipe names what is trained; `--recipe=NAME --help` lists the flags of another recipe than
+distill. distill trains an embedder: without --teacher it learns from the labels alone, which makes
+a teacher or a baseline; with --teacher it also learns to agree with the teacher. --epochs=0 writes
+the model untrained, so that a pretrained backbone becomes a teacher with one command.
 
 The run directory receives flags.txt, metrics.jsonl, training.png with its curves, checkpoints/,
-tensorboard/, student.keras and summary.json, whose path is the last line printed. A training that
+tensorboard/, the model and summary.json, whose path is the last line printed. A training that
 was stopped or killed is resumed from its last checkpoint when the same command is given again, and
 ends as if it had not been stopped. SIGTERM and Ctrl-C end it with a checkpoint of the present step.
 
   python -m keras_distill.train --flagfile=configs/birds100_relative.flags
   python -m keras_distill.train --dataset=folder:photos --backbone=mobilenet --alpha=0.25 \
       --teacher=runs/teacher/student.keras --teacher_losses=absolute,relative:0.3
-
---recipe names the recipe of the training; `--recipe=NAME --help` lists its flags.
 
 With --distribution=mirrored the batches are divided among all GPUs of the machine; with multiworker
 among the GPUs of several processes, each started with the same flags and a TF_CONFIG of its own.

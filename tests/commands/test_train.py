@@ -875,8 +875,8 @@ def test_missing_extra_is_seen_before_tensorflow_is_loaded(
         (
             "--teacher=. --teacher_projection=student",
             "--teacher_projection=student: the projection of the student is learned by absolute, "
-            "anchor_kl, asymmetric, cosine, d3still, kde, but --teacher_losses=relative has none "
-            "of them; add one, or leave the projection out.",
+            "anchor_kl, asymmetric, cosine, d3still, kde, teacher_head, but "
+            "--teacher_losses=relative has none of them; add one, or leave the projection out.",
         ),
         (
             "--teacher=a=.,b=. --teacher_projection=a:student --teacher_losses=b.kde,a.relative",

@@ -324,6 +324,8 @@ def here(monkeypatch, capfd):
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(file), run_name="__main__")
+        if "tensorflow" in sys.modules:  # --deterministic is for the rest of a process
+            sys.modules["tensorflow.python.framework.config"].disable_op_determinism()
         return Ended(ended.value.code or 0, *capfd.readouterr())
 
     return run

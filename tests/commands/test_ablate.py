@@ -118,6 +118,7 @@ def test_same_name_for_other_flags(here, base, out):
     assert times(out) == before
 
 
+@pytest.mark.slow
 def test_a_name_without_results_is_free(here, base, out):
     (out / "runs/plain/3/summary.json").unlink()  # half of a training, by other flags
     given = [f"--base={base}", "--seeds=3", f"--out={out}"]
@@ -153,6 +154,7 @@ def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
     assert [result["variant"] for result in results(tmp_path / "out")] == ["plain"]
 
 
+@pytest.mark.slow
 def test_a_training_that_is_interrupted_goes_on(here, nursery, base, out):
     flags = [f"--base={base}", *VARIANTS, "--variant=long: --epochs=12", "--seeds=3"]
     process = nursery.popen(
@@ -223,9 +225,8 @@ def test_a_training_ends_with_a_checkpoint_before_its_ablation(asked, code, tmp_
     assert log.read_text().endswith("\nbegun\ncheckpoint\n")
 
 
-@pytest.mark.parametrize(
-    "by", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
 def test_a_training_ends_when_its_ablation_is_killed(base, tmp_path, by):
     given = [f"--base={base}", "--variant=long: --epochs=4000", "--seeds=3", f"--out={tmp_path}"]
     process = subprocess.Popen(

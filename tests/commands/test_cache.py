@@ -143,6 +143,7 @@ def test_mixed_rows_have_a_cache_of_their_own(
     assert (described["batch_size"], described["mixed_per_batch"]) == (4, 4)
 
 
+@pytest.mark.slow
 def test_a_longer_run_has_the_anchors_of_a_whole_one(here, flags, tmp_path):
     flags = [*flags, "--teacher_losses=anchor_kl", "--embedding_dim=12"]
     flags += ["--schedule=constant", "--deterministic"]
@@ -156,6 +157,7 @@ def test_a_longer_run_has_the_anchors_of_a_whole_one(here, flags, tmp_path):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_projected_embeds_each_image_once(
     here, flags, save_logging_teacher, tmp_path
 ):

@@ -156,6 +156,7 @@ def test_channels_swapped_in_the_export(report, run):
     assert worse[0, 1] == worse[2, 3] == 0
 
 
+@pytest.mark.slow
 def test_missing_normalisation_in_the_export(report, run):
     _, found = report(f"--export={run / 'models' / 'not_normalised' / '1'}")
     lost = changes(found)
@@ -451,6 +452,7 @@ def test_mirror_is_a_stage_with_its_cost(report, run, tmp_path):
     assert "does not average mirror images" not in ended.out
 
 
+@pytest.mark.slow
 def test_export_without_mirror_is_named(report, run):
     given = ["--mirror", "--teacher=", "--backend=exact", f"--export={run / 'models' / 'right'}"]
     ended, found = report(*given)

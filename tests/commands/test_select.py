@@ -35,7 +35,7 @@ def models(tmp_path_factory, small_embedder):
     x = keras.layers.GlobalAveragePooling2D()(x)
     score = keras.layers.Dense(1, name="score")(x)
     keras.Model(image, {"score": score}).save(folder / "score.keras")
-    negative = ScoreScale(higher_is_better=False, name="score")(-score)
+    negative = ScoreScale(higher_is_better=False, name="distortion")(-score)
     keras.Model(image, {"score": negative}).save(folder / "distortion.keras")
     return folder
 

@@ -59,7 +59,8 @@ def test_a_family_is_what_the_class_says(name):
     loss = TEACHER_LOSSES[name].load()
     assert issubclass(loss, FeatureLoss if name in FEATURE_LOSSES else TeacherLoss)
     assert getattr(loss, "needs_equal_widths", False) == (name in SAME_SPACE_LOSSES)
-    made = loss([("a", "b")]) if name in FEATURE_LOSSES else loss()
+    needed = [np.eye(2)] if name == "teacher_head" else []
+    made = loss([("a", "b")]) if name in FEATURE_LOSSES else loss(*needed)
     assert made.name == name
 
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 CODE = """
 import json
@@ -59,6 +60,7 @@ print(json.dumps([fitted(one), fitted(two)]))
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_device(run_python):
     (history, weights), (other_history, others) = json.loads(run_python(CODE).splitlines()[-1])
     assert history.keys() == {

@@ -48,7 +48,9 @@ def taken(made, count, first_step=0, **replicas):
     return list(made(first_step, **replicas).take(count).as_numpy_iterator())
 
 
-@pytest.mark.parametrize("stages", ["joint", "alternate", "rank", "fine_tune"])
+@pytest.mark.parametrize(
+    "stages", [pytest.param("joint", marks=pytest.mark.slow), "alternate", "rank", "fine_tune"]
+)
 def test_a_batch_is_a_function_of_its_step(images, stages):
     made = batches(images, stages, alternate_every=2)
     first = taken(made, 7)
@@ -75,7 +77,7 @@ def test_both_alternate(images):
         assert np.isnan(y["score"]).all() == (turn == "ranked")
 
 
-@pytest.mark.parametrize("stages", ["joint", "alternate"])
+@pytest.mark.parametrize("stages", [pytest.param("joint", marks=pytest.mark.slow), "alternate"])
 def test_replicas_get_whole_sets(images, stages):
     made = batches(images, stages, alternate_every=1)
     for step in range(2):

@@ -21,7 +21,7 @@ student in the teacher's gallery, and "asymmetric" this and each model alone.
   python -m keras_distill.evaluate --model=student.keras --dataset=folder:photos \
       --test_classes=50:75 --ks=1,2,4,8 --json=recall.json
   python -m keras_distill.evaluate --model=runs/absolute --gallery_model=runs/teacher --dataset=cub
-  python -m keras_distill.evaluate --model=runs/faces --pairs=pairs.csv --picture=roc.png
+  python -m keras_distill.evaluate --model=runs/faces/embedder.keras --pairs=pairs.csv
 
 Exit codes: 0 done, 2 unusable flags or input.
 """

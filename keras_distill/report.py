@@ -25,9 +25,10 @@ from typing import Any
 
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.runs.settings import inherit_settings
+from keras_distill.runs.settings import inherit_settings, read_settings
 from keras_distill.settings.command import Command
 from keras_distill.settings.data import load_images
+from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.report import ReportSettings
 
 COMMAND = Command("keras_distill.report", __doc__, ReportSettings)
@@ -46,13 +47,18 @@ def main(settings: ReportSettings) -> None:
 
 
 def _checked_run(path: str) -> RunDirectory:
-    """Returns the run to report on, which must hold a student."""
+    """Returns the run to report on, which must hold an embedder, a student."""
     if not path:
         raise InputError("--run is required: the run directory of a student.")
     run = RunDirectory(path)
     if not run.product.is_file():
         raise InputError(
             f"--run={path} is no run directory with a student.keras; train writes one."
+        )
+    if run.flags.is_file() and (recipe := read_settings(run).recipe) != DistillSettings.recipe:
+        raise InputError(
+            f"--run={path} is of the recipe {recipe}; report is for embedders, of the recipe "
+            f"{DistillSettings.recipe}."
         )
     return run
 

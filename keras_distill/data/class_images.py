@@ -95,6 +95,23 @@ def load_class_images(
     return ClassImages(name, train, of("validation"), of("test"))
 
 
+def split_folders(path: str | Path) -> dict[str, str]:
+    """Finds the sub-folders of a folder that are splits, if it has no others.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        `train`, `validation` or `test` by the name of the sub-folder, which is that or `val`; empty
+        if the sub-folders are classes.
+    """
+    folders = _sub_folders(Path(path))
+    known = _SPLIT_FOLDERS["folder"]
+    if not folders <= known.keys():
+        return {}
+    return {folder: known[folder] for folder in known if folder in folders}
+
+
 def _found(name: str, data_dir: str | Path) -> tuple[ImageSet, np.ndarray | None]:
     """All images of a data set, and the split of each; `None` if it is not split."""
     kind, _, text = name.partition(":")
@@ -110,16 +127,24 @@ def _found(name: str, data_dir: str | Path) -> tuple[ImageSet, np.ndarray | None
         raise InputError(f"`name={name!r}`: there is no folder {text!r}.")
     if kind == "faces":
         return _people(path), None
-    folders = {p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    splits = _SPLIT_FOLDERS[kind]
-    if kind == "imagenet_folder" and not splits.keys() <= folders:
-        raise InputError(
-            f"`name={name!r}` lacks the sub-folder {min(splits.keys() - folders)!r}; it "
-            "needs train and val, with one sub-folder a class each."
-        )
-    if "train" in folders and (kind == "imagenet_folder" or folders <= splits.keys()):
+    if kind == "folder":
+        if not (splits := split_folders(path)):
+            return read_folder(path), None
+        if "train" not in splits:
+            raise InputError(
+                f"`name={name!r}` lacks the sub-folder 'train'; it has {', '.join(splits)} alone."
+            )
         return _of_splits(path, kind)
-    return read_folder(path), None
+    if lacking := _SPLIT_FOLDERS[kind].keys() - _sub_folders(path):
+        raise InputError(
+            f"`name={name!r}` lacks the sub-folder {min(lacking)!r}; it needs train and val, with "
+            "one sub-folder a class each."
+        )
+    return _of_splits(path, kind)
+
+
+def _sub_folders(path: Path) -> set[str]:
+    return {each.name for each in path.iterdir() if each.is_dir() and each.name[0] != "."}
 
 
 def _of_splits(root: Path, kind: str) -> tuple[ImageSet, np.ndarray]:

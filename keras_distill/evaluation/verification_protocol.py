@@ -22,7 +22,7 @@ from keras_distill.evaluation.verification_metrics import (
     verification_metrics,
 )
 from keras_distill.evaluation.verification_result import verification_result
-from keras_distill.settings.class_data import has_split_folders, load_class_images
+from keras_distill.settings.class_data import has_split_folders, load_whole_split
 from keras_distill.settings.data import load_images, without_unreadable
 from keras_distill.settings.evaluation import EvaluateSettings
 from keras_distill.settings.progress import work_progress
@@ -108,7 +108,7 @@ def evaluate(
 def _all(settings: EvaluateSettings) -> _Compared:
     """All pairs of the labelled images of a split."""
     if has_split_folders(settings.dataset):
-        return _Compared(*load_class_images(settings, settings.split))
+        return _Compared(*load_whole_split(settings, settings.split))
     (images,), skipped = load_images(settings, settings.split)
     return _Compared(images, skipped)
 

@@ -16,12 +16,16 @@ from keras_distill.runs.verification_origin import (
 )
 from keras_distill.settings.data import DATASETS, parse_unlabelled
 from keras_distill.settings.distill import DistillSettings
+from keras_distill.settings.evaluation import PROTOCOLS
+from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.label_data import PUBLISHED as PUBLISHED_LABELS
 from keras_distill.settings.label_data import (
     is_album_dataset,
     is_label_dataset,
     load_label_images,
 )
+from keras_distill.settings.split_data import PUBLISHED as PUBLISHED_CLASSES
+from keras_distill.settings.split_data import load_class_splits
 
 _LICENCES = {"glyphs": "drawn by keras_distill, Apache-2.0"}
 _OF_TRAINING = (
@@ -31,6 +35,8 @@ _OF_TRAINING = (
 #: Settings of a backbone by name, in place of which a run may have a student of its own.
 _OF_BACKBONE = ("backbone", "alpha")
 _OF_RESULT = ("model", "data", "split", "protocol", "queries", "gallery", "classes")
+# Protocols whose results a model card shows.
+_IN_CARD = ("retrieval", "verification")
 
 
 def model_origin(
@@ -86,10 +92,7 @@ def model_origin(
             origin["verification"] = verification
             continue
         if result is None:
-            raise InputError(
-                f"`results={file}` is not a result of an evaluation; give a file that "
-                "`python -m keras_distill.evaluate --json=FILE` wrote."
-            )
+            raise InputError(_refusal(file))
         if json.dumps(result, sort_keys=True) not in known:
             origin["recall"].append(result)
     return origin
@@ -115,7 +118,7 @@ def is_at_hand(dataset: str, data_dir: str) -> bool:
         dataset: Its name, or `folder:PATH`.
         data_dir: Folder of the data sets.
     """
-    if dataset not in DATASETS:
+    if dataset not in (*DATASETS, *PUBLISHED_CLASSES):
         return True
     name = PUBLISHED_SETS[dataset].builder if dataset in PUBLISHED_SETS else dataset
     return any((Path(data_dir).expanduser() / "keras_distill").glob(f"{name}-*"))
@@ -182,6 +185,33 @@ def run_dataset(model: str) -> Any:
         return None
 
 
+def run_training_images(model: str) -> list[Any]:
+    """Finds the images of classes that a model was trained on, if they are on this machine.
+
+    Args:
+        model: A run directory, or a `.keras` file, also the `embedder.keras` of a classifier.
+
+    Returns:
+        `ImageSet`s, with their labels or without; none if the run tells none that can be read.
+    """
+    path = Path(model)
+    if path.name == "embedder.keras":
+        model = str(path.parent)
+    run = run_of(model)
+    settings = _readable_settings(run) if run is not None else None
+    if isinstance(settings, HeadSharingSettings):
+        if not is_at_hand(settings.dataset, settings.data_dir):
+            return []
+        try:
+            return [load_class_splits(settings).train]
+        except InputError:
+            return []
+    dataset = run_dataset(model)
+    if dataset is None:
+        return []
+    return [each for each in (dataset.train, dataset.unlabelled) if each is not None]
+
+
 def _readable_settings(run: RunDirectory) -> Any:
     """The settings of a run; `None` if they are of another program, or damaged."""
     try:
@@ -226,6 +256,23 @@ def _results_in(run: RunDirectory) -> list[dict[str, Any]]:
         if result is not None and not stale and Path(result["model"]).resolve() in ours:
             found.append(result)
     return found
+
+
+def _refusal(file: str) -> str:
+    """Why a file is no result for a model card."""
+    try:
+        protocol = json.loads(Path(file).read_text())["protocol"]
+    except (ValueError, KeyError, TypeError):
+        protocol = ""
+    if protocol in PROTOCOLS and protocol not in _IN_CARD:
+        return (
+            f"`results={file}` is of the protocol {protocol}; the model card takes results of "
+            f"{' and '.join(_IN_CARD)} alone."
+        )
+    return (
+        f"`results={file}` is not a result of an evaluation; give a file that "
+        "`python -m keras_distill.evaluate --json=FILE` wrote."
+    )
 
 
 def _read_result(file: Path) -> dict[str, Any] | None:

@@ -3,25 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_distill.runs.origin import run_dataset
+from keras_distill.runs.origin import run_training_images
 
 
 def classes_seen_in_training(model: str, images: Any) -> list[str]:
     """Finds the classes with an image that a model was trained on, with its label or without.
 
     Args:
-        model: A `.keras` file or a run directory.
+        model: A run directory, or a `.keras` file, also the `embedder.keras` of a classifier.
         images: The `ImageSet` that it is evaluated on.
 
     Returns:
         Names of these classes; empty as well if the data set of its run is not on this machine.
     """
-    dataset = run_dataset(model)
-    if dataset is None:
-        return []
-    trained = set(dataset.train.files())
-    if dataset.unlabelled is not None:
-        trained.update(dataset.unlabelled.files())
+    trained = {file for each in run_training_images(model) for file in each.files()}
     seen = {
         label
         for label, file in zip(images.labels.tolist(), images.files(), strict=True)

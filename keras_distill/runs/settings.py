@@ -1,7 +1,8 @@
 """Settings of a run, and their use by other commands."""
 
 import dataclasses
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,12 @@ _DETAILS = {
     "image_size": (),
     "degrade": (),
 }
-_SPLIT = ("train_classes", "validation_classes", "test_classes")
+_SPLIT = (
+    *("train_classes", "validation_classes", "test_classes"),
+    *("validation_share", "test_share", "split_seed", "least_images"),
+)
+# What names a file of a data set, `labels:train=A.csv,test=B.csv`.
+_SPLIT_FILE = re.compile(r"(?:^|,)(train|validation|test)=")
 
 
 def run_of(model: str | Path) -> RunDirectory | None:
@@ -114,7 +120,8 @@ def inherit_settings(
         for each in (name, *_DETAILS[name]):
             if (
                 each in written.given
-                and getattr(written, each, None)
+                and hasattr(settings, each)
+                and getattr(written, each, None) not in (None, "")  # a share of 0 is a value
                 and each not in settings.given
             ):
                 inherited[each] = getattr(written, each)
@@ -129,7 +136,8 @@ def inherit_settings(
         try:
             settings.check_data()
         except InputError as error:
-            raise InputError(f"{error} This is {source}. Give `dataset=folder:PATH`.") from error
+            remedy = _remedy(str(error), inherited)
+            raise InputError(f"{error} This is {source}. Give {remedy}.") from error
     return settings, inherited, _said(settings, written, inherited, run)
 
 
@@ -143,24 +151,46 @@ def _said(
     if told:
         text = ", ".join(f"--{name}={value}" for name, value in told.items())
         lines.append(f"From {run.flags}: {text}")
-    split = [f"--{name}={value}" for name in _SPLIT if (value := getattr(written, name, ""))]
-    if split and written.dataset and not _same_data(settings.dataset, written):
+    usual = {field.name: field.default for field in dataclasses.fields(written)}
+    split = [
+        f"--{name}={value}"
+        for name in _SPLIT
+        if (value := getattr(written, name, None)) != usual.get(name)
+    ]
+    # Nothing is read of a data set beside pairs.
+    other = settings.dataset and written.dataset and not _same_data(settings.dataset, written)
+    if split and other:
         lines.append(
-            f"{settings.dataset} is not the data set of the run, {written.dataset}: its classes "
-            f"({', '.join(split)}) are not taken over."
+            f"{settings.dataset} is not the data set of the run, {written.dataset}: its split "
+            f"({', '.join(split)}) is not taken over."
         )
     return "\n".join(lines)
 
 
 def _same_data(dataset: str, written: Any) -> bool:
-    """Whether a data set is the one that a run was trained on."""
-    names = (dataset, getattr(written, "dataset", ""))
-    paths = [
-        Path(name.removeprefix("folder:")).expanduser().resolve()
-        for name in names
-        if name.startswith("folder:")
-    ]
-    return paths[0] == paths[1] if len(paths) == len(names) else names[0] == names[1]
+    """Whether a data set is the one that a run was trained on, however its path is written."""
+    return _resolved(dataset) == _resolved(getattr(written, "dataset", ""))
+
+
+def _resolved(dataset: str) -> tuple[str, ...]:
+    """The kind of a data set, and its absolute path or those of its splits."""
+    kind, colon, text = dataset.partition(":")
+    if not colon:
+        return (kind,)
+    first, *more = _SPLIT_FILE.split(text)
+    files = (Path(text).expanduser().resolve() if text else "" for text in (first, *more[1::2]))
+    return (kind, *map(str, files), *more[::2])
+
+
+def _remedy(error: str, inherited: Mapping[str, Any]) -> str:
+    """What to give in place of the inherited setting that an error is about."""
+    named = re.match(r"(?:--|`)(\w+)=", error)
+    name = named[1] if named and named[1] in inherited else "dataset"
+    if name != "dataset":
+        return f"`{name}`"
+    kind = inherited["dataset"].partition(":")[0]
+    # Another error is about a kind that this command does not take.
+    return f"`dataset={kind if 'there is no' in error else 'folder'}:PATH`"
 
 
 def _take_the_only_teacher(inherited: dict[str, Any], source: str) -> None:

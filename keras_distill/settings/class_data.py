@@ -6,9 +6,6 @@ from typing import Any
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.settings.data import DataSettings, without_unreadable
 
-#: Sub-folders that are splits, not classes, if a folder has several of them and no others.
-SPLITS = ("train", "validation", "test")
-
 
 def has_split_folders(dataset: str) -> bool:
     """Tells whether a data set is a folder whose sub-folders are splits, such as `train`, `test`.
@@ -16,15 +13,18 @@ def has_split_folders(dataset: str) -> bool:
     Args:
         dataset: The setting `dataset`.
     """
+    return bool(_split_folders(dataset))
+
+
+def _split_folders(dataset: str) -> dict[str, str]:
+    from keras_distill.data.class_images import split_folders
+
     kind, _, path = dataset.partition(":")
     root = Path(path).expanduser()
-    if kind != "folder" or not path or not root.is_dir():
-        return False
-    names = {each.name for each in root.iterdir() if each.is_dir() and each.name[0] != "."}
-    return len(names) > 1 and names <= set(SPLITS)
+    return split_folders(root) if kind == "folder" and path and root.is_dir() else {}
 
 
-def load_class_images(settings: DataSettings, split: str) -> tuple[Any, list[str]]:
+def load_whole_split(settings: DataSettings, split: str) -> tuple[Any, list[str]]:
     """Loads the images of all classes of one split.
 
     Args:
@@ -41,11 +41,15 @@ def load_class_images(settings: DataSettings, split: str) -> tuple[Any, list[str
     from keras_distill.data.dataset import find_images
 
     dataset = settings.dataset
-    if has_split_folders(dataset):
-        folder = Path(dataset.partition(":")[2]).expanduser() / split
-        if not folder.is_dir():
-            raise InputError(f"`split={split}`: `dataset={dataset}` has no folder {split!r}.")
-        dataset = f"folder:{folder}"
+    if splits := _split_folders(dataset):
+        folders = [folder for folder, each in splits.items() if each == split]
+        if len(folders) != 1:
+            had = " and ".join(folders or splits)
+            raise InputError(
+                f"`split={split}`: `dataset={dataset}` must have one folder of this split; it has "
+                f"{had}."
+            )
+        dataset = f"{dataset.rstrip('/')}/{folders[0]}"
     with renamed_arguments(name="dataset"):
         images = find_images(dataset, settings.data_dir)
     if not dataset.startswith("folder:"):

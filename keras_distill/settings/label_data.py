@@ -1,5 +1,6 @@
 """Settings of a data set whose images have several labels, and loading of its splits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,19 +156,22 @@ def load_label_images(settings: Any, *splits: str) -> tuple[list[Any], list[str]
 
     from keras_distill.data.label_targets import read_label_targets
 
-    with renamed_arguments(**_ARGUMENTS):
-        images = read_label_targets(
-            settings.dataset,
-            images=settings.images or None,
-            classes=named_classes(settings.classes),
-            data_dir=settings.data_dir,
-            separator=settings.label_separator or None,
-            descriptions=settings.label_descriptions or None,
-            difficult=settings.difficult,
-            other_labels=settings.other_labels,
-            missing=settings.missing_images,
-        )
-    parts = split_of(images, settings)
+    def read(classes: Any, other_labels: str) -> Any:
+        with renamed_arguments(**_ARGUMENTS):
+            return read_label_targets(
+                settings.dataset,
+                images=settings.images or None,
+                classes=classes,
+                data_dir=settings.data_dir,
+                separator=settings.label_separator or None,
+                descriptions=settings.label_descriptions or None,
+                difficult=settings.difficult,
+                other_labels=other_labels,
+                missing=settings.missing_images,
+            )
+
+    images = read(named_classes(settings.classes), settings.other_labels)
+    parts = split_of(images, settings, lambda: read(None, "ignore"))
     kept, skipped = without_unreadable(settings, images.unlabelled)
     readable = np.isin(images.paths, kept.paths)
     found = []
@@ -203,16 +207,20 @@ def load_albums(settings: Any, *splits: str) -> tuple[list[Any], list[str]]:
     from keras_distill.data.album_targets import read_albums
     from keras_distill.data.album_vectors import with_vectors
 
-    with renamed_arguments(**_ARGUMENTS):
-        albums = read_albums(
-            settings.dataset,
-            images=settings.images or None,
-            classes=named_classes(settings.classes),
-            separator=settings.label_separator or None,
-            other_labels=settings.other_labels,
-            missing=settings.missing_images,
-        )
-    parts = split_of(albums, settings)  # before any photograph is left out
+    def read(classes: Any, other_labels: str) -> Any:
+        with renamed_arguments(**_ARGUMENTS):
+            return read_albums(
+                settings.dataset,
+                images=settings.images or None,
+                classes=classes,
+                separator=settings.label_separator or None,
+                other_labels=other_labels,
+                missing=settings.missing_images,
+            )
+
+    albums = read(named_classes(settings.classes), settings.other_labels)
+    # Before any photograph is left out.
+    parts = split_of(albums, settings, lambda: read(None, "ignore"))
     names = albums.names
     if settings.album_vectors:
         with renamed_arguments(folder="album_vectors"):
@@ -226,16 +234,18 @@ def load_albums(settings: Any, *splits: str) -> tuple[list[Any], list[str]]:
     return [each if len(each) else None for each in chosen], skipped
 
 
-def split_of(images: Any, settings: Any) -> Any:
+def split_of(images: Any, settings: Any, with_all_labels: Callable[[], Any]) -> Any:
     """Returns the split of each image: the data set's own, completed by stratified shares.
 
     Args:
         images: The `MultiLabelImages` or `Albums`.
         settings: The settings, whose shares apply to splits that the data set does not have.
+        with_all_labels: Returns the same images with all of their labels, which divide them, so
+            that `classes` moves no image to another split.
 
     Returns:
-        `train`, `validation`, `test` or empty for each image, `(n,)`. The same for every seed, so
-        that models can be compared.
+        `train`, `validation`, `test` or empty for each image, `(n,)`. The same for every seed and
+        choice of labels, so that models can be compared.
     """
     import numpy as np
 
@@ -246,9 +256,10 @@ def split_of(images: Any, settings: Any) -> Any:
     shares = {"test": settings.test_share} if split is None else {}
     if not (parts == "validation").any():
         shares["validation"] = settings.validation_share
+    shares = {name: share for name, share in shares.items() if share}
+    targets = (with_all_labels() if shares and settings.classes else images).targets
     for name, share in shares.items():
         rows = np.flatnonzero(parts == "train")
-        if share and len(rows):
-            dealt = {"train": 1 - share, name: share}
-            parts[rows] = stratified_split(images.targets[rows], dealt)
+        if len(rows):
+            parts[rows] = stratified_split(targets[rows], {"train": 1 - share, name: share})
     return parts

@@ -88,6 +88,31 @@ def check_class_dataset(dataset: str) -> None:
         raise InputError(f"--dataset={dataset} is unknown; give one of {_NAMES}.")
 
 
+def load_class_splits(settings: Any) -> Any:
+    """Loads the data set of classes that the settings name, unreadable images included.
+
+    Args:
+        settings: `SourceSettings` and `ImageSplitSettings` with `dataset`.
+
+    Returns:
+        The `ClassImages`.
+
+    Raises:
+        InputError: If the data set cannot be used.
+    """
+    from keras_distill.data.class_images import load_class_images
+
+    with renamed_arguments(name="dataset", seed="split_seed"):
+        return load_class_images(
+            settings.dataset,
+            data_dir=settings.data_dir,
+            validation_share=settings.validation_share,
+            test_share=settings.test_share,
+            seed=settings.split_seed,
+            least_images=settings.least_images,
+        )
+
+
 def load_split_images(settings: Any, *splits: str) -> tuple[list[Any], list[str]]:
     """Loads splits of the data set of classes that the settings name.
 
@@ -102,17 +127,7 @@ def load_split_images(settings: Any, *splits: str) -> tuple[list[Any], list[str]
     Raises:
         InputError: If the data set cannot be used, or has a corrupt image and `--strict_images`.
     """
-    from keras_distill.data.class_images import load_class_images
-
-    with renamed_arguments(name="dataset", seed="split_seed"):
-        loaded = load_class_images(
-            settings.dataset,
-            data_dir=settings.data_dir,
-            validation_share=settings.validation_share,
-            test_share=settings.test_share,
-            seed=settings.split_seed,
-            least_images=settings.least_images,
-        )
+    loaded = load_class_splits(settings)
     found: list[Any] = []
     skipped: list[str] = []
     for split in splits:

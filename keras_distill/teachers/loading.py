@@ -82,6 +82,9 @@ def _load(
     is_saved_model = (path / "saved_model.pb").is_file()
     is_table = path.suffix in (".npz", ".npy") or holds_shards(path)
     if not (is_run or is_saved_model or is_table or path.suffix in _SUFFIXES):
+        if (path / "embedder.keras").is_file():
+            embedder = str(path / "embedder.keras")
+            raise InputError(f"{source} is a run of a classifier; its embedder is {embedder!r}.")
         raise InputError(f"{source} is not a .keras file, {_KINDS}.")
     if signature and not is_saved_model:
         raise InputError(f"`signature={signature!r}`: {source} is no SavedModel; leave it out.")

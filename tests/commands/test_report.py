@@ -418,6 +418,15 @@ def test_unusable_setting_of_the_run(early, bare, written, said):
     assert said in ended.err
 
 
+def test_a_run_of_another_recipe_is_refused(early, bare):
+    (bare / "run" / "flags.txt").write_text(
+        "--recipe=head_sharing\n--dataset=folder:photos\n--test_share=0.3\n"
+    )
+    ended = early("report", "--run=run", cwd=bare)
+    assert ended.code == 2
+    assert "--run=run is of the recipe head_sharing; report is for embedders, of" in ended.err
+
+
 def test_scann_settings():
     assert parse_scann("300:30:200") == (300, 30, 200)
 

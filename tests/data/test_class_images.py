@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from keras_distill.data.class_images import load_class_images
+from keras_distill.data.class_images import load_class_images, split_folders
 from keras_distill.data.classified_sets import CLASSIFIED_SETS, unpack_classified
 from keras_distill.errors import InputError
 
@@ -62,6 +62,12 @@ def test_a_class_that_is_called_as_a_split(tmp_path):
     fill(tmp_path, train=5, boat=5)
     loaded = load_class_images(f"folder:{tmp_path}", test_share=0.4, validation_share=0)
     assert counted(loaded.test) == {"boat": 2, "train": 2}
+    assert split_folders(tmp_path) == {}
+    fill(tmp_path / "others" / "val", cat=2, dog=2)
+    fill(tmp_path / "others" / "test", cat=2, dog=2)
+    assert split_folders(tmp_path / "others") == {"val": "validation", "test": "test"}
+    with pytest.raises(InputError, match=r"lacks the sub-folder 'train'; it has val, test alone\."):
+        load_class_images(f"folder:{tmp_path / 'others'}")
 
 
 def test_the_validation_images_of_imagenet_are_tested_on(tmp_path):

@@ -105,6 +105,9 @@ def test_results_are_given_by_name(run, tmp_path):
     (tmp_path / "r.json").write_text("no JSON")
     with pytest.raises(InputError, match=r"`results=.*r\.json` is not a result of an evaluation"):
         model_origin(str(run), results=[file])
+    write(tmp_path / "r.json", {"model": "m", "protocol": "accuracy", "figures": {"top_1": 0.5}})
+    with pytest.raises(InputError, match="is of the protocol accuracy; the model card takes"):
+        model_origin(str(run), results=[file])
 
 
 VERIFICATION = {

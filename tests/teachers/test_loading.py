@@ -115,3 +115,12 @@ def test_paths_that_hold_no_teacher(folder, tmp_path):
     for path in (tmp_path, folder / "exported" / "saved_model.pb"):
         with pytest.raises(InputError, match=rf"^`path='.*'` is not a {kinds}"):
             load_teacher(path)
+
+
+def test_a_run_of_a_classifier_has_an_embedder_of_its_own(folder, model, images, tmp_path):
+    (tmp_path / "model.keras").touch()
+    shutil.copy(folder / "teacher.keras", tmp_path / "embedder.keras")
+    with pytest.raises(InputError, match=r"a classifier; its embedder is '.*/embedder\.keras'\."):
+        load_teacher(tmp_path)
+    teacher = load_teacher(tmp_path / "embedder.keras")
+    np.testing.assert_allclose(teacher(images), model(images, training=False), atol=1e-5)

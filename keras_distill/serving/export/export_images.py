@@ -15,7 +15,9 @@ from keras_distill.runs.origin import is_at_hand
 from keras_distill.runs.settings import read_settings
 from keras_distill.settings.distill import DistillSettings
 from keras_distill.settings.export import FileSettings
+from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.regression_data import RegressionFileSettings, load_regression_images
+from keras_distill.settings.split_data import load_class_splits
 
 _COMPARED = 64
 _SPARE = 2  # images that are looked at for one that is needed, as some may be unreadable
@@ -24,9 +26,9 @@ _SPARE = 2  # images that are looked at for one that is needed, as some may be u
 def export_images(
     model: str, settings: FileSettings, image_size: int
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Draws images of the folder `calibration`, or of the training classes of the run.
+    """Draws images of the folder `calibration`, or of the training split of the run.
 
-    Never of its test classes. Where there are neither, generated glyphs are compared on, and
+    Never of its test split. Where there are neither, generated glyphs are compared on, and
     nothing calibrates.
 
     Args:
@@ -73,10 +75,12 @@ def _images(model: str, settings: FileSettings) -> tuple[ImageSet, str] | None:
         if isinstance(written, RegressionFileSettings):
             (train,), _ = load_regression_images(written, "train")
             return train.unlabelled, f"the training images of {name}"
-        if not isinstance(written, DistillSettings):
+        if not isinstance(written, DistillSettings | HeadSharingSettings):
             raise InputError(f"{name} has no classes.")
         if not is_at_hand(name, written.data_dir):
             raise InputError(f"{name} is not in {written.data_dir}.")
+        if isinstance(written, HeadSharingSettings):
+            return load_class_splits(written).train, f"the training images of {name}"
         dataset = load_dataset(
             name,
             data_dir=written.data_dir,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from keras_distill.errors import InputError
+from keras_distill.evaluation.picture_heading import picture_heading
 from keras_distill.publishing import published_file
 
 _INK, _GREY = "#33373d", "#8a9099"
@@ -75,7 +76,7 @@ def draw_confusion(
     accuracy = np.trace(confusion) / max(confusion.sum(), 1)
     told = f"top-1 {accuracy:.3f}"
     figure.suptitle(
-        f"{title}: {told}" if title else told,
+        picture_heading(told, title),
         x=0.012,
         ha="left",
         fontsize=11.5,

@@ -10,6 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from keras_distill.evaluation.average_precision import average_precision
 from keras_distill.evaluation.label_arrays import checked_labels
+from keras_distill.evaluation.picture_heading import picture_heading
 from keras_distill.publishing import published_file
 
 _INK, _GREY, _LIGHT = "#33373d", "#8a9099", "#c9d3df"
@@ -82,7 +83,7 @@ def draw_precision_recall(
     _draw_bars(bars, precisions, targets, class_names, shown, left_out=len(order) - len(shown))
     mean = f"mAP {precisions[counted].mean():.3f}" if len(counted) else "no label has positives"
     figure.suptitle(
-        f"{title}: {mean}" if title else mean,
+        picture_heading(mean, title),
         x=0.012,
         ha="left",
         fontsize=12,

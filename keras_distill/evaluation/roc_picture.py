@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from keras_distill.evaluation.people_intervals import far_name
+from keras_distill.evaluation.picture_heading import picture_heading
 from keras_distill.evaluation.verification_metrics import LEAST_FALSE, VerificationMetrics
 from keras_distill.publishing import published_file
 
@@ -43,7 +44,7 @@ def draw_roc(path: str | Path, metrics: VerificationMetrics, *, title: str = "")
     accuracy = metrics.means["accuracy"]
     told = f"accuracy {accuracy:.3f}" if np.isfinite(accuracy) else "verification"
     figure.suptitle(
-        f"{title}: {told}" if title else told,
+        picture_heading(told, title),
         x=0.012,
         ha="left",
         fontsize=12,

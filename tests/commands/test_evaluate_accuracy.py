@@ -85,6 +85,13 @@ def test_folders_of_splits(here, classifier, splits, tmp_path):
     assert set(told["figures"]) == {"top_1", "top_5", "class_mean"}
     assert here("evaluate", *given, "--split=train", f"--json={file}").code == 0
     assert json.loads(file.read_text())["images"] == 36
+    plain = json.loads(file.read_text())
+    assert here("evaluate", *given, "--split=train", "--mirror", f"--json={file}").code == 0
+    averaged = json.loads(file.read_text())
+    assert (plain["mirror"], averaged["mirror"]) == (False, True)
+    ended = here("evaluate", *given, "--split=train", "--image_size=64")
+    assert ended.code == 2
+    assert "--image_size=64: --model=" in ended.err
     ended = here("evaluate", *given, "--split=validation")
     assert ended.code == 2
     assert f"--split=validation: --dataset=folder:{splits} has no such images." in ended.err
@@ -109,7 +116,7 @@ def test_unusable_models_and_data_are_refused(here, classifier, teacher, photos,
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--mirror", "--mirror is not offered by --protocol=accuracy"),
+        ("--map_ks=3", "--map_ks is not offered by --protocol=accuracy"),
         ("--pairs=pairs.csv", "--pairs is of --protocol=verification"),
         ("--top_ks=0", "--top_ks=0 must be positive integers"),
         ("--picture=.", "--picture=. is a folder"),

@@ -1,21 +1,19 @@
 """Accuracy on held-out images during training."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_distill.errors import InputError
 from keras_distill.evaluation.label_scores import score_batches
 from keras_distill.teachers.output_teacher import OutputTeacher
-from keras_distill.training.divergence_guard import TrainingDiverged
+from keras_distill.training.epoch_validation import EpochValidation
 
 VALIDATION_ACCURACY = "val_accuracy"
 
 
-class AccuracyValidation(keras.callbacks.Callback):
+class AccuracyValidation(EpochValidation):
     """Adds `val_accuracy`, the share of held-out images classified rightly, to the logs.
 
     Put it before callbacks that read the value, such as `keras.callbacks.EarlyStopping`, which need
@@ -35,6 +33,8 @@ class AccuracyValidation(keras.callbacks.Callback):
         InputError: If a number is too small.
     """
 
+    metric = VALIDATION_ACCURACY
+
     def __init__(
         self,
         batches: tf.data.Dataset,
@@ -45,24 +45,15 @@ class AccuracyValidation(keras.callbacks.Callback):
         prepare: Callable[[], None] = lambda: None,
         common: Callable[[float], float] = lambda value: value,
     ):
-        super().__init__()
-        if every < 1:
-            raise InputError(f"`every={every}` must be at least 1.")
+        super().__init__(every=every, prepare=prepare, common=common)
         self._batches = batches
         self._labels = np.asarray(labels)
         self._product = OutputTeacher.of(product)  # traced once
-        self._every = every
-        self._prepare = prepare
-        self._common = common
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        last = epoch + 1 == (self.params or {}).get("epochs")
-        if logs is None or ((epoch + 1) % self._every and not last):
-            return
-        self._prepare()
-        try:
-            scores = score_batches(self._product, self._batches)
-        except InputError as error:
-            raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
-        right = np.argmax(scores, axis=1) == self._labels
-        logs[VALIDATION_ACCURACY] = self._common(float(right.mean()))
+    def outputs(self) -> np.ndarray:
+        """Returns the scores of the images."""
+        return score_batches(self._product, self._batches)
+
+    def value(self, outputs: np.ndarray) -> float:
+        """Returns the share of images whose highest score is that of their class."""
+        return float((np.argmax(outputs, axis=1) == self._labels).mean())

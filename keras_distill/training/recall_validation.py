@@ -11,12 +11,12 @@ from keras_distill.embedding.batches import embed_batches
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.evaluation.retrieval_metrics import retrieval_metrics
 from keras_distill.teachers.teacher import Teacher, as_teacher
-from keras_distill.training.divergence_guard import TrainingDiverged
+from keras_distill.training.epoch_validation import EpochValidation
 
 VALIDATION_RECALL = "val_recall@1"
 
 
-class RecallValidation(keras.callbacks.Callback):
+class RecallValidation(EpochValidation):
     """Adds `val_recall@1`, the Recall@1 of held-out images, to the logs of an epoch.
 
     Each image is a query among all others. The images must be of classes that are not trained on:
@@ -31,8 +31,8 @@ class RecallValidation(keras.callbacks.Callback):
             trained model itself.
         every: Number of epochs from one evaluation to the next; the last epoch is always evaluated.
         prepare: Called before each evaluation, such as `AveragedStudent.refresh`.
-        common: Turns the recall that this process measured into the recall of all processes, so
-            that they make the same decisions.
+        common: Turns the value that this process measured into the value of all processes, so that
+            they make the same decisions.
 
     Raises:
         InputError: If the data are of another kind, endless or empty, or if the model is not an
@@ -61,6 +61,8 @@ class RecallValidation(keras.callbacks.Callback):
         2
     """
 
+    metric = VALIDATION_RECALL
+
     def __init__(
         self,
         data: tf.data.Dataset | tuple[Any, Any],
@@ -68,33 +70,30 @@ class RecallValidation(keras.callbacks.Callback):
         *,
         every: int = 1,
         prepare: Callable[[], None] = lambda: None,
-        common: Callable[[float], float] = lambda recall: recall,
+        common: Callable[[float], float] = lambda value: value,
     ):
-        super().__init__()
-        if every < 1:
-            raise InputError(f"`every={every}` must be at least 1.")
+        super().__init__(every=every, prepare=prepare, common=common)
         self._batches = _as_batches(data)
         self._student: Teacher | None = None if student is None else _as_embedder(student)
-        self._every = every
-        self._prepare = prepare
-        self._common = common
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._student is None:
             self._student = _as_embedder(getattr(self.model, "student", self.model))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        last = epoch + 1 == (self.params or {}).get("epochs")
-        if logs is None or self._student is None or ((epoch + 1) % self._every and not last):
-            return
-        self._prepare()
-        try:
-            embeddings, labels = embed_batches(self._student, self._batches)
-        except InputError as error:
-            raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
+        if self._student is not None:
+            super().on_epoch_end(epoch, logs)
+
+    def outputs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the embeddings of the images, and their labels."""
+        assert self._student is not None
+        return embed_batches(self._student, self._batches)
+
+    def value(self, outputs: tuple[np.ndarray, np.ndarray]) -> float:
+        """Returns the Recall@1 of the images that have a label."""
+        embeddings, labels = outputs
         labelled = labels >= 0
-        recall = retrieval_metrics(embeddings[labelled], labels[labelled], ks=[1]).recall[1]
-        logs[VALIDATION_RECALL] = self._common(recall)
+        return retrieval_metrics(embeddings[labelled], labels[labelled], ks=[1]).recall[1]
 
 
 def _as_embedder(model: Any) -> Teacher:

@@ -8,24 +8,21 @@ import numpy as np
 
 from keras_distill.data.point_images import PointImages
 from keras_distill.data.scored_images import ScoredImages
-from keras_distill.errors import InputError
 from keras_distill.evaluation.image_densities import ImageCounter
 from keras_distill.evaluation.image_scores import ImageScorer
-from keras_distill.training.divergence_guard import TrainingDiverged
+from keras_distill.training.epoch_validation import EpochValidation
 
 VALIDATION_SROCC, VALIDATION_MAE = "val_SROCC", "val_MAE"
 
 
-class RegressionValidation(keras.callbacks.Callback):
+class RegressionValidation(EpochValidation):
     """Adds `val_SROCC` of scores, or `val_MAE` of counts, to the logs of an epoch.
 
     Args:
         images: Held-out images: `ScoredImages`, each with a score, or `PointImages`.
         product: Model with the output `score` or `density`.
         crops: Seeded crops of an image whose mean is its score; 0 for the whole image.
-        every: Number of epochs from one evaluation to the next; the last epoch is always evaluated.
-        prepare: Called before each evaluation, such as `AveragedStudent.refresh`.
-        common: Turns the value that this process measured into the value of all processes.
+        **options: `every`, `prepare` and `common` of `EpochValidation`.
 
     Raises:
         InputError: If a number is too small, or the product has no such output.
@@ -37,15 +34,9 @@ class RegressionValidation(keras.callbacks.Callback):
         product: keras.Model,
         *,
         crops: int = 5,
-        every: int = 1,
-        prepare: Callable[[], None] = lambda: None,
-        common: Callable[[float], float] = lambda value: value,
+        **options: Any,
     ):
-        super().__init__()
-        if every < 1:
-            raise InputError(f"`every={every}` must be at least 1.")
-        self._images, self._every = images, every
-        self._prepare, self._common = prepare, common
+        super().__init__(**options)
         self._measure: Callable[[], float]
         if isinstance(images, ScoredImages):
             self.metric, self.direction = VALIDATION_SROCC, "max"
@@ -54,16 +45,13 @@ class RegressionValidation(keras.callbacks.Callback):
             self.metric, self.direction = VALIDATION_MAE, "min"
             self._measure = self._mae(images, ImageCounter(product))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        last = epoch + 1 == (self.params or {}).get("epochs")
-        if logs is None or ((epoch + 1) % self._every and not last):
-            return
-        self._prepare()
-        try:
-            value = self._measure()
-        except InputError as error:
-            raise TrainingDiverged(f"In epoch {epoch + 1}, {error}") from error
-        logs[self.metric] = self._common(value)
+    def outputs(self) -> float:
+        """Returns the figure."""
+        return self._measure()
+
+    def value(self, outputs: float) -> float:
+        """Returns the figure."""
+        return outputs
 
     @staticmethod
     def _srocc(images: ScoredImages, scorer: ImageScorer) -> Callable[[], float]:

@@ -33,14 +33,13 @@ from keras_distill.recipes.label_data import (
 )
 from keras_distill.recipes.label_losses import build_label_loss
 from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import StageContext, Training, Validation
 from keras_distill.settings.label_data import load_albums
 from keras_distill.settings.multilabel import MultiLabelSettings
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.training.album_baselines import fit_baselines
-from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.class_prior import ClassPrior
-from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.precision_validation import VALIDATION_PRECISION, PrecisionValidation
 
@@ -261,15 +260,10 @@ def _watched(
 ) -> Training:
     """Adds averaging, monitoring and validation of the product."""
     product = model.get_product()
-    averaged = AveragedStudent(model, product, few) if settings.ema else None
-    callbacks: list[keras.callbacks.Callback] = [GradientNorm()] if settings.gradient_norm else []
-    training = dataclasses.replace(
-        training, model=model, product=averaged or product, callbacks=callbacks
-    )
+    found = watch_training(settings, context, training, model, product, few)
     if validation is None:
-        return training
-    scorer = AlbumScorer(product if averaged is None else averaged.student)
-    options: dict[str, Any] = {} if averaged is None else {"prepare": averaged.refresh}
+        return found.training
+    scorer = AlbumScorer(found.scored)
 
     def score() -> np.ndarray:
         vectors = scorer.vectors(validation, degrade=settings.degrade)
@@ -278,12 +272,10 @@ def _watched(
     precision = PrecisionValidation(
         validation.targets,
         score,
-        every=settings.validate_every,
-        common=context.replicas.of_first,
-        **options,
+        **found.options,
     )
     return dataclasses.replace(
-        training,
+        found.training,
         validation=Validation(
             VALIDATION_PRECISION, precision, figures=lambda value: {"map": value}
         ),

@@ -28,13 +28,12 @@ from keras_distill.recipes.head_teacher import (
     with_means,
 )
 from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.split_data import load_split_images
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.training.accuracy_validation import VALIDATION_ACCURACY, AccuracyValidation
-from keras_distill.training.averaged_student import AveragedStudent
-from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.optimizer import add_l2_penalty
 
 _EMBEDDER = "embedder.keras"
@@ -280,27 +279,20 @@ def _watched(
     validation: ImageSet | None,
 ) -> Training:
     """Adds averaging, monitoring and validation of the product."""
-    averaged = AveragedStudent(model, product, few) if settings.ema else None
-    callbacks: list[keras.callbacks.Callback] = [GradientNorm()] if settings.gradient_norm else []
-    training = dataclasses.replace(
-        training, model=model, product=averaged or product, callbacks=callbacks
-    )
+    found = watch_training(settings, context, training, model, product, few)
     if validation is None:
-        return training
-    options: dict[str, Any] = {} if averaged is None else {"prepare": averaged.refresh}
+        return found.training
     images = evaluation_batches(
         validation, image_size=product.input_shape[1], degrade=settings.degrade
     )
     accuracy = AccuracyValidation(
         images,
         validation.labels,
-        product if averaged is None else averaged.student,
-        every=settings.validate_every,
-        common=context.replicas.of_first,
-        **options,
+        found.scored,
+        **found.options,
     )
     return dataclasses.replace(
-        training,
+        found.training,
         validation=Validation(
             VALIDATION_ACCURACY, accuracy, figures=lambda value: {"accuracy": value}
         ),

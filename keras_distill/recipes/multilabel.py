@@ -34,14 +34,13 @@ from keras_distill.recipes.label_data import (
 from keras_distill.recipes.label_losses import build_label_loss
 from keras_distill.recipes.label_teacher import LabelTeacher, fill_label_cache, open_label_teacher
 from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.label_data import is_album_dataset, load_label_images
 from keras_distill.settings.multilabel import ESTIMATE, MultiLabelSettings
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.teachers.output_teacher import OutputTeacher
-from keras_distill.training.averaged_student import AveragedStudent
 from keras_distill.training.class_prior import ClassPrior
-from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.precision_validation import VALIDATION_PRECISION, PrecisionValidation
 
@@ -269,29 +268,22 @@ def _watched(
 ) -> Training:
     """Adds averaging, monitoring and validation of the product."""
     product = model.get_product()
-    averaged = AveragedStudent(model, product, few) if settings.ema else None
-    callbacks: list[keras.callbacks.Callback] = [GradientNorm()] if settings.gradient_norm else []
-    training = dataclasses.replace(
-        training, model=model, product=averaged or product, callbacks=callbacks
-    )
+    found = watch_training(settings, context, training, model, product, few)
     if validation is None:
-        return training
-    scored = product if averaged is None else averaged.student
+        return found.training
+    scored = found.scored
     if vectors is not None:
         scored = build_word_classifier(scored, validation.class_names, vectors)
-    options: dict[str, Any] = {} if averaged is None else {"prepare": averaged.refresh}
     images = evaluation_batches(
         validation.unlabelled, image_size=product.input_shape[1], degrade=settings.degrade
     )
     precision = PrecisionValidation(
         validation.targets,
         functools.partial(score_batches, OutputTeacher.of(scored), images),  # traced once
-        every=settings.validate_every,
-        common=context.replicas.of_first,
-        **options,
+        **found.options,
     )
     return dataclasses.replace(
-        training,
+        found.training,
         validation=Validation(
             VALIDATION_PRECISION, precision, figures=lambda value: {"map": value}
         ),

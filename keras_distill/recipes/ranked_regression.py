@@ -27,12 +27,11 @@ from keras_distill.recipes.ranked_batches import (
     chosen_labels,
     rank_source,
 )
+from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.ranked_regression import RankedRegressionSettings
 from keras_distill.settings.regression_data import load_regression_images
 from keras_distill.teachers.model_fingerprint import model_fingerprint
-from keras_distill.training.averaged_student import AveragedStudent
-from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.regression_validation import RegressionValidation
 
@@ -345,25 +344,18 @@ def _watched(
 ) -> Training:
     """Adds averaging, monitoring and validation of the product."""
     product = model.get_product()
-    averaged = AveragedStudent(model, product, few) if settings.ema else None
-    callbacks: list[keras.callbacks.Callback] = [GradientNorm()] if settings.gradient_norm else []
-    training = dataclasses.replace(
-        training, model=model, product=averaged or product, callbacks=callbacks
-    )
+    found = watch_training(settings, context, training, model, product, few)
     if data.validation is None:
-        return training
-    options: dict[str, Any] = {} if averaged is None else {"prepare": averaged.refresh}
+        return found.training
     validation = RegressionValidation(
         data.validation,
-        product if averaged is None else averaged.student,
+        found.scored,
         crops=settings.validation_crops,
-        every=settings.validate_every,
-        common=context.replicas.of_first,
-        **options,
+        **found.options,
     )
     name = validation.metric.removeprefix("val_").lower()
     return dataclasses.replace(
-        training,
+        found.training,
         validation=Validation(
             validation.metric,
             validation,

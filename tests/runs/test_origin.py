@@ -42,10 +42,11 @@ def test_nothing_is_known_of_a_single_file(tmp_path):
     assert model_origin(str(file), data_licence="CC0")["data_licence"] == "CC0"
 
 
-def test_what_a_run_tells(run):
-    (run / "flags.txt").write_text(
+def test_what_a_run_tells(run, tmp_path):
+    flags = (
         "--dataset=glyphs\n--backbone=mobilenet\n--alpha=0.25\n--teacher=\n--epochs=3\n--l2=0.1\n"
     )
+    (run / "flags.txt").write_text(f"{flags}--data_dir={tmp_path}\n")  # where no glyphs are
     write(run / "summary.json", {"dataset": "glyphs", "validation": {"recall": {"1": 0.625}}})
     for model in (run, run / "student.keras"):
         assert model_origin(str(model)) == {

@@ -1,10 +1,10 @@
 r"""Trains variants of one training with several seeds, and compares them in one table.
 
-All variants start from the flags in --base; each --variant adds its own. The command can be stopped
-at any time and called again, also with more variants, seeds or evaluations: what is complete is not
-repeated, and a training that was cut off is resumed from its last checkpoint. --out receives
-table.md, table.csv, results.json and recall.png, written after each training, and
-runs/VARIANT/SEED.
+All variants start from the flags in --base, of any recipe; each --variant adds its own. The command
+can be stopped at any time and called again, also with more variants, seeds or evaluations: what is
+complete is not repeated, and a training that was cut off is resumed from its last checkpoint. --out
+receives table.md, table.csv, results.json and recall.png (figures.png of other protocols than
+retrieval), written after each training, and runs/VARIANT/SEED.
 
   python -m keras_distill.ablate --flagfile=configs/birds100_ablation.flags
   python -m keras_distill.ablate --base=student.flags --seeds=0,1,2 --out=runs/margins \

@@ -13,7 +13,7 @@ from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.settings.ablation import AblateSettings
-from keras_distill.settings.evaluation import evaluate_command, parse_ks
+from keras_distill.settings.evaluation import evaluate_command, parse_ks, protocol_of
 from keras_distill.settings.recipes import train_command
 from keras_distill.settings.settings import Settings, fixed_values
 
@@ -24,12 +24,13 @@ _DATA_FLAGS = ("dataset", "data_dir", "train_classes", "validation_classes", "te
 
 @dataclass(frozen=True)
 class Variant:
-    """A training: its name, its own arguments, all its flags, and those that name its data."""
+    """A training: its name, own arguments, all flags, those that name its data, and protocol."""
 
     name: str
     arguments: tuple[str, ...]
     flags: str
     data: tuple[str, ...]
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -240,14 +241,19 @@ def _variant(base: str, text: str) -> Variant:
         for flag in ("max_pixels", "cache_dir")
         if flag in settings.given
     ]
-    return Variant(name, own, command.text(settings), tuple(data))
+    return Variant(name, own, command.text(settings), tuple(data), protocol_of(settings))
 
 
 def _check_evaluation(text: str, arguments: tuple[str, ...], variant: Variant) -> None:
     command = evaluate_command()
     try:
-        _check_free(command.parse(arguments))
-        command.parse([*variant.data, *arguments]).check()
+        given = command.parse(arguments)
+        _check_free(given)
+        protocol = given.protocol or ("verification" if given.pairs else variant.protocol)
+        if protocol == "retrieval":
+            command.parse([*variant.data, *arguments]).check()
+        else:  # whose data are described by more flags, which evaluations take from the run
+            given.replace(protocol=protocol).check_protocol()
     except InputError as error:
         raise InputError(f"--evaluation={text}: for the variant {variant.name}, {error}") from error
 

@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from keras_distill.ablation.child_process import run_logged
 from keras_distill.ablation.grid import Grid, Run
-from keras_distill.ablation.report import write_report
+from keras_distill.ablation.report import plain_figures, write_report
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 
+_OF_RETRIEVAL = ("recall", "map_at_r", "r_precision")
 # Time for a training, whose ablation was killed, to write its checkpoint.
 _ENDING_SECONDS = 60.0
 
@@ -138,14 +139,14 @@ def _read_results(grid: Grid) -> list[dict[str, Any]]:
             summary, measured = (
                 json.loads(path.read_text()) for path in (run.folder.summary, file)
             )
+            of_retrieval = {name: measured[name] for name in _OF_RETRIEVAL if name in measured}
             results.append(
                 {
                     "variant": run.variant.name,
                     "evaluation": evaluation.name,
                     "seed": run.seed,
-                    "recall": measured["recall"],
-                    "map_at_r": measured["map_at_r"],
-                    "r_precision": measured["r_precision"],
+                    "figures": plain_figures(measured.get("figures", of_retrieval)),
+                    **of_retrieval,
                     "parameters": summary["parameters"],
                     "training_seconds": summary.get("seconds"),
                     "run_dir": str(run.folder.path),

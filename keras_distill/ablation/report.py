@@ -3,7 +3,7 @@
 import csv
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,44 @@ from keras_distill.publishing import published_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# How tables call figures of retrieval.
+_SHORT = {"recall": "R@", "map_at_k": "mAP@", "map_at_r": "MAP@R", "r_precision": "R-precision"}
+
+
+def plain_figures(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the figures of an evaluation by the names that tables have.
+
+    Args:
+        figures: The key `figures` of `evaluate --json`, which may be nested.
+
+    Returns:
+        The figures in their order, without those that could not be measured.
+
+    Example:
+        >>> plain_figures({"recall": {"1": 0.5}, "map_at_r": 0.3, "top_k": {"3": {"f1": 0.4}}})
+        {'R@1': 0.5, 'MAP@R': 0.3, 'top_k 3 f1': 0.4}
+    """
+    plain: dict[str, float] = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            for inner, figure in plain_figures(value).items():
+                short = _SHORT.get(name)
+                plain[f"{short}{inner}" if short else f"{name} {inner}"] = figure
+        elif value is not None:
+            plain[_SHORT.get(name, name)] = value
+    return plain
+
 
 def write_report(out: Path, results: list[dict[str, Any]]) -> None:
-    """Writes `results.json`, `table.md`, `table.csv` and `recall.png`.
+    """Writes `results.json`, `table.md`, `table.csv`, and a plot.
 
     Standard deviations are those of a sample (divided by n - 1), and left out for a single seed.
+    The plot is `recall.png`, or `figures.png` if something else than retrieval was measured.
 
     Args:
         out: Folder.
         results: One record for each variant, evaluation and seed, in the order of the rows, with
-            `variant`, `evaluation`, `seed`, `recall`, `map_at_r`, `r_precision`, `parameters` and
+            `variant`, `evaluation`, `seed`, `figures` as of `plain_figures`, `parameters` and
             `training_seconds`.
     """
     with published_file(out / "results.json") as temporary:
@@ -31,14 +59,15 @@ def write_report(out: Path, results: list[dict[str, Any]]) -> None:
         published_file(out / "table.csv") as temporary,
         temporary.open("w", newline="") as file,
     ):
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer = csv.DictWriter(file, _distinct(name for row in rows for name in row))
         writer.writeheader()
         writer.writerows(rows)
     with published_file(out / "table.md") as temporary:
         temporary.write_text(_markdown(rows))
     if results:
-        with published_file(out / "recall.png") as temporary:
-            recall_figure(results).savefig(temporary, dpi=120)
+        retrieval = all(next(iter(result["figures"])).startswith("R@") for result in results)
+        with published_file(out / f"{'recall' if retrieval else 'figures'}.png") as temporary:
+            figure_by_variant(results).savefig(temporary, dpi=120)
 
 
 def _summarised(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -55,9 +84,11 @@ def _summarised(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": len(own),
                 "parameters": own[0]["parameters"],
             }
-            columns = {f"R@{k}": [r["recall"][k] for r in own] for k in own[0]["recall"]}
-            columns["MAP@R"] = [r["map_at_r"] for r in own]
-            columns["R-precision"] = [r["r_precision"] for r in own]
+            columns = {
+                name: [r["figures"][name] for r in own]
+                for name in own[0]["figures"]
+                if all(name in r["figures"] for r in own)
+            }
             columns["training_seconds"] = [r["training_seconds"] or 0.0 for r in own]
             for name, values in columns.items():
                 row[f"{name}_mean"] = statistics.mean(values)
@@ -76,7 +107,7 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     several = len({row["evaluation"] for row in rows}) > 1
     measures = [
         name.removesuffix("_mean")
-        for name in rows[0]
+        for name in _distinct(name for row in rows for name in row)
         if name.endswith("_mean") and not name.startswith("training")
     ]
     left = ["variant", "evaluation"] if several else ["variant"]
@@ -87,16 +118,16 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [row[name] for name in left] + [str(row["seeds"])]
         for name in measures:
-            spread = row[f"{name}_std"]
-            cell = f"{row[f'{name}_mean']:.3f}"
+            mean, spread = row.get(f"{name}_mean"), row.get(f"{name}_std")
+            cell = "" if mean is None else f"{mean:.3f}"
             cells.append(cell if spread is None else f"{cell} ± {spread:.3f}")
         cells.append(f"{row['training_seconds_mean']:.0f} s")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def recall_figure(results: list[dict[str, Any]]) -> "Figure":
-    """Draws the first recall of each seed, and their mean, by variant, a panel an evaluation.
+def figure_by_variant(results: list[dict[str, Any]]) -> "Figure":
+    """Draws the first figure of each seed, and their mean, by variant, a panel an evaluation.
 
     Args:
         results: As of `write_report`, at least one.
@@ -109,7 +140,6 @@ def recall_figure(results: list[dict[str, Any]]) -> "Figure":
 
     variants = _distinct(result["variant"] for result in results)
     evaluations = _distinct(result["evaluation"] for result in results)
-    k = next(iter(results[0]["recall"]))
     longest = max(map(len, variants))
     figure = Figure(
         figsize=(1.5 + 0.08 * longest + 4 * len(evaluations), 1.2 + 0.35 * len(variants)),
@@ -117,16 +147,18 @@ def recall_figure(results: list[dict[str, Any]]) -> "Figure":
     )
     panels = figure.subplots(1, len(evaluations), sharey=True, squeeze=False)[0]
     for axes, evaluation in zip(panels, evaluations, strict=True):
+        own = [result for result in results if result["evaluation"] == evaluation]
+        name = next(iter(own[0]["figures"]))
         for row, variant in enumerate(variants):
             values = [
-                result["recall"][k]
-                for result in results
-                if (result["variant"], result["evaluation"]) == (variant, evaluation)
+                result["figures"][name]
+                for result in own
+                if result["variant"] == variant and name in result["figures"]
             ]
             if values:
                 axes.plot(values, [row] * len(values), "o", color="tab:blue", alpha=0.4)
                 axes.plot(statistics.mean(values), row, "|", color="black", markersize=14)
-        axes.set(xlabel=f"Recall@{k}, {evaluation}")
+        axes.set(xlabel=f"{name.replace('R@', 'Recall@')}, {evaluation}")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))  # more would run into each other
         axes.grid(alpha=0.3)
     panels[0].set_yticks(range(len(variants)), variants)

@@ -4,11 +4,10 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from keras_distill.data.image_set import ImageSet
+from keras_distill.data.annotated_images import AnnotatedImages
 from keras_distill.errors import InputError
 
 #: Names of the splits.
@@ -16,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
-class MultiLabelImages:
+class MultiLabelImages(AnnotatedImages):
     """Images below one folder, each with any number of labels.
 
     Attributes:
@@ -29,29 +28,14 @@ class MultiLabelImages:
             data set is not split.
     """
 
-    root: Path
-    paths: np.ndarray
     targets: np.ndarray
     class_names: tuple[str, ...]
     splits: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     @property
     def positives(self) -> np.ndarray:
         """The number of images that have each label, int64 `(c,)`."""
         return (self.targets == 1).sum(axis=0, dtype=np.int64)
-
-    @property
-    def unlabelled(self) -> ImageSet:
-        """The same images without labels, for what reads images alone, such as their decoding."""
-        return ImageSet(self.root, self.paths, np.full(len(self), -1, np.int64), ())
-
-    @property
-    def ids(self) -> np.ndarray:
-        """A number for each image, int64 `(n,)`, that depends on its relative path alone."""
-        return self.unlabelled.ids
 
     @functools.cached_property
     def digest(self) -> str:
@@ -102,6 +86,7 @@ class MultiLabelImages:
             InputError: If a name is unknown or given twice.
 
         Example:
+            >>> from pathlib import Path
             >>> targets = np.array([[1, 0, 1]], np.int8)
             >>> images = MultiLabelImages(
             ...     Path(), np.array(["a.jpg"]), targets, ("cat", "dog", "cow")

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_distill.data.decoding import decode_image
 from keras_distill.data.readable_images import why_too_large
+
+_GREY = (200, 200, 200)
 
 
 def read_picture(file: Path, *, least_side: int) -> Image.Image:
@@ -34,3 +36,24 @@ def read_picture(file: Path, *, least_side: int) -> Image.Image:
         return Image.fromarray(decode_image(tf.constant(data), fraction=fraction).numpy())
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
+
+
+def read_thumbnail(file: Path, pixels: int, *, square: bool = False) -> Image.Image:
+    """Reads an image as a small picture.
+
+    Args:
+        file: The image.
+        pixels: Height and width that it may have at most.
+        square: Whether the centre is cut out as a square of that size.
+
+    Returns:
+        The picture; a grey square if the file cannot be read or decoded.
+    """
+    try:
+        picture = read_picture(file, least_side=pixels)
+    except OSError:
+        return Image.new("RGB", (pixels, pixels), _GREY)
+    if square:
+        return ImageOps.fit(picture, (pixels, pixels))
+    picture.thumbnail((pixels, pixels))
+    return picture

@@ -4,15 +4,14 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from keras_distill.data.image_set import ImageSet
+from keras_distill.data.annotated_images import AnnotatedImages
 
 
 @dataclass(frozen=True, eq=False)
-class PointImages:
+class PointImages(AnnotatedImages):
     """Images below one folder, each with any number of points.
 
     Attributes:
@@ -25,29 +24,14 @@ class PointImages:
             data set is not split.
     """
 
-    root: Path
-    paths: np.ndarray
     points: Sequence[np.ndarray]
     scales: np.ndarray
     splits: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     @property
     def counts(self) -> np.ndarray:
         """The number of points of each image, int64 `(n,)`."""
         return np.array([len(points) for points in self.points], np.int64)
-
-    @property
-    def unlabelled(self) -> ImageSet:
-        """The same images without points, for what reads images alone."""
-        return ImageSet(self.root, self.paths, np.full(len(self), -1, np.int64), ())
-
-    @property
-    def ids(self) -> np.ndarray:
-        """A number for each image, int64 `(n,)`, that depends on its relative path alone."""
-        return self.unlabelled.ids
 
     @property
     def groups(self) -> np.ndarray:

@@ -3,15 +3,14 @@
 import functools
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from keras_distill.data.image_set import ImageSet
+from keras_distill.data.annotated_images import AnnotatedImages
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredImages:
+class ScoredImages(AnnotatedImages):
     """Images below one folder, each with a score or without one.
 
     Attributes:
@@ -27,26 +26,11 @@ class ScoredImages:
         higher_is_better: Whether a higher score is a better one; not so for LIVE and CSIQ.
     """
 
-    root: Path
-    paths: np.ndarray
     scores: np.ndarray
     references: np.ndarray
     distortions: np.ndarray
     splits: np.ndarray | None = None
     higher_is_better: bool = True
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @property
-    def unlabelled(self) -> ImageSet:
-        """The same images without scores, for what reads images alone."""
-        return ImageSet(self.root, self.paths, np.full(len(self), -1, np.int64), ())
-
-    @property
-    def ids(self) -> np.ndarray:
-        """A number for each image, int64 `(n,)`, that depends on its relative path alone."""
-        return self.unlabelled.ids
 
     @property
     def groups(self) -> np.ndarray:

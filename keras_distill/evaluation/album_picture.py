@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from keras_distill.data.albums import Albums
-from keras_distill.data.pictures import read_picture
+from keras_distill.data.pictures import read_thumbnail
 from keras_distill.publishing import published_file
 
 _ALBUMS = 8
@@ -57,7 +56,7 @@ def draw_albums(
             axes.axis("off")
         for axes, photograph in zip(places.flat, order.tolist(), strict=False):
             path = albums.photographs.paths[albums.members[album][photograph]]
-            axes.imshow(_thumbnail(albums.photographs.root / path))
+            axes.imshow(read_thumbnail(albums.photographs.root / path, _PIXELS, square=True))
             share = float(shares[photograph])
             axes.set_title(f"{share:.1%}", fontsize=8, color=_GREY, pad=6)
             axes.plot(
@@ -72,14 +71,3 @@ def draw_albums(
     with published_file(file) as temporary:
         figure.savefig(temporary, dpi=100)
     return len(chosen)
-
-
-def _thumbnail(path: Path) -> Image.Image:
-    """A photograph cut to a square; grey if it is not there any more."""
-    try:
-        small = read_picture(path, least_side=_PIXELS)
-    except OSError:
-        return Image.new("RGB", (_PIXELS, _PIXELS), (200, 200, 200))
-    side = min(small.size)
-    left, top = ((extent - side) // 2 for extent in small.size)
-    return small.crop((left, top, left + side, top + side)).resize((_PIXELS, _PIXELS))

@@ -19,11 +19,11 @@ from keras_distill.models.embedding_output import embedder_of
 from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.loading import load_model
 from keras_distill.publishing import published_file
+from keras_distill.recipes.cached_teacher import fill_teacher_cache
 from keras_distill.recipes.head_method import build_head_method
 from keras_distill.recipes.head_student import build_head_student, build_tailored_teacher
 from keras_distill.recipes.head_teacher import (
     HeadTeacher,
-    fill_head_cache,
     open_head_teacher,
     with_means,
 )
@@ -97,7 +97,7 @@ def _build(
     teacher = open_head_teacher(settings, path, train, image_size) if taught else None
     _say_what_trains(settings, context, data, product, teacher)
     provenance = _check_provenance(settings, data, product, teacher, context)
-    fill_head_cache(settings, teacher, context.console)
+    fill_teacher_cache(settings, teacher, context.console)
     if teacher is not None and teacher.head is None and settings.needs_head:
         teacher = with_means(teacher, train, image_size, context.console)
     steps_per_epoch = settings.steps_per_epoch or max(round(len(train) / settings.batch_size), 1)

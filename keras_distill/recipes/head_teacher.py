@@ -10,19 +10,16 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_distill.data.image_set import ImageSet
-from keras_distill.data.view_changes import ViewChanges
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.models.class_head import CLASS_HEAD, ClassHead, load_class_head, split_head
 from keras_distill.models.label_names import LOGITS
 from keras_distill.models.loading import EMBEDDING, load_model
 from keras_distill.models.product import by_name
-from keras_distill.recipes.caches import fill_caches
+from keras_distill.recipes.cached_teacher import CachedTeacher, open_teacher_cache
 from keras_distill.recipes.class_means import class_means
 from keras_distill.recipes.losses import head_loss
 from keras_distill.recipes.teacher_embeddings import TeacherEmbeddings
 from keras_distill.settings.head_sharing import HeadSharingSettings
-from keras_distill.settings.teachers import parse_cache
-from keras_distill.teachers.cache import TeacherCache
 from keras_distill.teachers.loading import load_teacher
 from keras_distill.teachers.model_fingerprint import fingerprint_of
 from keras_distill.teachers.output_teacher import OutputTeacher
@@ -30,22 +27,20 @@ from keras_distill.teachers.teacher import Teacher, as_teacher
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadTeacher:
+class HeadTeacher(CachedTeacher):
     """A frozen model from images to embeddings, and its head.
 
     Attributes:
         teacher: From raw images to embeddings.
-        fingerprint: What identifies it and its head.
-        head: Its head, with the classes of the data set in their order; `None` if it is not needed.
         cache: Its embeddings of views of the training images; `None` if it is evaluated at each
             step.
+        fingerprint: What identifies it and its head.
+        head: Its head, with the classes of the data set in their order; `None` if it is not needed.
         note: What was assumed about it, for people.
     """
 
-    teacher: Teacher
-    fingerprint: str | None
+    fingerprint: str | None = None
     head: ClassHead | None = None
-    cache: TeacherCache | None = None
     note: str = ""
 
     @property
@@ -58,16 +53,6 @@ class HeadTeacher:
         """From embeddings to logits."""
         return None if self.head is None else head_loss(self.head).logits
 
-    @property
-    def lookup(self) -> Callable[[tf.Tensor, tf.Tensor], Any] | None:
-        """`teacher_embedding` of `image_batches`."""
-        return None if self.cache is None else self.cache.lookup
-
-    @property
-    def views(self) -> int | None:
-        """Different views of an image; `None` for a new one each time."""
-        return None if self.cache is None else self.cache.views
-
     def outputs(self) -> OutputTeacher:
         """Returns the teacher as `Supervised` takes it, with its logits if it has a head."""
 
@@ -77,17 +62,6 @@ class HeadTeacher:
             return {EMBEDDING: embedding, **logits}
 
         return OutputTeacher(answer, owner=self.teacher)
-
-    def live_image_size(self, image_size: int, *, degraded: bool) -> int | None:
-        """Returns `teacher_image_size` of `image_batches`.
-
-        Args:
-            image_size: Height and width of the student's images, in pixels.
-            degraded: Whether the student's images are degraded, so that the teacher may not see
-                them.
-        """
-        own = self.teacher.image_size or image_size
-        return own if self.cache is None and (degraded or own != image_size) else None
 
 
 def open_head_teacher(
@@ -119,35 +93,8 @@ def open_head_teacher(
     if head is not None:
         bias = [] if head.bias is None else [head.bias]
         fingerprint = fingerprint_of("head", fingerprint, head.scale, head.kernel, *bias)
-    views = parse_cache("teacher_cache", settings.teacher_cache)
-    if not isinstance(views, int):
-        return HeadTeacher(teacher, fingerprint, head, note=note)
-    cache = TeacherCache(
-        teacher,
-        images,
-        Path(settings.cache_dir).expanduser(),
-        image_size=size,
-        views=views,
-        least_area=settings.crop_area,
-        seed=settings.seed,
-        changes=ViewChanges(settings.augment),
-    )
-    return HeadTeacher(teacher, fingerprint, head, cache, note)
-
-
-def fill_head_cache(
-    settings: HeadSharingSettings, teacher: HeadTeacher | None, console: Console
-) -> None:
-    """Computes the missing entries of the teacher's cache.
-
-    Args:
-        settings: The settings.
-        teacher: The teacher, if there is one.
-        console: Console that shows progress.
-    """
-    if teacher is not None and teacher.cache is not None and settings.epochs:
-        # All: an epoch of steps that were rounded up ends with the next view of some images.
-        fill_caches({"teacher": teacher.cache}, None, settings, console)
+    cache = open_teacher_cache(settings, teacher, images, image_size)
+    return HeadTeacher(teacher, cache, fingerprint, head, note)
 
 
 def with_means(

@@ -25,6 +25,7 @@ from keras_distill.models.loading import load_model
 from keras_distill.models.word_space import build_word_classifier, build_word_space
 from keras_distill.publishing import published_file
 from keras_distill.recipes.album_training import build_album_training
+from keras_distill.recipes.cached_teacher import CachedTeacher, fill_teacher_cache
 from keras_distill.recipes.label_data import (
     PRIOR_FILE,
     label_prior,
@@ -32,7 +33,7 @@ from keras_distill.recipes.label_data import (
     simulated_annotations,
 )
 from keras_distill.recipes.label_losses import build_label_loss
-from keras_distill.recipes.label_teacher import LabelTeacher, fill_label_cache, open_label_teacher
+from keras_distill.recipes.label_teacher import open_label_teacher
 from keras_distill.recipes.optimizer import compile_method
 from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
@@ -89,7 +90,7 @@ def _build(
     _say_what_trains(settings, context, data, product)
     teacher = open_label_teacher(settings, train, image_size)
     provenance = _check_provenance(settings, data, product, teacher, context)
-    fill_label_cache(settings, teacher, context.console)
+    fill_teacher_cache(settings, teacher, context.console)
     steps_per_epoch = settings.steps_per_epoch or max(round(len(train) / settings.batch_size), 1)
     batches = functools.partial(
         label_batches,
@@ -194,7 +195,7 @@ def _check_provenance(
     settings: MultiLabelSettings,
     data: _Data,
     product: keras.Model,
-    teacher: LabelTeacher | None,
+    teacher: CachedTeacher | None,
     context: StageContext,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"train_images": data.train.digest}
@@ -242,7 +243,7 @@ def _build_method(
     settings: MultiLabelSettings,
     product: keras.Model,
     loss: keras.losses.Loss | None,
-    teacher: LabelTeacher | None,
+    teacher: CachedTeacher | None,
 ) -> Supervised:
     output = settings.head
     return Supervised(

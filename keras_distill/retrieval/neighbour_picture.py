@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from PIL import Image
 
-from keras_distill.data.pictures import read_picture
+from keras_distill.data.pictures import read_thumbnail
 from keras_distill.publishing import published_file
 
 _COLUMNS = 6
@@ -38,16 +37,7 @@ def draw_neighbours(
     for place in grid.flat:
         place.axis("off")
     for place, path, text in zip(grid.flat, images, texts, strict=False):
-        place.imshow(_thumbnail(path))
+        place.imshow(read_thumbnail(path, _PIXELS))
         place.set_title(text if len(text) <= 26 else f"{text[:12]}…{text[-13:]}", fontsize=7)
     with published_file(file) as temporary:
         figure.savefig(temporary)
-
-
-def _thumbnail(path: Path) -> Image.Image:
-    try:
-        small = read_picture(path, least_side=_PIXELS)
-    except OSError:
-        return Image.new("RGB", (_PIXELS, _PIXELS), (200, 200, 200))
-    small.thumbnail((_PIXELS, _PIXELS))
-    return small

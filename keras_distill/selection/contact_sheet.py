@@ -5,14 +5,14 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_distill.data.pictures import read_picture
+from keras_distill.data.pictures import read_thumbnail
 from keras_distill.publishing import published_file
 
 _COLUMNS = 10
 _PIXELS = 112
 _TEXT = 14  # pixels below an image
 _MARGIN = 6
-_INK, _GREY = (51, 55, 61), (225, 228, 232)
+_INK = (51, 55, 61)
 
 
 def draw_contact_sheet(path: str | Path, files: Sequence[Path], captions: Sequence[str]) -> None:
@@ -34,18 +34,9 @@ def draw_contact_sheet(path: str | Path, files: Sequence[Path], captions: Sequen
     for place, (file, caption) in enumerate(zip(files, captions, strict=True)):
         row, column = divmod(place, columns)
         left, top = _MARGIN + column * width, _MARGIN + row * height
-        small = _thumbnail(file)
+        small = read_thumbnail(file, _PIXELS)
         shift = (_PIXELS - small.width) // 2, (_PIXELS - small.height) // 2
         sheet.paste(small, (left + shift[0], top + shift[1]))
         draw.text((left, top + _PIXELS), caption[:22], fill=_INK, font=font)
     with published_file(Path(path)) as temporary:
         sheet.save(temporary)
-
-
-def _thumbnail(file: Path) -> Image.Image:
-    try:
-        small = read_picture(file, least_side=_PIXELS)
-    except OSError:
-        return Image.new("RGB", (_PIXELS, _PIXELS), _GREY)
-    small.thumbnail((_PIXELS, _PIXELS))
-    return small

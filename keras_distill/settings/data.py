@@ -36,6 +36,21 @@ class SourceSettings(Settings, group="Data"):
     )
 
 
+def check_shares(settings: Any, of: str) -> None:
+    """Rejects `validation_share` and `test_share` that are no shares.
+
+    Args:
+        settings: Settings with both.
+        of: What is divided, such as `"images"`.
+
+    Raises:
+        InputError: If one is negative, or leaves nothing to train on.
+    """
+    for name in ("validation_share", "test_share"):
+        if not 0 <= (value := getattr(settings, name)) < 1:
+            raise InputError(f"--{name}={value} is a share of the {of}, below 1.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(SourceSettings, group="Data"):
     """Images of classes, and their division into training, validation and test."""

@@ -243,7 +243,7 @@ class EvaluateSettings(
         self.top_ks_or([1])
         parse_map_ks(self.map_ks)
         GalleryModelSettings.check(self)
-        self._check_protocol()
+        self.check_protocol()
         parse_degradations(self.degrade)
         if self.picture and Path(self.picture).suffix.lower() != ".png":
             raise InputError(f"--picture={self.picture} must end in .png.")
@@ -256,8 +256,12 @@ class EvaluateSettings(
         """Returns the numbers of `top_ks`, or others if it is not given."""
         return parse_top_ks(self.top_ks) if self.top_ks else default
 
-    def _check_protocol(self) -> None:
-        """Rejects flags that the protocol has no use for."""
+    def check_protocol(self) -> None:
+        """Rejects flags that the protocol has no use for.
+
+        Raises:
+            InputError: If there is one.
+        """
         for name, protocols in _ONLY_OF.items():
             has_effect = name in self.given and getattr(self, name) not in ("", False, "both")
             if has_effect and self.protocol not in (None, *protocols):

@@ -11,7 +11,7 @@ from keras_distill.models.backbones import BACKBONES
 from keras_distill.settings.backbone import BackboneSettings
 from keras_distill.settings.settings import Settings, setting
 from keras_distill.settings.split_data import ClassDataSettings
-from keras_distill.settings.teachers import CacheSettings, parse_cache
+from keras_distill.settings.teachers import CacheSettings, check_one_teacher
 from keras_distill.settings.training import TrainSettings
 
 #: Scale and margin of the heads that compare cosines, by the value of the setting `head`.
@@ -125,18 +125,12 @@ class HeadTeacherSettings(CacheSettings, group="Teacher"):
         Raises:
             InputError: If a file does not exist, or a flag has no effect.
         """
-        if parse_cache("teacher_cache", self.teacher_cache) == "clean":
-            raise InputError("--teacher_cache=clean: give views:K or off.")
-        if self.teacher and not Path(self.teacher).exists():
-            raise InputError(f"--teacher={self.teacher} does not exist.")
+        check_one_teacher(self, "teacher_head", "teacher_cache")
         if self.teacher_head not in HEADS and not Path(self.teacher_head).exists():
             raise InputError(
                 f"--teacher_head={self.teacher_head} does not exist; give a class_head.npz, a run "
                 f"directory with one, or {', '.join(HEADS)}."
             )
-        for name in ("teacher_head", "teacher_cache"):
-            if not self.teacher and getattr(self, name) != getattr(HeadTeacherSettings, name):
-                raise InputError(f"--{name}={getattr(self, name)} needs --teacher.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.errors import InputError, renamed_arguments
-from keras_distill.settings.data import SourceSettings, without_unreadable
+from keras_distill.settings.data import SourceSettings, check_shares, without_unreadable
 from keras_distill.settings.settings import Settings, setting
 
 #: Layouts of files with labels; the first word of `--dataset`.
@@ -89,9 +89,7 @@ class LabelFileSettings(Settings, group="Data"):
             raise InputError(f"--label_descriptions={descriptions}: there is no such file.")
         if self.album_vectors and not Path(self.album_vectors).expanduser().is_dir():
             raise InputError(f"--album_vectors={self.album_vectors}: there is no such folder.")
-        for name in ("validation_share", "test_share"):
-            if not 0 <= (value := getattr(self, name)) < 1:
-                raise InputError(f"--{name}={value} is a share of the images, below 1.")
+        check_shares(self, "images")
 
 
 @dataclass(frozen=True, kw_only=True)

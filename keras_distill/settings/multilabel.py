@@ -11,7 +11,7 @@ from keras_distill.settings.albums import AlbumSettings
 from keras_distill.settings.backbone import BackboneSettings
 from keras_distill.settings.label_data import LabelDataSettings
 from keras_distill.settings.settings import Settings, setting
-from keras_distill.settings.teachers import CacheSettings, parse_cache
+from keras_distill.settings.teachers import CacheSettings, check_one_teacher
 from keras_distill.settings.training import TrainSettings
 
 #: Losses on the labels, and the settings that each takes.
@@ -161,13 +161,7 @@ class LabelTeacherSettings(CacheSettings, group="Teacher"):
         Raises:
             InputError: If the teacher does not exist, or is described but not given.
         """
-        if parse_cache("teacher_cache", self.teacher_cache) == "clean":
-            raise InputError("--teacher_cache=clean: give views:K or off.")
-        if self.teacher and not Path(self.teacher).exists():
-            raise InputError(f"--teacher={self.teacher} does not exist.")
-        for name in ("teacher_weight", "teacher_cache"):
-            if not self.teacher and getattr(self, name) != getattr(LabelTeacherSettings, name):
-                raise InputError(f"--{name}={getattr(self, name)} needs --teacher.")
+        check_one_teacher(self, "teacher_weight", "teacher_cache")
 
 
 @dataclass(frozen=True, kw_only=True)

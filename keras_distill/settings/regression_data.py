@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.errors import InputError, renamed_arguments
-from keras_distill.settings.data import SourceSettings, without_unreadable
+from keras_distill.settings.data import SourceSettings, check_shares, without_unreadable
 from keras_distill.settings.settings import Settings, setting
 
 #: Data sets of image quality in their published layouts; the first word of `--dataset`.
@@ -101,9 +101,7 @@ class RegressionDataSettings(SourceSettings, RegressionFileSettings, group="Data
         """
         check_regression_dataset(self.dataset)
         self.check_regression_files(self.dataset)
-        for name in ("validation_share", "test_share"):
-            if not 0 <= (value := getattr(self, name)) < 1:
-                raise InputError(f"--{name}={value} is a share of the references, below 1.")
+        check_shares(self, "references")
 
 
 def check_regression_dataset(dataset: str) -> None:

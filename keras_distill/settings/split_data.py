@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_distill.errors import InputError, renamed_arguments
-from keras_distill.settings.data import SourceSettings, without_unreadable
+from keras_distill.settings.data import SourceSettings, check_shares, without_unreadable
 from keras_distill.settings.settings import Settings, setting
 
 PUBLISHED = ("cifar10", "cifar100")
@@ -38,9 +38,7 @@ class ImageSplitSettings(Settings, group="Data"):
         Raises:
             InputError: If a share is none.
         """
-        for name in ("validation_share", "test_share"):
-            if not 0 <= (value := getattr(self, name)) < 1:
-                raise InputError(f"--{name}={value} is a share of the images, below 1.")
+        check_shares(self, "images")
 
 
 @dataclass(frozen=True, kw_only=True)

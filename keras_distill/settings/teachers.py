@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.losses.registry import ANCHOR_LOSSES, TEACHER_LOSSES
@@ -310,6 +311,25 @@ def parse_widths(flag: str, value: str) -> list[int]:
                 "512,1024,1536,2048."
             )
     return [int(width) for width in widths]
+
+
+def check_one_teacher(settings: Any, *of_teacher: str) -> None:
+    """Rejects a teacher that cannot be used, and flags that have no effect without one.
+
+    Args:
+        settings: Settings with `teacher`, one path, and `teacher_cache`, of random views or none.
+        *of_teacher: Names of the settings that describe the teacher.
+
+    Raises:
+        InputError: If the teacher does not exist, or is described but not given.
+    """
+    if parse_cache("teacher_cache", settings.teacher_cache) == "clean":
+        raise InputError("--teacher_cache=clean: give views:K or off.")
+    if settings.teacher and not Path(settings.teacher).exists():
+        raise InputError(f"--teacher={settings.teacher} does not exist.")
+    for name in of_teacher:
+        if not settings.teacher and getattr(settings, name) != getattr(type(settings), name):
+            raise InputError(f"--{name}={getattr(settings, name)} needs --teacher.")
 
 
 def parse_cache(flag: str, value: str) -> int | str:

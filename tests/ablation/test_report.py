@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from keras_distill.ablation.report import recall_figure, write_report
+from keras_distill.ablation.report import figure_by_variant, plain_figures, write_report
 
 
 def result(variant, seed, recall, evaluation="test"):
@@ -14,9 +14,12 @@ def result(variant, seed, recall, evaluation="test"):
         "variant": variant,
         "evaluation": evaluation,
         "seed": seed,
-        "recall": {"1": recall, "4": recall + 0.1},
-        "map_at_r": recall / 2,
-        "r_precision": recall / 3,
+        "figures": {
+            "R@1": recall,
+            "R@4": recall + 0.1,
+            "MAP@R": recall / 2,
+            "R-precision": recall / 3,
+        },
         "parameters": 100,
         "training_seconds": 10.0 * (seed + 1),
         "run_dir": f"runs/{variant}/{seed}",
@@ -58,6 +61,43 @@ def test_several_evaluations(tmp_path):
     ]
 
 
+def test_figures_of_several_protocols(tmp_path):
+    """An evaluation lacks what another measures, and what one of its seeds could not measure."""
+    results = [result("plain", seed, 0.5, "classes") for seed in (0, 1)]
+    for seed, value in ((0, 0.25), (1, None)):
+        measured = {"accuracy": 0.75, "tar_at_far": {"1e-1": 0.5, "1e-6": value}}
+        pairs = result("plain", seed, 0, "pairs") | {"figures": plain_figures(measured)}
+        results.append(pairs)
+    write_report(tmp_path, results)
+    head, _, classes, pairs = [
+        line.strip("| ").split(" | ") for line in (tmp_path / "table.md").read_text().splitlines()
+    ]
+    assert head[3:] == [
+        "R@1",
+        "R@4",
+        "MAP@R",
+        "R-precision",
+        "accuracy",
+        "tar_at_far 1e-1",
+        "training",
+    ]
+    assert classes[3:] == [
+        "0.500 ± 0.000",
+        "0.600 ± 0.000",
+        "0.250 ± 0.000",
+        "0.167 ± 0.000",
+        "",
+        "",
+        "15 s",
+    ]
+    assert pairs[3:] == ["", "", "", "", "0.750 ± 0.000", "0.500 ± 0.000", "15 s"]
+    with (tmp_path / "table.csv").open() as file:
+        assert [row["accuracy_mean"] for row in csv.DictReader(file)] == ["", "0.75"]
+    assert (tmp_path / "figures.png").stat().st_size > 1000
+    labels = [axes.get_xlabel() for axes in figure_by_variant(results).axes]
+    assert labels == ["Recall@1, classes", "accuracy, pairs"]
+
+
 @pytest.mark.parametrize("evaluations", [("good",), ("good", "blurred")])
 def test_labels_of_the_plot_are_apart(evaluations):
     """Values close to each other have long tick labels, and variants long names."""
@@ -68,7 +108,7 @@ def test_labels_of_the_plot_are_apart(evaluations):
         for row, name in enumerate(names)
         for seed in range(3)
     ]
-    figure = recall_figure(results)
+    figure = figure_by_variant(results)
     figure.savefig(io.BytesIO(), dpi=figure.dpi)  # lays it out
     boxes = [
         label.get_window_extent()

@@ -14,9 +14,10 @@ from keras_distill.losses.registry import HEAD_SHARING
 from keras_distill.models.class_head import ClassHead, split_head
 from keras_distill.models.classifier import build_classifier
 from keras_distill.models.loading import load_model
+from keras_distill.recipes.cached_teacher import fill_teacher_cache
 from keras_distill.recipes.head_method import build_head_method
 from keras_distill.recipes.head_student import build_head_student, build_tailored_teacher
-from keras_distill.recipes.head_teacher import fill_head_cache, open_head_teacher, with_means
+from keras_distill.recipes.head_teacher import open_head_teacher, with_means
 from keras_distill.settings.command import Command
 from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.split_data import load_split_images
@@ -76,7 +77,7 @@ def test_logits_of_the_cached_embedding_are_those_of_the_live_teacher(parsed, mo
     settings = parsed("--combination=th_kd", "--teacher_cache=views:2", teacher=teacher)
     images = images_of(settings)
     cached = open_head_teacher(settings, settings.teacher, images, 16)
-    fill_head_cache(settings, cached, QUIET)
+    fill_teacher_cache(settings, cached, QUIET)
     batches = image_batches(
         images,
         image_size=16,

@@ -142,6 +142,7 @@ def test_a_training_that_lacks_its_end_is_given_it(here, base, out):
     assert [result["recall"] for result in results(out)] == [each["recall"] for each in wanted]
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_does_not_stop_the_others(here, base, tmp_path):
     given = [f"--base={base}", "--seeds=0", f"--out={tmp_path / 'out'}"]
     variants = ["--variant=wide: --backbone_layer=nowhere", "--variant=plain:"]

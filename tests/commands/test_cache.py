@@ -85,6 +85,7 @@ def test_cache_is_computed_ahead(cached):
     assert len(shards(folder)) == 3
 
 
+@pytest.mark.slow
 def test_training_asks_no_teacher_whose_cache_is_complete(cached, here, flags, tmp_path):
     assert asked(cached.path) == 120
     runs = {name: tmp_path / name for name in ("cached", "live", "pixels")}
@@ -185,6 +186,7 @@ def test_caches_of_all_changes_are_listed(here, flags, save_logging_teacher, tmp
     assert last_losses(runs["filled"]) == pytest.approx(losses, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_clean_cache_says_what_it_is(here, flags, photos, save_logging_teacher, tmp_path):
     flags = [*flags, f"--teacher={save_logging_teacher(tmp_path)}", "--teacher_cache=clean"]
     ended = here("cache", *flags)
@@ -200,6 +202,7 @@ def test_clean_cache_says_what_it_is(here, flags, photos, save_logging_teacher, 
     assert asked(tmp_path) == 40
 
 
+@pytest.mark.slow
 def test_another_seed_or_crop_is_another_cache(here, flags, save_logging_teacher, tmp_path):
     flags = [*flags, f"--teacher={save_logging_teacher(tmp_path)}", "--teacher_cache=views:1"]
     for changed in ([], ["--seed=1"], ["--crop_area=0.5"], ["--train_classes=:3"], []):
@@ -209,6 +212,7 @@ def test_another_seed_or_crop_is_another_cache(here, flags, save_logging_teacher
     assert asked(tmp_path) == 40 + 40 + 40 + 30
 
 
+@pytest.mark.slow
 def test_too_large_a_cache_is_refused_before_anything_is_computed(
     here, photos, tiny, save_logging_teacher, tmp_path
 ):

@@ -121,6 +121,7 @@ def test_a_narrow_terminal_cuts_nothing_off(command, broken, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_ADDONS, reason="TensorFlow Addons has no wheel for this Python")
 def test_addons_that_cannot_be_imported_are_broken(command, broken, tmp_path):
     path = broken(tf_keras="raise ImportError('half installed')")

@@ -144,6 +144,7 @@ def test_bad_pictures_show_in_the_exit_code_of_each_part(here, teacher, damaged_
     assert here("embed", *given).code == 4
 
 
+@pytest.mark.slow
 def test_vectors_of_other_settings_are_refused_unless_overwritten(
     here, embedded, teacher, photos, damaged_photos, small_embedder, tmp_path
 ):
@@ -197,6 +198,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(here, teacher, photos, monke
     assert "--format='parquet' needs pyarrow: pip install 'keras_distill[parquet]'" in ended.err
 
 
+@pytest.mark.slow
 def test_machines_share_by_parts(here, embedded, teacher, photos, tmp_path):
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path}/v"]
     given += ["--shard_size=16"]

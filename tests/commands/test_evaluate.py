@@ -183,6 +183,7 @@ def test_run_of_worse_images_is_measured_by_worse_images(here, teacher, photos, 
     assert json.loads(file.read_text())["degrade"] is None
 
 
+@pytest.mark.slow
 def test_saved_model_and_validation_split(here, exported, photos, expected, tmp_path):
     file = tmp_path / "recall.json"
     data = [f"--dataset=folder:{photos}", "--train_classes=:4", "--validation_classes=2:4"]

@@ -115,6 +115,7 @@ def test_three_figures_stand_next_to_each_other(command, flags, figures, embedde
     assert f"same image: mean {cosine['mean']:.3f}; percentiles 1 %: {cosine['1']:.3f}," in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["queries", "gallery", "both"])
 def test_each_side_is_degraded_for_both_models_and_embedded_once(
     here, flags, figures, embedded, images, monkeypatch, side
@@ -162,6 +163,7 @@ def test_other_kinds_of_gallery_models(here, flags, figures, embedded, images, r
     )
 
 
+@pytest.mark.slow
 def test_projected_teacher_is_the_gallery_of_a_narrow_student(
     here, flags, figures, narrow, teacher
 ):
@@ -189,6 +191,7 @@ def test_widths_that_show_only_in_the_answers_are_compared_too(here, flags, tmp_
     assert "--model have width 8, the embeddings of --gallery_model width 3" in ended.err
 
 
+@pytest.mark.slow
 def test_options_of_the_gallery_model(here, flags, figures, images, embedded, tmp_path):
     image = keras.Input((None, None, 3))
     keras.utils.set_random_seed(0)
@@ -213,6 +216,7 @@ def test_options_of_the_gallery_model(here, flags, figures, images, embedded, tm
     }
 
 
+@pytest.mark.slow
 def test_gallery_models_of_no_use_are_refused(here, flags, teacher, table, photos, tmp_path):
     def refused(*more):
         ended = here("evaluate", *flags, *more)
@@ -244,6 +248,7 @@ def test_classes_are_listed_for_each_pair(here, flags, figures):
         assert mean == pytest.approx(figures()["asymmetric"][name]["recall"]["1"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["model", "averaged", "table"])
 def test_mirror_averages_what_it_can(
     here, flags, figures, images, embedded, tmp_path, request, kind

@@ -80,6 +80,7 @@ def test_the_gallery_of_another_model_is_judged_too(evaluate, colours, photos):
     assert said[0].startswith("warning: All gallery embeddings are alike: ")
 
 
+@pytest.mark.slow
 def test_a_validation_class_alone(here, photos, tiny, tmp_path):
     given = [f"--dataset=folder:{photos}", *tiny, f"--run_dir={tmp_path / 'run'}"]
     ended = here("train", *given, "--validation_classes=3:4")

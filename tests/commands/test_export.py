@@ -48,6 +48,7 @@ def test_exported_model_embeds_as_the_run_does(exported, teacher):
     np.testing.assert_allclose(answer["embedding"], student(images), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_version_is_the_next_free_one_or_as_asked(here, teacher, tmp_path):
     given = [f"--model={teacher.path / 'student.keras'}", f"--out={tmp_path}", "--name=birds"]
     (tmp_path / "birds" / "4").mkdir(parents=True)
@@ -62,6 +63,7 @@ def test_version_is_the_next_free_one_or_as_asked(here, teacher, tmp_path):
     assert before == files(tmp_path / "birds")
 
 
+@pytest.mark.slow
 def test_export_that_differs_is_not_published(here, monkeypatch, teacher, tmp_path):
     other = keras.models.load_model(teacher.path / "student.keras", compile=False)
     other.set_weights([-weight for weight in other.get_weights()])
@@ -113,6 +115,7 @@ def test_bundle_tells_of_the_run(exported, teacher, photos):
     assert written["least_cosine"] >= 0.9999
 
 
+@pytest.mark.slow
 def test_photographs_become_golden_if_they_are_given(here, teacher, photos, tmp_path):
     ended = here(
         "export",
@@ -189,6 +192,7 @@ def test_onnx_file_of_a_model_without_images(here, teacher, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_calibration_by_a_folder(here, teacher, photos, tmp_path):
     given = [f"--model={teacher.path}", f"--out={tmp_path}", "--format=litert"]
     calibrated = [*given, f"--calibration={photos / 'class_5'}", "--precision=int8"]
@@ -306,6 +310,7 @@ def test_mirror_is_in_the_graph_the_facts_and_the_card(here, teacher, tmp_path):
     assert load_teacher(folder).mirror_averaged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--format=litert", "--format=onnx"])
 def test_mirror_is_in_files(here, teacher, photos, tmp_path, flag):
     given = [f"--model={teacher.path}", f"--out={tmp_path}", f"--calibration={photos}", flag]
@@ -327,6 +332,7 @@ def test_mirror_is_in_files(here, teacher, photos, tmp_path, flag):
             load_teacher(file, mirror=True)
 
 
+@pytest.mark.slow
 def test_model_that_averages_mirror_images_is_exported_as_it_is(here, teacher, tmp_path):
     student = keras.models.load_model(teacher.path / "student.keras", compile=False)
     mirror_averaged(student).save(tmp_path / "averaged.keras")

@@ -386,6 +386,7 @@ def test_unusable_flag_is_refused_before_tensorflow_is_loaded(early, tmp_path, a
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos"]
 
 
+@pytest.mark.slow
 def test_index_is_not_mixed_with_vectors_made_otherwise(here, index, teacher, photos, tmp_path):
     given = [f"--model={teacher.path}", f"--images={photos}"]
     averaged = tmp_path / "averaged.index"

@@ -143,6 +143,7 @@ def test_whole_chain(report, run, tmp_path):
     assert written == ["report.html", "report.json"]
 
 
+@pytest.mark.slow
 def test_channels_swapped_in_the_export(report, run):
     _, found = report(f"--export={run / 'models' / 'bgr'}")
     lost = changes(found)
@@ -169,6 +170,7 @@ def test_missing_normalisation_in_the_export(report, run):
     assert export["compared_with_before"]["cosine"]["least"] > 0.999
 
 
+@pytest.mark.slow
 def test_starved_search(report, run):
     """A tree of which one leaf is looked into: ScaNN plants it at random, so mind the margins."""
     _, found = report(f"--export={run / 'models' / 'right'}", "--scann=6:1:1")
@@ -189,6 +191,7 @@ def test_starved_search(report, run):
     assert f"Finds {100 * share:.2f} % of the exact" in index["notes"][0]
 
 
+@pytest.mark.slow
 def test_formats_and_settings_of_the_command_line(report, run, shades, tmp_path):
     table = tmp_path / "vectors.npz"
     paths = [path.relative_to(shades).as_posix() for path in sorted(shades.glob("*/*.jpg"))]
@@ -224,6 +227,7 @@ def test_formats_and_settings_of_the_command_line(report, run, shades, tmp_path)
     assert "--teacher" not in ended.out.split("folder:")[0]
 
 
+@pytest.mark.slow
 def test_files_of_other_runtimes(report, run, shades, tmp_path):
     images = read_folder(shades)
     every = images.select(np.arange(0, len(images), 5))
@@ -291,6 +295,7 @@ def test_run_without_a_teacher(here, teacher, tmp_path):
     assert found["classes"] == 2
 
 
+@pytest.mark.slow
 def test_teacher_is_the_latest_version(report, run):
     _, found = report(f"--teacher={run / 'models' / 'right'}", "--backend=none")
     assert found["steps"][0]["model"] == str(run / "models" / "right" / "1")
@@ -316,6 +321,7 @@ def test_run_of_the_command_train(command, teacher, distilled, tmp_path):
     assert found["steps"][0]["model"] == str(teacher.path / "student.keras")
 
 
+@pytest.mark.slow
 def test_damaged_images_are_named(here, run, damaged_photos, tmp_path):
     given = [f"--run={run}", f"--dataset=folder:{damaged_photos}", f"--out={tmp_path}"]
     assert here("report", *given, "--split=train").code == 0

@@ -158,6 +158,7 @@ def test_ranking_consistency(here, select, outputs, tmp_path):
     assert told["ladders"] == [ladder, "blur:2"]
 
 
+@pytest.mark.slow
 def test_scores_that_are_lower_for_better_images_are_consistent_if_they_rise(
     here, select, tmp_path
 ):

@@ -213,6 +213,7 @@ def replaced(ended_once, command, tiny, teacher, damaged_photos):
     return replace(ended, path=ended.path / "run")
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_run(replaced):
     assert replaced.code == 0
     assert len(epochs(replaced)) == 1
@@ -236,6 +237,7 @@ def bfloat16(train, exported):
     return train("bfloat16", f"--teacher={exported.path}", *more)
 
 
+@pytest.mark.slow
 def test_student_learns_from_a_saved_model_alone(bfloat16):
     assert bfloat16.code == 0
     (record,) = epochs(bfloat16)
@@ -297,6 +299,7 @@ def inner(train, teacher):
     )
 
 
+@pytest.mark.slow
 def test_losses_on_inner_layers_and_a_memory(inner, run_warm_python):
     assert (inner.code, inner.err) == (0, "")
     (record,) = epochs(inner)
@@ -322,6 +325,7 @@ assert not any(name.startswith("keras_distill") for name in sys.modules)
     assert printed.strip() == "(None, 8)"
 
 
+@pytest.mark.slow
 def test_feature_maps_may_be_cached(inner, here, tmp_path):
     flags = [f"--flagfile={inner.path / 'flags.txt'}", f"--run_dir={tmp_path / 'run'}"]
     ended = here("train", *flags, "--cache_features", f"--cache_dir={tmp_path / 'cache'}")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "multilabel.md"
 
@@ -30,6 +31,7 @@ def average_precision(scores, present):
     return np.mean((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked])
 
 
+@pytest.mark.slow
 def test_a_notebook_trains_a_classifier(tmp_path, monkeypatch, run_warm_python):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.S | re.M)
     (example,) = (block for block in blocks if "build_classifier(" in block)

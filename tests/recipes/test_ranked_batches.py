@@ -49,7 +49,11 @@ def taken(made, count, first_step=0, **replicas):
 
 
 @pytest.mark.parametrize(
-    "stages", [pytest.param("joint", marks=pytest.mark.slow), "alternate", "rank", "fine_tune"]
+    "stages",
+    [
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("joint", "alternate", "rank")),
+        "fine_tune",
+    ],
 )
 def test_a_batch_is_a_function_of_its_step(images, stages):
     made = batches(images, stages, alternate_every=2)
@@ -77,7 +81,8 @@ def test_both_alternate(images):
         assert np.isnan(y["score"]).all() == (turn == "ranked")
 
 
-@pytest.mark.parametrize("stages", [pytest.param("joint", marks=pytest.mark.slow), "alternate"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", ["joint", "alternate"])
 def test_replicas_get_whole_sets(images, stages):
     made = batches(images, stages, alternate_every=1)
     for step in range(2):

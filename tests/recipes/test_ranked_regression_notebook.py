@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).parents[2] / "docs" / "ranked_regression.md"
 
 FRESH = """
@@ -24,6 +26,7 @@ print(json.dumps([spearmanr(scores, -noise)[0], float(np.abs(scores - 5 + noise 
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_trains_a_scorer(tmp_path, monkeypatch, run_warm_python):
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.S | re.M)
     assert len(example.splitlines()) <= 24

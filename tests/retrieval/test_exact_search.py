@@ -205,6 +205,7 @@ def test_float64_and_lists_are_accepted():
     assert distances.tolist() == [[1.0], [1.0], [2.0]]
 
 
+@pytest.mark.slow
 def test_never_more_than_a_block_of_distances_in_memory(run_python):
     # In a process of its own, because the peak of this one is already high. Its ru_maxrss would
     # begin at that peak all the same; VmHWM does not.

@@ -117,7 +117,8 @@ def read_all(cache, views):
     ("size", "teacher_size", "views", "options"),
     [
         (16, 24, 3, {}),
-        (20, None, 2, {"seed": 2**32 - 1}),  # by a teacher of any size
+        # By a teacher of any size.
+        pytest.param(20, None, 2, {"seed": 2**32 - 1}, marks=pytest.mark.slow),
         (40, 24, 2, {"seed": 7, "least_area": 0.6}),
     ],
 )
@@ -547,6 +548,7 @@ def start(folder, model, images):
     return start
 
 
+@pytest.mark.slow
 def test_killed_in_mid_write_then_continued_by_two_at_once(
     folder, start, complete, teacher, images, asked, small_shards
 ):

@@ -71,6 +71,7 @@ def known(certificates):
     )
 
 
+@pytest.mark.slow
 def test_certificate_and_secret_together(guarded, known, encode):
     secret = {"authorization": "Bearer open sesame"}
     vectors = embed(guarded.grpc, encode, tls=known, metadata=secret)

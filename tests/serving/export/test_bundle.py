@@ -214,6 +214,7 @@ def test_pixels_are_queued_in_the_type_in_which_they_come(graph):
     assert sorted(queued) == [(b"float32/batch/", tf.float32), whole, whole]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_lower_precision_is_exported_as_float32(dtype_policy, tmp_path, pixels, policy):
     dtype_policy(policy)
@@ -234,6 +235,7 @@ def test_lower_precision_is_exported_as_float32(dtype_policy, tmp_path, pixels, 
     assert 0.999 < facts["checks"]["least_cosine_as_trained"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faulty", INPUTS)
 def test_signature_that_differs_is_not_published(model, tmp_path, monkeypatch, faulty):
     run = SessionModel.run
@@ -321,6 +323,7 @@ def test_a_published_bundle_passes_its_own_check_and_tells_what_it_is(model, fol
     assert facts["training"] is facts["data"] is facts["data_licence"] is None
 
 
+@pytest.mark.slow
 def test_golden_requests_show_given_images_only_if_asked(model, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

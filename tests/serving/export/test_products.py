@@ -111,6 +111,7 @@ def test_facts_and_card_say_what_the_outputs_are(folder):
         assert word not in card
 
 
+@pytest.mark.slow
 def test_embeddings_among_other_outputs_must_be_of_length_1(tmp_path):
     outputs = {"embedding": keras.layers.Dense(4), "score": keras.layers.Dense(1)}
     with pytest.raises(RuntimeError, match=r"serve_uint8 gives vectors that are off length 1 by"):
@@ -127,6 +128,7 @@ def test_embeddings_among_other_outputs_must_be_of_length_1(tmp_path):
     assert check_bundle(folder) == []
 
 
+@pytest.mark.slow
 def test_a_lone_embedding_by_name_is_an_embedder(small_embedder, tmp_path):
     plain = small_embedder()
     named = keras.Model(plain.input, {"embedding": plain.output})
@@ -184,6 +186,7 @@ def test_an_output_of_another_name_is_not_published(model, tmp_path, monkeypatch
     )
 
 
+@pytest.mark.slow
 def test_another_product_in_a_bundle_is_noticed(model, folder, two_outputs, tmp_path):
     def graft(other):
         own = export_model(model, tmp_path, name="own")

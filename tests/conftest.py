@@ -16,6 +16,7 @@ import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
+from quick_datasets import begin_sooner
 from warm_python import LIGHT_LIBRARIES, Nursery
 
 import keras_distill
@@ -33,6 +34,7 @@ hypothesis.settings.load_profile("any_machine")
 
 def pytest_collection_finish():
     """Spares the garbage collector what has been loaded, TensorFlow above all, which stays."""
+    begin_sooner()
     gc.collect()
     gc.freeze()
 

@@ -13,9 +13,18 @@ PUBLIC = keras_distill.__all__
 
 # Modules that need an extra which is not installed for the tests.
 NEEDS = {"keras_distill.embedding.beam": "apache_beam"}
+# Modules whose examples train a whole MobileNet.
+TRAINING = (
+    "keras_distill.methods.distiller",
+    "keras_distill.methods.supervised",
+    "keras_distill.training.recall_validation",
+)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in TRAINING else ()) for name in MODULES],
+)
 def test_examples_give_what_they_say(name):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])

@@ -102,6 +102,7 @@ def test_every_block_is_of_a_language_that_is_tested(page):
     assert set(languages) <= {"sh", "python"}
 
 
+@pytest.mark.slow
 def test_notebook_example_runs(tmp_path, monkeypatch):
     example = python_example(PREPARED[1]).replace("steps_per_epoch=100", "steps_per_epoch=1")
     example = example.replace("classes_per_batch=8", "classes_per_batch=2")

@@ -147,6 +147,7 @@ def table(images, embedded, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "exported"])
 def test_other_kinds_of_gallery_models(here, flags, figures, embedded, images, request, kind):
     made = request.getfixturevalue(kind)

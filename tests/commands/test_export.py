@@ -147,6 +147,7 @@ def test_check(here, exported, tmp_path):
     assert all(f"export: {fault}" in ended.out for fault in faults)
 
 
+@pytest.mark.slow
 def test_litert_files_calibrated_by_the_classes_of_the_run(command, teacher, photos, tmp_path):
     given = [f"--model={teacher.path}", f"--out={tmp_path}", "--name=birds", "--format=litert"]
     ended = command(
@@ -281,6 +282,7 @@ def test_check_of_what_is_no_saved_model(early, tmp_path):
     assert "holds no saved_model.pb; give a version, such as models/birds/1." in ended.err
 
 
+@pytest.mark.slow
 def test_mirror_is_in_the_graph_the_facts_and_the_card(here, teacher, tmp_path):
     given = [f"--model={teacher.path}", f"--out={tmp_path}", "--name=birds"]
     assert here("export", *given, "--mirror").code == 0

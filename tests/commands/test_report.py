@@ -346,6 +346,7 @@ def test_image_size_that_does_not_fit(here, run):
     assert f"--image_size=20: --run={run} takes 32 pixels." in ended.err
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_old_report(here, run, tmp_path, small_disk):
     (tmp_path / "report.html").write_text("old")
     with small_disk():

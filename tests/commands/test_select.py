@@ -125,6 +125,7 @@ def test_choice_of_vectors(here, select, models, photos, tmp_path):
     assert len(set(lines(out))) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["entropy", "margin"])
 def test_uncertainty(here, select, outputs, tmp_path, measure):
     out = tmp_path / "c.txt"

@@ -484,6 +484,7 @@ def test_projected_teacher_is_kept_with_the_run(narrow, here, teacher, photos, t
     assert json.loads(recall.read_text())["index"]["dim"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "projection"), [("table", "whitened"), ("live", "pca")])
 def test_projection_without_training(
     kind, projection, here, tiny, photos, teacher, table, tmp_path
@@ -555,6 +556,7 @@ def test_compiled_step_trains(train, distilled):
 # When it fails
 
 
+@pytest.mark.slow
 def test_unlabelled_images_are_learnt_from_and_counted(train, teacher, photos):
     ended = train(
         "semi_supervised",
@@ -616,6 +618,7 @@ def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
     assert "Traceback" not in diverged.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -166,6 +166,7 @@ def weights_of(file):
     return keras.models.load_model(file, compile=False).get_weights()
 
 
+@pytest.mark.slow
 def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path, monkeypatch):
     recalls = [0.25, 0.5, 0.375, 0.5, 0.75, 0.875]  # as good is not better
     monkeypatch.setattr(distill, "RecallValidation", GivenRecall)
@@ -193,6 +194,7 @@ def test_it_stops_early_and_writes_the_best_student(here, photos, tiny, tmp_path
     assert "is finished" in here("train", *given).out
 
 
+@pytest.mark.slow
 def test_the_rate_of_the_backbone_is_not_the_heads(here, photos, tiny, tmp_path):
     def trained(name, *flags):
         run = RunDirectory(tmp_path / name)

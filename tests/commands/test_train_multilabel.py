@@ -142,6 +142,7 @@ def test_labels_that_the_model_lacks_are_named(here, classifier, squares, tmp_pa
     assert "no label in common: puce against" in ended.err
 
 
+@pytest.mark.slow
 def test_mirror_images_are_averaged_in_evaluation_and_export(here, classifier, tmp_path):
     file, model = tmp_path / "figures.json", f"--model={classifier.path}"
     ended = here("evaluate", model, "--mirror", "--top_ks=1", f"--json={file}")
@@ -203,6 +204,7 @@ def test_a_killed_run_ends_as_if_it_had_not(command, train_labels, tmp_path, squ
     assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
+@pytest.mark.slow
 def test_a_stage_estimates_the_prior_for_the_selective_loss(train_labels):
     ended = train_labels(
         "selective",
@@ -218,6 +220,7 @@ def test_a_stage_estimates_the_prior_for_the_selective_loss(train_labels):
     assert "unknown" in ended.out
 
 
+@pytest.mark.slow
 def test_a_teacher_of_logits_is_cached_and_teaches(train_labels, classifier):
     flags = ("--label_loss=none", f"--teacher={classifier.path}", "--alpha=0.5", "--epochs=12")
     live = train_labels("taught", *flags)

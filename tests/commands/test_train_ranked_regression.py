@@ -124,6 +124,7 @@ def test_it_ranks_and_then_learns_scores(scorer):
     assert scale.deviation == pytest.approx((2 / 3) ** 0.5)
 
 
+@pytest.mark.slow
 def test_test_references_are_evaluated_by_the_protocol_of_the_run(command, scorer, blurred):
     told, out = figures(command, scorer.path, "--crops=3", f"--comparisons={blurred}/pairs.csv")
     assert told["protocol"] == "regression"
@@ -166,6 +167,7 @@ def test_it_counts_by_both_losses_at_once(command, ended_once, dotted):
     assert "GAME(3)" in out
 
 
+@pytest.mark.slow
 def test_a_ranked_model_of_comparisons_is_tuned_in_another_run(train_scores, blurred):
     ranked = train_scores(
         "compared",
@@ -189,6 +191,7 @@ def test_a_ranked_model_of_comparisons_is_tuned_in_another_run(train_scores, blu
     assert f"line 3, '{held_out}_1.png', is no training image with a label" in tuned.err
 
 
+@pytest.mark.slow
 def test_an_embedder_gets_a_score(command, blurred, tmp_path):
     embedder = build_embedder(
         "mobilenet",

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_distill.data.cutout import GREY, cut_out
@@ -24,6 +25,7 @@ def test_a_square_of_the_given_side_turns_grey():
         assert 0.6 < (sides == 6).mean() < 0.9  # 15 of 20 centres
 
 
+@pytest.mark.slow
 def test_each_pixel_is_the_centre_of_a_square():
     centres = squares(0.01, 1500, size=6)
     assert (centres[..., 0].sum((1, 2)) == 1).all()  # one pixel at least

@@ -95,6 +95,7 @@ def test_any_step_can_be_recomputed(images, batches):
     same(resumed, batches[4:])
 
 
+@pytest.mark.slow
 def test_cached_crops_give_the_same_batches(images, batches, tmp_path):
     cache = PixelCache(images, tmp_path, image_size=16, views=2, least_area=0.3, seed=3)
     cache.fill()
@@ -117,6 +118,7 @@ def test_mixes_are_degraded_for_the_student_alone(images, batches):
             same(x["image"][place], expected)
 
 
+@pytest.mark.slow
 def test_operations_and_squares_are_those_of_caches(images, tmp_path):
     """Decoded or from cached crops, in plain and in mixed rows, from the first step or later."""
     options = OPTIONS | {"augment": "randaugment:2:9,grey,cutout:0.4"}

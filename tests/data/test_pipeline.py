@@ -218,6 +218,7 @@ def test_view_batches_show_what_training_shows(images, view, size, options):
             np.testing.assert_array_equal(shown, trained[int(image_id)][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_several_views_of_an_image_in_a_batch(images, replicas):
     def look_up(rows, views):
@@ -394,6 +395,7 @@ def test_no_teacher_sees_a_degraded_image(images):
         assert (x["image"].numpy() == x["image"].numpy()[..., :1]).all()
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_looked_up_needs_no_teacher_image(images):
     look_up = {"teacher_embedding": lambda rows, views: rows}
     batches = take(images, 2, degrade=DEGRADE, **look_up)
@@ -529,6 +531,7 @@ def test_unlabelled_rows_need_unlabelled_images(images):
         take(images, 1, unlabelled_per_batch=4)
 
 
+@pytest.mark.slow
 def test_a_million_images_are_listed_and_none_is_touched():
     count = 10**6
     paths = np.array([f"{index // 20:05d}/{index:07d}.jpg" for index in range(count)])

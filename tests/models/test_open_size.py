@@ -16,6 +16,7 @@ def counter():
     return build_counter("mobilenet", **TINY, backbone_layer="conv_pw_11_relu")
 
 
+@pytest.mark.slow
 def test_open_sizes_give_the_same_at_the_former_size_and_maps_of_any():
     model = counter()
     opened = with_open_size(model)

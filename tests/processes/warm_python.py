@@ -23,6 +23,8 @@ import subprocess
 import sys
 import types
 
+from quick_datasets import begin_sooner
+
 # With what they load; all others are loaded after the fork. gRPC starts threads.
 LIGHT_LIBRARIES = ("absl.flags", "filelock", "numpy")
 LIBRARIES = (
@@ -205,6 +207,7 @@ if __name__ == "__main__":
     for library in sys.argv[2:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
+    begin_sooner()
     gc.collect()
     gc.freeze()
     _become(**_serve(socket.socket(fileno=int(sys.argv[1]))))

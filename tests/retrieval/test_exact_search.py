@@ -133,6 +133,7 @@ def test_duplicates_are_at_distance_zero_at_any_scale(scale):
     assert (distances[:, 1] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [10.0, 1e3, 3e3, 1e5])
 @pytest.mark.parametrize("rows", [5, 300])
 def test_far_from_the_origin(offset, rows):

@@ -119,7 +119,7 @@ def read_all(cache, views):
         (16, 24, 3, {}),
         # By a teacher of any size.
         pytest.param(20, None, 2, {"seed": 2**32 - 1}, marks=pytest.mark.slow),
-        (40, 24, 2, {"seed": 7, "least_area": 0.6}),
+        pytest.param(40, 24, 2, {"seed": 7, "least_area": 0.6}, marks=pytest.mark.slow),
     ],
 )
 def test_cached_answers_are_those_to_the_pixels_that_the_student_sees(

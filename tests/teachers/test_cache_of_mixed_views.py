@@ -65,7 +65,11 @@ def changed(request, images, teacher, caches):
 
 @pytest.mark.parametrize(
     ("own", "degrade"),
-    [(range(1), ""), (range(2), "noise:25,jpeg:20"), (range(1, 2), "")],
+    [
+        pytest.param(range(1), "", marks=pytest.mark.slow),
+        (range(2), "noise:25,jpeg:20"),
+        pytest.param(range(1, 2), "", marks=pytest.mark.slow),
+    ],
     ids=["one", "both, degraded", "second"],
 )
 def test_cached_answers_are_those_to_the_pixels_of_each_row(images, teacher, changed, degrade, own):

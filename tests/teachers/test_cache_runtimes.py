@@ -127,6 +127,7 @@ def test_a_large_cache_is_filled_by_onnx_runtime(open_cache, converted, large):
     assert made == [16]  # nothing is missing
 
 
+@pytest.mark.slow
 def test_caches_of_plain_and_of_mixed_views_share_a_conversion(open_cache, converted):
     made = converted(lambda found: found)
     for changes in (ViewChanges(), ViewChanges("cutout"), ViewChanges(mixup_alpha=1.0)):

@@ -22,6 +22,7 @@ def compiled(loss, **others):
     return model
 
 
+@pytest.mark.slow
 def test_it_brings_the_gap_to_its_target():
     gaps = {}
     for target in (-0.2, 0.1):

@@ -268,6 +268,7 @@ def fit_unlabelled(vectors, labels, epochs=3):
     return monitor, said, history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [np.full(16, -1), None])
 def test_images_without_labels_collapse_to_a_point(labels):
     monitor, (sentence,), history = fit_unlabelled(noise(1e-4), labels)

@@ -328,6 +328,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.slow
 def test_clipped_steps_in_float16_and_an_overflow_on_one_of_two_replicas(measure):
     alone, replicated = measure(HALF)
     for trained in (alone, replicated):

@@ -28,7 +28,9 @@ def build(small_embedder):
     return build
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
+)
 def test_training(policy, build, dtype_policy):
     reference = build().evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
     dtype_policy(policy)

@@ -83,6 +83,7 @@ def test_the_head_is_trained_as_behind_a_backbone_that_is_frozen_by_hand():
     np.testing.assert_allclose(student(IMAGES), frozen(IMAGES), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_with_xla_it_is_the_same():
     (_, plain), (_, compiled) = fit(), fit(jit_compile=True)
     assert compiled.loss == pytest.approx(plain.loss, rel=1e-4)

@@ -205,6 +205,7 @@ def test_the_loss_scale_and_the_count_of_skipped_steps_are_put_back(tmp_path, dt
     assert put_back == kept
 
 
+@pytest.mark.slow
 def test_steps_after_the_checkpoint_are_made_again(tmp_path):
     expected = train(tmp_path / "through", compiled())
     for every, kill in ((2, 5), (0, 8), (5, 11)):
@@ -214,6 +215,7 @@ def test_steps_after_the_checkpoint_are_made_again(tmp_path):
     assert_same(train(tmp_path / "killed", compiled()), expected)
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_trained_further_and_a_longer_one_goes_on(tmp_path):
     through = train(tmp_path / "through", compiled("plain_rate"), epochs=5)
     short = train(tmp_path / "longer", compiled("plain_rate"), epochs=3)
@@ -225,6 +227,7 @@ def test_a_finished_training_is_not_trained_further_and_a_longer_one_goes_on(tmp
     assert_same(train(tmp_path / "longer", compiled("plain_rate"), epochs=5), through)
 
 
+@pytest.mark.slow
 def test_several_steps_at_once(tmp_path):
     class KillInEpoch(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -280,6 +283,7 @@ def test_other_steps_per_execution(tmp_path):
     assert resume(3).step == 3
 
 
+@pytest.mark.slow
 def test_a_projection_that_has_seen_no_batch_is_resumed(tmp_path):
     def projected():
         distiller = Distiller(
@@ -344,6 +348,7 @@ def rivals():
     return model
 
 
+@pytest.mark.slow
 def test_all_optimizers_of_a_method_are_resumed(tmp_path):
     def fit(folder, *others):
         model = rivals()
@@ -428,7 +433,8 @@ def test_a_training_that_a_callback_stopped_stays_so(tmp_path):
     assert train(tmp_path, compiled())[1] == told
 
 
-@pytest.mark.parametrize("step", [4, 6])  # in an epoch, and at its end
+# In an epoch, and at its end.
+@pytest.mark.parametrize("step", [pytest.param(4, marks=pytest.mark.slow), 6])
 def test_a_signal_ends_the_training_after_its_step(step, tmp_path):
     def terminate():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -147,6 +147,7 @@ def test_a_lone_embedding_by_name_is_an_embedder(small_embedder, tmp_path):
     assert facts[0] == facts[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faulty", SIGNATURES)
 def test_swapped_outputs_are_not_published(tmp_path, monkeypatch, faulty):
     model = product(one=keras.layers.Dense(3), two=keras.layers.Dense(3))
@@ -169,6 +170,7 @@ def test_swapped_outputs_are_not_published(tmp_path, monkeypatch, faulty):
     assert not list((tmp_path / "swapped").glob("[0-9]*"))
 
 
+@pytest.mark.slow
 def test_an_output_of_another_name_is_not_published(model, tmp_path, monkeypatch):
     run = SessionModel.run
 
@@ -206,6 +208,7 @@ def test_another_product_in_a_bundle_is_noticed(model, folder, two_outputs, tmp_
     ]
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_exported_as_float32(two_outputs, dtype_policy, tmp_path):
     dtype_policy("mixed_bfloat16")
     mixed = two_outputs()
@@ -279,6 +282,7 @@ def test_the_advice_of_a_refusal_works(model, monkeypatch, tmp_path):
         export_file(model, tmp_path, noise(24), least_closeness=1.5)
 
 
+@pytest.mark.slow
 def test_a_number_for_each_image(tmp_path):
     """An output without any dimension but the batch."""
     model = product(score=lambda x: keras.ops.mean(x, axis=1))

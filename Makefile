@@ -46,7 +46,7 @@ coverage: $(INSTALLED) ## Run the quick tests, and tell which lines they do not 
 	$(BIN)/coverage report --show-missing --skip-covered --sort=miss
 
 slow: $(INSTALLED) ## Run the slow tests and those on photographs
-	$(BIN)/python -m pytest -m "slow or photographs"
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -m "slow or photographs"
 
 beam: $(BEAM_INSTALLED) ## Run the tests of Apache Beam, in an environment of their own
 	$(BEAM_VENV)/bin/python -m pytest -m beam tests/commands/test_embed_beam.py

@@ -20,7 +20,7 @@ def test_config_explains_itself(path):
 
 @pytest.mark.parametrize(
     "path",
-    sorted(set(CONFIGS.rglob("*.flags")) - set(CONFIGS.glob("*_ablation.flags"))),
+    sorted(set(CONFIGS.rglob("*.flags")) - set(CONFIGS.rglob("*_ablation.flags"))),
     ids=lambda path: path.stem,
 )
 def test_config_parses(path, monkeypatch):
@@ -32,7 +32,7 @@ def test_config_parses(path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", sorted(CONFIGS.glob("*_ablation.flags")), ids=lambda path: path.stem
+    "path", sorted(CONFIGS.rglob("*_ablation.flags")), ids=lambda path: path.stem
 )
 def test_grid_parses(path, monkeypatch, tmp_path):
     """With a teacher in its place; the photographs are beside the project or replaced."""
@@ -41,17 +41,25 @@ def test_grid_parses(path, monkeypatch, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "backbone.weights.h5").touch()
     (tmp_path / "teacher").mkdir()
+    (tmp_path / "labels.csv").touch()
+    several_labels = path.parent.name == "multilabel"
+    data = (
+        f"labels:{tmp_path / 'labels.csv'}" if several_labels else f"folder:{tmp_path / 'photos'}"
+    )
     replaced = {
-        "--teacher=runs/birds100_teacher": f"--teacher={tmp_path / 'teacher'}",
-        "folder:../shared/data/birds100/images": f"folder:{tmp_path / 'photos'}",
+        "runs/birds100_teacher": str(tmp_path / "teacher"),
+        "folder:../shared/data/birds100/images": data,
     }
+
+    def at_hand(text):
+        return functools.reduce(lambda text, pair: text.replace(*pair), replaced.items(), text)
+
     variants = tuple(
-        functools.reduce(lambda text, pair: text.replace(*pair), replaced.items(), variant)
-        + f" --dataset=folder:{tmp_path / 'photos'}"
-        + f" --backbone_weights={tmp_path / 'backbone.weights.h5'}"
+        f"{at_hand(variant)} --dataset={data} --backbone_weights={tmp_path / 'backbone.weights.h5'}"
         for variant in settings.variant
     )
-    grid = Grid.of(settings.replace(variant=variants), tmp_path)
+    evaluations = tuple(map(at_hand, settings.evaluation))
+    grid = Grid.of(settings.replace(variant=variants, evaluation=evaluations), tmp_path)
     assert len(grid.seeds) >= 2
     assert len(grid.variants) == len(settings.variant)
 

@@ -105,6 +105,31 @@ def test_the_test_images_are_evaluated_by_the_protocol_of_the_run(command, class
     assert "mAP" in ended.out
 
 
+@pytest.mark.slow
+def test_an_ablation_compares_by_the_measures_of_labels(command, squares, tmp_path):
+    lines = [f"--dataset=labels:{squares}/labels.csv", *TINY, f"--cache_dir={tmp_path}"]
+    (tmp_path / "base.flags").write_text("\n".join([*lines, ""]))
+    ended = command(
+        "ablate",
+        f"--base={tmp_path / 'base.flags'}",
+        "--variant=bce: --label_loss=bce",
+        "--variant=asymmetric: --label_loss=asymmetric",
+        "--seeds=0",
+        "--evaluation=one label: --top_ks=1",
+        f"--out={tmp_path / 'out'}",
+    )
+    assert ended.code == 0, ended.err
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [result["variant"] for result in results] == ["bce", "asymmetric"]
+    for result in results:
+        run = tmp_path / "out" / "runs" / result["variant"] / "0"
+        told = json.loads((run / "evaluations" / "one label.json").read_text())["figures"]
+        assert result["figures"]["map"] == told["map"]
+        assert result["figures"]["top_k 1 f1"] == told["top_k"]["1"]["f1"]
+    assert "| map | micro precision |" in ended.out
+    assert (tmp_path / "out" / "figures.png").is_file()
+
+
 def test_some_labels_alone(command, classifier, squares, tmp_path):
     file = tmp_path / "figures.json"
     ended = command(

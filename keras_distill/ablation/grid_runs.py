@@ -17,6 +17,7 @@ from keras_distill.ablation.report import plain_figures, write_report
 from keras_distill.errors import InputError
 from keras_distill.runs.directory import RunDirectory
 
+# Under keys of their own too, where readers of results.json look for them.
 _OF_RETRIEVAL = ("recall", "map_at_r", "r_precision")
 # Time for a training, whose ablation was killed, to write its checkpoint.
 _ENDING_SECONDS = 60.0

@@ -12,8 +12,9 @@ from keras_distill.publishing import published_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# How tables call figures of retrieval.
-_SHORT = {"recall": "R@", "map_at_k": "mAP@", "map_at_r": "MAP@R", "r_precision": "R-precision"}
+# How tables call figures of retrieval, and those of it that are given by K.
+_SHORT = {"map_at_r": "MAP@R", "r_precision": "R-precision"}
+_BY_K = {"recall": "R@", "map_at_k": "mAP@"}
 
 
 def plain_figures(figures: Mapping[str, Any]) -> dict[str, float]:
@@ -26,15 +27,16 @@ def plain_figures(figures: Mapping[str, Any]) -> dict[str, float]:
         The figures in their order, without those that could not be measured.
 
     Example:
-        >>> plain_figures({"recall": {"1": 0.5}, "map_at_r": 0.3, "top_k": {"3": {"f1": 0.4}}})
-        {'R@1': 0.5, 'MAP@R': 0.3, 'top_k 3 f1': 0.4}
+        >>> plain_figures({"recall": {"1": 0.5}, "map_at_r": 0.3})
+        {'R@1': 0.5, 'MAP@R': 0.3}
+        >>> plain_figures({"map": 0.4, "micro": {"recall": 0.2}, "top_k": {"3": {"f1": 0.1}}})
+        {'map': 0.4, 'micro recall': 0.2, 'top_k 3 f1': 0.1}
     """
     plain: dict[str, float] = {}
     for name, value in figures.items():
         if isinstance(value, Mapping):
-            for inner, figure in plain_figures(value).items():
-                short = _SHORT.get(name)
-                plain[f"{short}{inner}" if short else f"{name} {inner}"] = figure
+            prefix = _BY_K.get(name, f"{name} ")
+            plain |= {f"{prefix}{inner}": each for inner, each in plain_figures(value).items()}
         elif value is not None:
             plain[_SHORT.get(name, name)] = value
     return plain
@@ -64,10 +66,10 @@ def write_report(out: Path, results: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
     with published_file(out / "table.md") as temporary:
         temporary.write_text(_markdown(rows))
-    if results:
-        retrieval = all(next(iter(result["figures"])).startswith("R@") for result in results)
+    if drawn := [result for result in results if result["figures"]]:
+        retrieval = all(next(iter(result["figures"])).startswith("R@") for result in drawn)
         with published_file(out / f"{'recall' if retrieval else 'figures'}.png") as temporary:
-            figure_by_variant(results).savefig(temporary, dpi=120)
+            figure_by_variant(drawn).savefig(temporary, dpi=120)
 
 
 def _summarised(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -98,6 +98,13 @@ def test_figures_of_several_protocols(tmp_path):
     assert labels == ["Recall@1, classes", "accuracy, pairs"]
 
 
+def test_nothing_measurable_is_drawn(tmp_path):
+    """As where no image of the split has a label."""
+    write_report(tmp_path, [result("plain", 0, 0.5) | {"figures": plain_figures({"map": None})}])
+    assert "| plain | 1 | 10 s |" in (tmp_path / "table.md").read_text()
+    assert not list(tmp_path.glob("*.png"))
+
+
 @pytest.mark.parametrize("evaluations", [("good",), ("good", "blurred")])
 def test_labels_of_the_plot_are_apart(evaluations):
     """Values close to each other have long tick labels, and variants long names."""

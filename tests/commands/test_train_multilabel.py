@@ -126,7 +126,7 @@ def test_an_ablation_compares_by_the_measures_of_labels(command, squares, tmp_pa
         told = json.loads((run / "evaluations" / "one label.json").read_text())["figures"]
         assert result["figures"]["map"] == told["map"]
         assert result["figures"]["top_k 1 f1"] == told["top_k"]["1"]["f1"]
-    assert "| map | micro precision |" in ended.out
+    assert "| map | micro precision | micro recall |" in ended.out
     assert (tmp_path / "out" / "figures.png").is_file()
 
 

@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 # Read, not imported: the version must be known before any dependency is installed.
 VERSION = re.search(
-    r'^__version__ = "(.+)"$', (HERE / "keras_distill/version.py").read_text(), re.M
+    r'^__version__ = "(.+)"$', (HERE / "keras_distill/__init__.py").read_text(), re.M
 )
 # Teachers that are .tflite files; wheels for Python 3.13 on every system since 2.1.1. It needs
 # backports.strenum, whose releases since 1.3 refuse Python 3.11.

@@ -4,6 +4,8 @@ The public names are imported at first use: `import keras_distill` loads neither
 Keras, so the commands answer `--help` at once and the serving client stays light.
 """
 
+__version__ = "0.1.0"
+
 import importlib
 import sys
 from typing import TYPE_CHECKING
@@ -13,8 +15,6 @@ if sys.argv[:1] == ["-m"] and "keras_distill" in sys.orig_argv[-len(sys.argv)]:
     from keras_distill.settings.interruption import end_at_once_on_ctrl_c
 
     end_at_once_on_ctrl_c()
-
-from keras_distill.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which do not run `__getattr__`
     from keras_distill.data.album_targets import read_albums as read_albums

@@ -35,7 +35,7 @@ def main() -> None:
     if name in ("--help", "-h", "help"):
         print(_overview())
     elif name == "--version":
-        from keras_distill.version import __version__
+        from keras_distill import __version__
 
         print(f"keras_distill {__version__}")
     elif (command := name.replace("-", "_")) in COMMANDS:

@@ -9,12 +9,12 @@ Exit codes: 0 training can run, 1 something that it needs is broken or missing, 
 import json
 from dataclasses import dataclass
 
+from keras_distill import __version__
 from keras_distill.diagnosis.examination import examine
 from keras_distill.diagnosis.installation import BROKEN, MISSING, OK, UNKNOWN, Finding
 from keras_distill.settings.command import FAILURE, SUCCESS, Command
 from keras_distill.settings.data import DATASETS, check_name
 from keras_distill.settings.settings import Settings, setting
-from keras_distill.version import __version__
 
 _COLOURS = {OK: "green", MISSING: "yellow", BROKEN: "red", UNKNOWN: "yellow"}
 

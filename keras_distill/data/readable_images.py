@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from keras_distill import __version__
 from keras_distill.data.decoding import NO_IMAGE, decode_image, image_area
 from keras_distill.data.image_files import image_format
 from keras_distill.data.image_set import ImageSet
 from keras_distill.data.pixel_limit import MAX_PIXELS
 from keras_distill.data.verified_files import WORTHWHILE, VerifiedFiles
 from keras_distill.errors import InputError
-from keras_distill.version import __version__
 
 _BATCH = 1024
 _BATCHES_BETWEEN_SAVES = 100  # some minutes

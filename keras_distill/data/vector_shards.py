@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from keras_distill import __version__
 from keras_distill.data.vector_format import (
     VectorRows,
     decode_rows,
@@ -20,7 +21,6 @@ from keras_distill.data.vector_format import (
 )
 from keras_distill.errors import InputError
 from keras_distill.publishing import check_own_folder, published_file
-from keras_distill.version import __version__
 
 FORMAT = 1
 _OURS = ("manifest.json", "vectors", "errors", "errors.jsonl", "pictures", ".tmp-")

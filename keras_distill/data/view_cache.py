@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_distill import __version__
 from keras_distill.data.begun_ahead import BegunAhead
 from keras_distill.data.image_fingerprint import check_unchanged, images_fingerprint_once
 from keras_distill.data.image_set import ImageSet
@@ -19,7 +20,6 @@ from keras_distill.data.shard_store import Shard, ShardStore
 from keras_distill.data.view_changes import ViewChanges
 from keras_distill.data.views import VIEWS_VERSION
 from keras_distill.errors import InputError
-from keras_distill.version import __version__
 
 _UNCHANGED = ViewChanges()
 

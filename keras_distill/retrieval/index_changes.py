@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_distill import __version__
 from keras_distill.errors import InputError
 from keras_distill.publishing import published_file
 from keras_distill.retrieval.backends import build_searcher, sampled_agreement
@@ -27,7 +28,6 @@ from keras_distill.retrieval.index_manifest import (
 from keras_distill.retrieval.index_parts import IndexEntries, unmerged_parts, write_part
 from keras_distill.retrieval.vector_checks import checked_vectors
 from keras_distill.retrieval.vector_index import VectorIndex, open_index
-from keras_distill.version import __version__
 
 
 def build_index(

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
+from keras_distill import __version__
 from keras_distill.distribution.replicas import Replicas
 from keras_distill.errors import InputError, as_flags, renamed
 from keras_distill.methods.loss_scaling import SkippedSteps
@@ -32,7 +33,6 @@ from keras_distill.training.shared_stop_signals import SharedStopSignals
 from keras_distill.training.stop_signals import StopSignals, TrainingInterrupted
 from keras_distill.training.tensorboard_callbacks import check_profile, tensorboard_callbacks
 from keras_distill.training.training_curves import draw_training
-from keras_distill.version import __version__
 
 
 def run_stages(

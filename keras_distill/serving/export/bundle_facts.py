@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_distill import __version__
 from keras_distill.models.label_names import find_labels
 from keras_distill.models.mirror_average import is_mirror_averaged
 from keras_distill.models.product import EMBEDDING, ProductShape, product_shape
@@ -18,7 +19,6 @@ from keras_distill.serving.export.signature_defs import predict_signatures, read
 from keras_distill.serving.export.warmup import BATCH_SIZES
 from keras_distill.teachers.embedder_fingerprint import embedder_fingerprint
 from keras_distill.teachers.teacher import as_teacher
-from keras_distill.version import __version__
 
 #: What is known of where a model comes from, if nothing is.
 UNKNOWN_ORIGIN: Mapping[str, Any] = {

@@ -46,6 +46,8 @@ def write_report(out: Path, results: list[dict[str, Any]]) -> None:
     """Writes `results.json`, `table.md`, `table.csv`, and a plot.
 
     Standard deviations are those of a sample (divided by n - 1), and left out for a single seed.
+    Where some seeds alone could measure a figure, the table says how many, as does `NAME_seeds` of
+    the CSV file.
     The plot is `recall.png`, or `figures.png` if something else than retrieval was measured.
 
     Args:
@@ -87,14 +89,15 @@ def _summarised(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "parameters": own[0]["parameters"],
             }
             columns = {
-                name: [r["figures"][name] for r in own]
-                for name in own[0]["figures"]
-                if all(name in r["figures"] for r in own)
+                name: [r["figures"][name] for r in own if name in r["figures"]]
+                for name in _distinct(name for r in own for name in r["figures"])
             }
             columns["training_seconds"] = [r["training_seconds"] or 0.0 for r in own]
             for name, values in columns.items():
                 row[f"{name}_mean"] = statistics.mean(values)
                 row[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
+                if len(values) < len(own):
+                    row[f"{name}_seeds"] = len(values)
             rows.append(row)
     return rows
 
@@ -122,7 +125,9 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         for name in measures:
             mean, spread = row.get(f"{name}_mean"), row.get(f"{name}_std")
             cell = "" if mean is None else f"{mean:.3f}"
-            cells.append(cell if spread is None else f"{cell} ± {spread:.3f}")
+            cell = cell if spread is None else f"{cell} ± {spread:.3f}"
+            some = row.get(f"{name}_seeds")
+            cells.append(f"{cell} ({some} of {row['seeds']} seeds)" if some else cell)
         cells.append(f"{row['training_seconds_mean']:.0f} s")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -62,9 +62,9 @@ def test_several_evaluations(tmp_path):
 
 
 def test_figures_of_several_protocols(tmp_path):
-    """An evaluation lacks what another measures, and what one of its seeds could not measure."""
+    """An evaluation lacks what another measures; one seed could not measure a figure."""
     results = [result("plain", seed, 0.5, "classes") for seed in (0, 1)]
-    for seed, value in ((0, 0.25), (1, None)):
+    for seed, value in ((0, None), (1, 0.25)):
         measured = {"accuracy": 0.75, "tar_at_far": {"1e-1": 0.5, "1e-6": value}}
         pairs = result("plain", seed, 0, "pairs") | {"figures": plain_figures(measured)}
         results.append(pairs)
@@ -79,6 +79,7 @@ def test_figures_of_several_protocols(tmp_path):
         "R-precision",
         "accuracy",
         "tar_at_far 1e-1",
+        "tar_at_far 1e-6",
         "training",
     ]
     assert classes[3:] == [
@@ -88,11 +89,15 @@ def test_figures_of_several_protocols(tmp_path):
         "0.167 ± 0.000",
         "",
         "",
+        "",
         "15 s",
     ]
-    assert pairs[3:] == ["", "", "", "", "0.750 ± 0.000", "0.500 ± 0.000", "15 s"]
+    partly = "0.250 (1 of 2 seeds)"
+    assert pairs[3:] == ["", "", "", "", "0.750 ± 0.000", "0.500 ± 0.000", partly, "15 s"]
     with (tmp_path / "table.csv").open() as file:
-        assert [row["accuracy_mean"] for row in csv.DictReader(file)] == ["", "0.75"]
+        classes, pairs = csv.DictReader(file)
+    assert [row["accuracy_mean"] for row in (classes, pairs)] == ["", "0.75"]
+    assert [row["tar_at_far 1e-6_seeds"] for row in (classes, pairs)] == ["", "1"]
     assert (tmp_path / "figures.png").stat().st_size > 1000
     labels = [axes.get_xlabel() for axes in figure_by_variant(results).axes]
     assert labels == ["Recall@1, classes", "accuracy, pairs"]

@@ -87,7 +87,7 @@ def build_album_training(
         batch_size=settings.batch_size * settings.album_photographs,
         provenance=provenance,
         summary=_figures_before(settings, context, data, product),
-        on_end=functools.partial(_complete, settings, data),
+        on_end=functools.partial(_complete, settings, context, data),
     )
     if not settings.epochs:
         return training
@@ -282,7 +282,9 @@ def _watched(
     )
 
 
-def _complete(settings: MultiLabelSettings, data: _Data, product: Path) -> None:
+def _complete(
+    settings: MultiLabelSettings, context: StageContext, data: _Data, product: Path
+) -> None:
     """Fits the baselines, and gives each label of each output the threshold of its best F1."""
     if data.validation is None and not settings.album_baselines:
         return
@@ -294,6 +296,7 @@ def _complete(settings: MultiLabelSettings, data: _Data, product: Path) -> None:
 
     validation = None if data.validation is None else with_own_vectors(data.validation)
     if settings.album_baselines:
+        context.say("fitting the baselines: means of vectors and of probabilities")
         fit_baselines(model, with_own_vectors(data.train), validation)
     if validation is not None:
         for output, logits in scorer.scores(*validation).logits.items():

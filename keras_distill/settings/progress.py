@@ -48,17 +48,20 @@ def work_progress(
 
 
 def _line_by_line(title: str, total: int, unit: str, console: Console) -> Callable[[int], None]:
-    begun = last = time.monotonic()
-    done = 0
+    last = time.monotonic()
+    done = recent = 0
 
     def advance(more: int) -> None:
-        nonlocal done, last
+        nonlocal done, last, recent
         done += more
+        recent += more
         now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            left = timedelta(seconds=round((total - done) * (now - begun) / done))
-            line = f"{title}: {done} of {total} {unit}, {done / (now - begun):.0f}/s, {left} left"
+        if now - last >= _SECONDS_BETWEEN_LINES and recent:
+            # Of the last half minute: work may be paused, or share the machine for a while.
+            rate = recent / (now - last)
+            left = timedelta(seconds=round((total - done) / rate))
+            line = f"{title}: {done} of {total} {unit}, {rate:.0f}/s, {left} left"
             console.print(line, highlight=False, soft_wrap=True)
+            last, recent = now, 0
 
     return advance

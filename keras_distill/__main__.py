@@ -7,6 +7,7 @@ import os
 import sys
 
 from keras_distill.settings.interruption import end_at_once_on_ctrl_c
+from keras_distill.settings.unread_output import ended_when_unread
 
 #: In the order in which they are needed.
 COMMANDS = (
@@ -28,6 +29,7 @@ COMMANDS = (
 _BAD_INPUT = 2
 
 
+@ended_when_unread()
 def main() -> None:
     """Runs the command that the first argument names with the other arguments, and exits."""
     end_at_once_on_ctrl_c()

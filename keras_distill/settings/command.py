@@ -21,6 +21,7 @@ from keras_distill.settings.dashed_flags import DashedFlagValues
 from keras_distill.settings.interruption import INTERRUPTED as INTERRUPTED
 from keras_distill.settings.interruption import interruptible
 from keras_distill.settings.settings import Settings, fields_by_group
+from keras_distill.settings.unread_output import ended_when_unread
 
 S = TypeVar("S", bound=Settings)
 
@@ -139,14 +140,15 @@ class Command(Generic[S]):
         """
         argv = list(sys.argv[1:] if argv is None else argv)
         if {"--help", "-h", "--helpfull", "-help"} & set(argv):
-            self._print_help()
+            with ended_when_unread():
+                self._print_help()
             sys.exit(SUCCESS)
         # TensorFlow reports each missing GPU driver, which would hide the command's own output.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # gRPC logs each handshake of TLS that fails; the last failure is part of the error.
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         try:
-            with interruptible():
+            with interruptible(), ended_when_unread():
                 code = main(self.parse(argv))
         except InputError as error:
             self._fail(

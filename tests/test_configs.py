@@ -39,13 +39,16 @@ def test_grid_parses(path, monkeypatch, tmp_path):
     monkeypatch.chdir(CONFIGS.parent)
     settings = ablate.COMMAND.parse([f"--flagfile={path}"])
     (tmp_path / "photos").mkdir()
-    (tmp_path / "backbone.weights.h5").touch()
+    weights = tmp_path / "backbone.weights.h5"
+    weights.touch()
     (tmp_path / "teacher").mkdir()
     (tmp_path / "labels.csv").touch()
-    several_labels = path.parent.name == "multilabel"
-    data = (
-        f"labels:{tmp_path / 'labels.csv'}" if several_labels else f"folder:{tmp_path / 'photos'}"
-    )
+    data, more = f"folder:{tmp_path / 'photos'}", f"--backbone_weights={weights}"
+    if path.stem == "theme_albums_ablation":
+        data, more = f"albums:{tmp_path / 'labels.csv'}", f"--images={tmp_path}"
+        more += f" --album_vectors={tmp_path}"
+    elif path.parent.name == "multilabel":
+        data = f"labels:{tmp_path / 'labels.csv'}"
     replaced = {
         "runs/birds100_teacher": str(tmp_path / "teacher"),
         "folder:../shared/data/birds100/images": data,
@@ -54,10 +57,7 @@ def test_grid_parses(path, monkeypatch, tmp_path):
     def at_hand(text):
         return functools.reduce(lambda text, pair: text.replace(*pair), replaced.items(), text)
 
-    variants = tuple(
-        f"{at_hand(variant)} --dataset={data} --backbone_weights={tmp_path / 'backbone.weights.h5'}"
-        for variant in settings.variant
-    )
+    variants = tuple(f"{at_hand(variant)} --dataset={data} {more}" for variant in settings.variant)
     evaluations = tuple(map(at_hand, settings.evaluation))
     grid = Grid.of(settings.replace(variant=variants, evaluation=evaluations), tmp_path)
     assert len(grid.seeds) >= 2

@@ -1,5 +1,6 @@
 """Accuracy of telling same from different pairs, by folds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,28 +31,29 @@ class FoldAccuracy:
         return float(np.nanmean(self.accuracies))
 
 
+#: Same and different pairs by their score, integers `(t,)` each.
+PairCounts = tuple[np.ndarray, np.ndarray]
+
+
 def fold_accuracy_of_counts(
-    thresholds: np.ndarray,
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
+    thresholds: np.ndarray, folds: Iterable[tuple[PairCounts, PairCounts]]
 ) -> FoldAccuracy:
     """Computes the accuracy of pairs that are counted by their score.
 
     Args:
         thresholds: The scores, descending, float64 `(t,)`.
-        train: Same and different pairs that the threshold of each fold is chosen on, by their
-            score, integers `(folds, t)` each.
-        test: Those that it is measured on.
+        folds: For each fold the pairs that its threshold is chosen on, and those that it is
+            measured on.
 
     Returns:
         The accuracies. Of thresholds that are equally good, the highest is taken.
     """
     chosen, accuracies = [], []
-    for fold in range(len(train[0])):
-        rates = _balanced(train[0][fold], train[1][fold])
+    for train, test in folds:
+        rates = _balanced(*train)
         best = int(np.argmax(rates))
         chosen.append(float(thresholds[best]))
-        accuracies.append(float(_balanced(test[0][fold], test[1][fold])[best]))
+        accuracies.append(float(_balanced(*test)[best]))
     return FoldAccuracy(np.array(accuracies), np.array(chosen))
 
 
@@ -76,14 +78,16 @@ def fold_accuracy(scores: np.ndarray, same: np.ndarray, folds: np.ndarray) -> Fo
     """
     scores, same = checked_pairs(scores, same)
     negative, place = np.unique(-scores, return_inverse=True)
-    count, size = int(folds.max()) + 1, len(negative)
-    test = tuple(
-        np.bincount(folds[kind] * size + place[kind], minlength=count * size).reshape(count, size)
-        for kind in (same, ~same)
-    )
-    train = tuple(counts.sum(axis=0) - counts for counts in test)
-    # A threshold is a score of the other folds, never one of a fold's own.
-    return fold_accuracy_of_counts(-negative, (train[0], train[1]), (test[0], test[1]))
+    size = len(negative)
+    total = [np.bincount(place[kind], minlength=size) for kind in (same, ~same)]
+
+    def counts_of(fold: int) -> tuple[PairCounts, PairCounts]:
+        own = folds == fold
+        test = [np.bincount(place[kind & own], minlength=size) for kind in (same, ~same)]
+        # A threshold is a score of the other folds, never one of a fold's own.
+        return (total[0] - test[0], total[1] - test[1]), (test[0], test[1])
+
+    return fold_accuracy_of_counts(-negative, map(counts_of, range(int(folds.max()) + 1)))
 
 
 def equal_folds(same: np.ndarray, count: int = FOLDS) -> np.ndarray | None:

@@ -207,7 +207,11 @@ class _Tally:
         touching = counts.sum(axis=1) + counts.sum(axis=2) - test
         train = total[:, None] - touching
         edges = (np.arange(_FOLD_BINS)[::-1] - 0.5) / (_FOLD_BINS - 1) * 2 - 1
-        return fold_accuracy_of_counts(edges, (train[1], train[0]), (test[1], test[0]))
+        folds = (
+            ((train[1, fold], train[0, fold]), (test[1, fold], test[0, fold]))
+            for fold in range(self._folds)
+        )
+        return fold_accuracy_of_counts(edges, folds)
 
 
 class _Highest:

@@ -38,8 +38,12 @@ def test_unusable_pairs_are_listed_with_their_lines(tmp_path):
     assert "has 4 unusable rows" in str(error.value)
     for line in (3, 4, 5, 6):
         assert f"pairs.csv:{line}: " in str(error.value)
-    file.write_text("file,file,same\n")
-    with pytest.raises(InputError, match="has no pairs"):
+    for nothing in ("file,file,same\n", "\n", ""):
+        file.write_text(nothing)
+        with pytest.raises(InputError, match="has no pairs"):
+            read_pairs(file)
+    file.write_bytes(b"file,file,same\n1,2,1\n\xff,2,1\n")
+    with pytest.raises(InputError, match="cannot be read: 'utf-8' codec"):
         read_pairs(file)
     with pytest.raises(InputError, match="cannot be read"):
         read_pairs(tmp_path / "none.csv")

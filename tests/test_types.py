@@ -118,6 +118,7 @@ def test_mypy_knows_every_public_name(mypy):
         assert re.match(r'Revealed type is "(def |Overload\()', message), (name, message)
 
 
+@pytest.mark.slow
 def test_pyright_knows_every_public_name(pyright):
     revealed = [message for _, message in pyright["everything"]]
     assert len(revealed) == len(keras_distill.__all__)
@@ -126,7 +127,7 @@ def test_pyright_knows_every_public_name(pyright):
         assert message.startswith(f'Type of "keras_distill.{name}" is "{expected}'), message
 
 
-@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+@pytest.mark.parametrize("checker", ["mypy", pytest.param("pyright", marks=pytest.mark.slow)])
 def test_checkers_accept_what_is_right_and_name_what_is_wrong(checker, request):
     said = request.getfixturevalue(checker)
     (_, distiller), (_, vectors) = said["right"]

@@ -234,6 +234,7 @@ def test_too_large_a_cache_is_refused_before_anything_is_computed(
     assert len(shards(tmp_path / "cache")) == 8
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_where_it_was(
     here, nursery, photos, tiny, save_logging_teacher, tmp_path
 ):

@@ -134,6 +134,7 @@ def test_damaged_pictures_cost_a_row_each_in_a_file(
     np.testing.assert_allclose(rows.vectors, vectors[kept], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bad_pictures_show_in_the_exit_code_of_each_part(here, teacher, damaged_photos, tmp_path):
     """They are in the first of two shards."""
     given = [f"--model={teacher.path}", f"--images={damaged_photos}", f"--out={tmp_path}/v"]
@@ -172,6 +173,7 @@ def test_vectors_of_other_settings_are_refused_unless_overwritten(
     ]
 
 
+@pytest.mark.slow
 def test_parquet_holds_the_same(here, embedded, teacher, photos, tmp_path):
     given = [f"--model={teacher.path}", f"--images={photos}", "--shard_size=25"]
     assert here("embed", *given, f"--out={tmp_path}/v", "--format=parquet").code == 0
@@ -213,6 +215,7 @@ def test_machines_share_by_parts(here, embedded, teacher, photos, tmp_path):
     assert open_shards(tmp_path / "v").read().paths == read_folder(photos).paths.tolist()
 
 
+@pytest.mark.slow
 def test_a_pattern_and_a_data_set_name_pictures(here, teacher, photos, tmp_path):
     pattern = f"--images={photos}/class_[13]/*.jpg"
     assert here("embed", f"--model={teacher.path}", pattern, f"--out={tmp_path}/p").code == 0
@@ -225,6 +228,7 @@ def test_a_pattern_and_a_data_set_name_pictures(here, teacher, photos, tmp_path)
     assert last_line(ended)["embedded"] == 60
 
 
+@pytest.mark.slow
 def test_an_index_is_built_of_the_vectors(here, early, embedded, teacher, photos, tmp_path):
     index = tmp_path / "i"
     stored = f"--vectors={embedded.path}/vectors"
@@ -247,6 +251,7 @@ def test_an_index_is_built_of_the_vectors(here, early, embedded, teacher, photos
     assert "--model has no effect on build --vectors; leave it out." in ended.err
 
 
+@pytest.mark.slow
 def test_the_vectors_are_a_teacher(embedded, photos, vectors, here):
     table = load_teacher(embedded.path / "vectors")
     np.testing.assert_allclose(table(None, read_folder(photos).ids), vectors, atol=1e-5)
@@ -332,6 +337,7 @@ def test_out_must_be_its_own(here, teacher, photos, tmp_path):
     assert "its manifest.json has no 'class_names'" in ended.err
 
 
+@pytest.mark.slow
 def test_mirror_averages_both_views_and_the_index_says_so(here, teacher, photos, tmp_path):
     given = [f"--model={teacher.path}", f"--images={photos}"]
     assert here("embed", *given, f"--out={tmp_path / 'v'}", "--mirror").code == 0
@@ -350,6 +356,7 @@ def test_mirror_averages_both_views_and_the_index_says_so(here, teacher, photos,
     assert "with --mirror, and the vectors cannot be mixed. Give it, or build" in refused.err
 
 
+@pytest.mark.slow
 def test_folder_of_a_former_version_is_resumed(here, teacher, photos, tmp_path):
     """Its manifest says nothing of mirror images."""
     given = [f"--model={teacher.path}", f"--images={photos}", f"--out={tmp_path / 'v'}"]

@@ -171,6 +171,7 @@ def test_flag_file_of_a_run(here, teacher, photos):
     assert "epochs" in ended.err
 
 
+@pytest.mark.slow
 def test_run_of_worse_images_is_measured_by_worse_images(here, teacher, photos, tmp_path):
     run = shutil.copytree(teacher.path, tmp_path / "run")
     with (run / "flags.txt").open("a") as file:
@@ -355,6 +356,7 @@ def mirrored(teacher):
     return mirror_averaged(keras.models.load_model(teacher.path / "student.keras", compile=False))
 
 
+@pytest.mark.slow
 def test_mirror_averages_both_views(here, teacher, expected, photos, tmp_path):
     file = tmp_path / "recall.json"
     ended = here("evaluate", f"--model={teacher.path}", "--mirror", f"--json={file}")

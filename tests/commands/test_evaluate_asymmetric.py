@@ -180,6 +180,7 @@ def test_projected_teacher_is_the_gallery_of_a_narrow_student(
     assert figures()["asymmetric"]["teacher_to_teacher"]["recall"]["1"] > 0
 
 
+@pytest.mark.slow
 def test_widths_that_show_only_in_the_answers_are_compared_too(here, flags, tmp_path):
     module = tf.Module()
     module.embed = tf.function(

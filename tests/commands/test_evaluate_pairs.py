@@ -160,6 +160,7 @@ def test_unusable_pairs_are_refused(here, early, teacher, photos, pairs, tmp_pat
         assert said in ended.err
 
 
+@pytest.mark.slow
 def test_mirror_and_degradations(here, teacher, photos, pairs, tmp_path):
     path, _ = pairs
     shutil.copy(path, tmp_path / "pairs.csv")

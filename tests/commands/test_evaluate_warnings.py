@@ -74,6 +74,7 @@ def test_classes_that_mean_nothing(evaluate, colours, photos, singles):
     assert "Each of the 4 classes has one image, so no query has a match" in sentence
 
 
+@pytest.mark.slow
 def test_the_gallery_of_another_model_is_judged_too(evaluate, colours, photos):
     other = f"--gallery_model={colours / 'alike.keras'}"
     said, _ = evaluate(colours / "good.keras", photos, other)
@@ -94,6 +95,7 @@ def test_a_validation_class_alone(here, photos, tiny, tmp_path):
     assert f"warning: {expected}" in after
 
 
+@pytest.mark.slow
 def test_statistics_that_lag_are_named_in_the_summary(here, photos, tiny, tmp_path, monkeypatch):
     from keras_distill.methods import method
 

@@ -167,6 +167,7 @@ def test_rebuild_is_required_at_the_limit(here, index, teacher, photos, monkeypa
     assert len(open_index(index)) == 60
 
 
+@pytest.mark.slow
 def test_scann_and_a_dataset_by_its_name(here, teacher, photos, tmp_path):
     out = tmp_path / "scann.index"
     given = [f"--model={teacher.path}", f"--dataset=folder:{photos}", "--backend=scann"]
@@ -200,6 +201,7 @@ def test_damaged_images_are_left_out(here, teacher, damaged_photos, tmp_path):
     assert "strict_images" not in ended.err
 
 
+@pytest.mark.slow
 def test_photographs_are_found_by_their_upright_copies(here, teacher, photograph, tmp_path, caplog):
     """Behind a link; beside them are images that are not read."""
     (tmp_path / "phone").mkdir()

@@ -286,6 +286,7 @@ def test_formats_are_charged_only_their_own_loss(report, run, tmp_path):
     assert "Other formats are compared with the student they were made from." in ended.out
 
 
+@pytest.mark.slow
 def test_run_without_a_teacher(here, teacher, tmp_path):
     """Its flags.txt has --teacher_preprocessing=0_255 all the same."""
     ended = here("report", f"--run={teacher.path}", "--backend=none", f"--out={tmp_path}")
@@ -303,6 +304,7 @@ def test_teacher_is_the_latest_version(report, run):
     assert changes(found)["student"][0] == 0
 
 
+@pytest.mark.slow
 def test_student_alone(report):
     ended, found = report("--teacher=", "--backend=none", "--pictures=0")
     assert [step["name"] for step in found["steps"]] == ["student"]
@@ -311,6 +313,7 @@ def test_student_alone(report):
     assert found["pictures"]["shown"] == 0
 
 
+@pytest.mark.slow
 def test_run_of_the_command_train(command, teacher, distilled, tmp_path):
     ended = command("report", f"--run={distilled.path}", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
@@ -434,6 +437,7 @@ def test_a_run_of_another_recipe_is_refused(early, bare):
     assert "--run=run is of the recipe head_sharing; report is for embedders, of" in ended.err
 
 
+@pytest.mark.slow
 def test_scann_settings():
     assert parse_scann("300:30:200") == (300, 30, 200)
 

@@ -110,6 +110,7 @@ def test_coverage_is_the_default(here, select, outputs, tmp_path):
     assert not set(lines(out)) & set(lines(more))
 
 
+@pytest.mark.slow
 def test_choice_of_vectors(here, select, models, photos, tmp_path):
     vectors, out, alike = tmp_path / "vectors", tmp_path / "a.txt", tmp_path / "b.txt"
     model = models / "embedder.keras"
@@ -138,6 +139,7 @@ def test_uncertainty(here, select, outputs, tmp_path, measure):
     assert summary(ended)[measure]["first"] == pytest.approx(values.max(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_ranking_consistency(here, select, outputs, tmp_path):
     out, ladder = tmp_path / "c.txt", "jpeg:30,jpeg:5"
     ended = here(

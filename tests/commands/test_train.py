@@ -187,6 +187,7 @@ def test_both_teacher_losses_are_weighed_and_reported(distilled):
     assert summary(distilled)["image_size"] == 32  # and 40 for the teacher
 
 
+@pytest.mark.slow
 def test_equal_flags_give_equal_students_and_another_seed_does_not(train, teacher, distilled):
     flags = distilled.path / "flags.txt"
     again = train("again", f"--flagfile={flags}")
@@ -222,6 +223,7 @@ def test_overwrite_replaces_a_run(replaced):
     assert load(replaced.path / "student.keras").input_shape == (None, 32, 32, 3)
 
 
+@pytest.mark.slow
 def test_damaged_images_are_named_skipped_and_counted(replaced, damaged_photos):
     damaged = ["class_0/1.jpg", "class_2/0.png"]
     for path in damaged:
@@ -245,6 +247,7 @@ def test_student_learns_from_a_saved_model_alone(bfloat16):
     assert "triplet" not in record
 
 
+@pytest.mark.slow
 def test_students_of_any_precision_load_in_a_fresh_process(
     run_warm_python, distilled, bfloat16, replaced
 ):
@@ -404,6 +407,7 @@ def test_several_teachers_are_cached_or_asked_alike(
     assert len(list((tmp_path / "cache").glob("*/manifest.json"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [pytest.param("clean", marks=pytest.mark.slow), "off"])
 def test_cached_images_serve_whatever_the_teacher_is_asked_about(
     mode, here, tiny, photos, teacher, tmp_path
@@ -462,6 +466,7 @@ def test_the_student_is_degraded_and_the_teacher_is_not(here, tiny, photos, teac
     assert retrieval_metrics(embeddings, labels).recall[1] == records["live"]["val_recall@1"]
 
 
+@pytest.mark.slow
 def test_projected_teacher_is_kept_with_the_run(narrow, here, teacher, photos, tmp_path):
     assert (narrow.code, narrow.err) == (0, "")
     assert epochs(narrow)[0]["absolute"] > 0
@@ -604,6 +609,7 @@ def test_two_views_of_an_image_and_a_queue_of_anchors(train, teacher):
     assert all(math.isfinite(value) for record in epochs(ended) for value in record.values())
 
 
+@pytest.mark.slow
 def test_divergence_keeps_the_last_good_checkpoint(train, nan_teacher):
     diverged = train("diverged", f"--teacher={nan_teacher}", "--epochs=3", "--teacher_cache=off")
     assert diverged.code == 3

@@ -130,6 +130,7 @@ def test_an_ablation_compares_by_the_measures_of_labels(command, squares, tmp_pa
     assert (tmp_path / "out" / "figures.png").is_file()
 
 
+@pytest.mark.slow
 def test_some_labels_alone(command, classifier, squares, tmp_path):
     file = tmp_path / "figures.json"
     ended = command(
@@ -271,6 +272,7 @@ def word_space(train_labels, squares):
     return ended
 
 
+@pytest.mark.slow
 def test_photographs_are_found_by_words(here, word_space, squares, tmp_path):
     index, file = tmp_path / "words.index", tmp_path / "found.json"
     model, images = f"--model={word_space.path}", f"--images={squares}"
@@ -298,6 +300,7 @@ def test_photographs_are_found_by_words(here, word_space, squares, tmp_path):
         assert said in ended.err, ended.err
 
 
+@pytest.mark.slow
 def test_a_word_space_ranks_labels_that_it_was_not_trained_on(
     command, word_space, squares, tmp_path
 ):

@@ -141,6 +141,7 @@ def test_test_references_are_evaluated_by_the_protocol_of_the_run(command, score
     assert whole["crops"] == 0
 
 
+@pytest.mark.slow
 def test_it_counts_by_both_losses_at_once(command, ended_once, dotted):
     def launch(folder):
         flags = (f"--dataset=folder:{dotted}", "--points=csv", "--stages=joint", "--sigma=3")

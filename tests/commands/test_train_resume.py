@@ -160,6 +160,7 @@ class Interrupted(resumable_callbacks.ResumableCallbacks):
         super().on_train_batch_begin(batch, logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)],

@@ -150,7 +150,7 @@ def crowded(ledger, contents, pictures, tmp_path_factory):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_page_fits_and_loads_nothing_else(page, file, width, theme):
     driver = page(width, theme)
     assert driver.title == "Recall ledger of runs/shades"
@@ -174,7 +174,7 @@ def test_page_fits_and_loads_nothing_else(page, file, width, theme):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("which", ["file", "crowded"])
+@pytest.mark.parametrize("which", ["file", pytest.param("crowded", marks=pytest.mark.slow)])
 def test_nothing_is_cut_or_overprinted(page, request, width, which):
     """Tables fit a wide window; what charts and texts say is whole, apart, and on the page."""
     driver = page(width, path=request.getfixturevalue(which))
@@ -218,6 +218,7 @@ def test_nothing_is_cut_or_overprinted(page, request, width, which):
     assert driver.execute_script(overprinted) == []
 
 
+@pytest.mark.slow
 def test_branches_stand_apart_from_the_chain(page, crowded, contents):
     driver = page(path=crowded)
     rows = texts(driver, "#ledger-table tbody th")
@@ -232,6 +233,7 @@ def test_branches_stand_apart_from_the_chain(page, crowded, contents):
     assert len(by_css(driver, "#waterfall .bar")) == 5 + 5
 
 
+@pytest.mark.slow
 def test_times_are_compared_within_a_runtime(page, crowded):
     """Keras against Keras: a file in a runtime of its own is not called so many times faster."""
     driver = page(path=crowded)
@@ -440,6 +442,7 @@ def test_map_shows_the_image_under_the_pointer(page, contents):
     assert not tip.is_displayed()
 
 
+@pytest.mark.slow
 def test_map_by_keyboard(page):
     from selenium.webdriver import Keys
 
@@ -540,6 +543,7 @@ def test_text_is_readable(page):
         assert page(theme=theme).execute_script(script) == []
 
 
+@pytest.mark.slow
 def test_student_alone(page, contents, pictures, tmp_path):
     stages = [contents["steps"][1] | {"change": None, "compared_with_before": None}]
     queries = {
@@ -561,6 +565,7 @@ def test_student_alone(page, contents, pictures, tmp_path):
     assert len(by_css(driver, "#sample-list .card")) == 6
 
 
+@pytest.mark.slow
 def test_thousands_of_changed_queries_stay_fluid(page, contents, pictures, tmp_path):
     """Of 5,000 queries only those on show are in the document."""
     template = next(iter(contents["queries"].values()))

@@ -336,7 +336,13 @@ def name_of_teacher_check(param):
     return "-".join([check.__name__, *arguments, reduction])
 
 
-@pytest.fixture(params=product(TEACHER_CHECKS, ["mean", "sum"]), ids=name_of_teacher_check)
+@pytest.fixture(
+    params=[
+        pytest.param(each, marks=[pytest.mark.slow] if "XLA" in each[0] else [])
+        for each in product(TEACHER_CHECKS, ["mean", "sum"])
+    ],
+    ids=name_of_teacher_check,
+)
 def teacher_contract(request):
     """What a loss on embeddings of teacher and student must do; takes a `TeacherCase`'s rest."""
     (check, *arguments), reduction = request.param

@@ -165,7 +165,7 @@ def test_precision(dtype):
     np.testing.assert_allclose(loss, naive(labels, embeddings, margin=0.2), rtol=5e-3)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graph_of_unknown_batch_size(jit_compile):
     loss = BatchHardTriplet(0.2)
 

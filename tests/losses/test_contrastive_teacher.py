@@ -193,7 +193,7 @@ def test_half_precision(dtype):
     assert np.isfinite(loss.layer.student).all()
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graph_of_unknown_batch_size(jit_compile):
     loss = built()
     compiled = tf.function(

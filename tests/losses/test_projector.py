@@ -140,7 +140,7 @@ def test_config():
     assert copy(teacher, student) == loss(teacher, student) != built()(teacher, student)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_compiles_for_any_batch_size(jit_compile):
     loss = built()
     signature = [tf.TensorSpec([None, 5]), tf.TensorSpec([None, 3])]

@@ -158,7 +158,7 @@ def test_half_precision(vectors, dtype_policy, policy):
     np.testing.assert_array_equal(attention[:, 4], 0)
 
 
-@pytest.mark.parametrize("compiler", ["TensorFlow", "XLA"])
+@pytest.mark.parametrize("compiler", ["TensorFlow", pytest.param("XLA", marks=pytest.mark.slow)])
 def test_graph_of_albums_of_any_size(encoder, vectors, compiler):
     encoder.build(vectors.shape)
     signature = [tf.TensorSpec([None, None, 8]), tf.TensorSpec([None, None], tf.bool)]

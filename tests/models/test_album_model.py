@@ -87,7 +87,9 @@ def test_extreme_probabilities_have_finite_logits():
     assert np.abs(logits).max() > 13
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_it_trains_end_to_end_is_saved_and_loaded(dtype_policy, policy, tmp_path):
     dtype_policy(policy)
     keras.utils.set_random_seed(0)

@@ -1,11 +1,11 @@
 """Python processes that begin with the libraries already loaded.
 
 Loading TensorFlow takes longer than most of what a test wants of a process. So one process, the
-nursery, loads the libraries and runs nothing of them; each program is a fork of it: a process with
-an id, signals, an exit code and an interpreter's end of its own. No module of keras_distill is
-loaded before the fork.
+nursery, loads the libraries and the rooms of keras_distill, and runs nothing of them; each program
+is a fork of it: a process with an id, signals, an exit code and an interpreter's end of its own.
+The commands themselves are loaded after the fork.
 
-What is read from the environment while a library is loaded, the limits of resources, and the seed
+What is read from the environment while a module is loaded, the limits of resources, and the seed
 of hashes are the nursery's. Where these matter, or which modules a program loads, or what happens
 meanwhile, start it with `subprocess`.
 """
@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -25,8 +26,9 @@ import types
 
 from quick_datasets import begin_sooner
 
-# With what they load; all others are loaded after the fork. gRPC starts threads.
-LIGHT_LIBRARIES = ("absl.flags", "filelock", "numpy")
+# With what they load; all others are loaded after the fork. gRPC starts threads. PACKAGE.* are all
+# modules of a package.
+LIGHT_LIBRARIES = ("absl.flags", "filelock", "numpy", "keras_distill.settings.*")
 LIBRARIES = (
     "absl.flags",
     "filelock",
@@ -39,6 +41,22 @@ LIBRARIES = (
     "scann",
     "scipy.stats",
     "tensorflow",
+    *(
+        f"keras_distill.{room}.*"
+        for room in (
+            "data",
+            "embedding",
+            "evaluation",
+            "losses",
+            "methods",
+            "models",
+            "recipes",
+            "runs",
+            "settings",
+            "teachers",
+            "training",
+        )
+    ),
 )
 _LARGEST_REQUEST = 2**17
 
@@ -47,7 +65,7 @@ class Nursery:
     """Starts warm processes; loads the libraries when the first of them is started.
 
     Args:
-        libraries: Names of modules, of which those that are not installed are left out.
+        libraries: Names of modules, and of packages with `.*`; what is not installed is left out.
         environment: Variables for the nursery alone, such as `PYTHONPATH`.
     """
 
@@ -185,6 +203,16 @@ def _serve(requests):
             poll.register(number, select.POLLIN)
 
 
+def _load(library):
+    """Loads a module, or all modules of a package."""
+    name = library.removesuffix(".*")
+    with contextlib.suppress(ImportError):
+        module = importlib.import_module(name)
+        if name != library:
+            for found in pkgutil.walk_packages(module.__path__, f"{name}."):
+                _load(found.name)
+
+
 def _become(arguments, cwd, environment):
     """Makes of this fork what the command line would be, and runs it."""
     os.chdir(cwd)
@@ -195,6 +223,7 @@ def _become(arguments, cwd, environment):
     kind, program = arguments[1:3]
     sys.argv = [kind, *arguments[3:]]
     sys.path[0] = cwd if kind == "-m" else ""
+    importlib.reload(sys.modules["keras_distill"])  # looks at the command line
     if kind == "-m":
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
@@ -205,8 +234,7 @@ def _become(arguments, cwd, environment):
 if __name__ == "__main__":
     sys.path[0] = ""  # not this folder
     for library in sys.argv[2:]:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(library)
+        _load(library)
     begin_sooner()
     gc.collect()
     gc.freeze()

@@ -148,7 +148,7 @@ def batch():
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_in_fit_of_a_distiller(small_embedder, batch, dtype_policy, policy, jit_compile):
     dtype_policy(policy)
     model = distiller(

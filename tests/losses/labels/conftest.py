@@ -202,7 +202,7 @@ CHECKS = [
     (gives_rows_of_weight_zero_no_part,),
     (does_not_hide_nan,),
     (compiles_for_any_batch_size, False),
-    (compiles_for_any_batch_size, True),
+    pytest.param((compiles_for_any_batch_size, True), marks=pytest.mark.slow),
     (has_a_config,),
 ]
 

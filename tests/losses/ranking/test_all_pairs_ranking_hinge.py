@@ -137,7 +137,7 @@ def test_rows_without_a_group_may_be_anything(value_and_gradient):
     assert np.isnan(loss([0, 1], np.float32([np.nan, 0])))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_compiles_for_any_batch_size(jit_compile):
     loss = AllPairsRankingHinge(1.0)
     specs = [tf.TensorSpec([None, 2], tf.int32), tf.TensorSpec([None, 1])]

@@ -68,7 +68,7 @@ def test_signatures_return_all_outputs_as_the_keras_model(folder, expected):
     assert shapes == {"logits": [None, 5], "density": [None, 4, 4, 1]}
 
 
-@pytest.mark.parametrize("batching", ["graph", "none"])
+@pytest.mark.parametrize("batching", ["graph", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_published_product_passes_its_own_check(model, folder, tmp_path, batching):
     if batching == "none":
         folder = export_model(model, tmp_path, name="crowd", batching="none")
@@ -224,7 +224,17 @@ def test_mixed_precision_is_exported_as_float32(two_outputs, dtype_policy, tmp_p
     )
 
 
-@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic_int8", "int8", "onnx"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "float32",
+        "onnx",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("float16", "dynamic_int8", "int8")
+        ),
+    ],
+)
 def test_files_return_all_outputs_by_name(model, tmp_path, expected, kind):
     options = {"format": "onnx"} if kind == "onnx" else {"precision": kind}
     file = export_file(model, tmp_path, noise(24), name="crowd", calibration=noise(24), **options)

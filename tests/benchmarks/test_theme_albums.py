@@ -33,6 +33,7 @@ def drawn(tmp_path, run_warm_python):
     return draw
 
 
+@pytest.mark.slow
 def test_a_theme_among_others(drawn):
     albums, labels = drawn()
     assert [album["split"] for album in albums] == ["train"] * 8 + ["validation"] * 4 + ["test"] * 6

@@ -1,15 +1,21 @@
 import csv
+import io
 import json
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import filelock
 import pytest
+
+from keras_distill import ablate
 
 VARIANTS = ("--variant=plain:", "--variant=no margin: --margin=0 --epochs=2")
 
@@ -24,12 +30,20 @@ def base(once, photos, tiny):
 
 
 @pytest.fixture(scope="session")
-def ablated(ended_once, command, base):
+def ablated(ended_once, nursery, base):
     """A grid of two variants and one seed, its folder in the working directory."""
-    return ended_once(
-        "ablated",
-        lambda folder: command("ablate", f"--base={base}", *VARIANTS, "--seeds=3", cwd=folder),
-    )
+
+    def launch(folder):
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", ["ablate", f"--base={base}", *VARIANTS, "--seeds=3"])
+            start_warm_commands(patch, nursery)
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(ablate.__file__, run_name="__main__")
+        return SimpleNamespace(code=ended.value.code, out=out.getvalue(), err=err.getvalue())
+
+    return ended_once("ablated", launch)
 
 
 @pytest.fixture
@@ -38,8 +52,7 @@ def out(ablated, tmp_path):
     return shutil.copytree(ablated.path / "runs" / "tiny", tmp_path / "tiny")
 
 
-@pytest.fixture(autouse=True)
-def warm(nursery, monkeypatch):
+def start_warm_commands(patch, nursery):
     """Lets an ablation in this process start its commands where TensorFlow is loaded already."""
     fresh = subprocess.Popen
 
@@ -49,7 +62,13 @@ def warm(nursery, monkeypatch):
         command = arguments.index(sys.executable, 1)  # behind what binds it to this process
         return nursery.popen(arguments[command:], **options)
 
-    monkeypatch.setattr(subprocess, "Popen", popen)
+    patch.setattr(subprocess, "Popen", popen)
+
+
+@pytest.fixture(autouse=True)
+def warm(nursery, monkeypatch):
+    """All tests start their commands so."""
+    start_warm_commands(monkeypatch, nursery)
 
 
 def results(out):

@@ -41,6 +41,8 @@ FOREIGN_FLAGS = {
 }
 # Python blocks that need a folder of images, a teacher or a server, each with a test of its own.
 PREPARED = ("client.embed(", 'image_dataset_from_directory("photos"', "client.predict(")
+# Pages whose blocks train or export.
+LONG = {f"docs/{page}.md" for page in ("export", "head_sharing", "multilabel", "ranked_regression")}
 
 
 def blocks(page, language):
@@ -158,7 +160,12 @@ def test_predict_example_runs(served, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("page", "example"),
     [
-        pytest.param(page, example, id=f"{name_of(page)}-{index}")
+        pytest.param(
+            page,
+            example,
+            id=f"{name_of(page)}-{index}",
+            marks=[pytest.mark.slow] if name_of(page) in LONG else [],
+        )
         for page in PAGES
         for index, example in enumerate(blocks(page, "python"))
         if not any(word in example for word in PREPARED)

@@ -147,6 +147,7 @@ def test_a_name_without_results_is_free(here, base, out):
     assert "--margin=0.7\n" in (out / "runs/plain/3/flags.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_training_that_lacks_its_end_is_given_it(here, base, out):
     (out / "runs/plain/3/summary.json").unlink()
     (out / "runs/plain/3/student.keras").write_text("half")

@@ -104,6 +104,7 @@ def test_a_broken_import_is_a_finding(command, broken):
     assert "Traceback" not in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_cuts_nothing_off(command, broken, tmp_path):
     given = [f"--out={tmp_path}/out", f"--data_dir={tmp_path}/data"]
     path = broken(tensorflow="raise RuntimeError('no AVX here')")

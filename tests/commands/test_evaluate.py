@@ -159,6 +159,7 @@ def test_classes_of_the_training_are_named(here, teacher, photos, tmp_path):
     assert "Intervals over classes show " in ended.out
 
 
+@pytest.mark.slow
 def test_flag_file_of_a_run(here, teacher, photos):
     """What train alone knows is passed over in a flag file, not on the command line."""
     given = f"--flagfile={teacher.path / 'flags.txt'}"
@@ -210,6 +211,7 @@ def test_damaged_images_are_left_out(here, teacher, damaged_photos, tmp_path):
     assert "class_0/1.jpg, class_2/0.png" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["queries", "gallery", "both"])
 def test_degraded_images(here, teacher, photos, tmp_path, side):
     file = tmp_path / "recall.json"
@@ -374,6 +376,7 @@ def test_mirror_averages_both_views(here, teacher, expected, photos, tmp_path):
     assert found["map_at_r"] != expected("test", [1, 2, 4, 8]).map_at_r
 
 
+@pytest.mark.slow
 def test_mirror_is_refused_where_the_model_has_it(here, teacher, photos, tmp_path):
     mirrored(teacher).save(tmp_path / "averaged.keras")
     given = [f"--model={tmp_path / 'averaged.keras'}", f"--dataset=folder:{photos}"]

@@ -74,6 +74,7 @@ def test_figures_are_those_of_the_metrics(here, classifier, photos, tmp_path):
     assert "warning: 1 of 7 classes have no image here, and no accuracy: other." in ended.out
 
 
+@pytest.mark.slow
 def test_folders_of_splits(here, classifier, splits, tmp_path):
     path, _ = classifier
     file = tmp_path / "figures.json"

@@ -121,6 +121,7 @@ def test_templates(here, teacher, photos, embedded, tmp_path):
     assert found["figures"]["accuracy"] == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_pairs_of_damaged_images_are_left_out(here, teacher, damaged_photos, pairs, tmp_path):
     path, _ = pairs
     damaged = tmp_path / "pairs.csv"

@@ -62,6 +62,7 @@ def test_embeddings_that_are_alike(evaluate, colours, photos):
     assert "cannot be told from chance, 0.1837 on these 50 images of 5 classes." in at_chance
 
 
+@pytest.mark.slow
 def test_classes_that_mean_nothing(evaluate, colours, photos, singles):
     (sentence,), figures = evaluate(colours / "good.keras", photos, "--test_classes=3:4")
     assert figures["recall"]["1"] == 1.0

@@ -79,6 +79,7 @@ def test_export_that_differs_is_not_published(here, monkeypatch, teacher, tmp_pa
     assert not list((tmp_path / "embedder").glob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_killed_export_leaves_no_version(here, nursery, teacher, tmp_path):
     given = [f"--model={teacher.path}", f"--out={tmp_path}", "--name=birds"]
     export = nursery.popen([sys.executable, "-m", "keras_distill.export", *given])
@@ -174,6 +175,7 @@ def test_litert_files_calibrated_by_the_classes_of_the_run(command, teacher, pho
     assert said[0]["cosine"]["least"] > 0.9
 
 
+@pytest.mark.slow
 def test_onnx_file_of_a_model_without_images(here, teacher, tmp_path):
     (tmp_path / "alone.keras").write_bytes((teacher.path / "student.keras").read_bytes())
     given = [f"--model={tmp_path / 'alone.keras'}", f"--out={tmp_path}", "--format=onnx"]

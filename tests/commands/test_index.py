@@ -36,6 +36,7 @@ def last_line(ended):
     return json.loads(ended.out.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_classes_are_counted_among_the_remaining_images(here, index, tmp_path):
     given = [f"--index={index}", "--id=class_1/*", "--id=class_4/*"]
     assert last_line(here("index", "delete", *given))["classes"] == 4
@@ -107,6 +108,7 @@ def test_search_prints_a_table_and_draws_a_picture(here, index, teacher, photos,
     assert str(tmp_path / "found.png") in ended.out
 
 
+@pytest.mark.slow
 def test_photos_that_were_moved_are_drawn_from_where_they_are(
     here, index, teacher, photos, tmp_path
 ):

@@ -273,6 +273,7 @@ for file in sys.argv[1:]:
     ]
 
 
+@pytest.mark.slow
 def test_no_epochs_write_the_embedder_as_it_stands(here, tiny, photos, tmp_path):
     keras.utils.set_random_seed(5)
     backbone = keras.applications.MobileNet(

@@ -36,6 +36,7 @@ def test_files_are_embedded_as_their_pixels(pair, drawn):
         np.testing.assert_allclose(model.from_jpeg(data), vectors[[3, 90]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pixels_may_be_timed_too(pair):
     student, export = pair
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)

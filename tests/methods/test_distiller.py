@@ -150,6 +150,7 @@ def test_one_step_is_that_of_a_gradient_tape(compiled, build):
         np.testing.assert_allclose(logs[name], value, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_execution(build):
     results = []
     for steps in (1, 2):

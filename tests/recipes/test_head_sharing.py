@@ -268,6 +268,7 @@ def test_one_stage(run):
     assert "teacher_head" in [layer.name for layer in model.layers]
 
 
+@pytest.mark.slow
 def test_three_stages(run, models):
     ended = run("head_three_stages", "--combination=sh_kd", "--copy_head", "--epochs=2")
     assert [*summary(ended.path)["stages"]] == ["student", "teacher", "distill"]

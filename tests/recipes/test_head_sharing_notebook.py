@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "head_sharing.md"
 
 
+@pytest.mark.slow
 def test_a_notebook_shares_a_head(tmp_path, monkeypatch):
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.S | re.M)
     names: dict = {}

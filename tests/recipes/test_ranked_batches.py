@@ -73,6 +73,7 @@ def test_joint_batches_have_rows_of_both(images):
     assert y["ranked"][4:].tolist() == [[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]]
 
 
+@pytest.mark.slow
 def test_both_alternate(images):
     found = taken(batches(images, "alternate", alternate_every=2), 8)
     turns = ["ranked" if (y["ranked"] >= 0).all() else "score" for _, y in found]

@@ -197,6 +197,7 @@ def test_settings_are_plain_values(tree):
     assert all(type(value) is int for value in tree.settings.values())
 
 
+@pytest.mark.slow
 def test_scann_is_imported_only_when_needed(run_python):
     code = """
 import sys

@@ -148,6 +148,7 @@ def test_expected_failure_ends_in_one_message(small, capsys, error, code, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_grpc_logs_no_more_than_errors(command, served):
     flags = ("--model=birds", f"--address={served.address}", "--tls", "--timeout=1")
     ended = command("client", "status", *flags)

@@ -266,7 +266,13 @@ MUTATIONS = {
 }
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        pytest.param(each, marks=[pytest.mark.slow] if number % 4 else [])
+        for number, each in enumerate(MUTATIONS)
+    ],
+)
 def test_whatever_changes_the_answers_has_a_folder_of_its_own(
     mutation, complete, open_cache, model, images, tmp_path, monkeypatch
 ):

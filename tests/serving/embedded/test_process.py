@@ -65,6 +65,7 @@ def test_the_operators_configuration_and_a_gentle_end(server_process, exported, 
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_the_end_cancels_no_call(server_process, exported):
     """Callers who hardly pause, so that some call in the moment in which it ends."""
     codes = set()

@@ -137,6 +137,7 @@ def test_smoke_by_grpc_and_by_rest(server, folder):
             assert min((*result.rest.values(), *result.golden.values())) > 0.999
 
 
+@pytest.mark.slow
 def test_smoke_notices_another_model(server, two_outputs, tmp_path):
     other = export_model(two_outputs(seed=1), tmp_path, name="crowd")
     with EmbeddingClient(server.grpc, model="crowd") as client:

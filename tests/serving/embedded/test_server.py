@@ -228,6 +228,7 @@ def test_versions_appear_and_fail_while_it_runs(serve, models, stub_of, encode):
     shutil.rmtree(broken)
 
 
+@pytest.mark.slow
 def test_labels_by_a_reload(serve, models, stub_of, encode):
     shutil.copytree(models / "student" / "1", models / "student" / "2")
     server = serve()

@@ -275,6 +275,7 @@ def test_grouped_convolutions_are_refused(tmp_path):
     assert not list((tmp_path / "embedder").glob("[0-9]*"))
 
 
+@pytest.mark.slow
 def test_vectors_that_are_not_of_length_1_are_not_published(tmp_path):
     image = keras.Input((SIZE, SIZE, 3), name="image")
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))

@@ -47,22 +47,38 @@ def model(images):
     return trained(embedder, images)
 
 
+KINDS = [*(pytest.param(each, marks=pytest.mark.slow) for each in PRECISIONS), "onnx"]
+
+
 @pytest.fixture(scope="module")
-def exported(model, images, tmp_path_factory):
-    """A file of each precision and the ONNX file, by precision or format."""
+def litert(model, images, tmp_path_factory):
+    """A file of each precision, by the precision."""
     out = tmp_path_factory.mktemp("models")
-    files = {
+    return {
         precision: export_file(
             model, out, images, name="birds", precision=precision, calibration=images
         )
         for precision in PRECISIONS
     }
-    return files | {"onnx": export_file(model, out, images, name="birds", format="onnx")}
 
 
-@pytest.mark.parametrize("kind", [*PRECISIONS, "onnx"])
-def test_card_says_what_the_file_is(exported, kind, images):
-    file = exported[kind]
+@pytest.fixture(scope="module")
+def onnx(model, images, tmp_path_factory):
+    return export_file(
+        model, tmp_path_factory.mktemp("models"), images, name="birds", format="onnx"
+    )
+
+
+@pytest.fixture
+def file(request, kind):
+    """The file of a precision, or the ONNX file."""
+    if kind == "onnx":
+        return request.getfixturevalue("onnx")
+    return request.getfixturevalue("litert")[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_card_says_what_the_file_is(file, kind, images):
     precision = "float32" if kind == "onnx" else kind
     folder, suffix = ("onnx", "onnx") if kind == "onnx" else ("litert", "tflite")
     assert file.parent.name == folder
@@ -80,9 +96,9 @@ def test_card_says_what_the_file_is(exported, kind, images):
     assert len(list(file.parent.iterdir())) == (2 if kind == "onnx" else 8)
 
 
-@pytest.mark.parametrize("kind", [*PRECISIONS, "onnx"])
-def test_any_batch_gives_what_the_model_gives(exported, kind, model, images):
-    loaded = load_teacher(exported[kind])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_batch_gives_what_the_model_gives(file, kind, model, images):
+    loaded = load_teacher(file)
     assert (loaded.image_size, loaded.embedding_dim) == (SIZE, 256)
     expected = np.asarray(model(images.astype(np.float32), training=False))
     within = {"float32": 1e-4, "onnx": 1e-4, "float16": 0.02}.get(kind, 0.2)
@@ -94,14 +110,15 @@ def test_any_batch_gives_what_the_model_gives(exported, kind, model, images):
     np.testing.assert_allclose(one(pixels), loaded(images[:3]), atol=1e-5)
 
 
-def test_names_types_and_sizes(exported):
+@pytest.mark.slow
+def test_names_types_and_sizes(litert):
     from ai_edge_litert.interpreter import Interpreter
 
-    sizes = {kind: file.stat().st_size for kind, file in exported.items()}
+    sizes = {kind: file.stat().st_size for kind, file in litert.items()}
     assert sizes["int8"] < sizes["float16"] < sizes["float32"]
     assert sizes["dynamic_int8"] < sizes["float16"]
     for precision in PRECISIONS:
-        interpreter = Interpreter(str(exported[precision]))
+        interpreter = Interpreter(str(litert[precision]))
         (signature,) = interpreter.get_signature_list().values()
         assert signature == {"inputs": ["image"], "outputs": ["embedding"]}
         (image,) = interpreter.get_input_details()

@@ -32,6 +32,21 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any_machine")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks all but n parameters of a test with `quick(n)` slow, before `-m` chooses."""
+    tests = {}
+    for item in items:
+        if item.get_closest_marker("quick"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_test in tests.values():
+        (count,) = of_test[0].get_closest_marker("quick").args
+        kept = {place * len(of_test) // count for place in range(count)}
+        for place, item in enumerate(of_test):
+            if place not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish():
     """Spares the garbage collector what has been loaded, TensorFlow above all, which stays."""
     begin_sooner()

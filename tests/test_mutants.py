@@ -81,6 +81,7 @@ def mutants(project, *flags):
     )
 
 
+@pytest.mark.slow
 def test_faults_are_caught_survive_and_are_tried_once(project):
     ended = mutants(project)
     assert ended.stderr == ""

@@ -89,6 +89,7 @@ def check(figures, metrics):
     assert figures["intervals"] == asymmetric["student_to_teacher"]["intervals"]
 
 
+@pytest.mark.slow
 def test_three_figures_stand_next_to_each_other(command, flags, figures, embedded, images, teacher):
     ended = command("evaluate", *flags, "--ks=1,3", "--map_ks=5")
     assert (ended.code, ended.err) == (0, "")

@@ -191,6 +191,7 @@ def test_random_is_seeded_and_leaves_out_what_is_labelled(here, photos, tmp_path
     assert "There were only 10 images to choose from." in ended.err
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("by", ["coverage", "uncertainty", "ranking_consistency", "random"])
 def test_damaged_images_are_left_out(here, models, damaged_photos, tmp_path, by):
     out = tmp_path / "c.txt"

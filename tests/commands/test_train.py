@@ -514,6 +514,7 @@ def test_projection_without_training(
     assert spread.min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "losses"),
     [
@@ -656,6 +657,7 @@ def test_run_directory_that_cannot_be_made_is_refused(here, tiny, photos):
     assert "--run_dir='/proc/nothing/run' could not be written" in ended.err
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -681,6 +683,7 @@ def test_data_and_sizes_that_do_not_fit_leave_no_run(
     assert not run.exists()
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -125,6 +125,7 @@ def test_killed_it_ends_as_if_it_had_not(
     assert (run.path / "training.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_flags_do_what_they_say(train, photos):
     run = RunDirectory(train("course_through0", *ALL).path)
     records = run.read_metrics()

@@ -97,6 +97,7 @@ def test_batches_of_vectors_hold_what_was_drawn():
             np.testing.assert_array_equal(y[name], albums.targets[rows.numpy()])
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("form", ["vectors", "image"])
 def test_replicas_share_the_albums_of_a_step(tmp_path, form):
     """Each photograph has its number as its grey value, and as its vector."""

@@ -54,6 +54,7 @@ def encode_other(file_format):
     return encode(pixels(8, 9), file_format)
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
 @pytest.mark.parametrize("shape", [(37, 53), (64, 96), (9, 7), (1, 1), (2, 120)])
 def test_a_window_equals_decoding_and_slicing(options, shape):
@@ -192,6 +193,7 @@ def test_png_of_16_bits_with_colours(channels):
     np.testing.assert_array_equal(decode_image(data.tobytes()), expected)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("data", [b"", b"not an image", *map(encode_other, OTHER_FORMATS)])
 def test_what_is_neither_jpeg_nor_png_raises(data):
     for decode in (decode_image, tf.function(decode_image)):

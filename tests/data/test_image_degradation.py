@@ -229,6 +229,7 @@ def test_aberration_moves_red_and_blue_apart():
         assert np.flatnonzero(found[0, :, channel]).tolist() == [column]
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_graph_and_eager_agree_and_small_images_pass(name):
     step = f"{name}:{max(KINDS[name].least, 1):g}" if KINDS[name].number else name

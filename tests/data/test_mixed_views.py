@@ -36,6 +36,7 @@ def test_the_two_of_a_pair_are_mixed_with_each_other():
     np.testing.assert_array_equal(mixed, mix(batch, batch[[1, 0, 3, 2, 5, 4]], shares))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0, 4.0])
 def test_shares_are_beta(alpha):
     shares = shares_of(alpha, 600)

@@ -68,6 +68,7 @@ LEADING = {
 }
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_each_orientation_in_both_byte_orders(orientation, order):

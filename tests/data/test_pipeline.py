@@ -350,6 +350,7 @@ WAYS = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_photographs_are_seen_upright(turned, way):
     stored, upright = (np.concatenate(way(images)).astype(int) for images in turned)

@@ -32,6 +32,7 @@ def same(one, other):
     tf.nest.map_structure(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("first_step", [0, 10_001])
 def test_batches_are_the_same_to_the_last_pixel(images, cache, first_step):
     options = BATCHES | {"views": 2, "seed": 3, "first_step": first_step}

@@ -117,6 +117,7 @@ def test_other_limits_and_other_folders_are_others(check, root):
     assert check()[2] == [10, 11, 12, 13, 14]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "flipped", "another array"])
 def test_a_damaged_memory_is_made_anew(damage, check, tmp_path, caplog):
     check()

@@ -45,6 +45,7 @@ def test_contract(contract):
     contract(memory)
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_adds_the_comparison_with_earlier_batches(loss, batch):
     labels, embeddings, weights = batch

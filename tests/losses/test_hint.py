@@ -58,6 +58,7 @@ REGRESSORS = {
 KINDS = (UP, DOWN, keras.layers.Resizing)
 
 
+@pytest.mark.quick(9)
 @pytest.mark.parametrize("case", REGRESSORS)
 @pytest.mark.parametrize("channels", [(5, 7), (6, 6), (4, 1)])
 def test_regressor_sizes_itself(case, channels):

@@ -79,6 +79,7 @@ def test_lifted_struct_overflows_where_ours_does_not():
     assert LiftedStructure()(labels, rows) == 0
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", ["triplet_semihard", "triplet_hard", "lifted_struct"])
 def test_value_is_that_of_the_labelled_rows(name, batch, originals):
     labels, embeddings, _ = batch

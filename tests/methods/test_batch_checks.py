@@ -32,6 +32,7 @@ def resized(size):
     return np.zeros((8, size, size, 3), np.uint8)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("run", ["fit", "evaluate"])
 @pytest.mark.parametrize(
     ("x", "y", "message"),
@@ -104,6 +105,7 @@ def test_a_teacher_that_answers_without_vectors(answer, shape, fit):
         fit(teacher=answer, teacher_losses=[RelativeTeacher()])
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("run_eagerly", [True, False])
 @pytest.mark.parametrize(
     ("images", "labels", "message"),

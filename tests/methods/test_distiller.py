@@ -132,6 +132,7 @@ def test_a_memory_holds_the_training_steps_before(build, small_embedder):
     np.testing.assert_array_equal(distiller.task_loss_layer.get_weights()[1], kept)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("compiled", [{}, {"jit_compile": True}, {"run_eagerly": True}])
 def test_one_step_is_that_of_a_gradient_tape(compiled, build):
     distiller = build(optimizer=keras.optimizers.SGD(0.1, momentum=0.9), compiled=compiled)

@@ -38,6 +38,7 @@ def test_unknown_name():
         build_backbone("vgg", image_size=32, weights="none")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("image_size", [BACKBONES["mobilenet"].image_size, 32])
 def test_weights_file(image_size, mobilenet, weights_file):
     backbone = build_backbone(

@@ -119,6 +119,7 @@ def test_pooling_of_an_inner_layer(images):
     np.testing.assert_allclose(np.linalg.norm(inner(images), axis=1), 1, rtol=1e-6)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_preprocessing_is_that_of_keras_applications(backbone, images, monkeypatch):
     arguments = {}

@@ -37,6 +37,7 @@ def is_fused(model):
     return ["call" in vars(layer) for layer in model.layers]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
     ("policy", "tolerance"),

@@ -181,6 +181,7 @@ def test_stages_of_an_embedder_lie_in_its_backbone():
     assert stage_ends(embedder) == expected
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("teacher", ENDS)
 @pytest.mark.parametrize("student", ENDS)
 def test_stages_match_by_their_stride(backbones, teacher, student):

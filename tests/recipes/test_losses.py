@@ -85,6 +85,7 @@ def train(distiller, steps=1):
 # Task losses
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("name", HERE)
 def test_every_task_loss_trains(name, small_embedder):
     loss = task_loss(name)

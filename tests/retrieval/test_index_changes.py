@@ -339,6 +339,7 @@ def start(*arguments):
 
 
 # Before each `replace` of the manifest the old index counts, and the new one after it.
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(
     ("change", "die_at", "new"),
     [

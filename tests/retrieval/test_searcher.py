@@ -33,6 +33,7 @@ def test_other_queries(searcher, clustered, k):
     check(searcher.search(queries, k=k), queries, searcher.gallery, expected)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("k", [1, 10, 599, 1000])
 def test_leave_one_out(searcher, k):
     gallery = searcher.gallery

@@ -39,7 +39,7 @@ def test_client_imports_neither_tensorflow_nor_keras_nor_the_rest_of_the_package
         "keras_distill",
         *(
             f"keras_distill.{name}"
-            for name in ("version", "data", "data.image_files", "serving", "serving.client")
+            for name in ("data", "data.image_files", "serving", "serving.client")
         ),
     }
     inside = {f"keras_distill.serving.client.{name}" for name in OF_THE_CLIENT}

@@ -152,6 +152,7 @@ def test_cached_answers_are_those_to_the_pixels_that_the_student_sees(
     assert len(seen) == views * len(images)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("scale", [2.0**-90, 1e-7, 1.0, 1e6, 2.0**127])
 def test_answers_of_any_size_are_rounded_to_11_bits(open_cache, images, scale):
     small = np.float32([1, 3.3e-5, -1e-6, 0])  # beside what is large
@@ -266,13 +267,8 @@ MUTATIONS = {
 }
 
 
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        pytest.param(each, marks=[pytest.mark.slow] if number % 4 else [])
-        for number, each in enumerate(MUTATIONS)
-    ],
-)
+@pytest.mark.quick(4)
+@pytest.mark.parametrize("mutation", MUTATIONS)
 def test_whatever_changes_the_answers_has_a_folder_of_its_own(
     mutation, complete, open_cache, model, images, tmp_path, monkeypatch
 ):

@@ -63,6 +63,7 @@ def changed(request, images, teacher, caches):
     return ALL_CHANGES, tuple(filled(images, teacher, caches[0].folder.parent, ALL_CHANGES))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("own", "degrade"),
     [
@@ -172,6 +173,7 @@ def test_the_centre_is_never_mixed(images, teacher, tmp_path):
     assert changed.folder == TeacherCache(teacher, images, tmp_path, **options).folder
 
 
+@pytest.mark.slow
 def test_a_mix_with_an_image_that_changes_is_not_kept(images, teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(shard_store, "_SHARD_ROWS", 4)
     copy = replace(images, root=shutil.copytree(images.root, tmp_path / "changing"))

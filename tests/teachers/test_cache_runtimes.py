@@ -202,6 +202,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_conversion_is_told_and_keras_takes_its_place(
     open_cache, converted, large, caplog, fault

@@ -97,6 +97,7 @@ def test_from_several_threads(file, model, images):
     assert max(errors) < 1e-5
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("types", [("float32", "float32"), ("uint8", "uint8"), ("int8", "int8")])
 @pytest.mark.parametrize("scaled", [True, False])
 def test_quantised(types, scaled, images, tmp_path):

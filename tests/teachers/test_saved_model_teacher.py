@@ -49,6 +49,7 @@ def pooled_twice(image):
     return pooled(image) | {"doubled": doubled(image)["embedding"]}
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("path", ["bundle/1", "plain"])
 def test_agrees_with_the_model(path, folder, model, images):
     teacher = load_teacher(folder / path)

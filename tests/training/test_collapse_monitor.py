@@ -139,6 +139,7 @@ def test_loss_at_the_margin_while_classes_part_is_no_collapse():
     assert not monitor.collapsed
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("margin", [0.0, 0.2, "soft"])
 @pytest.mark.parametrize(
     "vectors", [classes(1.0, 0.1), noise(1.0, 0.0), classes(0.004, 0.001)], ids=str

@@ -160,6 +160,7 @@ def assert_same(one, other):
     assert told == expected_told
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("policy", "recipe"),
     [

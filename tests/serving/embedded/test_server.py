@@ -275,6 +275,7 @@ def log_of(*images):
     return log.SerializeToString()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("records", "code", "message"),
     [

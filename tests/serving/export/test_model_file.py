@@ -131,6 +131,7 @@ def test_names_types_and_sizes(litert):
             assert image["dtype"] == np.float32
 
 
+@pytest.mark.slow
 def test_image_without_black_or_white_keeps_the_scale(model, images, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 

@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(notdir $(PYTHON))
 BEAM_VENV := .venv-beam
 BEAM_INSTALLED := $(BEAM_VENV)/.installed-$(notdir $(PYTHON))
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-# What is imported is compiled then: of 13,500 files that is the smaller part.
+# What is imported is compiled then, of 13,500 files the smaller part.
 LOCKED := --use-pep517 --require-hashes --no-compile
 
 # At level 2 TensorFlow still reports a missing GPU driver as an error.
@@ -96,6 +96,7 @@ $(INSTALLED): requirements.lock setup.py
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install $(LOCKED) -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c "import keras"
 	@touch $@
 
 $(BEAM_INSTALLED): requirements-beam.lock setup.py

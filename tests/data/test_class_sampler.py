@@ -56,6 +56,7 @@ def test_far_along_the_sequence_the_promises_still_hold():
     assert all(len(set(batch)) == 3 for batch in batches)
 
 
+@pytest.mark.slow
 def test_images_of_a_class_are_distinct_while_they_last_and_then_repeat_evenly():
     counts = [1, 2, 3, 5, 9]
     labels = np.repeat(np.arange(5), counts)
@@ -81,6 +82,7 @@ def test_labels_may_be_any_integers_in_any_order():
         assert len(set(rows)) == 6
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_function_of_seed_and_step_alone():
     sampler = make_sampler(11, 4, per_class=3, images=5, seed=6)
     expected = draw(sampler.rows, 12)
@@ -137,6 +139,7 @@ def test_images_are_drawn_uniformly():
     assert_uniform(pairs[np.triu_indices(10, 1)])
 
 
+@pytest.mark.slow
 def test_images_of_a_large_class_are_drawn_uniformly_and_without_replacement():
     labels = np.repeat([0, 1, 2], [2000, 3, 1001])
     sampler = ClassSampler(labels, classes_per_batch=3, images_per_class=8)

@@ -14,6 +14,7 @@ def squares(share, count=400, size=20, value=200):
     return found.numpy() == GREY
 
 
+@pytest.mark.slow
 def test_a_square_of_the_given_side_turns_grey():
     cut = squares(0.3)
     assert (cut == cut[..., :1]).all()

@@ -108,6 +108,7 @@ def test_a_killed_write_publishes_nothing_and_does_no_harm(tmp_path: Path) -> No
     assert len(contents(write_glyphs(tmp_path, **SMALL))) == 18
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_both_succeed(tmp_path: Path) -> None:
     arguments = {"classes": 8, "images_per_class": 10, "image_size": 32}
     expected = contents(write_glyphs(tmp_path / "alone", **arguments))
@@ -165,6 +166,7 @@ def test_a_letter_counts_as_its_mirror_image() -> None:
     assert glyphs._distance(letter, [stroke * (-1, 1) for stroke in letter]) < 1e-9
 
 
+@pytest.mark.slow
 def test_raw_pixels_are_a_weak_embedding(tmp_path: Path) -> None:
     folder = write_glyphs(tmp_path, classes=24, images_per_class=12, image_size=32)
     paths = sorted(folder.glob("*/*.jpg"))[12 * 12 :]

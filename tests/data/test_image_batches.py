@@ -22,6 +22,7 @@ def test_each_image_comes_once_an_epoch_in_its_next_view():
         EpochSampler(10, batch_size=0)
 
 
+@pytest.mark.slow
 def test_batches_hold_labels_numbers_and_logits(photos):
     images = read_folder(photos)
     shuffled = images.select(np.random.default_rng(0).permutation(len(images)))

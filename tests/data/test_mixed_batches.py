@@ -39,6 +39,7 @@ def views_of(images, view, *, size=16, mixed=True):
     return np.concatenate([pixels for pixels, _ in shown])
 
 
+@pytest.mark.slow
 def test_mixed_rows_follow_the_plain_ones_and_have_no_class(images, batches):
     alone = training_batches(images, **OPTIONS | {"mixed_per_batch": 0}).take(6)
     for (x, y), (plain_x, plain_y) in zip(batches, alone, strict=True):
@@ -48,6 +49,7 @@ def test_mixed_rows_follow_the_plain_ones_and_have_no_class(images, batches):
         assert y[4:].numpy().tolist() == x["id"][4:].numpy().tolist() == [-1] * 4
 
 
+@pytest.mark.slow
 def test_mixed_rows_are_the_views_that_caches_go_through(images, batches):
     sampler = MixedSampler(len(images), batch_size=4, seed=3, views=2)
     views = [views_of(images, view) for view in range(2)]
@@ -60,6 +62,7 @@ def test_mixed_rows_are_the_views_that_caches_go_through(images, batches):
     assert len(seen) == 20  # of each view's eleven images, one is left out
 
 
+@pytest.mark.slow
 def test_a_mix_is_of_two_changed_views(images):
     mixes, plain = (views_of(images, 1, mixed=mixed).astype(float) for mixed in (True, False))
     crops = view_batches(images, image_size=16, view=1, seed=3, least_area=0.3)
@@ -105,6 +108,7 @@ def test_cached_crops_give_the_same_batches(images, batches, tmp_path):
     same(list(training_batches(images, **bad, cached_image=cache.lookup).take(2)), decoded)
 
 
+@pytest.mark.slow
 def test_mixes_are_degraded_for_the_student_alone(images, batches):
     steps = "noise:20,jpeg:30"
     sampler = MixedSampler(len(images), batch_size=4, seed=3, views=2)
@@ -139,6 +143,7 @@ def test_operations_and_squares_are_those_of_caches(images, tmp_path):
             np.testing.assert_array_equal(image, found[int(id)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_pairs_are_dealt_to_replicas(images, batches, cached, tmp_path):
     options = dict(OPTIONS)
@@ -157,6 +162,7 @@ def test_pairs_are_dealt_to_replicas(images, batches, cached, tmp_path):
     same(list(other.take(2)), dealt[1::2])
 
 
+@pytest.mark.slow
 def test_mixed_rows_follow_several_views_of_an_image(images, batches):
     options = OPTIONS | {"views_per_image": 2, "images_per_class": 1}
     for (x, y), (expected, _) in zip(training_batches(images, **options), batches, strict=False):
@@ -172,6 +178,7 @@ def test_all_rows_may_be_mixed(images, batches):
         assert y.numpy().tolist() == [-1] * 4
 
 
+@pytest.mark.slow
 def test_answers_are_looked_up_for_plain_and_for_mixed_rows(images):
     def ask(sign):
         return lambda rows, views: {"a": sign * tf.stack([rows, views], 1), "b": {"c": rows}}

@@ -43,6 +43,7 @@ def test_images_are_visited_again_only_as_often_as_a_label_needs_it():
     assert (sampler.visits[~positive[:, 3:].any(axis=1)] == 1).all()  # of frequent labels only
 
 
+@pytest.mark.slow
 def test_no_image_shows_a_view_twice():
     sampler = MultiLabelSampler(TARGETS, batch_size=1, least_positives=20)
     rows, views = cycles(sampler, 4)
@@ -50,6 +51,7 @@ def test_no_image_shows_a_view_twice():
     assert views.min() == 0
 
 
+@pytest.mark.slow
 def test_batches_are_a_function_of_seed_and_step():
     def make(seed=5):
         return MultiLabelSampler(TARGETS, batch_size=7, least_positives=5, seed=seed)

@@ -137,6 +137,7 @@ def test_the_view_of_an_image_depends_on_nothing_else_in_the_set(images):
         np.testing.assert_array_equal(views[image_id][0], others[image_id][0])
 
 
+@pytest.mark.slow
 def test_the_teacher_sees_the_same_crop_at_its_size(images):
     batches = take(images, 5, teacher_image_size=24)
     assert batches[0][0]["teacher_image"].shape == (6, 24, 24, 3)
@@ -149,6 +150,7 @@ def test_the_teacher_sees_the_same_crop_at_its_size(images):
         np.testing.assert_array_equal(x["teacher_image"], teacher["image"])
 
 
+@pytest.mark.slow
 def test_several_teachers_see_the_same_crop_each_at_its_size(images):
     batches = take(images, 3, teacher_image_size={"a": 24, "b": 8, "c": 16, "d": 24})
     for size, names in ((24, "ad"), (8, "b"), (16, "c")):
@@ -377,6 +379,7 @@ def test_the_student_sees_the_degraded_crop_and_the_teacher_the_good_one(images)
             assert (bad.numpy() != image.numpy()).any()
 
 
+@pytest.mark.slow
 def test_degraded_batches_are_a_function_of_seed_and_step(images):
     options = {"seed": 3, "teacher_image_size": 24, "degrade": "noise:9,blur:1,edges"}
     batches = take(images, 6, **options)
@@ -432,6 +435,7 @@ def test_rows_that_cannot_be_dealt(images):
         take(images, 1, replicas=4)
 
 
+@pytest.mark.slow
 def test_degraded_evaluation(images):
     ((good, labels),) = evaluation_batches(images, image_size=16)
     ((x, y),) = evaluation_batches(images, image_size=16, degrade=DEGRADE)
@@ -492,6 +496,7 @@ def mixed(images):
     return images.of_classes(range(3)).with_unlabelled(images.of_classes(range(3, 5)))
 
 
+@pytest.mark.slow
 def test_unlabelled_rows_follow_the_labelled_ones(images, mixed):
     plain = take(images.of_classes(range(3)), 6)
     unlabelled = set(mixed.ids[9:].tolist())

@@ -44,6 +44,7 @@ def test_batches_are_the_same_to_the_last_pixel(images, cache, first_step):
         same(one, other)
 
 
+@pytest.mark.slow
 def test_with_answers_of_a_teacher(images, cache):
     options = BATCHES | {
         "views": 2,
@@ -73,6 +74,7 @@ def test_holds_no_image_for_a_teacher(images, cache):
         )
 
 
+@pytest.mark.slow
 def test_cached_images_are_degraded_like_decoded_ones(images, cache):
     options = BATCHES | {"views": 2, "seed": 3, "degrade": "blur:1,noise:20,jpeg:30"}
     decoded = training_batches(images, **options).take(4)

@@ -148,6 +148,7 @@ def test_magnitude_0_leaves_the_image_to_operations_without_one():
             np.testing.assert_array_equal(operation(image, 0.0), image)
 
 
+@pytest.mark.slow
 def test_operations_are_drawn_uniformly_and_independently(monkeypatch):
     drawn = []
 

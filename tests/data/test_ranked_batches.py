@@ -90,6 +90,7 @@ def test_a_batch_is_a_function_of_its_step(files):
     np.testing.assert_array_equal(reverse[0]["image"], x["image"])
 
 
+@pytest.mark.slow
 def test_sets_are_dealt_to_replicas_whole(files):
     ranked = source(files, nested_set(2, SIZE), 2)
     ((x, y),) = taken(ranked_batches(ranked, sets_per_batch=SETS))

@@ -33,6 +33,7 @@ def taken(batches, count):
     return list(batches.take(count).as_numpy_iterator())
 
 
+@pytest.mark.slow
 def test_scores_belong_to_their_images(root):
     batches = taken(regression_batches(scored(root), image_size=32, batch_size=3, seed=2), 5)
     shown = []

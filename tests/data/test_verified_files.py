@@ -90,6 +90,7 @@ def test_what_is_new_or_changed_is_decoded(check, root):
     assert check() == (paths, ["b/3.jpg"], [])
 
 
+@pytest.mark.slow
 def test_a_change_within_a_second_is_a_change(check, root):
     second = 1_700_000_000 * 10**9
     os.utime(root / "a/0.jpg", ns=(second, second))
@@ -98,12 +99,14 @@ def test_a_change_within_a_second_is_a_change(check, root):
     assert check()[2] == [10]
 
 
+@pytest.mark.slow
 def test_splits_share_what_is_known(check):
     assert check(slice(3))[2] == [10, 11, 12]
     assert check(slice(3, None))[2] == [13, 14]
     assert check()[2] == []
 
 
+@pytest.mark.slow
 def test_other_limits_and_other_folders_are_others(check, root):
     check()
     assert check(max_pixels=13**2) == (SOUND[:4], ["b/4.jpg", "b/corrupt.jpg"], [10, 11, 12, 13])

@@ -55,6 +55,7 @@ def quarters_of(images, view):
     return pixels.numpy().reshape(-1, 2, 4, 2, 4, 3).mean((2, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard_rows", [3, 1024])
 def test_every_entry_belongs_to_its_view(images, tmp_path, monkeypatch, shard_rows):
     monkeypatch.setattr(shard_store, "_SHARD_ROWS", shard_rows)

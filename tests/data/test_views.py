@@ -131,6 +131,7 @@ def test_the_least_area_of_a_crop(least_area):
     assert least_area - 0.02 < shares.min() < least_area + 0.15
 
 
+@pytest.mark.slow
 def test_all_sizes_show_the_same_crop():
     views = compiled_views(256, 64, 400)
     for seed in range(20):

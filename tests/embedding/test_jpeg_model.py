@@ -67,6 +67,7 @@ def test_models_that_take_no_files(tmp_path):
     assert not takes_files(tf.saved_model.load(str(tmp_path / "none")))
 
 
+@pytest.mark.slow
 def test_mirror_averages_decoded_files(pair, exported, photos):
     model, folder = exported
     loaded = tf.saved_model.load(str(folder))

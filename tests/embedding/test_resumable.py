@@ -53,6 +53,7 @@ def test_it_embeds_as_evaluation_does(images, small_embedder, tmp_path):
     assert sum(done) == 10
 
 
+@pytest.mark.slow
 def test_finished_work_is_kept_on_an_interruption(images, counting, tmp_path):
     whole = embed_resumably(counting, images, tmp_path / "other", image_size=32, batch_size=2)
     counting.asked, counting.fail_after = 0, 6
@@ -68,6 +69,7 @@ def test_finished_work_is_kept_on_an_interruption(images, counting, tmp_path):
     np.testing.assert_allclose(again, whole, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_other_images_or_another_model_start_again(images, counting, small_embedder, tmp_path):
     options = {"folder": tmp_path / "parts", "image_size": 32}
     embed_resumably(counting, images, **options)

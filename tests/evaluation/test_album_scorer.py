@@ -97,6 +97,7 @@ def test_the_picture_shows_the_most_attended_first(albums, tmp_path):
     assert places[1][0] < places[3][0] < places[6][0]  # albums, by y
 
 
+@pytest.mark.slow
 def test_of_many_albums_some_are_drawn(albums, tmp_path):
     many = albums.select(np.repeat(np.arange(3), 7))
     attention = [np.ones(size) for size in many.sizes]

@@ -51,6 +51,7 @@ def test_crops_average_to_it_and_depend_on_the_image_alone(images):
     assert (other(images) != few(images)).any()
 
 
+@pytest.mark.slow
 def test_present_weights_are_used(images):
     for crops in (0, 2):
         source = model()

@@ -24,6 +24,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_worst_are_listed_first(folder):
     images = read_pictures(folder)
     kept, poor = drop_poor_images(images, folder / "higher.keras", 25)

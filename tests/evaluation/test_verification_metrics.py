@@ -226,6 +226,7 @@ def test_unusable_arrays_are_refused(call, said):
         call()
 
 
+@pytest.mark.slow
 def test_roc_is_drawn(tmp_path):
     vectors, labels = faces()
     draw_roc(tmp_path / "roc.png", all_pair_metrics(vectors, labels), title="faces")

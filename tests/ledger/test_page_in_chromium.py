@@ -340,6 +340,7 @@ def test_regressed_queries_come_with_both_galleries(page, contents):
     assert f"{comparison['both_right']} right in both" in balance
 
 
+@pytest.mark.slow
 def test_queries_are_filtered(page, contents):
     driver = page()
 
@@ -391,6 +392,7 @@ def test_names_are_text(page, contents):
     assert any("</script>&amp;" in name for name in classes)
 
 
+@pytest.mark.slow
 def test_pictures_and_placeholders(page, pictures):
     driver = page()
     wait_for_images = "return [...document.images].every((one) => one.complete && one.naturalWidth)"
@@ -405,6 +407,7 @@ def test_pictures_and_placeholders(page, pictures):
     assert all(one.get_attribute("aria-label") for one in left_out)
 
 
+@pytest.mark.slow
 def test_classes_sort_and_lead_to_their_queries(page, contents):
     driver = page()
 
@@ -498,6 +501,7 @@ def test_theme_by_button(page):
     assert driver.execute_script(paper) == light
 
 
+@pytest.mark.slow
 def test_everything_is_reached_by_tab_with_visible_focus(page):
     from selenium.webdriver import Keys
 
@@ -517,6 +521,7 @@ def test_everything_is_reached_by_tab_with_visible_focus(page):
     assert {"Skip to the report", "theme", "zoom", "Recall@1", "query-pair", "query-words"} <= seen
 
 
+@pytest.mark.slow
 def test_text_is_readable(page):
     """Contrast of text with what lies behind it is 4.5 or more, as WCAG 2 AA demands."""
     script = """

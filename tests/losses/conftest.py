@@ -124,7 +124,7 @@ CHECKS = [
     does_not_hide_nan,
     takes_half_precision,
     ignores_unlabelled_rows,
-    compiles_for_any_batch_size,
+    pytest.param(compiles_for_any_batch_size, marks=pytest.mark.slow),
     survives_serialisation,
     compares_with_references_if_it_can,
 ]

@@ -239,6 +239,7 @@ def fit(model, steps):
     return history.history["embedding_crd"]
 
 
+@pytest.mark.slow
 def test_training_learns_and_moves_the_memory_and_evaluation_does_not():
     model = learner()
     memory = model.loss_layers[0]
@@ -253,6 +254,7 @@ def test_training_learns_and_moves_the_memory_and_evaluation_does_not():
         np.testing.assert_array_equal(now, former)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_as_if_it_had_not_stopped(tmp_path):
     whole, begun, resumed = learner(), learner(), learner()
     fit(whole, 8)

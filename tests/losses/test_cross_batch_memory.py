@@ -125,6 +125,7 @@ class Learner(keras.Model):
         return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_training_fills_it_and_evaluation_does_not(jit_compile):
     memory = CrossBatchMemory(Contrastive(), 6)

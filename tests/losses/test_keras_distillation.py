@@ -92,6 +92,7 @@ def build(small_embedder):
     return build
 
 
+@pytest.mark.slow
 def test_in_a_distiller(build, tmp_path):
     weights = {"feature_distillation": 0.5, "relative": 2.0, "logits": 3.0}
     losses = [
@@ -119,6 +120,7 @@ def test_in_a_distiller(build, tmp_path):
     assert after == pytest.approx(before, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_projection_serves_those_that_need_equal_widths(build):
     projection = build_projection(4, 5)
     losses = [FeatureDistillation(), Norms()]

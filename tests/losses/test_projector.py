@@ -161,6 +161,7 @@ def test_widths():
         Projector()(np.ones((4, 5)), np.ones((4, 3)))
 
 
+@pytest.mark.slow
 def test_a_distiller_trains_keeps_and_drops_the_projector(small_embedder, tmp_path):
     distiller = Distiller(
         small_embedder(3, image_size=8),

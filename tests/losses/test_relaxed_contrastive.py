@@ -75,6 +75,7 @@ def embedder(small_embedder):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build", [lambda small_embedder: small_embedder(batch_norm=False), headless, embedder]
 )

@@ -89,6 +89,7 @@ def test_equals_loops(rows, arguments):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_equal_finite_differences(numeric_gradient):
     made = built(weight=20.0)
     labels, embeddings, features, _ = batch()
@@ -156,6 +157,7 @@ def test_half_precision(dtype, dtype_policy):
     np.testing.assert_allclose(value, naive(made, labels, *full), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_it_compiles_for_any_batch_size(jit_compile):
     made = built()

@@ -126,6 +126,7 @@ def test_unusable_arguments():
         loss([0, 1], np.ones((2, 4)), **references([0, 1], np.ones((2, 5))))
 
 
+@pytest.mark.slow
 def test_a_distiller_gives_the_teacher_alone(small_embedder):
     student, teacher = small_embedder(image_size=8), small_embedder(seed=1, image_size=8)
     loss = TeacherReferences(BatchHardTriplet(0.5))

@@ -150,6 +150,7 @@ def test_sample_weight_is_refused():
         AddonsLoss("npairs")([0, 0], np.eye(2, dtype="float32"), [1.0, 2.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_trains_a_student(jit_compile):
     keras.utils.set_random_seed(0)
@@ -164,6 +165,7 @@ def test_trains_a_student(jit_compile):
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("used", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_nothing_else_in_the_process_changes(run_python, used):
     printed = run_python(

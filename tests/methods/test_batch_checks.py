@@ -123,6 +123,7 @@ def test_a_first_batch_from_which_little_is_learnt(run_eagerly, images, labels, 
     assert len(warned) == 1
 
 
+@pytest.mark.slow
 def test_batches_that_fit_are_not_warned_of(fit):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Distiller")

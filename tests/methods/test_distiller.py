@@ -100,6 +100,7 @@ def test_sample_weight(build):
         np.testing.assert_allclose(logs[name], value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_memory_holds_the_training_steps_before(build, small_embedder):
     task_loss = CrossBatchMemory(BatchHardTriplet(0.2), size=16)
     distiller = build(
@@ -241,6 +242,7 @@ def test_teacher_image_is_what_the_teacher_sees(build, small_embedder):
         np.testing.assert_allclose(logs[name], value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_teacher_embedding_takes_the_place_of_the_teacher(build, small_embedder):
     def unreachable(images):
         raise AssertionError("The teacher was asked.")
@@ -277,6 +279,7 @@ def test_labels_alone(build):
         distiller.fit(IMAGES, np.float32(LABELS), verbose=0)
 
 
+@pytest.mark.slow
 def test_validation_data_and_metrics(build):
     def length(labels, embeddings):
         return keras.ops.sqrt(keras.ops.sum(embeddings**2, axis=1))

@@ -166,6 +166,7 @@ def test_float16_is_scaled_and_counted(dtype_policy):
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_saving_and_exporting(tmp_path):
     model = supervised(keras.optimizers.SGD(0.1, momentum=0.9))
     model.fit(IMAGES, TARGETS, batch_size=6, shuffle=False, verbose=0)

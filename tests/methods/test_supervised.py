@@ -169,6 +169,7 @@ def test_variables_of_a_loss_are_trained_and_saved(tmp_path):
         np.testing.assert_array_equal(weight, other)
 
 
+@pytest.mark.slow
 def test_albums_have_two_inputs():
     keras.utils.set_random_seed(0)
     product = build_album_classifier(["a", "b"], 6, AlbumEncoder(1, 2, 8, dropout=0.0))
@@ -289,6 +290,7 @@ def test_the_observer_sees_training_steps_alone():
     assert outputs["score"].shape == (12, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(dtype_policy, policy):
     dtype_policy(policy)
@@ -383,6 +385,7 @@ print(json.dumps({"logs": [one[:2], two[:2]], "apart": apart}))
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one(run_python):
     result = json.loads(run_python(REPLICAS, Path(__file__).parent).splitlines()[-1])
     one, two = result["logs"]
@@ -451,6 +454,7 @@ def test_batches_without_rows_are_refused():
         model.train_on_batch(IMAGES[:0], {name: t[:0] for name, t in TARGETS.items()})
 
 
+@pytest.mark.slow
 def test_a_stream_is_a_further_loss_on_an_output(tmp_path):
     ranked = AllPairsRankingHinge(1.0)
     losses, streams = {"score": KnownSquaredError(), "ranked": ranked}, {"ranked": "score"}

@@ -90,6 +90,7 @@ def test_the_order_of_images_does_not_count(encoder, vectors):
     np.testing.assert_allclose(moved, attention.numpy()[:, order], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_positions_tell_the_order(vectors):
     keras.utils.set_random_seed(0)
     encoder = AlbumEncoder(**SMALL, positions=6)
@@ -158,6 +159,7 @@ def test_half_precision(vectors, dtype_policy, policy):
     np.testing.assert_array_equal(attention[:, 4], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["TensorFlow", pytest.param("XLA", marks=pytest.mark.slow)])
 def test_graph_of_albums_of_any_size(encoder, vectors, compiler):
     encoder.build(vectors.shape)
@@ -195,6 +197,7 @@ def test_vectors_without_albums():
         AlbumEncoder(**SMALL)(np.ones((4, 8)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", [0, 9])
 def test_classifier_of_albums_is_saved_and_loaded(vectors, tmp_path, run_warm_python, positions):
     model = build_album_classifier(

@@ -28,6 +28,7 @@ def test_outputs_are_float32_under_every_policy(dtype_policy, policy):
     assert np.isfinite(output).all()
 
 
+@pytest.mark.slow
 def test_a_saved_scorer_keeps_its_scale(tmp_path):
     scorer = build_scorer("mobilenet", **TINY, scale=ScoreScale(50.0, 10.0, False))
     scorer.save(tmp_path / "model.keras")

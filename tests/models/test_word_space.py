@@ -80,6 +80,7 @@ def test_scores_are_maxima_over_rows(dtype):
     np.testing.assert_allclose(scores, naive(words, vectors), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_classifier_of_any_words(model, images, tmp_path):
     names = ["cat", "traffic light"]
     vectors = np.random.default_rng(0).normal(size=(2, 4))

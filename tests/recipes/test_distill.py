@@ -27,6 +27,7 @@ def student(*given):
     return _build_student(settings)
 
 
+@pytest.mark.slow
 def test_the_statistics_of_the_backbone_are_frozen(weights):
     given = f"--backbone_weights={weights}"
     norms = batch_norms(student(given, "--freeze_batch_norm"))

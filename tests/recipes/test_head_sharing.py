@@ -72,6 +72,7 @@ def images_of(settings):
     return images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["named", "nameless"])
 def test_logits_of_the_cached_embedding_are_those_of_the_live_teacher(parsed, models, teacher):
     settings = parsed("--combination=th_kd", "--teacher_cache=views:2", teacher=teacher)

@@ -48,6 +48,7 @@ def taken(made, count, first_step=0, **replicas):
     return list(made(first_step, **replicas).take(count).as_numpy_iterator())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stages",
     [

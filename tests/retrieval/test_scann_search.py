@@ -140,6 +140,7 @@ def test_settings_follow_the_documented_rule(rows):
     assert scann_settings(rows, 64) == dataclasses.replace(settings, principal=64)
 
 
+@pytest.mark.slow
 def test_principal_directions_hold_nearly_all_of_the_vectors(clustered):
     rng = np.random.default_rng(0)
     assert principal_directions(rng.standard_normal((500, 64), np.float32)) == 0

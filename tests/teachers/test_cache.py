@@ -168,6 +168,7 @@ def test_answers_of_any_size_are_rounded_to_11_bits(open_cache, images, scale):
     np.testing.assert_allclose(read_all(cache, 1), function(pixels), rtol=2**-11, atol=0)
 
 
+@pytest.mark.slow
 def test_cached_answers_differ_by_view(complete):
     answers = read_all(complete, 4).reshape(4, 24, 4)
     for row in range(24):
@@ -349,6 +350,7 @@ def test_nothing_is_computed_twice(open_cache, images, asked):
     assert asked.total() == 24 * 3
 
 
+@pytest.mark.slow
 def test_more_views_are_added_to_those_that_are_there(open_cache, asked):
     few = open_cache(views=4)
     few.fill()
@@ -372,6 +374,7 @@ def test_fewer_views_than_there_may_be(open_cache, asked):
     assert (cache.nbytes(), cache.nbytes(100), cache.nbytes(1)) == (480, 480, 240)
 
 
+@pytest.mark.slow
 def test_interrupted_it_keeps_the_whole_shards(open_cache, asked, small_shards):
     def interrupt(rows):
         if asked.total() > 24:
@@ -599,6 +602,7 @@ def test_killed_in_mid_write_then_continued_by_two_at_once(
     np.testing.assert_allclose(read_all(cache, 2), read_all(complete, 2), rtol=2**-10, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_changes_while_a_cache_is_filled_is_not_kept(open_cache, images, tmp_path):
     copy = replace(images, root=shutil.copytree(images.root, tmp_path / "changing"))
     file = copy.root / copy.paths[3]

@@ -161,6 +161,7 @@ def test_a_cache_with_maps_is_another_one(open_cache):
     assert caches[0].lookup_features(rows, rows) == {}
 
 
+@pytest.mark.slow
 def test_it_is_filled_once_and_found_again(open_cache, monkeypatch):
     cache = open_cache()
     cache.fill(2)
@@ -195,6 +196,7 @@ def test_its_size_is_told_beforehand(open_cache):
         cache.check_space(1e-6)
 
 
+@pytest.mark.slow
 def test_a_lost_map_is_computed_again(open_cache):
     cache = open_cache()
     cache.fill(2)

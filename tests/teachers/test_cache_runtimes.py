@@ -90,6 +90,7 @@ def answers(cache, view):
     return found | cache.lookup_features(rows, 0 * rows + view)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_answers_as_keras_does(open_cache, monkeypatch):
     by_keras = open_cache("keras", layers=LAYERS)
     by_keras.fill(1)

@@ -156,6 +156,7 @@ def test_training_with_several_teachers(build, parts, run_eagerly):
     }
 
 
+@pytest.mark.slow
 def test_fit_from_a_pipeline_of_dicts(build):
     batches = tf.data.Dataset.from_tensor_slices((LIVE, LABELS)).batch(6)
     history = build().fit(batches, epochs=3, verbose=0).history

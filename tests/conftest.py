@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from quick_datasets import begin_sooner
-from warm_python import LIGHT_LIBRARIES, Nursery
+from warm_python import LIBRARIES, LIGHT_LIBRARIES, Nursery
 
 import keras_distill
 
@@ -77,15 +77,17 @@ def nursery():
 
 
 @pytest.fixture(scope="session")
-def run_warm_python(nursery):
-    """Does what `run_python` does where TensorFlow is loaded already."""
+def run_warm_python():
+    """Does what `run_python` does where TensorFlow is loaded, and nothing of keras_distill."""
+    nursery = Nursery(LIBRARIES)
 
     def run(code, *arguments):
         result = nursery.run([sys.executable, "-c", code, *map(str, arguments)])
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    return run
+    yield run
+    nursery.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,9 +1,9 @@
 """Python processes that begin with the libraries already loaded.
 
 Loading TensorFlow takes longer than most of what a test wants of a process. So one process, the
-nursery, loads the libraries and the rooms of keras_distill, and runs nothing of them; each program
-is a fork of it: a process with an id, signals, an exit code and an interpreter's end of its own.
-The commands themselves are loaded after the fork.
+nursery, loads the libraries, and for commands the rooms of keras_distill, and runs nothing of them.
+Each program is a fork of it: a process with an id, signals, an exit code and an interpreter's end
+of its own. The commands themselves are loaded after the fork.
 
 What is read from the environment while a module is loaded, the limits of resources, and the seed
 of hashes are the nursery's. Where these matter, or which modules a program loads, or what happens
@@ -41,22 +41,22 @@ LIBRARIES = (
     "scann",
     "scipy.stats",
     "tensorflow",
-    *(
-        f"keras_distill.{room}.*"
-        for room in (
-            "data",
-            "embedding",
-            "evaluation",
-            "losses",
-            "methods",
-            "models",
-            "recipes",
-            "runs",
-            "settings",
-            "teachers",
-            "training",
-        )
-    ),
+)
+ROOMS = tuple(
+    f"keras_distill.{room}.*"
+    for room in (
+        "data",
+        "embedding",
+        "evaluation",
+        "losses",
+        "methods",
+        "models",
+        "recipes",
+        "runs",
+        "settings",
+        "teachers",
+        "training",
+    )
 )
 _LARGEST_REQUEST = 2**17
 
@@ -69,7 +69,7 @@ class Nursery:
         environment: Variables for the nursery alone, such as `PYTHONPATH`.
     """
 
-    def __init__(self, libraries=LIBRARIES, **environment):
+    def __init__(self, libraries=(*LIBRARIES, *ROOMS), **environment):
         self._libraries, self._environment = libraries, environment
         self._process = None
 
@@ -223,7 +223,8 @@ def _become(arguments, cwd, environment):
     kind, program = arguments[1:3]
     sys.argv = [kind, *arguments[3:]]
     sys.path[0] = cwd if kind == "-m" else ""
-    importlib.reload(sys.modules["keras_distill"])  # looks at the command line
+    if "keras_distill" in sys.modules:
+        importlib.reload(sys.modules["keras_distill"])  # looks at the command line
     if kind == "-m":
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:

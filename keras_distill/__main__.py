@@ -6,6 +6,7 @@
 import os
 import sys
 
+from keras_distill import __version__
 from keras_distill.settings.interruption import end_at_once_on_ctrl_c
 from keras_distill.settings.unread_output import ended_when_unread
 
@@ -37,8 +38,6 @@ def main() -> None:
     if name in ("--help", "-h", "help"):
         print(_overview())
     elif name == "--version":
-        from keras_distill import __version__
-
         print(f"keras_distill {__version__}")
     elif (command := name.replace("-", "_")) in COMMANDS:
         import runpy

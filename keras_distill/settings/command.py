@@ -128,6 +128,7 @@ class Command(Generic[S]):
             given |= {operand}
         return self.settings(given=given, **values)
 
+    @ended_when_unread()
     def run(self, main: Callable[[S], int | None], argv: Sequence[str] | None = None) -> None:
         """Parses the flags, calls `main` with the settings, and exits.
 
@@ -140,15 +141,14 @@ class Command(Generic[S]):
         """
         argv = list(sys.argv[1:] if argv is None else argv)
         if {"--help", "-h", "--helpfull", "-help"} & set(argv):
-            with ended_when_unread():
-                self._print_help()
+            self._print_help()
             sys.exit(SUCCESS)
         # TensorFlow reports each missing GPU driver, which would hide the command's own output.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # gRPC logs each handshake of TLS that fails; the last failure is part of the error.
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         try:
-            with interruptible(), ended_when_unread():
+            with interruptible():
                 code = main(self.parse(argv))
         except InputError as error:
             self._fail(

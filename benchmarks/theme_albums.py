@@ -13,6 +13,7 @@ Expected: see benchmarks/RESULTS.md.
 """
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ SEED = flags.DEFINE_integer("seed", 0, "Another seed draws other albums.")
 
 def splits_of(images, random):
     """The split of each image; some training images are for validation."""
+    if images.splits is None:
+        raise InputError(f"--labels={LABELS.value} has no column split: add one of train and test.")
     splits = images.splits.astype("U10")
     chosen = (splits == "train") & (random.random(len(splits)) < VALIDATION_SHARE.value)
     splits[chosen] = "validation"
@@ -64,9 +67,13 @@ def drawn_albums(images, split, count, random):
         yield f"{split}/{number:05d}", theme, split, listed
 
 
-def main(_):
+def draw():
+    """Writes the albums of all splits, or nothing."""
     random = np.random.default_rng(SEED.value)
     images = read_label_targets(f"labels:{LABELS.value}")
+    for theme in THEMES.value:
+        if theme not in images.class_names:
+            raise InputError(f"--themes={theme}: the labels are {', '.join(images.class_names)}.")
     splits = splits_of(images, random)
     rows = []
     for split in ("train", "validation", "test"):
@@ -76,6 +83,13 @@ def main(_):
         writer = csv.writer(file)
         writer.writerow(["album", "labels", "split", "photographs"])
         writer.writerows(rows)
+
+
+def main(_):
+    try:
+        draw()
+    except InputError as error:
+        sys.exit(f"theme_albums: {error}")
 
 
 if __name__ == "__main__":

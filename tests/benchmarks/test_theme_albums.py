@@ -50,3 +50,10 @@ def test_a_theme_among_others(drawn):
     assert all(int(name[:3]) % 5 == 0 for name in used["test"])
     assert drawn()[0] == albums
     assert drawn("--seed=1")[0] != albums
+
+
+@pytest.mark.slow
+def test_an_unknown_theme(drawn, tmp_path):
+    with pytest.raises(AssertionError, match=r"--themes=cow: the labels are .*dog"):
+        drawn("--themes=cat,cow")
+    assert not (tmp_path / "albums.csv").exists()

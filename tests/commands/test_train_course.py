@@ -21,19 +21,18 @@ from keras_distill.training.recall_validation import VALIDATION_RECALL
 # Runs the training and kills it before a step.
 KILLED = """
 import os, runpy, signal, sys
-from keras_distill.training import resumable_callbacks
+from keras_distill.training.resumable_callbacks import ResumableCallbacks
 
 step = int(sys.argv.pop(1))
 
 
-class Killed(resumable_callbacks.ResumableCallbacks):
-    def on_train_batch_begin(self, batch, logs=None):
-        if self.step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().on_train_batch_begin(batch, logs)
+def killed(self, batch, logs=None):
+    if self.step == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+    begin(self, batch, logs)
 
 
-resumable_callbacks.ResumableCallbacks = Killed
+begin, ResumableCallbacks.on_train_batch_begin = ResumableCallbacks.on_train_batch_begin, killed
 runpy.run_module("keras_distill.train", run_name="__main__")
 """
 ALL = (

@@ -20,7 +20,7 @@ from keras_distill.training import loop, resumable_callbacks
 KILLED = """
 import os, runpy, signal, sys
 from keras_distill.runs import checkpoints as checkpoint_folder
-from keras_distill.training import resumable_callbacks
+from keras_distill.training.resumable_callbacks import ResumableCallbacks
 
 step, moment = int(sys.argv.pop(1)), sys.argv.pop(1)
 
@@ -29,21 +29,21 @@ def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Killed(resumable_callbacks.ResumableCallbacks):
-    def on_train_batch_begin(self, batch, logs=None):
-        if moment == "before" and self.step == step:
-            kill()
-        super().on_train_batch_begin(batch, logs)
+def killed_before(self, batch, logs=None):
+    if moment == "before" and self.step == step:
+        kill()
+    begin(self, batch, logs)
 
 
-def killed(file):
+def killed_within(file):
     if moment == "within" and f"step-{step:06d}" in str(file):
         kill()
     return sha256(file)
 
 
-sha256, checkpoint_folder._sha256 = checkpoint_folder._sha256, killed
-resumable_callbacks.ResumableCallbacks = Killed
+begin = ResumableCallbacks.on_train_batch_begin
+ResumableCallbacks.on_train_batch_begin = killed_before
+sha256, checkpoint_folder._sha256 = checkpoint_folder._sha256, killed_within
 runpy.run_module("keras_distill.train", run_name="__main__")
 """
 LONG = ("--epochs=3", "--steps_per_epoch=5", "--validation_classes=2:4", "--memory=16")

@@ -214,7 +214,7 @@ def _check_provenance(
         found["album_vectors"] = vectors_digest(data.train)
     elif settings.backbone_weights != "none":
         found["backbone_weights"] = model_fingerprint(find_backbone(product))
-    context.replicas.check_agreement(found)
+    context.check_agreement(found)
     if data.train.vectors is None and context.replicas.is_chief:
         # Copies on other machines have times of their own.
         stamps = stamps_digest(data.train.photographs)

@@ -205,7 +205,7 @@ def _check_provenance(
         found["backbone_weights"] = model_fingerprint(product.get_layer("trunk"))
     if teacher is not None:
         found["teacher"] = teacher.teacher.fingerprint
-    context.replicas.check_agreement(found)
+    context.check_agreement(found)
     if context.replicas.is_chief:  # copies on other machines have times of their own
         found["train_content"] = f"sizes and times {stamps_digest(data.train.unlabelled)}"
     with renamed_arguments(teacher=f"teacher={settings.teacher}"):

@@ -59,7 +59,8 @@ def check_provenance(
         found["backbone_weights"] = model_fingerprint(student.get_layer("trunk"))
     if validation is not None:
         found["validation_images"] = validation.digest
-    context.replicas.check_agreement(found)
+    with renamed_arguments(**called):
+        context.check_agreement(found)
     if context.replicas.is_chief:  # copies on other machines have times of their own
         found |= _contents(settings, images, validation)
     with renamed_arguments(**called):

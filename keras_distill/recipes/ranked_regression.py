@@ -273,7 +273,7 @@ def _check_provenance(
         found["validation_images"] = data.validation.digest
     if settings.initial_model or settings.embedder or settings.backbone_weights != "none":
         found["initial_weights"] = model_fingerprint(product.get_layer("trunk"))
-    context.replicas.check_agreement(found)
+    context.check_agreement(found)
     if context.replicas.is_chief:  # copies on other machines have times of their own
         found["train_content"] = f"sizes and times {stamps_digest(data.train.unlabelled)}"
     context.check_provenance(found)

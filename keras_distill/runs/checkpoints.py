@@ -26,6 +26,11 @@ _CALLED = {
 _MANIFEST, _STATE, _ARRAYS = "manifest.json", "state.json", "arrays.npz"
 
 
+def provenance_name(key: str) -> str:
+    """Returns what messages call a key of provenance: words, or an argument in backquotes."""
+    return _CALLED.get(key, f"`{key}`")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """One checkpoint.
@@ -67,7 +72,7 @@ class Checkpoint:
         for name, value in provenance.items():
             if before.get(name, value) != value:
                 raise InputError(
-                    f"{_CALLED.get(name, f'`{name}`')} differs from what {str(self.path)!r} was "
+                    f"{provenance_name(name)} differs from what {str(self.path)!r} was "
                     f"trained with: {value}, not {before[name]}. Put back what was there, or "
                     "begin again in another folder."
                 )

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from keras_distill.distribution.replicas import Replicas
 from keras_distill.errors import InputError
-from keras_distill.runs.checkpoints import Checkpoint
+from keras_distill.runs.checkpoints import Checkpoint, provenance_name
 from keras_distill.runs.directory import RunDirectory
 
 
@@ -116,6 +116,19 @@ class StageContext:
     def say(self, text: str) -> None:
         """Prints a line."""
         self.console.print(text, highlight=False, soft_wrap=True)
+
+    def check_agreement(self, provenance: Mapping[str, Any]) -> None:
+        """Refuses images or models that other processes of the same training do not have.
+
+        Args:
+            provenance: As of `Training`, without what may differ between machines.
+
+        Raises:
+            InputError: If something differs.
+        """
+        self.replicas.check_agreement(
+            {provenance_name(key): value for key, value in provenance.items()}
+        )
 
     def check_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Refuses to resume with other images or models than the checkpoint was made with.

@@ -11,6 +11,7 @@ from keras_distill import InputError
 from keras_distill.data.image_set import ImageSet
 from keras_distill.models.embedder import build_embedder
 from keras_distill.recipes.provenance import check_provenance
+from keras_distill.runs.checkpoints import provenance_name
 from keras_distill.runs.directory import RunDirectory
 from keras_distill.runs.stage import StageContext
 from keras_distill.teachers.loading import load_teacher
@@ -55,14 +56,22 @@ def found(student, teachers, backbone_weights="none", newest=None, **options):
     )
     compared = []
     replicas = SimpleNamespace(
-        check_agreement=lambda values: compared.append(dict(values)),
+        check_agreement=options.get("check_agreement", lambda found: compared.append(dict(found))),
         is_chief=options.get("is_chief", True),
     )
     images, validation = options.get("images", IMAGES), options.get("validation")
     context = StageContext(RunDirectory("run"), replicas, Console(), newest)
     kept = check_provenance(settings, images, validation, student, teachers, context)
-    assert compared == [{key: kept[key] for key in kept if "content" not in key}]
+    assert compared == [{provenance_name(key): kept[key] for key in kept if "content" not in key}]
     return kept
+
+
+def test_workers_that_disagree_are_told_the_setting(student, teachers):
+    def disagree(values):
+        raise InputError(f"{next(name for name in values if 'big' in name)} is another there.")
+
+    with pytest.raises(InputError, match=f"^`teacher=big={PATHS['big']}` is another"):
+        found(student, teachers(), check_agreement=disagree)
 
 
 @pytest.mark.parametrize(

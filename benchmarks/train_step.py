@@ -172,6 +172,17 @@ def against_live(images, folder):
 
 
 def against_torch():
+    found = [
+        TORCH.value,
+        "-c",
+        "import importlib.util, sys; sys.exit(not importlib.util.find_spec('torch'))",
+    ]
+    if subprocess.run(found, check=False).returncode:
+        print(
+            f"plain_vs_torch: not measured, {TORCH.value} has no PyTorch; install "
+            "keras_distill[bench], or give --torch_python."
+        )
+        return
     plain = stepper(distiller(), one_batch())
     rates, ours = {}, []
     for mode in ("eager", "channels_last", "compiled"):

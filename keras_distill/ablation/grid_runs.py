@@ -21,6 +21,7 @@ from keras_distill.runs.directory import RunDirectory
 _OF_RETRIEVAL = ("recall", "map_at_r", "r_precision")
 # Time for a training, whose ablation was killed, to write its checkpoint.
 _ENDING_SECONDS = 60.0
+_LOG = "console.log"
 
 
 def run_grid(grid: Grid, *, overwrite: bool) -> bool:
@@ -86,23 +87,23 @@ def _run_all(missing: list[Run], grid: Grid, console: Console) -> list[Run]:
     with progress:
         task = progress.add_task("", total=len(missing))
         for run in missing:
-            progress.update(task, description=f"{run.variant.name}, seed {run.seed}")
+            name = f"{run.variant.name}, seed {run.seed}"
+            progress.update(task, description=name)
+            if not console.is_terminal:  # which has a bar
+                console.print(f"{name}: training, see {run.folder.path / _LOG}")
             begun = time.perf_counter()
             wrong = _complete(run, grid)
             if wrong:
                 failed.append(run)
             write_report(grid.out, _read_results(grid))
-            console.print(
-                f"{run.variant.name}, seed {run.seed}: {wrong or 'done'} "
-                f"({time.perf_counter() - begun:.0f} s)"
-            )
+            console.print(f"{name}: {wrong or 'done'} ({time.perf_counter() - begun:.0f} s)")
             progress.advance(task)
     return failed
 
 
 def _complete(run: Run, grid: Grid) -> str:
     """Does what is missing of one run; returns what went wrong, or nothing."""
-    log = run.folder.path / "console.log"
+    log = run.folder.path / _LOG
     if not run.folder.summary.exists():
         shutil.rmtree(run.evaluations, ignore_errors=True)  # of a student that is no more
         run.folder.path.mkdir(parents=True, exist_ok=True)

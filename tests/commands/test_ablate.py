@@ -85,8 +85,9 @@ def test_grid(ablated):
     assert (ablated.code, ablated.err) == (0, "")
     out = ablated.path / "runs" / "tiny"
     lines = ablated.out.splitlines()
-    assert lines[0].startswith("plain, seed 3: done (")
-    assert lines[1].startswith("no margin, seed 3: done (")
+    assert lines[0] == "plain, seed 3: training, see runs/tiny/runs/plain/3/console.log"
+    assert lines[1].startswith("plain, seed 3: done (")
+    assert lines[3].startswith("no margin, seed 3: done (")
     assert lines[-1] == "runs/tiny/results.json"
     assert (out / "table.md").read_text() in ablated.out
     plain, no_margin = results(out)

@@ -1,4 +1,4 @@
-import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -44,18 +44,21 @@ def test_grid_parses(path, monkeypatch, tmp_path):
     (tmp_path / "teacher").mkdir()
     (tmp_path / "labels.csv").touch()
     data, more = f"folder:{tmp_path / 'photos'}", f"--backbone_weights={weights}"
-    if path.stem == "theme_albums_ablation":
+    base = [f"--flagfile={settings.base}"]
+    of_all = train_command(base).parse(base)
+    layout = of_all.dataset.partition(":")[0]
+    if layout == "albums":
         data, more = f"albums:{tmp_path / 'labels.csv'}", f"--images={tmp_path}"
         more += f" --album_vectors={tmp_path}"
-    elif path.parent.name == "multilabel":
+    elif layout == "labels":
         data = f"labels:{tmp_path / 'labels.csv'}"
-    replaced = {
-        "runs/birds100_teacher": str(tmp_path / "teacher"),
-        "folder:../shared/data/birds100/images": data,
-    }
+
+    if getattr(of_all, "teacher", ""):
+        more += f" --teacher={tmp_path / 'teacher'}"
 
     def at_hand(text):
-        return functools.reduce(lambda text, pair: text.replace(*pair), replaced.items(), text)
+        text = re.sub(r"(teacher|gallery_model)=runs/[\w/.]+", rf"\1={tmp_path / 'teacher'}", text)
+        return re.sub(r"folder:[\w/.]+", data, text)
 
     variants = tuple(f"{at_hand(variant)} --dataset={data} {more}" for variant in settings.variant)
     evaluations = tuple(map(at_hand, settings.evaluation))

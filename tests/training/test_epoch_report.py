@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from keras_distill.runs.directory import RunDirectory
-from keras_distill.training.epoch_report import EpochReport
+from keras_distill.training.epoch_report import EpochReport, _minutes
 
 
 class Validation(keras.callbacks.Callback):
@@ -81,6 +81,10 @@ def test_values_of_a_monitor_are_recorded_but_printed_only_as_a_note(tmp_path, n
     for line in text.splitlines():
         assert "mae" not in line.removesuffix(note)
         assert line.endswith(f"left  {note}".rstrip())
+
+
+def test_minutes_and_seconds():
+    assert [_minutes(seconds) for seconds in (9.9, 61, 600)] == ["0:09", "1:01", "10:00"]
 
 
 def test_progress_bar_on_a_terminal(tmp_path):

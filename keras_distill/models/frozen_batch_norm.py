@@ -3,12 +3,15 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_distill.errors import InputError
 from keras_distill.models.fused_batch_norm import fuse_batch_norm
 from keras_distill.models.keras_internals import all_layers
 
 _MARK = "keeps_statistics"
+# 1 - epsilon, rounded, in weights that were converted from a file without batch normalisations.
+_SAME_VARIANCE = 1e-5
 
 
 def freeze_batch_norm(model: keras.Model) -> None:
@@ -60,6 +63,30 @@ def batch_norms(model: keras.Layer) -> list[keras.layers.BatchNormalization]:
     return [
         layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)
     ]
+
+
+def has_folded_batch_norm(model: keras.Layer) -> bool:
+    """Tells whether the batch normalisations of a model only add a bias.
+
+    Converters for phones fold the statistics and `gamma` into the convolution before a layer; the
+    means are 0 then, and the variances all alike. Such a model computes the same in inference, but
+    not in training, unless `freeze_batch_norm` keeps these statistics.
+
+    Args:
+        model: A model or layer.
+
+    Returns:
+        Whether all of its batch normalisations are folded, and a bias differs from 0.
+    """
+    layers = [layer for layer in batch_norms(model) if layer.built]
+    return any(
+        layer.beta is not None and np.any(keras.ops.convert_to_numpy(layer.beta))
+        for layer in layers
+    ) and all(
+        not np.any(keras.ops.convert_to_numpy(layer.moving_mean))
+        and np.ptp(keras.ops.convert_to_numpy(layer.moving_variance)) < _SAME_VARIANCE
+        for layer in layers
+    )
 
 
 def keeps_statistics(layer: keras.Layer) -> bool:

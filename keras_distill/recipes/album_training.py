@@ -20,11 +20,11 @@ from keras_distill.methods.supervised import Supervised
 from keras_distill.models.album_classifier import build_album_classifier
 from keras_distill.models.album_encoder import AlbumEncoder
 from keras_distill.models.album_model import build_album_model
-from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.label_names import LOGITS, find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.pooled_features import find_backbone, pooled_features
 from keras_distill.publishing import published_file
+from keras_distill.recipes.batch_norms import prepare_batch_norms
 from keras_distill.recipes.label_data import (
     PRIOR_FILE,
     label_prior,
@@ -125,9 +125,7 @@ def _build_product(settings: MultiLabelSettings, albums: Albums) -> keras.Model:
             },
         )
         photographs = keras.Model(image, features, name="photographs")
-        if settings.freeze_batch_norm:
-            with renamed_arguments(model="freeze_batch_norm"):
-                freeze_batch_norm(photographs)
+        prepare_batch_norms(settings, photographs)
         dim = int(features.shape[-1])
     else:
         dim = albums.vectors.shape[1]

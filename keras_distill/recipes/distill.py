@@ -17,7 +17,7 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.models.class_head import CLASS_HEAD, ClassHead
 from keras_distill.models.embedder import build_embedder
-from keras_distill.models.frozen_batch_norm import freeze_batch_norm
+from keras_distill.recipes.batch_norms import prepare_batch_norms
 from keras_distill.recipes.caches import fill_caches, open_image_cache, shown_views
 from keras_distill.recipes.distill_batches import DistillBatches, plan_batches
 from keras_distill.recipes.distill_summary import (
@@ -133,9 +133,7 @@ def _build_student(settings: DistillSettings) -> keras.Model:
         backbone_layer=settings.backbone_layer,
         dropout=settings.dropout,
     )
-    if settings.freeze_batch_norm:
-        with renamed_arguments(model="freeze_batch_norm"):
-            freeze_batch_norm(student.get_layer("trunk"))
+    prepare_batch_norms(settings, student.get_layer("trunk"))
     if settings.l2:
         add_l2_penalty(student, settings.l2, matrices_only=settings.decay_matrices_only)
     return student

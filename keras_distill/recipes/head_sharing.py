@@ -16,9 +16,9 @@ from keras_distill.errors import InputError, renamed_arguments
 from keras_distill.methods.supervised import Supervised
 from keras_distill.models.class_head import head_layer, split_head
 from keras_distill.models.embedding_output import embedder_of
-from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.loading import load_model
 from keras_distill.publishing import published_file
+from keras_distill.recipes.batch_norms import prepare_batch_norms
 from keras_distill.recipes.cached_teacher import fill_teacher_cache
 from keras_distill.recipes.head_method import build_head_method
 from keras_distill.recipes.head_student import build_head_student, build_tailored_teacher
@@ -137,9 +137,7 @@ def _load(settings: HeadSharingSettings) -> _Data:
 
 def _prepare(settings: HeadSharingSettings, product: keras.Model) -> None:
     """Freezes statistics, and adds penalties, as the settings say."""
-    if settings.freeze_batch_norm:
-        with renamed_arguments(model="freeze_batch_norm"):
-            freeze_batch_norm(product.get_layer("trunk"))
+    prepare_batch_norms(settings, product.get_layer("trunk"))
     if settings.l2:
         add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
 

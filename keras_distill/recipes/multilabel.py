@@ -19,12 +19,12 @@ from keras_distill.evaluation.label_scores import score_batches
 from keras_distill.losses.label_distillation import LabelDistillation
 from keras_distill.methods.supervised import Supervised
 from keras_distill.models.classifier import build_classifier
-from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.label_names import find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.word_space import build_word_classifier, build_word_space
 from keras_distill.publishing import published_file
 from keras_distill.recipes.album_training import build_album_training
+from keras_distill.recipes.batch_norms import prepare_batch_norms
 from keras_distill.recipes.cached_teacher import CachedTeacher, fill_teacher_cache
 from keras_distill.recipes.label_data import (
     PRIOR_FILE,
@@ -167,9 +167,7 @@ def _build_product(
     else:
         rows = settings.word_rows
         product = build_word_space(rows, vectors.shape[1], settings.backbone, **options)
-    if settings.freeze_batch_norm:
-        with renamed_arguments(model="freeze_batch_norm"):
-            freeze_batch_norm(product.get_layer("trunk"))
+    prepare_batch_norms(settings, product.get_layer("trunk"))
     if settings.l2:
         add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
     return product

@@ -15,11 +15,11 @@ from keras_distill.losses.ranking.all_pairs_ranking_hinge import AllPairsRanking
 from keras_distill.losses.ranking.known_squared_error import KnownSquaredError
 from keras_distill.methods.supervised import Supervised
 from keras_distill.models.counter import COUNT, DENSITY, build_counter
-from keras_distill.models.frozen_batch_norm import freeze_batch_norm
 from keras_distill.models.loading import load_model
 from keras_distill.models.product import by_name
 from keras_distill.models.score_scale import SCORE, ScoreScale, find_score_scale
 from keras_distill.models.scorer import SCORE_HEAD, add_score, build_scorer
+from keras_distill.recipes.batch_norms import prepare_batch_norms
 from keras_distill.recipes.optimizer import compile_method
 from keras_distill.recipes.ranked_batches import (
     RANKED,
@@ -166,9 +166,7 @@ def _build_product(
             _calibrate(product, data)
     else:
         product = _new_product(settings, data)
-    if settings.freeze_batch_norm:
-        with renamed_arguments(model="freeze_batch_norm"):
-            freeze_batch_norm(product.get_layer("trunk"))
+    prepare_batch_norms(settings, product.get_layer("trunk"))
     if settings.l2:
         add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
     return product

@@ -45,7 +45,7 @@ def targets_of(classes):
 
 
 def cases(classes):
-    """From a name to a loss and a cross-entropy, each with its targets and what it takes."""
+    """Losses and cross-entropies by name, each with its targets and what it takes."""
     random = np.random.default_rng(1)
     logits = np.float32(random.normal(size=(BATCH, classes)) * 2 - 4)
     vectors = np.float32(random.normal(size=(BATCH, VECTORS, DIM)))
@@ -54,15 +54,22 @@ def cases(classes):
     prior = random.uniform(0, 0.1, classes)
     binary = keras.losses.BinaryCrossentropy(from_logits=True)
     diverse = SemanticDiversityLoss(words)
-    given = binary, np.float32(targets), logits
-    scored = lambda targets, vectors: binary(targets, diverse.scores(vectors)), given[1], vectors
-    return {
-        "asymmetric": ((AsymmetricLoss(), targets, logits), given),
-        "asymmetric_softmax": ((AsymmetricSoftmaxLoss(), labels, logits), given),
-        "partial_selective": ((PartialSelectiveLoss(prior=prior), partly, logits), given),
-        "semantic_diversity": ((diverse, targets, vectors), given),
-        "semantic_diversity_scores": ((diverse, targets, vectors), scored),
+    given = np.float32(targets)
+    losses = {
+        "asymmetric": (AsymmetricLoss(), targets, logits),
+        "asymmetric_softmax": (AsymmetricSoftmaxLoss(), labels, logits),
+        "partial_selective": (PartialSelectiveLoss(prior=prior), partly, logits),
+        "semantic_diversity": (diverse, targets, vectors),
     }
+
+    def of_scores(given, vectors):
+        return binary(given, diverse.scores(vectors))
+
+    cross_entropies = {
+        "of logits": (binary, given, logits),
+        "of scores": (of_scores, given, vectors),
+    }
+    return losses, cross_entropies
 
 
 def milliseconds(run):
@@ -113,17 +120,17 @@ def whole_step(classes, loss, targets):
 
 def main():
     for classes in CLASSES:
-        pairs = cases(classes)
-        runs = {name: loss_alone(*loss) for name, (loss, _) in pairs.items()}
-        runs |= {f"against {name}": loss_alone(*against) for name, (_, against) in pairs.items()}
-        runs["step"] = whole_step(classes, *pairs["asymmetric"][1][:2])
+        losses, cross_entropies = cases(classes)
+        runs = {name: loss_alone(*case) for name, case in (losses | cross_entropies).items()}
+        runs["step"] = whole_step(classes, *cross_entropies["of logits"][:2])
         measured = [{name: run() for name, run in runs.items()} for _ in range(ROUNDS)]
         cost = {name: statistics.median(each[name] for each in measured) for name in runs}
-        for name in pairs:
-            against = cost[f"against {name}"]
+        compared = [(name, name, cost["of logits"]) for name in losses]
+        compared.append(("semantic_diversity_scores", "semantic_diversity", cost["of scores"]))
+        for case, name, against in compared:
             line = {
                 "benchmark": "label_losses",
-                "case": f"{name}_{classes}_classes",
+                "case": f"{case}_{classes}_classes",
                 "value": round(cost[name], 3),
                 "unit": "ms/step",
                 "against": round(against, 3),

@@ -75,6 +75,11 @@ class Run:
         return self.evaluations / f"{evaluation.name}.json"
 
     @property
+    def log(self) -> Path:
+        """What the training and the evaluations print."""
+        return self.folder.path / "console.log"
+
+    @property
     def evaluations(self) -> Path:
         """Folder of all figures."""
         return self.folder.path / "evaluations"

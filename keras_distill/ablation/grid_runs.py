@@ -21,7 +21,6 @@ from keras_distill.runs.directory import RunDirectory
 _OF_RETRIEVAL = ("recall", "map_at_r", "r_precision")
 # Time for a training, whose ablation was killed, to write its checkpoint.
 _ENDING_SECONDS = 60.0
-_LOG = "console.log"
 
 
 def run_grid(grid: Grid, *, overwrite: bool) -> bool:
@@ -90,7 +89,7 @@ def _run_all(missing: list[Run], grid: Grid, console: Console) -> list[Run]:
             name = f"{run.variant.name}, seed {run.seed}"
             progress.update(task, description=name)
             if not console.is_terminal:  # which has a bar
-                console.print(f"{name}: training, see {run.folder.path / _LOG}")
+                console.print(f"{name}: training, see {run.log}")
             begun = time.perf_counter()
             wrong = _complete(run, grid)
             if wrong:
@@ -103,7 +102,7 @@ def _run_all(missing: list[Run], grid: Grid, console: Console) -> list[Run]:
 
 def _complete(run: Run, grid: Grid) -> str:
     """Does what is missing of one run; returns what went wrong, or nothing."""
-    log = run.folder.path / _LOG
+    log = run.log
     if not run.folder.summary.exists():
         shutil.rmtree(run.evaluations, ignore_errors=True)  # of a student that is no more
         run.folder.path.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ from keras_distill.recipes.label_data import (
     simulated_annotations,
 )
 from keras_distill.recipes.label_losses import build_label_loss
-from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.optimizer import add_penalty, compile_method
 from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import StageContext, Training, Validation
 from keras_distill.settings.label_data import load_albums
@@ -40,7 +40,6 @@ from keras_distill.settings.multilabel import MultiLabelSettings
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.training.album_baselines import fit_baselines
 from keras_distill.training.class_prior import ClassPrior
-from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.precision_validation import VALIDATION_PRECISION, PrecisionValidation
 
 
@@ -141,8 +140,7 @@ def _build_product(settings: MultiLabelSettings, albums: Albums) -> keras.Model:
         )
     if photographs is not None:
         product = build_album_model(photographs, product)
-    if settings.l2:
-        add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
+    add_penalty(settings, product)
     return product
 
 
@@ -212,12 +210,12 @@ def _check_provenance(
         found["album_vectors"] = vectors_digest(data.train)
     elif settings.backbone_weights != "none":
         found["backbone_weights"] = model_fingerprint(find_backbone(product))
-    context.check_agreement(found)
-    if data.train.vectors is None and context.replicas.is_chief:
-        # Copies on other machines have times of their own.
-        stamps = stamps_digest(data.train.photographs)
-        found["train_content"] = f"sizes and times {stamps}"
     with renamed_arguments(album_vectors=f"album_vectors={settings.album_vectors}"):
+        context.check_agreement(found)
+        if data.train.vectors is None and context.replicas.is_chief:
+            # Copies on other machines have times of their own.
+            stamps = stamps_digest(data.train.photographs)
+            found["train_content"] = f"sizes and times {stamps}"
         context.check_provenance(found)
     return found
 

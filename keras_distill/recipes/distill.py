@@ -26,7 +26,7 @@ from keras_distill.recipes.distill_summary import (
     recall_figures,
 )
 from keras_distill.recipes.losses import build_task_loss
-from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.optimizer import add_penalty, compile_method
 from keras_distill.recipes.provenance import check_provenance
 from keras_distill.recipes.teachers import (
     RecipeTeachers,
@@ -44,7 +44,6 @@ from keras_distill.training.best_values import best_value
 from keras_distill.training.collapse_monitor import CollapseMonitor
 from keras_distill.training.gradient_norm import GradientNorm
 from keras_distill.training.layer_freezing import LayerFreezing
-from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.recall_validation import VALIDATION_RECALL, RecallValidation
 from keras_distill.training.tensorboard_projector import write_projector
 
@@ -134,8 +133,7 @@ def _build_student(settings: DistillSettings) -> keras.Model:
         dropout=settings.dropout,
     )
     prepare_batch_norms(settings, student.get_layer("trunk"))
-    if settings.l2:
-        add_l2_penalty(student, settings.l2, matrices_only=settings.decay_matrices_only)
+    add_penalty(settings, student)
     return student
 
 

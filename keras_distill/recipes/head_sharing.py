@@ -27,14 +27,13 @@ from keras_distill.recipes.head_teacher import (
     open_head_teacher,
     with_means,
 )
-from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.optimizer import add_penalty, compile_method
 from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.head_sharing import HeadSharingSettings
 from keras_distill.settings.split_data import load_split_images
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.training.accuracy_validation import VALIDATION_ACCURACY, AccuracyValidation
-from keras_distill.training.optimizer import add_l2_penalty
 
 _EMBEDDER = "embedder.keras"
 _STUDENT, _TEACHER, _DISTILL = "student", "teacher", "distill"
@@ -138,8 +137,7 @@ def _load(settings: HeadSharingSettings) -> _Data:
 def _prepare(settings: HeadSharingSettings, product: keras.Model) -> None:
     """Freezes statistics, and adds penalties, as the settings say."""
     prepare_batch_norms(settings, product.get_layer("trunk"))
-    if settings.l2:
-        add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
+    add_penalty(settings, product)
 
 
 def _batches(
@@ -193,10 +191,10 @@ def _check_provenance(
         found["backbone_weights"] = model_fingerprint(product.get_layer("trunk"))
     if teacher is not None:
         found["teacher"] = teacher.fingerprint
-    context.check_agreement(found)
-    if context.replicas.is_chief:  # copies on other machines have times of their own
-        found["train_content"] = f"sizes and times {stamps_digest(data.train)}"
     with renamed_arguments(teacher=f"teacher={settings.teacher}"):
+        context.check_agreement(found)
+        if context.replicas.is_chief:  # copies on other machines have times of their own
+            found["train_content"] = f"sizes and times {stamps_digest(data.train)}"
         context.check_provenance(found)
     return found
 

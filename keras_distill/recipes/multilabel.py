@@ -34,7 +34,7 @@ from keras_distill.recipes.label_data import (
 )
 from keras_distill.recipes.label_losses import build_label_loss
 from keras_distill.recipes.label_teacher import open_label_teacher
-from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.optimizer import add_penalty, compile_method
 from keras_distill.recipes.watched_training import watch_training
 from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.label_data import is_album_dataset, load_label_images
@@ -42,7 +42,6 @@ from keras_distill.settings.multilabel import ESTIMATE, MultiLabelSettings
 from keras_distill.teachers.model_fingerprint import model_fingerprint
 from keras_distill.teachers.output_teacher import OutputTeacher
 from keras_distill.training.class_prior import ClassPrior
-from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.precision_validation import VALIDATION_PRECISION, PrecisionValidation
 
 
@@ -168,8 +167,7 @@ def _build_product(
         rows = settings.word_rows
         product = build_word_space(rows, vectors.shape[1], settings.backbone, **options)
     prepare_batch_norms(settings, product.get_layer("trunk"))
-    if settings.l2:
-        add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
+    add_penalty(settings, product)
     return product
 
 
@@ -203,10 +201,10 @@ def _check_provenance(
         found["backbone_weights"] = model_fingerprint(product.get_layer("trunk"))
     if teacher is not None:
         found["teacher"] = teacher.teacher.fingerprint
-    context.check_agreement(found)
-    if context.replicas.is_chief:  # copies on other machines have times of their own
-        found["train_content"] = f"sizes and times {stamps_digest(data.train.unlabelled)}"
     with renamed_arguments(teacher=f"teacher={settings.teacher}"):
+        context.check_agreement(found)
+        if context.replicas.is_chief:  # copies on other machines have times of their own
+            found["train_content"] = f"sizes and times {stamps_digest(data.train.unlabelled)}"
         context.check_provenance(found)
     return found
 

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import keras
+
 from keras_distill.methods.method import Method
 from keras_distill.models.fused_batch_norm import synchronize_batch_norm
 from keras_distill.models.pooled_features import find_backbone
 from keras_distill.settings.optimizer import drops_of, steps_of
 from keras_distill.settings.training import TrainSettings
 from keras_distill.training.layerwise_optimizers import LayerwiseAdam, multipliers_by_variable
-from keras_distill.training.optimizer import build_optimizer
+from keras_distill.training.optimizer import add_l2_penalty, build_optimizer
 
 
 def build_optimizer_of(
@@ -63,3 +65,14 @@ def compile_method(settings: TrainSettings, method: Method, steps_per_epoch: int
         synchronize_batch_norm(method)
     # Before the first step, which would otherwise be traced twice.
     method.optimizer.build(method.trainable_variables)
+
+
+def add_penalty(settings: TrainSettings, model: keras.Model) -> None:
+    """Adds the L2 penalty that the settings describe, if any, to a model; see `add_l2_penalty`.
+
+    Args:
+        settings: The settings.
+        model: The model, before it is compiled.
+    """
+    if settings.l2:
+        add_l2_penalty(model, settings.l2, matrices_only=settings.decay_matrices_only)

@@ -61,9 +61,8 @@ def check_provenance(
         found["validation_images"] = validation.digest
     with renamed_arguments(**called):
         context.check_agreement(found)
-    if context.replicas.is_chief:  # copies on other machines have times of their own
-        found |= _contents(settings, images, validation)
-    with renamed_arguments(**called):
+        if context.replicas.is_chief:  # copies on other machines have times of their own
+            found |= _contents(settings, images, validation)
         context.check_provenance(found)
     return found
 

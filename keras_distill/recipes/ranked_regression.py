@@ -20,7 +20,7 @@ from keras_distill.models.product import by_name
 from keras_distill.models.score_scale import SCORE, ScoreScale, find_score_scale
 from keras_distill.models.scorer import SCORE_HEAD, add_score, build_scorer
 from keras_distill.recipes.batch_norms import prepare_batch_norms
-from keras_distill.recipes.optimizer import compile_method
+from keras_distill.recipes.optimizer import add_penalty, compile_method
 from keras_distill.recipes.ranked_batches import (
     RANKED,
     RankedBatches,
@@ -32,7 +32,6 @@ from keras_distill.runs.stage import Stage, StageContext, Training, Validation
 from keras_distill.settings.ranked_regression import RankedRegressionSettings
 from keras_distill.settings.regression_data import load_regression_images
 from keras_distill.teachers.model_fingerprint import model_fingerprint
-from keras_distill.training.optimizer import add_l2_penalty
 from keras_distill.training.regression_validation import RegressionValidation
 
 _RANK = "rank"
@@ -167,8 +166,7 @@ def _build_product(
     else:
         product = _new_product(settings, data)
     prepare_batch_norms(settings, product.get_layer("trunk"))
-    if settings.l2:
-        add_l2_penalty(product, settings.l2, matrices_only=settings.decay_matrices_only)
+    add_penalty(settings, product)
     return product
 
 

@@ -55,6 +55,12 @@ def test_grid_parses(path, monkeypatch, tmp_path):
 
     if getattr(of_all, "teacher", ""):
         more += f" --teacher={tmp_path / 'teacher'}"
+    # The first lines say how to make the runs that a grid needs.
+    needed = [*settings.variant, *settings.evaluation, f"teacher={getattr(of_all, 'teacher', '')}"]
+    for run in re.findall(r"=runs/(\w+)", " ".join(needed)):
+        assert re.search(
+            rf"--(flagfile=configs/{run}\.flags|run_dir=runs/{run})\b", path.read_text()
+        )
 
     def at_hand(text):
         text = re.sub(r"(teacher|gallery_model)=runs/[\w/.]+", rf"\1={tmp_path / 'teacher'}", text)

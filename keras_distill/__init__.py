@@ -135,6 +135,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors, which do not 
     from keras_distill.models.score_scale import find_score_scale as find_score_scale
     from keras_distill.models.scorer import add_score as add_score
     from keras_distill.models.scorer import build_scorer as build_scorer
+    from keras_distill.models.unfolded_batch_norm import unfold_batch_norm as unfold_batch_norm
     from keras_distill.models.word_space import build_word_classifier as build_word_classifier
     from keras_distill.models.word_space import build_word_space as build_word_space
     from keras_distill.models.word_space import word_scores as word_scores
@@ -308,6 +309,7 @@ _HOME_OF = {
     "stratified_split": "data.stratified_split",
     "training_batches": "data.pipeline",
     "uncertainty": "selection.uncertainty",
+    "unfold_batch_norm": "models.unfolded_batch_norm",
     "verification_metrics": "evaluation.verification_metrics",
     "with_embedding": "models.embedding_output",
     "with_open_size": "models.open_size",

@@ -24,7 +24,7 @@ from keras_distill.models.label_names import LOGITS, find_labels
 from keras_distill.models.loading import load_model
 from keras_distill.models.pooled_features import find_backbone, pooled_features
 from keras_distill.publishing import published_file
-from keras_distill.recipes.batch_norms import prepare_batch_norms
+from keras_distill.recipes.batch_norms import freeze_batch_norms, unfold_batch_norms
 from keras_distill.recipes.label_data import (
     PRIOR_FILE,
     label_prior,
@@ -76,11 +76,15 @@ def build_album_training(
     _say_what_trains(settings, context, data, product)
     provenance = _check_provenance(settings, data, product, context)
     steps_per_epoch = settings.steps_per_epoch or max(round(len(train) / settings.batch_size), 1)
-    batches = _batches(settings, context, train, product)
+    batches = _batches(settings, train, product)
     training = Training(
         model=product,
         product=product,
-        batches=batches,
+        batches=lambda first_step: batches(
+            first_step=first_step,
+            replicas=context.replicas.count,
+            own_replicas=context.replicas.own,
+        ),
         epochs=settings.epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=settings.batch_size * settings.album_photographs,
@@ -94,7 +98,8 @@ def build_album_training(
     loss: Any = build_label_loss(settings, prior=prior)
     model = Supervised(product, {LOGITS: loss})
     compile_method(settings, model, steps_per_epoch)
-    few = batches(0).take(settings.ema_batches).map(lambda x, y: x)
+    few = batches().take(settings.ema_batches).map(lambda x, y: x)
+    unfold_batch_norms(settings, product, few, context.say)
     training = _watched(settings, context, training, model, few, data.validation)
     if estimates_prior:
         estimate = ClassPrior(train.class_names, context.run.path / PRIOR_FILE)
@@ -124,7 +129,7 @@ def _build_product(settings: MultiLabelSettings, albums: Albums) -> keras.Model:
             },
         )
         photographs = keras.Model(image, features, name="photographs")
-        prepare_batch_norms(settings, photographs)
+        freeze_batch_norms(settings, photographs)
         dim = int(features.shape[-1])
     else:
         dim = albums.vectors.shape[1]
@@ -144,13 +149,8 @@ def _build_product(settings: MultiLabelSettings, albums: Albums) -> keras.Model:
     return product
 
 
-def _batches(
-    settings: MultiLabelSettings,
-    context: StageContext,
-    train: Albums,
-    product: keras.Model,
-) -> Any:
-    """The batches from a first step on, a function of (seed, step)."""
+def _batches(settings: MultiLabelSettings, train: Albums, product: keras.Model) -> Any:
+    """A function of the first step and the replicas, which makes the batches."""
     sampler = AlbumSampler(
         train,
         batch_size=settings.batch_size,
@@ -167,14 +167,7 @@ def _batches(
             "degrade": settings.degrade,
             "seed": settings.seed,
         }
-    return lambda first_step: album_batches(
-        train,
-        sampler,
-        first_step=first_step,
-        replicas=context.replicas.count,
-        own_replicas=context.replicas.own,
-        **views,
-    )
+    return functools.partial(album_batches, train, sampler, **views)
 
 
 def _say_what_trains(

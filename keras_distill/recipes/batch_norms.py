@@ -1,18 +1,18 @@
 """Preparation of the batch normalisations of a backbone for its training."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import keras
-from absl import logging
 
 from keras_distill.errors import renamed_arguments
 from keras_distill.models.frozen_batch_norm import freeze_batch_norm, has_folded_batch_norm
+from keras_distill.models.unfolded_batch_norm import unfold_batch_norm
 from keras_distill.settings.backbone import BackboneSettings
 
 
-def prepare_batch_norms(settings: BackboneSettings, backbone: keras.Model) -> None:
+def freeze_batch_norms(settings: BackboneSettings, backbone: keras.Model) -> None:
     """Freezes the statistics of a backbone if the settings say so.
-
-    Warns of folded batch normalisations that are not frozen, in which training would undo what the
-    weights have learnt.
 
     Args:
         settings: The settings.
@@ -24,10 +24,26 @@ def prepare_batch_norms(settings: BackboneSettings, backbone: keras.Model) -> No
     if settings.freeze_batch_norm:
         with renamed_arguments(model="freeze_batch_norm"):
             freeze_batch_norm(backbone)
-    elif has_folded_batch_norm(backbone):
-        logging.warning(
-            "The batch normalisations in `backbone_weights=%s` are folded into the convolutions: "
-            "their means are all 0. Normalising by the statistics of each batch undoes what the "
-            "weights have learnt; keep the statistics with `freeze_batch_norm`.",
-            settings.backbone_weights,
+
+
+def unfold_batch_norms(
+    settings: BackboneSettings,
+    product: keras.Model,
+    batches: Iterable[Any],
+    say: Callable[[str], None],
+) -> None:
+    """Gives folded batch normalisations that are to be trained the statistics of training images.
+
+    Args:
+        settings: The settings.
+        product: The model, with the weights that its training starts from.
+        batches: Inputs of the model, the same ones in each process.
+        say: Prints a line.
+    """
+    if not settings.freeze_batch_norm and has_folded_batch_norm(product):
+        unfold_batch_norm(product, batches)
+        say(
+            "The batch normalisations of the weights were folded into the convolutions; they have "
+            "the statistics of training images now, and compute the same. `freeze_batch_norm` "
+            "keeps them as they were."
         )

@@ -17,7 +17,7 @@ from keras_distill.losses.task_loss import TaskLoss
 from keras_distill.methods.distiller import Distiller
 from keras_distill.models.class_head import CLASS_HEAD, ClassHead
 from keras_distill.models.embedder import build_embedder
-from keras_distill.recipes.batch_norms import prepare_batch_norms
+from keras_distill.recipes.batch_norms import freeze_batch_norms, unfold_batch_norms
 from keras_distill.recipes.caches import fill_caches, open_image_cache, shown_views
 from keras_distill.recipes.distill_batches import DistillBatches, plan_batches
 from keras_distill.recipes.distill_summary import (
@@ -132,7 +132,7 @@ def _build_student(settings: DistillSettings) -> keras.Model:
         backbone_layer=settings.backbone_layer,
         dropout=settings.dropout,
     )
-    prepare_batch_norms(settings, student.get_layer("trunk"))
+    freeze_batch_norms(settings, student.get_layer("trunk"))
     add_penalty(settings, student)
     return student
 
@@ -190,8 +190,9 @@ def _watched(
         context.say(as_flags(renamed(text, {"ema_momentum": "ema"}), names_of(settings)))
 
     few = batches.without_teachers()
+    images = few.take(settings.ema_batches).map(lambda x, y: x["image"])
+    unfold_batch_norms(settings, student, images, context.say)
     if settings.ema:
-        images = few.take(settings.ema_batches).map(lambda x, y: x["image"])
         averaged = AveragedStudent(distiller, student, images)
     monitor = CollapseMonitor(
         settings.classes_per_batch * settings.images_per_class * settings.views_per_image,

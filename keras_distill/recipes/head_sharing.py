@@ -18,7 +18,7 @@ from keras_distill.models.class_head import head_layer, split_head
 from keras_distill.models.embedding_output import embedder_of
 from keras_distill.models.loading import load_model
 from keras_distill.publishing import published_file
-from keras_distill.recipes.batch_norms import prepare_batch_norms
+from keras_distill.recipes.batch_norms import freeze_batch_norms, unfold_batch_norms
 from keras_distill.recipes.cached_teacher import fill_teacher_cache
 from keras_distill.recipes.head_method import build_head_method
 from keras_distill.recipes.head_student import build_head_student, build_tailored_teacher
@@ -122,6 +122,7 @@ def _build(
     compile_method(settings, model, steps_per_epoch)
     few = _batches(settings, train, image_size, None, None, 0).take(settings.ema_batches)
     few = few.map(lambda x, y: x["image"])
+    unfold_batch_norms(settings, product, few, context.say)
     return _watched(settings, context, training, model, product, few, data.validation)
 
 
@@ -136,7 +137,7 @@ def _load(settings: HeadSharingSettings) -> _Data:
 
 def _prepare(settings: HeadSharingSettings, product: keras.Model) -> None:
     """Freezes statistics, and adds penalties, as the settings say."""
-    prepare_batch_norms(settings, product.get_layer("trunk"))
+    freeze_batch_norms(settings, product.get_layer("trunk"))
     add_penalty(settings, product)
 
 

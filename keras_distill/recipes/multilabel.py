@@ -24,7 +24,7 @@ from keras_distill.models.loading import load_model
 from keras_distill.models.word_space import build_word_classifier, build_word_space
 from keras_distill.publishing import published_file
 from keras_distill.recipes.album_training import build_album_training
-from keras_distill.recipes.batch_norms import prepare_batch_norms
+from keras_distill.recipes.batch_norms import freeze_batch_norms, unfold_batch_norms
 from keras_distill.recipes.cached_teacher import CachedTeacher, fill_teacher_cache
 from keras_distill.recipes.label_data import (
     PRIOR_FILE,
@@ -129,6 +129,7 @@ def _build(
     model = _build_method(settings, product, loss, teacher)
     compile_method(settings, model, steps_per_epoch)
     few = batches().take(settings.ema_batches).map(lambda x, y: x["image"])
+    unfold_batch_norms(settings, product, few, context.say)
     training = _watched(settings, context, training, model, few, data.validation, vectors)
     if estimates_prior:
         estimate = ClassPrior(train.class_names, context.run.path / PRIOR_FILE)
@@ -166,7 +167,7 @@ def _build_product(
     else:
         rows = settings.word_rows
         product = build_word_space(rows, vectors.shape[1], settings.backbone, **options)
-    prepare_batch_norms(settings, product.get_layer("trunk"))
+    freeze_batch_norms(settings, product.get_layer("trunk"))
     add_penalty(settings, product)
     return product
 

@@ -19,7 +19,7 @@ from keras_distill.models.loading import load_model
 from keras_distill.models.product import by_name
 from keras_distill.models.score_scale import SCORE, ScoreScale, find_score_scale
 from keras_distill.models.scorer import SCORE_HEAD, add_score, build_scorer
-from keras_distill.recipes.batch_norms import prepare_batch_norms
+from keras_distill.recipes.batch_norms import freeze_batch_norms, unfold_batch_norms
 from keras_distill.recipes.optimizer import add_penalty, compile_method
 from keras_distill.recipes.ranked_batches import (
     RANKED,
@@ -132,6 +132,7 @@ def _build(settings: RankedRegressionSettings, context: StageContext) -> Trainin
     model = _build_method(settings, product, data)
     compile_method(settings, model, steps)
     few = batches().take(settings.ema_batches).map(lambda x, y: x["image"])
+    unfold_batch_norms(settings, product, few, context.say)
     return _watched(settings, context, training, model, few, data)
 
 
@@ -165,7 +166,7 @@ def _build_product(
             _calibrate(product, data)
     else:
         product = _new_product(settings, data)
-    prepare_batch_norms(settings, product.get_layer("trunk"))
+    freeze_batch_norms(settings, product.get_layer("trunk"))
     add_penalty(settings, product)
     return product
 

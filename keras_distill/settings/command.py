@@ -122,7 +122,9 @@ class Command(Generic[S]):
             for name, value in values.items()
             if isinstance(self.flags[name], flags.MultiFlag)
         }
-        given = frozenset(name for name in values if self.flags[name].present)
+        given = frozenset(
+            name for name, value in values.items() if self.flags[name].present and value is not None
+        )
         if operand and unparsed:
             values[operand] = (*(values[operand] or ()), *unparsed)
             given |= {operand}
@@ -228,7 +230,8 @@ class Command(Generic[S]):
 
 def _define(values: DashedFlagValues, field: dataclasses.Field[Any], kind: Any) -> None:
     """Defines the flag of a field, whose type is `kind`."""
-    if isinstance(kind, types.UnionType):  # such as `int | None`
+    optional = isinstance(kind, types.UnionType)  # such as `int | None`
+    if optional:
         kind = next(each for each in typing.get_args(kind) if each is not type(None))
     name, more = field.name, field.metadata
     default: Any = field.default
@@ -248,8 +251,24 @@ def _define(values: DashedFlagValues, field: dataclasses.Field[Any], kind: Any) 
         )
     else:
         flags.DEFINE_string(*given, flag_values=values)
+    if optional and not more["choices"]:
+        values[name].parser = _OptionalParser(values[name].parser)
     if more["formerly"]:
         flags.DEFINE_alias(more["formerly"], name, flag_values=values)
+
+
+class _OptionalParser(flags.ArgumentParser):
+    """Takes an empty value as none, which takes back what a flag file has set."""
+
+    def __init__(self, parser: flags.ArgumentParser):
+        self._parser = parser
+        self.syntactic_help = parser.syntactic_help
+
+    def parse(self, argument: Any) -> Any:
+        return None if argument == "" else self._parser.parse(argument)
+
+    def flag_type(self) -> str:
+        return self._parser.flag_type()
 
 
 def _flag_name(argument: str) -> str:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from keras_distill.models.frozen_batch_norm import keeps_statistics
-from keras_distill.recipes.batch_norms import prepare_batch_norms
+from keras_distill.recipes.batch_norms import freeze_batch_norms, unfold_batch_norms
+
+INPUTS = np.float32([[1.0, 2.0], [3.0, 6.0]])
 
 
 @pytest.fixture
@@ -15,35 +17,40 @@ def backbone():
 
 
 @pytest.fixture
-def prepare(backbone, caplog):
-    def run(gamma, beta, mean, variance, freeze=False):
-        weights = [np.full(2, value) if np.isscalar(value) else value for value in (gamma, beta)]
-        backbone.get_layer("norm").set_weights([*weights, np.array(mean), np.array(variance)])
-        settings = SimpleNamespace(freeze_batch_norm=freeze, backbone_weights="phone.weights.h5")
-        prepare_batch_norms(settings, backbone)
-        return caplog.text
+def unfold(backbone):
+    def run(beta, mean, variance, freeze=False):
+        norm = backbone.get_layer("norm")
+        norm.set_weights([np.ones(2), np.full(2, beta), np.array(mean), np.array(variance)])
+        settings, lines = SimpleNamespace(freeze_batch_norm=freeze), []
+        freeze_batch_norms(settings, backbone)
+        unfold_batch_norms(settings, backbone, [INPUTS], lines.append)
+        return lines
 
     return run
 
 
-def test_folded_statistics(prepare):
-    text = prepare(1.0, 0.5, [0.0, 0.0], [0.999, 0.999])
-    assert "`backbone_weights=phone.weights.h5` are folded" in text
-    assert "`freeze_batch_norm`" in text
+def test_folded_statistics(unfold, backbone):
+    (line,) = unfold(0.5, [0.0, 0.0], [0.999, 0.999])
+    assert "have the statistics of training images now" in line
+    assert "`freeze_batch_norm`" in line
+    np.testing.assert_allclose(backbone.get_layer("norm").moving_mean, [2.0, 4.0])
+    np.testing.assert_allclose(backbone(INPUTS), INPUTS + 0.5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "weights",
     [
-        (1.0, 0.0, [0.0, 0.0], [1.0, 1.0]),  # drawn
-        (1.0, 0.5, [0.1, 0.0], [0.999, 0.999]),
-        (1.0, 0.5, [0.0, 0.0], [0.5, 0.999]),
+        (0.0, [0.0, 0.0], [1.0, 1.0]),  # drawn
+        (0.5, [0.1, 0.0], [0.999, 0.999]),
+        (0.5, [0.0, 0.0], [0.5, 0.999]),
     ],
 )
-def test_statistics_of_a_training(prepare, weights):
-    assert not prepare(*weights)
+def test_statistics_of_a_training(unfold, backbone, weights):
+    assert not unfold(*weights)
+    np.testing.assert_allclose(backbone.get_layer("norm").moving_mean, weights[1])
 
 
-def test_frozen_statistics(prepare, backbone):
-    assert not prepare(1.0, 0.5, [0.0, 0.0], [0.999, 0.999], freeze=True)
+def test_frozen_statistics(unfold, backbone):
+    assert not unfold(0.5, [0.0, 0.0], [0.999, 0.999], freeze=True)
     assert keeps_statistics(backbone.get_layer("norm"))
+    np.testing.assert_array_equal(backbone.get_layer("norm").moving_mean, [0.0, 0.0])

@@ -234,6 +234,15 @@ def test_settings_are_what_was_given_or_the_defaults(small):
     assert small.parse([]) == SmallSettings()  # nothing is left of the former arguments
 
 
+def test_an_empty_value_takes_back_what_a_flag_file_has_set(small, tmp_path):
+    (tmp_path / "nine.flags").write_text("--count=9\n")
+    flagfile = f"--flagfile={tmp_path / 'nine.flags'}"
+    assert small.parse([flagfile]).count == 9
+    settings = small.parse([flagfile, "--count="])
+    assert settings == SmallSettings()
+    assert "count" not in small.text(settings)
+
+
 def test_text_is_a_flag_file_of_the_settings(small, tmp_path):
     settings = small.parse(["--kind=square", "--weight=2"]).replace(name="a b")
     (tmp_path / "flags.txt").write_text(small.text(settings, without="weight"))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # How tables call figures of retrieval, and those of it that are given by K.
 _SHORT = {"map_at_r": "MAP@R", "r_precision": "R-precision"}
-_BY_K = {"recall": "R@", "map_at_k": "mAP@"}
+_BY_K = {"recall": "R@", "precision_at_k": "P@", "map_at_k": "mAP@"}
 
 
 def plain_figures(figures: Mapping[str, Any]) -> dict[str, float]:

@@ -62,6 +62,7 @@ def asymmetric_metrics(
     labels: np.ndarray,
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
+    precision_ks: Sequence[int] = (),
     map_ks: Sequence[int] = (),
 ) -> AsymmetricMetrics:
     """Measures asymmetric retrieval, leaving each query's own image out of the gallery.
@@ -72,6 +73,7 @@ def asymmetric_metrics(
         teacher: The teacher's embeddings in the same form.
         labels: Classes of the images, integers `(n,)`.
         ks: The K of Recall@K.
+        precision_ks: The K of P@K.
         map_ks: The K of mAP@K.
 
     Returns:
@@ -94,6 +96,7 @@ def asymmetric_metrics(
             queries,
             labels,
             ks=ks,
+            precision_ks=precision_ks,
             map_ks=map_ks,
             gallery_embeddings=gallery,
             gallery_labels=labels,

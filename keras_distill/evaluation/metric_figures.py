@@ -24,10 +24,10 @@ def figures(
         class_names: Names of the classes by label, to list each class too.
 
     Returns:
-        `recall` and `map_at_k` by K, `map_at_r`, `r_precision`; `intervals_over` by the
-        resampled unit, `queries` and `classes`, each with the same keys; `intervals`, which are the
-        intervals over queries; and, with names, `per_class`, a list of the same figures with
-        `class` and `queries`, `null` where no query counts.
+        `recall`, `precision_at_k` and `map_at_k` by K, `map_at_r`, `r_precision`; `intervals_over`
+        by the resampled unit, `queries` and `classes`, each with the same keys; `intervals`, which
+        are the intervals over queries; and, with names, `per_class`, a list of the same figures
+        with `class` and `queries`, `null` where no query counts.
     """
     intervals = {kind: by_measure(found) for kind, found in metrics.intervals_over.items()}
     result = by_measure(metrics.means)
@@ -57,7 +57,8 @@ def by_measure(values: Mapping[str, Any]) -> dict[str, Any]:
         values: Values of any kind by these names.
 
     Returns:
-        The same values as `recall` and `map_at_k` by K, `map_at_r` and `r_precision`.
+        The same values as `recall`, `precision_at_k` and `map_at_k` by K, `map_at_r` and
+        `r_precision`.
 
     Example:
         >>> by_measure({"R@1": 0.5, "R@2": 0.7, "MAP@R": 0.3, "R-precision": 0.4})["recall"]
@@ -73,6 +74,7 @@ def by_measure(values: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "recall": by_k("R@"),
+        "precision_at_k": by_k("P@"),
         "map_at_k": by_k("mAP@"),
         "map_at_r": values["MAP@R"],
         "r_precision": values["R-precision"],

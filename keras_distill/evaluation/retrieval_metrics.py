@@ -1,4 +1,4 @@
-"""Retrieval metrics: Recall@K, mAP@K, MAP@R and R-precision, per query and on average."""
+"""Retrieval metrics: Recall@K, P@K, mAP@K, MAP@R and R-precision, per query and on average."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +22,8 @@ class RetrievalMetrics:
 
     Attributes:
         recall: For each K, the share of queries with a neighbour of their class among K.
+        precision_at_k: For each K, the mean over queries of P(K), which is also called purity@K;
+            at most R / K where a class has fewer images.
         map_at_k: For each K, the mean over queries of AP@K: the sum of P(i) over the first K
             ranks that hold a match, divided by min(K, R). A perfect ranking has 1. Other
             definitions in use divide by R, which puts 1 out of reach where K < R, or by the number
@@ -32,11 +34,12 @@ class RetrievalMetrics:
         queries: Number of queries.
         gallery: Number of gallery rows.
         labels: Class of each query, `(queries,)`.
-        per_query: By name (`R@1`, `mAP@10`, `MAP@R`, `R-precision`), the value of each query,
-            float64 `(queries,)`; NaN where it does not count because the query has no match.
+        per_query: By name (`R@1`, `P@10`, `mAP@10`, `MAP@R`, `R-precision`), the value of each
+            query, float64 `(queries,)`; NaN where it does not count because the query has no match.
     """
 
     recall: dict[int, float]
+    precision_at_k: dict[int, float]
     map_at_k: dict[int, float]
     map_at_r: float
     r_precision: float
@@ -112,6 +115,7 @@ def retrieval_metrics(
     labels: np.ndarray,
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
+    precision_ks: Sequence[int] = (),
     map_ks: Sequence[int] = (),
     gallery_embeddings: np.ndarray | None = None,
     gallery_labels: np.ndarray | None = None,
@@ -127,6 +131,7 @@ def retrieval_metrics(
         embeddings: Query embeddings, float array `(n, dim)`.
         labels: Their classes, integers `(n,)`.
         ks: The K of Recall@K.
+        precision_ks: The K of P@K.
         map_ks: The K of mAP@K.
         gallery_embeddings: Gallery embeddings, `(m, dim)`; `None` for leave-one-out.
         gallery_labels: Their classes, integers `(m,)`.
@@ -145,7 +150,7 @@ def retrieval_metrics(
         >>> round(metrics.recall[1], 3)
         0.667
     """
-    _check_ks(ks, map_ks)
+    _check_ks(ks, precision_ks, map_ks)
     if (gallery_embeddings is None) != (gallery_labels is None):
         raise InputError(
             "`gallery_embeddings` and `gallery_labels` go together; give both or neither."
@@ -160,12 +165,12 @@ def retrieval_metrics(
     blocks = neighbour_blocks(
         embeddings,
         gallery_embeddings,
-        k=max(*ks, *map_ks, int(relevant.max())),
+        k=max(*ks, *precision_ks, *map_ks, int(relevant.max())),
         leave_one_out=leave_one_out,
     )
     lists = ((rows, neighbours) for rows, neighbours, _ in blocks)
     try:
-        return _metrics(lists, labels, gallery_labels, relevant, ks, map_ks)
+        return _metrics(lists, labels, gallery_labels, relevant, ks, precision_ks, map_ks)
     except InputError as error:
         raise error.renamed(queries="embeddings", gallery="gallery_embeddings") from error
 
@@ -175,6 +180,7 @@ def neighbour_metrics(
     labels: np.ndarray,
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
+    precision_ks: Sequence[int] = (),
     map_ks: Sequence[int] = (),
     gallery_labels: np.ndarray | None = None,
     leave_one_out: bool = False,
@@ -186,6 +192,7 @@ def neighbour_metrics(
             was found. `needed_depth` returns how many ranks are needed.
         labels: Classes of the queries, integers `(n,)`.
         ks: See `retrieval_metrics`, also for the other arguments.
+        precision_ks: See there.
         map_ks: See there.
         gallery_labels: See there; `None` for leave-one-out.
         leave_one_out: See there; the neighbours must leave the query's own row out.
@@ -206,7 +213,12 @@ def neighbour_metrics(
     if gallery_labels is None:
         gallery_labels = labels
     depth = needed_depth(
-        labels, ks=ks, map_ks=map_ks, gallery_labels=gallery_labels, leave_one_out=leave_one_out
+        labels,
+        ks=ks,
+        precision_ks=precision_ks,
+        map_ks=map_ks,
+        gallery_labels=gallery_labels,
+        leave_one_out=leave_one_out,
     )
     if neighbours.shape[1] < depth:
         raise InputError(
@@ -217,13 +229,14 @@ def neighbour_metrics(
     slices = (slice(start, start + _QUERY_BLOCK) for start in starts)
     relevant = _relevant(labels, gallery_labels, leave_one_out=leave_one_out)
     lists = ((rows, neighbours[rows]) for rows in slices)
-    return _metrics(lists, labels, gallery_labels, relevant, ks, map_ks)
+    return _metrics(lists, labels, gallery_labels, relevant, ks, precision_ks, map_ks)
 
 
 def needed_depth(
     labels: np.ndarray,
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
+    precision_ks: Sequence[int] = (),
     map_ks: Sequence[int] = (),
     gallery_labels: np.ndarray | None = None,
     leave_one_out: bool = False,
@@ -233,6 +246,7 @@ def needed_depth(
     Args:
         labels: Classes of the queries, integers `(n,)`.
         ks: See `retrieval_metrics`, also for the other arguments.
+        precision_ks: See there.
         map_ks: See there.
         gallery_labels: See there; `None` for leave-one-out.
         leave_one_out: See there.
@@ -248,11 +262,13 @@ def needed_depth(
         >>> needed_depth(np.array([5, 5, 5, 6, 6]), ks=[1])
         2
     """
-    _check_ks(ks, map_ks)
+    _check_ks(ks, precision_ks, map_ks)
     leave_one_out |= gallery_labels is None
     gallery_labels = labels if gallery_labels is None else gallery_labels
     relevant = _relevant(labels, gallery_labels, leave_one_out=leave_one_out)
-    return min(max(*ks, *map_ks, int(relevant.max())), len(gallery_labels) - leave_one_out)
+    return min(
+        max(*ks, *precision_ks, *map_ks, int(relevant.max())), len(gallery_labels) - leave_one_out
+    )
 
 
 def _metrics(
@@ -261,16 +277,18 @@ def _metrics(
     gallery_labels: np.ndarray,
     relevant: np.ndarray,
     ks: Sequence[int],
+    precision_ks: Sequence[int],
     map_ks: Sequence[int],
 ) -> RetrievalMetrics:
     """The metrics of neighbour lists, each with the slice of its queries."""
     blocks = []
     for rows, neighbours in lists:
         match = (gallery_labels[neighbours] == labels[rows, None]) & (neighbours >= 0)
-        blocks.append(_scores(match, relevant[rows], ks, map_ks))
+        blocks.append(_scores(match, relevant[rows], ks, precision_ks, map_ks))
     per_query = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return RetrievalMetrics(
         recall={int(k): _mean(per_query[f"R@{k}"]) for k in ks},
+        precision_at_k={int(k): _mean(per_query[f"P@{k}"]) for k in precision_ks},
         map_at_k={int(k): _mean(per_query[f"mAP@{k}"]) for k in map_ks},
         map_at_r=_mean(per_query["MAP@R"]),
         r_precision=_mean(per_query["R-precision"]),
@@ -296,7 +314,11 @@ def _relevant(labels: np.ndarray, gallery_labels: np.ndarray, *, leave_one_out: 
 
 
 def _scores(
-    match: np.ndarray, relevant: np.ndarray, ks: Sequence[int], map_ks: Sequence[int]
+    match: np.ndarray,
+    relevant: np.ndarray,
+    ks: Sequence[int],
+    precision_ks: Sequence[int],
+    map_ks: Sequence[int],
 ) -> dict[str, np.ndarray]:
     """The measures of each query.
 
@@ -304,6 +326,7 @@ def _scores(
         match: Whether the neighbour at each rank is of the query's class, `(n, depth)`.
         relevant: Number of matches in the whole gallery, `(n,)`.
         ks: See `retrieval_metrics`.
+        precision_ks: See there.
         map_ks: See there.
 
     Returns:
@@ -319,6 +342,7 @@ def _scores(
 
     counted = np.where(relevant > 0, relevant, np.nan)
     scores = {f"R@{k}": (at(k)[0] > 0).astype(np.float64) for k in ks}
+    scores |= {f"P@{k}": at(k)[0] / np.where(relevant > 0, k, np.nan) for k in precision_ks}
     scores |= {f"mAP@{k}": at(k)[1] / np.minimum(k, counted) for k in map_ks}
     found_at_r, gained_at_r = at(relevant)
     return {**scores, "MAP@R": gained_at_r / counted, "R-precision": found_at_r / counted}
@@ -330,9 +354,13 @@ def _mean(values: np.ndarray) -> float:
     return float(np.where(counted, values, 0.0).sum() / max(int(counted.sum()), 1))
 
 
-def _check_ks(ks: Sequence[int], map_ks: Sequence[int]) -> None:
+def _check_ks(ks: Sequence[int], precision_ks: Sequence[int], map_ks: Sequence[int]) -> None:
     if not len(ks) or min(ks) < 1:
         raise InputError(f"`ks={list(ks)}` must be positive numbers, such as 1, 2, 4, 8.")
+    if min(precision_ks, default=1) < 1:
+        raise InputError(
+            f"`precision_ks={list(precision_ks)}` must be positive numbers, such as 10."
+        )
     if min(map_ks, default=1) < 1:
         raise InputError(f"`map_ks={list(map_ks)}` must be positive numbers, such as 10, 100.")
 

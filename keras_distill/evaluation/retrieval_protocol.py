@@ -24,7 +24,12 @@ from keras_distill.evaluation.metric_tables import (
 from keras_distill.evaluation.protocol_result import ProtocolResult
 from keras_distill.evaluation.retrieval_metrics import RetrievalMetrics, retrieval_metrics
 from keras_distill.evaluation.retrieval_warnings import chance_recall, retrieval_warnings
-from keras_distill.settings.evaluation import EvaluateSettings, parse_ks, parse_map_ks
+from keras_distill.settings.evaluation import (
+    EvaluateSettings,
+    parse_ks,
+    parse_map_ks,
+    parse_precision_ks,
+)
 
 _Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -131,6 +136,7 @@ def _measured(
         queries,
         labels,
         ks=parse_ks(settings.ks),
+        precision_ks=parse_precision_ks(settings.precision_ks),
         map_ks=parse_map_ks(settings.map_ks),
         gallery_embeddings=gallery,
         gallery_labels=labels,
@@ -153,6 +159,7 @@ def _measured_asymmetrically(
         teachers_sides[:2],
         sides[2],
         ks=parse_ks(settings.ks),
+        precision_ks=parse_precision_ks(settings.precision_ks),
         map_ks=parse_map_ks(settings.map_ks),
     )
     columns = {

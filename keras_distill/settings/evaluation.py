@@ -44,6 +44,7 @@ _ONLY_OF = {
     "crops": ("regression",),
     "comparisons": ("regression",),
     "word_vectors": ("multilabel",),
+    "precision_ks": ("retrieval",),
     "map_ks": ("retrieval",),
     "top_ks": ("multilabel", "accuracy"),
     "per_class": ("retrieval", "multilabel", "accuracy"),
@@ -193,6 +194,9 @@ class EvaluateSettings(
         "else retrieval.",
         choices=PROTOCOLS,
     )
+    precision_ks: str = setting(
+        "", "The K of precision@K, also called purity@K, e.g. 10; none if empty."
+    )
     map_ks: str = setting("", "The K of mAP@K, e.g. 10,100; none if empty.")
     top_ks: str = setting(
         "",
@@ -241,6 +245,7 @@ class EvaluateSettings(
         self.check_data()
         parse_ks(self.ks)
         self.top_ks_or([1])
+        parse_precision_ks(self.precision_ks)
         parse_map_ks(self.map_ks)
         GalleryModelSettings.check(self)
         self.check_protocol()
@@ -395,6 +400,13 @@ def parse_top_ks(value: str) -> list[int]:
     if not (ks := _positive_integers(value)):
         raise InputError(f"--top_ks={value} must be positive integers, such as 1,3.")
     return ks
+
+
+def parse_precision_ks(value: str) -> list[int]:
+    """Reads `--precision_ks`, which may be empty; otherwise as `parse_ks` does."""
+    if value and not _positive_integers(value):
+        raise InputError(f"--precision_ks={value} must be positive integers, such as 10.")
+    return _positive_integers(value)
 
 
 def parse_map_ks(value: str) -> list[int]:

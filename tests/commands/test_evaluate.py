@@ -23,6 +23,7 @@ def nested(intervals):
     """The intervals as JSON has them, of the first test."""
     return {
         "recall": {k: approx(intervals[f"R@{k}"]) for k in ("1", "3", "16")},
+        "precision_at_k": {"10": approx(intervals["P@10"])},
         "map_at_k": {"5": approx(intervals["mAP@5"])},
         "map_at_r": approx(intervals["MAP@R"]),
         "r_precision": approx(intervals["R-precision"]),
@@ -36,7 +37,7 @@ def approx_chance(k):
 
 def cells(out):
     """What the table shows, by the names of its rows: value, least and greatest of each column."""
-    rows = re.findall(r"^ *(m?M?AP@\w+|R@\d+|R-precision) +(\d.*)$", out, re.M)
+    rows = re.findall(r"^ *(m?M?AP@\w+|[RP]@\d+|R-precision) +(\d.*)$", out, re.M)
     cell = r"(\d\.\d{4}) \[(\d\.\d{3}), (\d\.\d{3})\]"
     return {name: re.findall(cell, row) for name, row in rows}
 
@@ -46,11 +47,13 @@ def expected(photos, teacher):
     """Metrics of the teacher on one split, computed in this process."""
     student = keras.models.load_model(teacher.path / "student.keras", compile=False)
 
-    def compute(split, ks, map_ks=()):
+    def compute(split, ks, precision_ks=(), map_ks=()):
         ranges = {"train_classes": ":4", "validation_classes": "2:4", "test_classes": "4:"}
         images = getattr(load_dataset(f"folder:{photos}", **ranges), split)
         embeddings, labels = embed_batches(student, evaluation_batches(images, image_size=40))
-        return retrieval_metrics(embeddings, labels, ks=ks, map_ks=map_ks)
+        return retrieval_metrics(
+            embeddings, labels, ks=ks, precision_ks=precision_ks, map_ks=map_ks
+        )
 
     return compute
 
@@ -62,17 +65,19 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         f"--model={teacher.path}",
         *data,
         "--ks=3,1,16",
+        "--precision_ks=10",
         "--map_ks=5",
         "--json=figures/recall.json",
         cwd=tmp_path,
     )
     assert (ended.code, ended.err) == (0, "")
-    metrics = expected("test", [1, 3, 16], [5])
+    metrics = expected("test", [1, 3, 16], [10], [5])
     figures = json.loads((tmp_path / "figures" / "recall.json").read_text())
     seconds = figures.pop("seconds")
     assert seconds > 0
     measured = {
         "recall": {str(k): recall for k, recall in metrics.recall.items()},
+        "precision_at_k": {"10": pytest.approx(metrics.precision_at_k[10])},
         "map_at_k": {"5": pytest.approx(metrics.map_at_k[5])},
         "map_at_r": pytest.approx(metrics.map_at_r),
         "r_precision": pytest.approx(metrics.r_precision),
@@ -116,7 +121,7 @@ def test_json_holds_the_figures_of_the_metrics(command, teacher, photos, expecte
         "Intervals over classes show how much the figure depends on the choice of classes"
         in ended.out
     )
-    assert list(cells(ended.out)) == ["R@1", "R@3", "R@16", "mAP@5", "MAP@R", "R-precision"]
+    assert list(cells(ended.out)) == [*metrics.means]
     assert "20 queries of 2 classes" in ended.out
 
 
@@ -248,13 +253,14 @@ def test_classes_are_listed_on_demand(here, teacher, photos, expected, tmp_path)
     file = tmp_path / "recall.json"
     given = [f"--model={teacher.path}", f"--dataset=folder:{photos}", "--test_classes=4:"]
     assert here("evaluate", *given, "--map_ks=2", "--per_class", f"--json={file}").code == 0
-    _, sizes, means = expected("test", [1, 2, 4, 8], [2]).by_class()
+    _, sizes, means = expected("test", [1, 2, 4, 8], map_ks=[2]).by_class()
     assert sizes.tolist() == [10, 10]
     assert json.loads(file.read_text())["per_class"] == [
         {
             "class": f"class_{4 + row}",
             "queries": 10,
             "recall": {k: pytest.approx(means[f"R@{k}"][row]) for k in "1248"},
+            "precision_at_k": {},
             "map_at_k": {"2": pytest.approx(means["mAP@2"][row])},
             "map_at_r": pytest.approx(means["MAP@R"][row]),
             "r_precision": pytest.approx(means["R-precision"][row]),
@@ -323,6 +329,7 @@ def test_usable_flags_load_tensorflow(early, photos):
         ("--ks=0", "--ks=0 must be positive integers, such as 1,2,4,8."),
         ("--ks=1,two", "--ks=1,two must be positive integers"),
         ("--ks=", "--ks= must be positive integers"),
+        ("--precision_ks=0", "--precision_ks=0 must be positive integers"),
         ("--map_ks=0", "--map_ks=0 must be positive integers"),
         ("--per_class", "--per_class needs --json"),
         ("--gallery_model=nowhere.keras", "--gallery_model=nowhere.keras does not exist."),

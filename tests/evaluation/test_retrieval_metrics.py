@@ -13,13 +13,13 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def naive(embeddings, labels, ks, gallery=None, gallery_labels=None):
-    """Recall, MAP@R, R-precision and mAP@K, query by query and rank by rank."""
+    """Recall, MAP@R, R-precision, mAP@K and P@K, query by query and rank by rank."""
     leave_one_out = gallery is None
     if leave_one_out:
         gallery, gallery_labels = embeddings, labels
     recalled = dict.fromkeys(ks, 0)
     average_precisions, r_precisions = [], []
-    at_k = {k: [] for k in ks}
+    at_k, precision = {k: [] for k in ks}, {k: [] for k in ks}
     for i, query in enumerate(embeddings):
         others = [j for j in range(len(gallery)) if not (leave_one_out and i == j)]
         others.sort(key=lambda j: (np.sum((query - gallery[j]) ** 2), j))
@@ -37,11 +37,15 @@ def naive(embeddings, labels, ks, gallery=None, gallery_labels=None):
                 ranks = [rank for rank in range(min(k, len(others))) if matches[rank]]
                 gains = [sum(matches[: rank + 1]) / (rank + 1) for rank in ranks]
                 at_k[k].append(sum(gains) / min(k, relevant))
+                precision[k].append(sum(matches[:k]) / k)
     return (
         {k: count / len(labels) for k, count in recalled.items()},
         np.mean(average_precisions) if average_precisions else 0.0,
         np.mean(r_precisions) if r_precisions else 0.0,
-        {k: np.mean(values) if values else 0.0 for k, values in at_k.items()},
+        *(
+            {k: np.mean(values) if values else 0.0 for k, values in each.items()}
+            for each in (at_k, precision)
+        ),
     )
 
 
@@ -50,12 +54,16 @@ def check(embeddings, labels, ks, gallery=None, gallery_labels=None):
         embeddings,
         labels,
         ks=ks,
+        precision_ks=ks,
         map_ks=ks,
         gallery_embeddings=gallery,
         gallery_labels=gallery_labels,
     )
-    recall, map_at_r, r_precision, map_at_k = naive(embeddings, labels, ks, gallery, gallery_labels)
+    recall, map_at_r, r_precision, map_at_k, precision_at_k = naive(
+        embeddings, labels, ks, gallery, gallery_labels
+    )
     assert found.recall == pytest.approx(recall)
+    assert found.precision_at_k == pytest.approx(precision_at_k)
     assert found.map_at_k == pytest.approx(map_at_k)
     assert found.map_at_r == pytest.approx(map_at_r)
     assert found.r_precision == pytest.approx(r_precision)
@@ -96,7 +104,7 @@ def test_a_gallery_of_other_pictures_of_the_queries():
     recalled, average_precisions, r_precisions = {1: 0, 3: 0}, [], []
     for i in range(40):
         others = np.arange(40) != i
-        recall, map_at_r, r_precision, _ = naive(
+        recall, map_at_r, r_precision, *_ = naive(
             embeddings[i : i + 1], labels[i : i + 1], [1, 3], gallery[others], labels[others]
         )
         recalled = {k: recalled[k] + recall[k] / 40 for k in recalled}
@@ -165,6 +173,20 @@ def test_map_at_k_is_shared_by_the_smaller_of_k_and_the_matches():
     assert metrics.map_at_k[3] == metrics.map_at_r
 
 
+def test_precision_at_k_counts_ranks_that_there_are_not():
+    # Matches at the ranks 1, 3 and 4; the second query has none, and does not count.
+    vectors, labels = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]]), np.array([1, 1, 0, 1, 1])
+    metrics = retrieval_metrics(
+        vectors[[0, 0]],
+        np.array([1, 7]),
+        precision_ks=[1, 2, 3, 4, 50],
+        gallery_embeddings=vectors[1:],
+        gallery_labels=labels[1:],
+    )
+    assert metrics.precision_at_k == pytest.approx({1: 1, 2: 1 / 2, 3: 2 / 3, 4: 3 / 4, 50: 3 / 50})
+    assert np.isnan(metrics.per_query["P@4"][1])
+
+
 def test_each_query_has_its_own_values():
     embeddings, labels = clusters(60, 9, seed=4)
     gallery, gallery_labels = clusters(50, 9, seed=5)
@@ -173,24 +195,26 @@ def test_each_query_has_its_own_values():
         embeddings,
         labels,
         ks=[1, 5],
+        precision_ks=[4],
         map_ks=[3],
         gallery_embeddings=gallery,
         gallery_labels=gallery_labels,
     )
-    assert list(metrics.per_query) == ["R@1", "R@5", "mAP@3", "MAP@R", "R-precision"]
+    assert list(metrics.per_query) == ["R@1", "R@5", "P@4", "mAP@3", "MAP@R", "R-precision"]
     assert list(metrics.means.values()) == [
         *metrics.recall.values(),
+        *metrics.precision_at_k.values(),
         *metrics.map_at_k.values(),
         metrics.map_at_r,
         metrics.r_precision,
     ]
     for i in range(60):
-        recall, map_at_r, r_precision, map_at_k = naive(
-            embeddings[i : i + 1], labels[i : i + 1], [1, 3, 5], gallery, gallery_labels
+        recall, map_at_r, r_precision, map_at_k, precision_at_k = naive(
+            embeddings[i : i + 1], labels[i : i + 1], [1, 3, 4, 5], gallery, gallery_labels
         )
-        values = [recall[1], recall[5], map_at_k[3], map_at_r, r_precision]
+        values = [recall[1], recall[5], precision_at_k[4], map_at_k[3], map_at_r, r_precision]
         if labels[i] == labels[0]:
-            values[2:] = [np.nan] * 3
+            values[2:] = [np.nan] * 4
         own = [column[i] for column in metrics.per_query.values()]
         np.testing.assert_allclose(own, values, rtol=1e-12)
 
@@ -310,6 +334,7 @@ def test_map_over_the_whole_gallery_equals_that_of_the_asymmetric_loss():
     [
         ({"ks": []}, r"`ks=\[\]` must be positive"),
         ({"ks": [1, 0]}, r"`ks=\[1, 0\]` must be positive"),
+        ({"precision_ks": [0]}, r"`precision_ks=\[0\]` must be positive"),
         ({"map_ks": [10, 0]}, r"`map_ks=\[10, 0\]` must be positive"),
         ({"gallery_labels": np.arange(5)}, r"go together"),
         ({"gallery_embeddings": np.zeros((5, 6))}, r"go together"),
@@ -355,7 +380,7 @@ def exact_lists(embeddings, depth):
 
 def test_given_neighbours_are_measured_as_those_that_are_searched_here():
     embeddings, labels = clusters(80, 7, seed=3)
-    ks = {"ks": [1, 3, 30], "map_ks": [5]}
+    ks = {"ks": [1, 3, 30], "precision_ks": [20], "map_ks": [5]}
     searched = retrieval_metrics(embeddings, labels, **ks)
     lists = exact_lists(embeddings, needed_depth(labels, **ks))
     given = neighbour_metrics(lists, labels, **ks)
@@ -384,6 +409,7 @@ def test_depth_is_that_of_the_largest_class_or_k_within_the_gallery():
     labels = np.array([1] * 6 + [2] * 3)
     assert needed_depth(labels, ks=[2]) == 5
     assert needed_depth(labels, ks=[2], map_ks=[7]) == 7
+    assert needed_depth(labels, ks=[2], precision_ks=[7]) == 7
     assert needed_depth(labels, ks=[100]) == 8
     assert needed_depth(np.array([2]), ks=[1], gallery_labels=labels) == 3
 

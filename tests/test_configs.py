@@ -52,6 +52,8 @@ def test_grid_parses(path, monkeypatch, tmp_path):
         more += f" --album_vectors={tmp_path}"
     elif layout == "labels":
         data = f"labels:{tmp_path / 'labels.csv'}"
+        if of_all.word_vectors:
+            more += f" --word_vectors={tmp_path / 'labels.csv'}"
 
     if getattr(of_all, "teacher", ""):
         more += f" --teacher={tmp_path / 'teacher'}"

@@ -43,4 +43,4 @@ def build_label_loss(
         return PartialSelectiveLoss(mode, **(arguments | {"prior": prior}))
     weight = arguments.get("diversity_weight")
     options: dict[str, Any] = {} if weight is None else {"weight": weight}
-    return SemanticDiversityLoss(word_vectors, **options)
+    return SemanticDiversityLoss(word_vectors, diversity=settings.label_diversity, **options)

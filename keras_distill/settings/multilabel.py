@@ -29,7 +29,7 @@ LABEL_LOSS_SETTINGS: dict[str, tuple[str, ...]] = {
         "prior_threshold",
         "partial_mode",
     ),
-    "semantic_diversity": ("diversity_weight",),
+    "semantic_diversity": ("diversity_weight", "label_diversity"),
 }
 _HEADS = ("logits", "words")
 #: Value of `--prior` that estimates the prior in a stage of its own.
@@ -107,6 +107,9 @@ class LabelLossSettings(Settings, group="Loss"):
     diversity_weight: float | None = setting(
         None,
         "For semantic_diversity: weight of the variance over the rows of an image; 0.3 by default.",
+    )
+    label_diversity: bool = setting(
+        True, "For semantic_diversity: images of labels whose words differ count more."
     )
 
     def check_label_loss(self) -> None:

@@ -35,6 +35,7 @@ class SemanticDiversityLoss(LabelLoss):
         weight: Weight of `V`, from 0 to 1, 0.01 in the published training; `None` for
             `l = (1 + D) R`.
         reduction: `"mean"` over the images that have a label, or `"sum"`.
+        diversity: Whether images of diverse labels count more; without, `D` is 0.
         name: Name under which the value is reported.
 
     Raises:
@@ -55,6 +56,7 @@ class SemanticDiversityLoss(LabelLoss):
         weight: float | None = 0.3,
         reduction: str = "mean",
         *,
+        diversity: bool = True,
         name: str = "semantic_diversity_loss",
     ):
         words = np.asarray(word_vectors, np.float32)
@@ -71,6 +73,7 @@ class SemanticDiversityLoss(LabelLoss):
         super().__init__(reduction, name)
         self.word_vectors = words
         self.weight = weight
+        self.diversity = diversity
         # A variance does not depend on the mean, and squares around it keep their digits.
         self._centred = words - words.mean(axis=0, dtype=np.float64).astype(np.float32)
 
@@ -103,7 +106,8 @@ class SemanticDiversityLoss(LabelLoss):
         positive = ops.cast(ops.cast(targets, "float32") > 0.5, "float32")
         labels = ops.sum(positive, axis=-1)
         losses = self._ranking(self.scores(outputs), positive, labels)
-        losses *= 1.0 + self._diversity(positive, labels)
+        if self.diversity:
+            losses *= 1.0 + self._diversity(positive, labels)
         if self.weight is not None:
             losses = 2.0 * ((1.0 - self.weight) * losses + self.weight * _variance(outputs))
         labelled = ops.cast(labels > 0.0, "float32")
@@ -117,6 +121,7 @@ class SemanticDiversityLoss(LabelLoss):
             **super().get_config(),
             "word_vectors": array_config(self.word_vectors),
             "weight": self.weight,
+            "diversity": self.diversity,
         }
 
     @classmethod

@@ -138,6 +138,26 @@ def test_unknown_and_fractional_targets():
     assert loss(other, outputs) == loss(known, outputs)
 
 
+def test_without_diversity_images_of_unlike_labels_count_as_others(value_and_gradient):
+    random = np.random.default_rng(0)
+    outputs = np.float32(random.normal(size=(3, 2, 4)))
+    targets = np.int8([[1, 1, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0], [1, 0, 0, 1, 1, 0]])
+    loss = SemanticDiversityLoss(WORDS, weight=0.2, diversity=False)
+    value, _ = value_and_gradient(lambda x: loss(targets, x), outputs)
+    total = 0
+    for rows, labels in zip(np.float64(outputs), targets, strict=True):
+        scores = (rows @ WORDS.T).max(axis=0)
+        pairs = [
+            np.logaddexp(0, scores[n] - scores[p])
+            for p in np.flatnonzero(labels)
+            for n in np.flatnonzero(labels == 0)
+        ]
+        total += 2 * (0.8 * sum(pairs) / labels.sum() + 0.2 * rows.var(axis=0, ddof=1).sum())
+    np.testing.assert_allclose(value, total / 3, rtol=1e-5)
+    rebuilt = SemanticDiversityLoss.from_config(loss.get_config())
+    np.testing.assert_allclose(rebuilt(targets, outputs), value, rtol=1e-6)
+
+
 def test_diversity_keeps_its_digits_far_from_zero():
     words = np.float32(WORDS + 1000)
     outputs = np.zeros((1, 2, 4), np.float32)

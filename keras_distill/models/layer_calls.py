@@ -13,8 +13,8 @@ def replace_calls(model: keras.Model) -> None:
 
     Whoever makes a model that is trained, or embeds many images, calls this, and `tap_features` if
     inner layers are compared: neither is saved or cloned with the model. No other module replaces
-    a `call`, so that the order is always the same. A batch normalisation that was tapped first
-    would never be fused, and would round differently.
+    a `call` to stay (`unfold_batch_norm` puts it back), so that the order is always the same. A
+    batch normalisation that was tapped first would never be fused, and would round differently.
 
     Args:
         model: The model; each layer of it is changed once.

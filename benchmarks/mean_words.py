@@ -54,7 +54,7 @@ def main(_):
         print(f"mean_words: {error}", file=sys.stderr)
         return 2
     size = model.input_shape[1]
-    logits = score_batches(model, evaluation_batches(images, image_size=size))
+    logits = score_batches(model, evaluation_batches(images.unlabelled, image_size=size))
     shares = np.asarray(labels.probabilities(logits))
     scores = unit(shares @ unit(seen) / shares.sum(axis=1, keepdims=True)) @ unit(words).T
     unseen = [name for name in images.class_names if name not in labels.names]

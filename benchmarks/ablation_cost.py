@@ -3,8 +3,8 @@
     python benchmarks/ablation_cost.py --ablation=runs/birds100_widths_ablation
 
 Purpose: what more parameters and more milliseconds buy. Each variant's model is written as a LiteRT
-file of --precision and timed on one decoded image with one thread, the variants by turns, and the
-median of --rounds is kept. Prints a line of JSON a variant, and writes cost.png to --ablation.
+file of --precision and timed on one decoded image with one thread, the variants by turns; the
+median is kept. Prints a line of JSON a variant, and writes cost.png to --ablation.
 Cost: about a minute on one core.
 Expected: see benchmarks/RESULTS.md.
 """
@@ -28,12 +28,12 @@ ABLATION = flags.DEFINE_string("ablation", None, "Folder of an ablation.", requi
 EVALUATION = flags.DEFINE_string("evaluation", "", "Name of the evaluation; the first if empty.")
 MEASURE = flags.DEFINE_string("measure", "R@1", "Name of the figure that is drawn.")
 PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "float16"], "Of the files.")
-_IN_A_ROW = 20  # so that the weights of a model stay in the caches of the processor
-ROUNDS = flags.DEFINE_integer("rounds", 200, "Images that each model is timed on.", 1)
+ROUNDS = flags.DEFINE_integer("rounds", 10, "Turns of 20 images that each model is timed on.", 1)
+IN_A_ROW = 20  # so that the weights of a model stay in the caches of the processor
 
 
 def measured():
-    """By variant: the values of the figure, one a seed, and the parameters."""
+    """By variant: the values of the figure, one a seed, the parameters, and the first run."""
     file = Path(ABLATION.value) / "results.json"
     try:
         results = json.loads(file.read_text())
@@ -43,8 +43,8 @@ def measured():
     found = {}
     for result in results:
         if result["evaluation"] == evaluation and MEASURE.value in result["figures"]:
-            values, _ = found.setdefault(result["variant"], ([], result["parameters"]))
-            values.append(result["figures"][MEASURE.value])
+            first = [], result["parameters"], Path(result["run_dir"])
+            found.setdefault(result["variant"], first)[0].append(result["figures"][MEASURE.value])
     if not found:
         raise InputError(
             f"--ablation={ABLATION.value} has no {MEASURE.value} of the evaluation {evaluation!r}."
@@ -52,12 +52,11 @@ def measured():
     return found
 
 
-def milliseconds(variants):
+def milliseconds(runs):
     """Median time of one image by variant, and megabytes of its file."""
     runtimes, megabytes, pixels = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for variant in variants:
-            run = sorted((Path(ABLATION.value) / "runs" / variant).iterdir())[0]
+        for variant, run in runs.items():
             model = load_model(run / "student.keras")
             file = Path(folder) / f"{len(runtimes)}.tflite"
             write_litert(model, file, precision=PRECISION.value)
@@ -65,14 +64,14 @@ def milliseconds(variants):
             pixels[variant] = np.full((1, size, size, 3), 128, np.float32)
             megabytes[variant] = file.stat().st_size / 1e6
             runtimes[variant] = load_teacher(str(file)).runtime(1)
-    taken = {variant: [] for variant in variants}
-    for _ in range(0, ROUNDS.value, _IN_A_ROW):
+    taken = {variant: [] for variant in runs}
+    for _ in range(ROUNDS.value):
         for variant, runtime in runtimes.items():
-            for _ in range(_IN_A_ROW):
+            for _ in range(IN_A_ROW):
                 begun = time.perf_counter()
                 runtime(pixels[variant])
                 taken[variant].append(time.perf_counter() - begun)
-    return {v: (1e3 * statistics.median(taken[v]), megabytes[v]) for v in variants}
+    return {v: (1e3 * statistics.median(taken[v]), megabytes[v]) for v in runs}
 
 
 def draw(lines):
@@ -103,12 +102,12 @@ def draw(lines):
 def main(_):
     try:
         found = measured()
-        costs = milliseconds(list(found))
+        costs = milliseconds({variant: run for variant, (*_, run) in found.items()})
     except InputError as error:
         print(f"ablation_cost: {error}", file=sys.stderr)
         return 2
     lines = []
-    for variant, (values, parameters) in found.items():
+    for variant, (values, parameters, _) in found.items():
         taken, megabytes = costs[variant]
         lines.append(
             {

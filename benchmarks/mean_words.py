@@ -14,8 +14,8 @@ Expected: see benchmarks/RESULTS.md.
 
 import json
 import sys
+from pathlib import Path
 
-import keras
 import numpy as np
 from absl import app, flags
 
@@ -28,6 +28,8 @@ from keras_distill import (
     read_label_targets,
 )
 from keras_distill.evaluation.label_scores import score_batches
+from keras_distill.evaluation.pair_scores import unit_rows
+from keras_distill.models.loading import load_model
 
 MODEL = flags.DEFINE_string("model", None, "Run directory of a classifier.", required=True)
 DATASET = flags.DEFINE_string("dataset", None, "Images with labels.", required=True)
@@ -37,14 +39,14 @@ SPLIT = flags.DEFINE_string("split", "test", "Images to measure on.")
 TOP_KS = flags.DEFINE_list("top_ks", ["1", "3"], "The K of F1@K.")
 
 
-def unit(vectors):
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
 def main(_):
-    model = keras.models.load_model(f"{MODEL.value}/model.keras", compile=False)
-    labels = find_labels(model)
     try:
+        model = load_model(Path(MODEL.value) / "model.keras")
+        labels = find_labels(model)
+        if labels is None or set(CLASSES.value) <= set(labels.names):
+            raise InputError(
+                f"--model={MODEL.value} must be a classifier that does not know some of --classes."
+            )
         images = read_label_targets(
             DATASET.value, classes=CLASSES.value, split=SPLIT.value, other_labels="ignore"
         )
@@ -56,7 +58,8 @@ def main(_):
     size = model.input_shape[1]
     logits = score_batches(model, evaluation_batches(images.unlabelled, image_size=size))
     shares = np.asarray(labels.probabilities(logits))
-    scores = unit(shares @ unit(seen) / shares.sum(axis=1, keepdims=True)) @ unit(words).T
+    means = shares @ unit_rows(seen) / shares.sum(axis=1, keepdims=True)
+    scores = unit_rows(means) @ unit_rows(words).T
     unseen = [name for name in images.class_names if name not in labels.names]
     for case, names in (("unseen", unseen), ("seen and unseen", images.class_names)):
         columns = [images.class_names.index(name) for name in names]

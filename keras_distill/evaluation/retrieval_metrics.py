@@ -357,12 +357,9 @@ def _mean(values: np.ndarray) -> float:
 def _check_ks(ks: Sequence[int], precision_ks: Sequence[int], map_ks: Sequence[int]) -> None:
     if not len(ks) or min(ks) < 1:
         raise InputError(f"`ks={list(ks)}` must be positive numbers, such as 1, 2, 4, 8.")
-    if min(precision_ks, default=1) < 1:
-        raise InputError(
-            f"`precision_ks={list(precision_ks)}` must be positive numbers, such as 10."
-        )
-    if min(map_ks, default=1) < 1:
-        raise InputError(f"`map_ks={list(map_ks)}` must be positive numbers, such as 10, 100.")
+    for name, given in (("precision_ks", precision_ks), ("map_ks", map_ks)):
+        if min(given, default=1) < 1:
+            raise InputError(f"`{name}={list(given)}` must be positive numbers, such as 10, 100.")
 
 
 def _checked_labels(name: str, labels: np.ndarray | None, embeddings: np.ndarray) -> np.ndarray:

@@ -70,7 +70,8 @@ def has_folded_batch_norm(model: keras.Layer) -> bool:
 
     Converters for phones fold the statistics and `gamma` into the convolution before a layer; the
     means are 0 then, and the variances all alike. Such a model computes the same in inference, but
-    not in training, unless `freeze_batch_norm` keeps these statistics.
+    not in training, unless `unfold_batch_norm` finds statistics for it or `freeze_batch_norm` keeps
+    these.
 
     Args:
         model: A model or layer.

@@ -30,7 +30,8 @@ def unfold_batch_norm(model: keras.Model, batches: Iterable[Any]) -> None:
         batches: Inputs of the model, such as a few batches of training images.
 
     Raises:
-        InputError: If there is no batch, or if a layer has no `gamma` or no `beta`.
+        InputError: If there is no batch or no batch normalisation, or if one has no `gamma` or no
+            `beta`.
 
     Example:
         >>> import keras
@@ -44,11 +45,14 @@ def unfold_batch_norm(model: keras.Model, batches: Iterable[Any]) -> None:
         7.0
     """
     layers = [layer for layer in batch_norms(model) if layer.built]
+    if not layers:
+        raise InputError(f"`model`: there is no batch normalisation in {model.name!r}.")
     for layer in layers:
         if not (layer.scale and layer.center):
             raise InputError(
                 f"`model`: the batch normalisation {layer.name!r} has no gamma or no beta, without "
-                "which other statistics change what it computes."
+                "which other statistics change what it computes; keep its own with "
+                "`freeze_batch_norm`."
             )
     statistics = _input_statistics(model, layers, batches)
     for layer, (mean, variance) in zip(layers, statistics, strict=True):

@@ -39,9 +39,13 @@ def unfold_batch_norms(
         product: The model, with the weights that its training starts from.
         batches: Inputs of the model, the same ones in each process.
         say: Prints a line.
+
+    Raises:
+        InputError: If a batch normalisation has no `gamma` or no `beta`.
     """
     if not settings.freeze_batch_norm and has_folded_batch_norm(product):
-        unfold_batch_norm(product, batches)
+        with renamed_arguments(model=f"backbone_weights={settings.backbone_weights}"):
+            unfold_batch_norm(product, batches)
         say(
             "The batch normalisations of the weights were folded into the convolutions; they have "
             "the statistics of training images now, and compute the same. `freeze_batch_norm` "

@@ -115,7 +115,8 @@ def _build(
     if teacher is not None and settings.copy_head and teacher.head is not None:
         with renamed_arguments(head="copy_head"):
             teacher.head.put_into(head_layer(product))
-    _prepare(settings, product)
+    freeze_batch_norms(settings, product.get_layer("trunk"))
+    add_penalty(settings, product)
     if not settings.epochs:
         return training
     model, product = build_head_method(settings, product, teacher, train)
@@ -133,12 +134,6 @@ def _load(settings: HeadSharingSettings) -> _Data:
             f"`dataset={settings.dataset}` has no training images that can be read; repair them."
         )
     return _Data(train, validation, skipped)
-
-
-def _prepare(settings: HeadSharingSettings, product: keras.Model) -> None:
-    """Freezes statistics, and adds penalties, as the settings say."""
-    freeze_batch_norms(settings, product.get_layer("trunk"))
-    add_penalty(settings, product)
 
 
 def _batches(

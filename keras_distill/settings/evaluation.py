@@ -390,36 +390,30 @@ def parse_ks(value: str) -> list[int]:
     Raises:
         InputError: If it is anything else.
     """
-    if not (ks := _positive_integers(value)):
-        raise InputError(f"--ks={value} must be positive integers, such as 1,2,4,8.")
-    return ks
+    return _positive_integers("ks", value, "1,2,4,8")
 
 
 def parse_top_ks(value: str) -> list[int]:
     """Reads `--top_ks`, as `parse_ks` does."""
-    if not (ks := _positive_integers(value)):
-        raise InputError(f"--top_ks={value} must be positive integers, such as 1,3.")
-    return ks
+    return _positive_integers("top_ks", value, "1,3")
 
 
 def parse_precision_ks(value: str) -> list[int]:
     """Reads `--precision_ks`, which may be empty; otherwise as `parse_ks` does."""
-    if value and not _positive_integers(value):
-        raise InputError(f"--precision_ks={value} must be positive integers, such as 10.")
-    return _positive_integers(value)
+    return _positive_integers("precision_ks", value, "10") if value else []
 
 
 def parse_map_ks(value: str) -> list[int]:
     """Reads `--map_ks`, which may be empty; otherwise as `parse_ks` does."""
-    if value and not _positive_integers(value):
-        raise InputError(f"--map_ks={value} must be positive integers, such as 10,100.")
-    return _positive_integers(value)
+    return _positive_integers("map_ks", value, "10,100") if value else []
 
 
-def _positive_integers(text: str) -> list[int]:
-    """The numbers of a list, ascending, each once; empty if it is anything else."""
+def _positive_integers(flag: str, value: str, example: str) -> list[int]:
+    """The numbers of a list, ascending, each once."""
     try:
-        numbers = sorted({int(part) for part in text.split(",")})
+        numbers = sorted({int(part) for part in value.split(",")})
     except ValueError:
-        return []
-    return numbers if numbers[0] > 0 else []
+        numbers = [0]
+    if numbers[0] < 1:
+        raise InputError(f"--{flag}={value} must be positive integers, such as {example}.")
+    return numbers

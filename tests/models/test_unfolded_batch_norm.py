@@ -100,6 +100,12 @@ def test_calls_are_put_back_after_an_error(folded):
     assert has_folded_batch_norm(folded)
 
 
+def test_a_model_without_batch_normalisation():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.ReLU()])
+    with pytest.raises(InputError, match="there is no batch normalisation in"):
+        unfold_batch_norm(model, [np.ones((4, 2))])
+
+
 def test_a_layer_without_gamma():
     norm = keras.layers.BatchNormalization(scale=False, name="plain")
     with pytest.raises(InputError, match="'plain' has no gamma or no beta"):

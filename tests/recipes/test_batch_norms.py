@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_distill.errors import InputError
 from keras_distill.models.frozen_batch_norm import keeps_statistics
 from keras_distill.recipes.batch_norms import freeze_batch_norms, unfold_batch_norms
 
@@ -21,7 +22,8 @@ def unfold(backbone):
     def run(beta, mean, variance, freeze=False):
         norm = backbone.get_layer("norm")
         norm.set_weights([np.ones(2), np.full(2, beta), np.array(mean), np.array(variance)])
-        settings, lines = SimpleNamespace(freeze_batch_norm=freeze), []
+        settings = SimpleNamespace(freeze_batch_norm=freeze, backbone_weights="phone.weights.h5")
+        lines = []
         freeze_batch_norms(settings, backbone)
         unfold_batch_norms(settings, backbone, [INPUTS], lines.append)
         return lines
@@ -48,6 +50,16 @@ def test_folded_statistics(unfold, backbone):
 def test_statistics_of_a_training(unfold, backbone, weights):
     assert not unfold(*weights)
     np.testing.assert_allclose(backbone.get_layer("norm").moving_mean, weights[1])
+
+
+def test_a_layer_without_gamma_is_refused_with_a_remedy():
+    norm = keras.layers.BatchNormalization(scale=False)
+    backbone = keras.Sequential([keras.Input((2,)), norm])
+    norm.set_weights([np.ones(2), np.zeros(2), np.full(2, 0.999)])
+    settings = SimpleNamespace(freeze_batch_norm=False, backbone_weights="phone.weights.h5")
+    said = "^`backbone_weights=phone.weights.h5`: .* no gamma .* with `freeze_batch_norm`"
+    with pytest.raises(InputError, match=said):
+        unfold_batch_norms(settings, backbone, [INPUTS], print)
 
 
 def test_frozen_statistics(unfold, backbone):
